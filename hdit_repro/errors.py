@@ -1,0 +1,73 @@
+"""Errors that teach: what is wrong, what was found, what was expected, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class UserError(Exception):
+    """A request that cannot be carried out as it stands. The command line shows it and exits with 2.
+
+    Args:
+        problem: one sentence, lower case, that says what is wrong.
+        found: what was met, with its place (file and key, path, shape).
+        expected: what would have been right, or the list of what is allowed.
+        fix: the command or the edit that mends it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, problem: str, *, found: object = None, expected: object = None, fix: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.found = None if found is None else str(found)
+        self.expected = None if expected is None else str(expected)
+        self.fix = fix
+
+    def __str__(self) -> str:
+        lines = [self.problem]
+        for name, text in (("found", self.found), ("expected", self.expected), ("fix", self.fix)):
+            if text:
+                lines.append(f"  {name:<9} {text}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keyword arguments survive pickling, so that an error crosses from a job to its submitter whole."""
+        return _rebuild, (type(self), self.problem, self.found, self.expected, self.fix)
+
+
+def _rebuild(kind: type[UserError], problem: str, found: object, expected: object, fix: str) -> UserError:
+    return kind(problem, found=found, expected=expected, fix=fix)
+
+
+class RunError(UserError):
+    """The request was right and the run or the check failed. The command line exits with 1."""
+
+    exit_code = 1
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name closest to `name`, or None when nothing comes near."""
+    close = get_close_matches(name, list(known), n=1, cutoff=0.55)
+    return close[0] if close else None
+
+
+def pick(table: Mapping[str, T], name: str, *, kind: str, where: str = "") -> T:
+    """The one look-up behind every registry.
+
+    Raises:
+        UserError: `name` is not in `table`; the message lists the names and offers the nearest.
+    """
+    if name in table:
+        return table[name]
+    close = nearest(name, table)
+    raise UserError(
+        f"there is no {kind} called {name!r}",
+        found=f"{name!r} in {where}" if where else repr(name),
+        expected=", ".join(sorted(table)) or "(none are known here)",
+        fix=f"did you mean {close!r}?" if close else f"use one of the {kind} names above",
+    )

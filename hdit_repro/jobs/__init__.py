@@ -1,0 +1,70 @@
+"""Experiments, declared: TOML files in, frozen and checked runs out. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hdit_repro.errors import UserError, nearest
+from hdit_repro.jobs.files import Experiment, experiment_files, read_experiment
+from hdit_repro.jobs.resolve import resolve
+from hdit_repro.jobs.scales import SCALES as SCALES
+from hdit_repro.jobs.types import Job as Job
+from hdit_repro.jobs.types import Paper as Paper
+
+__all__ = ["SCALES", "Experiment", "Job", "Paper", "all_jobs", "experiments", "find", "load", "read"]
+
+
+def experiments() -> list[str]:
+    """Names of all experiments, in the order of their files."""
+    return sorted(experiment_files())
+
+
+def read(experiment: str) -> Experiment:
+    """The job file of an experiment as it is written: title, place in the paper, base, rows.
+
+    Raises:
+        UserError: no such experiment, or a file that is not understood.
+    """
+    return read_experiment(experiment)
+
+
+def load(experiment: str, scale: str = "paper", rows: Iterable[str] | None = None, seed: int = 0) -> list[Job]:
+    """All rows of an experiment, or those named, as checked runs at a scale.
+
+    Raises:
+        UserError: an unknown experiment, row or scale, or a row that cannot be.
+    """
+    names = list(rows) if rows is not None else list(read(experiment).rows)
+    return [resolve(experiment, row, scale, seed) for row in names]
+
+
+def find(name: str, scale: str = "paper", seed: int = 0) -> Job:
+    """A run by its name: `experiment/row`, or `experiment` where that has one row.
+
+    Raises:
+        UserError: no such run; the message lists the rows, or the nearest name.
+    """
+    experiment, slash, row = name.partition("/")
+    if experiment not in experiment_files():
+        known = [*experiment_files(), *(job for e in experiment_files() for job in (f"{e}/{r}" for r in read(e).rows))]
+        close = nearest(name, known)
+        raise UserError(
+            f"there is no run called {name!r}",
+            found=repr(name),
+            expected=f"experiment/row, with an experiment of: {', '.join(experiments())}",
+            fix=f"did you mean {close!r}? `hdit-repro list` prints all" if close else "`hdit-repro list` prints all",
+        )
+    rows = list(read(experiment).rows)
+    if not slash and len(rows) > 1:
+        raise UserError(
+            f"{experiment} has {len(rows)} rows, and one run is asked for",
+            found=repr(name),
+            expected=", ".join(f"{experiment}/{row}" for row in rows),
+            fix=f"name a row: {experiment}/{rows[-1]}",
+        )
+    return resolve(experiment, row if slash else rows[0], scale, seed)
+
+
+def all_jobs(scale: str = "paper") -> list[Job]:
+    """Every row of every experiment."""
+    return [job for experiment in experiments() for job in load(experiment, scale)]

@@ -1,0 +1,107 @@
+"""Turns a refusal of the type checker into a message that names the key, what is allowed, and the nearest name."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from hdit_repro.errors import UserError, nearest
+from hdit_repro.spec.run import Run
+
+_UNKNOWN = re.compile(r"^Object contains unknown field `(?P<field>[^`]+)`")
+_MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`")
+_VALUE = re.compile(r"^Invalid (?:value|enum value) (?P<value>.+?)(?: - at|$)")
+_PLACE = re.compile(r" - at `\$(?P<path>[^`]*)`$")
+
+
+def explain(error: msgspec.ValidationError, tree: dict[str, Any], where: str) -> UserError:
+    """The error for a person: file and key, what was found, what is allowed, the nearest name.
+
+    Args:
+        error: what msgspec said of `tree`.
+        tree: the resolved row.
+        where: the file and the row.
+    """
+    text = str(error)
+    place = _PLACE.search(text)
+    path = place["path"].lstrip(".") if place else ""
+    message = _PLACE.sub("", text)
+    if match := _UNKNOWN.match(message):
+        return _named("field", match["field"], path, _fields(tree, path), where)
+    if match := _VALUE.match(message):
+        return _named("value", match["value"].strip("'\""), path, _allowed(tree, path), where)
+    if match := _MISSING.match(message):
+        return UserError(
+            f"the field {match['field']!r} is missing",
+            found=f"{where}: {path or 'the row'} has no {match['field']!r}",
+            expected=", ".join(_fields(tree, path)),
+            fix=f"add {match['field']!r} to the row or to [base]",
+        )
+    return UserError(
+        "a job file asks for what cannot be",
+        found=f"{where}: {path + ': ' if path else ''}{message}",
+        expected="values that go together",
+        fix="change the key named above; `hdit-repro show table1/E` prints a row that stands",
+    )
+
+
+def _named(what: str, name: str, path: str, allowed: list[str], where: str) -> UserError:
+    close = nearest(name, allowed)
+    return UserError(
+        f"there is no {what} called {name!r} here",
+        found=f"{name!r} at {path or 'the top of the row'} in {where}",
+        expected=", ".join(allowed) or "something else",
+        fix=f"did you mean {close!r}?" if close else "use one of the names above",
+    )
+
+
+def _steps(path: str) -> list[str | int]:
+    return [int(index) if index else name for name, index in re.findall(r"([A-Za-z_]\w*)|\[(\d+)\]", path)]
+
+
+def _walk(tree: Any, path: str) -> tuple[Any, Any]:
+    """The type and the value at a path of the resolved row, following the tags that the row names."""
+    from msgspec import inspect
+
+    kind: Any = inspect.type_info(Run)
+    value = tree
+    for step in _steps(path):
+        kind = _choose(kind, value)
+        if isinstance(step, int):
+            kind = getattr(kind, "item_type", None) or next(iter(getattr(kind, "item_types", ())), None)
+            value = value[step] if isinstance(value, list) and step < len(value) else None
+        else:
+            kind = next((field.type for field in getattr(kind, "fields", ()) if field.encode_name == step), None)
+            value = value.get(step) if isinstance(value, dict) else None
+    return kind, value
+
+
+def _members(kind: Any) -> list[Any]:
+    return list(getattr(kind, "types", ())) or [kind]
+
+
+def _choose(kind: Any, value: Any) -> Any:
+    """Of a union, the struct whose tag the value names; a list type for a list."""
+    for member in _members(kind):
+        if isinstance(value, dict) and getattr(member, "tag", None) == value.get("kind", getattr(member, "tag", None)):
+            return member
+        if isinstance(value, list) and (hasattr(member, "item_type") or hasattr(member, "item_types")):
+            return member
+    return kind
+
+
+def _fields(tree: dict[str, Any], path: str) -> list[str]:
+    kind, value = _walk(tree, path)
+    names = [field.encode_name for field in getattr(_choose(kind, value), "fields", ())]
+    return (["kind"] if isinstance(value, dict) and "kind" in value else []) + names
+
+
+def _allowed(tree: dict[str, Any], path: str) -> list[str]:
+    """The tags of the union whose `kind` was refused, or the values of a list of literals."""
+    if path.endswith("kind"):
+        kind, _ = _walk(tree, path.removesuffix("kind").rstrip("."))
+        return [str(member.tag) for member in _members(kind) if getattr(member, "tag", None) is not None]
+    kind, _ = _walk(tree, path)
+    return [str(value) for member in _members(kind) for value in getattr(member, "values", ())]

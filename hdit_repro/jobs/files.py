@@ -1,0 +1,116 @@
+"""Finds job files and reads them as they are written: one TOML file an experiment."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from hdit_repro.errors import UserError, nearest, pick
+from hdit_repro.files import shipped
+from hdit_repro.jobs.types import Paper
+
+SCALES_FILE = "scales.toml"
+HEAD_KEYS = ("experiment", "title", "paper", "base", "row")
+PARTS = ("model", "data", "diffusion", "training", "sampling", "evaluation")
+ROW_KEYS = (*PARTS, "extends", "label", "group", "note", "source")
+
+
+class Experiment(NamedTuple):
+    """A job file as read: what all rows share, and what each row says itself."""
+
+    name: str
+    path: Path
+    title: str
+    paper: Paper
+    base: dict[str, Any]
+    rows: dict[str, dict[str, Any]]
+
+
+def folders() -> list[Path]:
+    """Where job files are looked for: `jobs/` of the current folder first, then the project's own."""
+    found = []
+    for folder in (Path.cwd() / "jobs", shipped("jobs")):
+        if folder.is_dir() and folder.resolve() not in [other.resolve() for other in found]:
+            found.append(folder)
+    return found
+
+
+def experiment_files() -> dict[str, Path]:
+    """Experiment name -> file; a file in the current folder's `jobs/` hides the project's of the same name."""
+    files: dict[str, Path] = {}
+    for folder in folders():
+        for path in sorted(folder.glob("*.toml")):
+            if path.name != SCALES_FILE:
+                files.setdefault(path.stem, path)
+    return files
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as nested dicts.
+
+    Raises:
+        UserError: it is missing or no TOML; the message has the file and the line.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError("a job file is missing", found=str(path), expected="a TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError("a job file is no TOML", found=f"{path}: {error}", expected="TOML 1.0 in UTF-8") from error
+
+
+def read_experiment(name: str) -> Experiment:
+    """Read the job file of an experiment and check its outline.
+
+    Raises:
+        UserError: there is no such experiment, or the file has unknown keys, no rows, or another name inside.
+    """
+    path = pick(experiment_files(), name, kind="experiment", where="jobs/")
+    return _read(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _read(path: Path, _state: int) -> Experiment:
+    """One file, read once for each state it is met in."""
+    tree = read_toml(path)
+    refuse_unknown(tree, HEAD_KEYS, f"{path}")
+    if tree.get("experiment") != path.stem:
+        raise UserError(
+            "a job file does not say its own name",
+            found=f"{path}: experiment = {tree.get('experiment')!r}",
+            expected=f"experiment = {path.stem!r}",
+            fix="the key `experiment` and the file's name must agree",
+        )
+    rows = tree.get("row")
+    if not isinstance(rows, dict) or not rows or not all(isinstance(row, dict) for row in rows.values()):
+        raise UserError("a job file has no rows", found=str(path), expected="at least one table [row.NAME]")
+    base = tree.get("base", {})
+    refuse_unknown(base, (*PARTS, "source"), f"{path}, [base]")
+    for row, body in rows.items():
+        refuse_unknown(body, ROW_KEYS, f"{path}, [row.{row}]")
+    try:
+        paper = msgspec.convert(tree.get("paper", {}), Paper)
+    except msgspec.ValidationError as error:
+        raise UserError("the place in the paper is not understood", found=f"{path}: {error}") from error
+    return Experiment(path.stem, path, str(tree.get("title", path.stem)), paper, base, rows)
+
+
+def refuse_unknown(table: dict[str, Any], allowed: tuple[str, ...], where: str) -> None:
+    """Refuse a key that nobody reads.
+
+    Raises:
+        UserError: with the key, the allowed ones and the nearest of them.
+    """
+    for key in table:
+        if key not in allowed:
+            close = nearest(key, allowed)
+            raise UserError(
+                f"there is no key called {key!r} here",
+                found=f"{key!r} in {where}",
+                expected=", ".join(allowed),
+                fix=f"did you mean {close!r}?" if close else "use one of the keys above, or remove it",
+            )

@@ -1,0 +1,50 @@
+"""How one table of a job file is laid over another. No torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def overlay(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` laid on `under`: tables merge key by key, everything else is replaced.
+
+    A table that names another `kind` than the one below replaces it whole, since its fields are other fields.
+    Neither argument is changed.
+    """
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(value, dict) and isinstance(below, dict) and value.get("kind", below.get("kind")) == below.get("kind"):
+            merged[key] = overlay(below, value)
+        else:
+            merged[key] = overlay({}, value) if isinstance(value, dict) else value
+    return merged
+
+
+def leaves(tree: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of all values that are no tables ("training.optimizer.betas"); `kind` stands for its table."""
+    names: list[str] = []
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        names += leaves(value, f"{name}.") if isinstance(value, dict) else [name]
+    return names
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted name -> value of all leaves."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def drop_under(sources: dict[str, str], names: list[str]) -> dict[str, str]:
+    """`sources` without remarks on `names` or on anything inside them: a value that was replaced loses its remark."""
+    return {
+        key: remark
+        for key, remark in sources.items()
+        if not any(key == name or key.startswith(f"{name}.") for name in names)
+    }

@@ -1,0 +1,53 @@
+"""paper, mini, smoke: the same experiments at three prices. `scales.toml` holds what a scale changes.
+
+A scale's tables are laid over every row in this order: `[SCALE.all]`, `[SCALE.shape.NAME]` where NAME is the row's
+kind of network with its number of levels (`hourglass-2`, `dit`), `[SCALE.experiment.NAME]`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hdit_repro.errors import pick
+from hdit_repro.jobs.files import PARTS, SCALES_FILE, folders, read_toml, refuse_unknown
+
+SCALES = ("paper", "mini", "smoke")
+
+
+def shape_of(model: dict[str, Any]) -> str:
+    """The name under which scales.toml keeps what depends on the network's outline."""
+    if model.get("kind") == "hourglass":
+        return f"hourglass-{len(model.get('widths', ()))}"
+    return str(model.get("kind"))
+
+
+def scale_overlays(scale: str, experiment: str, model: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tables that a scale lays over a row, in order. `paper` lays none.
+
+    Raises:
+        UserError: an unknown scale, or unknown keys in scales.toml.
+    """
+    pick({name: None for name in SCALES}, scale, kind="scale", where="--scale")
+    if scale == "paper":
+        return []
+    path = next(folder / SCALES_FILE for folder in folders() if (folder / SCALES_FILE).exists())
+    tables = _read(path).get(scale, {})
+    found = [
+        tables.get("all", {}),
+        tables.get("shape", {}).get(shape_of(model), {}),
+        tables.get("experiment", {}).get(experiment, {}),
+    ]
+    for table in found:
+        refuse_unknown(table, PARTS, f"{path}, [{scale}]")
+    return [table for table in found if table]
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path) -> dict[str, Any]:
+    tree = read_toml(path)
+    refuse_unknown(tree, SCALES, str(path))
+    for scale, tables in tree.items():
+        refuse_unknown(tables, ("all", "shape", "experiment"), f"{path}, [{scale}]")
+    return tree

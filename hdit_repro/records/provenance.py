@@ -1,0 +1,122 @@
+"""Where a number comes from: commit, versions, machine, time. No torch; what a stage knows of its card is handed in."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+from hdit_repro.errors import UserError
+from hdit_repro.files import read_json
+from hdit_repro.records.schema import Provenance
+
+PACKAGES = ("hdit-repro", "torch", "torchvision", "numpy", "scipy", "pillow", "msgspec", "natten", "torch-fidelity")
+"""Whose versions can move a number."""
+
+CODE = ("hdit_repro", "jobs", "pyproject.toml", "constraints.txt")
+"""What makes a checkout dirty. Results and rendered tables do not: each measurement adds some."""
+
+UNKNOWN = "unknown"
+
+
+class Source(NamedTuple):
+    """The code that ran: its commit, and whether it had been changed since (None where nobody can tell)."""
+
+    commit: str
+    dirty: bool | None
+
+
+def collect(
+    *,
+    device: str,
+    seconds: Mapping[str, float],
+    gpu_hours: float,
+    versions: Mapping[str, str] | None = None,
+    snapshot: Path | None = None,
+    host: str | None = None,
+) -> Provenance:
+    """The provenance of a measurement made now, here.
+
+    Args:
+        device: the card or processor by name.
+        seconds: wall time per stage ("train", "sample", "evaluate").
+        gpu_hours: over all stages; 0 on a processor.
+        versions: what only a stage knows ("cuda", "cudnn"); added to the packages'.
+        snapshot: a run.json with the `commit` and `dirty` of the code that was submitted; they win over git's.
+        host: kind of machine; by default the system, the architecture and whether SLURM started us.
+    """
+    source = submitted_source(snapshot) or checkout_source(Path(__file__).resolve().parents[2])
+    return Provenance(
+        commit=source.commit,
+        dirty=source.dirty,
+        versions={**package_versions(), **(versions or {})},
+        device=device,
+        host=host or host_kind(),
+        seconds={stage: round(float(value), 3) for stage, value in seconds.items()},
+        gpu_hours=round(float(gpu_hours), 6),
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def package_versions() -> dict[str, str]:
+    """Python's version and those of the packages that are installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def host_kind() -> str:
+    """The kind of machine, never its name: "Linux x86_64" or "Linux x86_64, SLURM"."""
+    kind = f"{platform.system()} {platform.machine()}"
+    return f"{kind}, SLURM" if "SLURM_JOB_ID" in os.environ else kind
+
+
+def submitted_source(snapshot: Path | None) -> Source | None:
+    """Commit and dirt as noted in a run.json, or None where it is absent, damaged or does not say."""
+    if snapshot is None:
+        return None
+    try:
+        noted = read_json(snapshot)
+    except UserError:
+        return None
+    commit = noted.get("commit") if isinstance(noted, dict) else None
+    if not isinstance(commit, str) or not commit:
+        return None
+    dirty = noted.get("dirty")
+    return Source(commit, dirty if isinstance(dirty, bool) else None)
+
+
+def checkout_source(checkout: Path) -> Source:
+    """Commit and dirt of the checkout that `checkout` is the top of; unknown for an installed copy."""
+    top = _git(checkout, "rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != checkout.resolve():
+        return Source(UNKNOWN, None)
+    commit = _git(checkout, "rev-parse", "--verify", "HEAD")
+    changes = _git(checkout, "status", "--porcelain", "--untracked-files=all", "--", *CODE)
+    return Source(commit or UNKNOWN, None if changes is None else bool(changes))
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git says, or None where there is no git or no repository. Hooks' GIT_* variables do not mislead it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+            env=environment,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

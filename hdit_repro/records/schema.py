@@ -1,0 +1,208 @@
+"""What one measurement is, whole: the run, the numbers, how they were measured and where they come from. No torch.
+
+A number without its protocol is not a result, so neither can be written without the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Any, Literal
+
+import msgspec
+
+from hdit_repro.spec.base import Spec, require
+from hdit_repro.spec.evaluation import FRECHET_NAMES
+from hdit_repro.spec.numerics import NUMERICS
+from hdit_repro.spec.run import Run
+
+SCHEMA = 1
+"""Version of the record's shape. A reader of another version refuses the file by name."""
+
+PAPER_SAMPLES = 50_000
+"""Samples behind a FID that carries no count in its name (Section 5.1)."""
+
+METRICS: dict[str, Literal["lower", "higher"]] = {
+    **dict.fromkeys(FRECHET_NAMES.values(), "lower"),
+    "inception-score": "higher",
+}
+"""Every metric's name, and which way is better. A name may end in `@COUNT` (see `metric_name`)."""
+
+UNTRAINED, FLOOR = "untrained", "floor"
+LOSS_END, LOSS_CONSTANT = "loss-end", "loss-constant"
+
+CONTEXT: dict[str, str] = {
+    UNTRAINED: "the same metric of samples of the untrained network (the run's initial weights)",
+    FLOOR: "the same metric between two random halves of the real images: what a perfect model would show",
+    LOSS_END: "the mean training loss at the end of training",
+    LOSS_CONSTANT: "the same loss of the best constant predictor",
+}
+"""Companions of a number that are no results themselves."""
+
+Scale = Literal["paper", "mini", "smoke"]
+
+
+class Metric(Spec):
+    """A value, and where one was made, an interval `low`..`high` with the words that say how it was made."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    interval: str | None = None
+
+    def __post_init__(self) -> None:
+        ends = [end for end in (self.low, self.high) if end is not None]
+        require(all(math.isfinite(number) for number in (self.value, *ends)), "a metric must be a finite number")
+        require(len(ends) in (0, 2), "an interval has two ends")
+        require(bool(ends) == bool(self.interval), "an interval must say how it was made, and only an interval")
+        require(not ends or ends[0] <= ends[1], f"an interval runs upwards, and {ends} does not")
+
+
+class Reference(Spec):
+    """What the samples were compared with. `digest` is SHA-256 over the statistics or the images behind them."""
+
+    kind: str
+    name: str
+    digest: str
+    count: int
+    split: str
+    resolution: int
+    transform: str
+
+
+class Protocol(Spec):
+    """How the numbers were measured. `network_evaluations` is calls of the network per sample, guidance included."""
+
+    extractor: str
+    weights_digest: str
+    resize: str
+    reference: Reference
+    samples: int
+    sampler: str
+    steps: int
+    network_evaluations: int
+    guidance: float
+    weights: Literal["ema", "raw"]
+    labels: str
+    quantised: bool = True
+
+
+class Provenance(Spec):
+    """Where the numbers come from. `seconds` per stage, `time` is UTC in ISO 8601, `gpu_hours` over all stages."""
+
+    commit: str
+    dirty: bool | None
+    versions: dict[str, str]
+    device: str
+    host: str
+    seconds: dict[str, float]
+    gpu_hours: float
+    time: str
+
+
+class Record(Spec):
+    """One measurement. Made by `make`, written and read by `hdit_repro.records.store`.
+
+    `names` are the rows that asked for it ("table1/E", "table2/lerp"); `run` is the spec whole, as plain values;
+    `numerics` are the stages' versions that its ids were made with; `digest` is over everything else.
+    """
+
+    schema: int
+    names: tuple[str, ...]
+    label: str
+    scale: Scale
+    seed: int
+    run: dict[str, Any]
+    numerics: dict[str, int]
+    training_id: str
+    sampling_id: str
+    evaluation_id: str
+    metrics: dict[str, Metric]
+    protocol: Protocol
+    provenance: Provenance
+    context: dict[str, float] = {}
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        require(bool(self.metrics), "a record holds at least one metric")
+        for name in self.metrics:
+            base, _, count = name.partition("@")
+            require(base in METRICS, f"there is no metric called {base!r}; there are {', '.join(METRICS)}")
+            require(
+                not count or int(count) == self.protocol.samples,
+                f"{name} names another number of samples than the protocol's {self.protocol.samples}",
+            )
+        for name, value in self.context.items():
+            require(name in CONTEXT, f"context has no {name!r}; it has {', '.join(CONTEXT)}")
+            require(math.isfinite(value), f"context {name!r} must be a finite number")
+
+    @property
+    def spec(self) -> Run:
+        """The run as a spec.
+
+        Raises:
+            msgspec.ValidationError: `run` is not one that this version knows.
+        """
+        return msgspec.convert(self.run, Run)
+
+
+def make(
+    run: Run,
+    *,
+    names: tuple[str, ...],
+    label: str,
+    scale: Scale,
+    metrics: dict[str, Metric],
+    protocol: Protocol,
+    provenance: Provenance,
+    context: dict[str, float] | None = None,
+) -> Record:
+    """The record of a measurement of `run`; ids, seed and versions come from it.
+
+    Raises:
+        ValueError: an unknown metric or context name, a number that is not finite, or a count that contradicts.
+    """
+    record = Record(
+        schema=SCHEMA,
+        names=names,
+        label=label,
+        scale=scale,
+        seed=run.seed,
+        run=msgspec.json.decode(msgspec.json.encode(run)),
+        numerics=dict(NUMERICS),
+        training_id=run.training_id,
+        sampling_id=run.sampling_id,
+        evaluation_id=run.evaluation_id,
+        metrics=metrics,
+        protocol=protocol,
+        provenance=provenance,
+        context=context or {},
+    )
+    return seal(record)
+
+
+def seal(record: Record) -> Record:
+    """The same record with the digest of its contents."""
+    return msgspec.structs.replace(record, digest=content_digest(record))
+
+
+def content_digest(record: Record) -> str:
+    """SHA-256 over canonical JSON of everything but `digest`, as 64 hexadecimal digits."""
+    plain = msgspec.to_builtins(record)
+    del plain["digest"]
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def asked_samples(scale: Scale, count: int) -> int:
+    """How many samples a metric's plain name stands for: the paper's 50,000 at its scale, else what the run draws."""
+    return PAPER_SAMPLES if scale == "paper" else count
+
+
+def metric_name(base: str, count: int, asked: int) -> str:
+    """The name under which a number may stand: `base`, or `base@COUNT` where other than `asked` samples were used.
+
+    A Frechet distance falls with the number of samples, so 5,000 under a protocol of 50,000 is "fid@5000".
+    """
+    return base if count == asked else f"{base}@{count}"

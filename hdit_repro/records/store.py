@@ -1,0 +1,118 @@
+"""Records on disk: one JSON file each, written whole, checked on reading, never silently used. No torch.
+
+One file a record makes writing safe for any number of processes: nobody appends to anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from hdit_repro.errors import UserError
+from hdit_repro.files import read_json, write_json
+from hdit_repro.records.schema import SCHEMA, Record, content_digest, seal
+from hdit_repro.spec.numerics import NUMERICS
+
+
+class Problem(NamedTuple):
+    """A file that is no record to be shown, and why."""
+
+    path: Path
+    reason: str
+
+
+def write(record: Record, path: Path) -> Path:
+    """Write `record` whole under `path`, or leave what was there.
+
+    Raises:
+        ValueError: `path` is not `<training id>/<evaluation id>.json`.
+    """
+    if (path.parent.name, path.name) != (record.training_id, f"{record.evaluation_id}.json"):
+        raise ValueError(f"a record of {record.training_id}/{record.evaluation_id}.json does not belong to {path}")
+    write_json(path, msgspec.to_builtins(seal(record)))
+    return path
+
+
+def read(path: Path) -> Record:
+    """The record under `path`, checked.
+
+    Raises:
+        UserError: the file is damaged, of another schema, edited by hand, out of date or in another's place.
+    """
+    record = _decode(path, read_json(path))
+    for check in (_untouched, _current, _own_ids, _own_place):
+        check(path, record)
+    return record
+
+
+def load(folder: Path) -> tuple[list[Record], list[Problem]]:
+    """All records under `folder`, by path, and the files that are none. A missing folder holds nothing."""
+    records: list[Record] = []
+    problems: list[Problem] = []
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            records.append(read(path))
+        except UserError as error:
+            detail = f" ({error.found.removeprefix(f'{path}: ')})" if error.found else ""
+            problems.append(Problem(path, f"{error.problem}{detail}"))
+        except OSError as error:
+            problems.append(Problem(path, f"a file cannot be read ({error.strerror})"))
+    return records, problems
+
+
+def by_evaluation(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Records by evaluation id, in the order given."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.evaluation_id, []).append(record)
+    return found
+
+
+def _decode(path: Path, plain: Any) -> Record:
+    schema = plain.get("schema") if isinstance(plain, dict) else None
+    if schema != SCHEMA:
+        raise _refusal(path, "a record has a schema that is not known here", f"schema {schema!r}", f"schema {SCHEMA}")
+    try:
+        return msgspec.convert(plain, Record)
+    except msgspec.ValidationError as error:
+        raise _refusal(path, "a record is damaged", str(error), "every field of results/README.md") from error
+
+
+def _untouched(path: Path, record: Record) -> None:
+    digest = content_digest(record)
+    if digest != record.digest:
+        found = f"digest {record.digest[:12] or 'missing'}, contents {digest[:12]}"
+        raise _refusal(path, "a record was edited by hand", found, "contents as they were written")
+
+
+def _current(path: Path, record: Record) -> None:
+    if record.numerics != NUMERICS:
+        raise _refusal(
+            path, "a record is out of date: a stage computes other numbers now", str(record.numerics), str(NUMERICS)
+        )
+
+
+def _own_ids(path: Path, record: Record) -> None:
+    try:
+        run = record.spec
+    except msgspec.ValidationError as error:
+        raise _refusal(path, "a record holds a run that is not known here", str(error), "a run spec") from error
+    found = (record.training_id, record.sampling_id, record.evaluation_id, record.seed)
+    expected = (run.training_id, run.sampling_id, run.evaluation_id, run.seed)
+    if found != expected:
+        raise _refusal(path, "a record was edited by hand: ids and run do not belong together", found, expected)
+
+
+def _own_place(path: Path, record: Record) -> None:
+    place = f"{record.training_id}/{record.evaluation_id}.json"
+    if f"{path.parent.name}/{path.name}" != place:
+        raise _refusal(path, "a record lies in another's place", f"{path.parent.name}/{path.name}", place)
+
+
+def _refusal(path: Path, problem: str, found: object, expected: object) -> UserError:
+    return UserError(
+        problem, found=f"{path}: {found}", expected=expected, fix="delete the file and run `hdit-repro eval` again"
+    )

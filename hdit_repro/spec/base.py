@@ -1,0 +1,34 @@
+"""The two kinds of spec: plain structs, and members of a tagged union (`kind = "..."` in a job file)."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A frozen, typed value. Unknown fields and wrong types are refused when it is read."""
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag=""):
+    """A member of a tagged union; `kind` says which."""
+
+
+def kind_of(choice: msgspec.Struct) -> str:
+    """The tag under which a choice stands in job files ("neighborhood", "dpmpp_3m_sde")."""
+    return str(choice.__struct_config__.tag)
+
+
+def kinds(union: object) -> tuple[str, ...]:
+    """The tags of a union of choices, in the order of its definition."""
+    members = getattr(union, "__args__", (union,))
+    return tuple(str(member.__struct_config__.tag) for member in members)
+
+
+def require(holds: bool, message: str) -> None:
+    """Refuse an impossible value. The reader of job files adds the file and the key.
+
+    Raises:
+        ValueError: with `message`, if `holds` is false.
+    """
+    if not holds:
+        raise ValueError(message)

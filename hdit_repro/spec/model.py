@@ -1,0 +1,333 @@
+"""What a network IS: the hourglass of the paper and the DiT it is compared with. Plain values, no torch.
+
+Per-level fields are parallel lists, outermost level first, as in Table 6 of the paper:
+`widths = [384, 768]`, `depths = [2, 11]`, `heads = [6, 12]`, `attention = [{...}, {...}]`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from hdit_repro.spec.base import Choice, Spec, require
+
+# Attention (Section 4.3). How far a token sees.
+
+
+class GlobalAttention(Choice, tag="global"):
+    """Every token attends to every token."""
+
+
+class NeighborhoodAttention(Choice, tag="neighborhood"):
+    """Every token attends to the `kernel` x `kernel` tokens around it; at the border the window moves inward."""
+
+    kernel: int = 7
+
+    def __post_init__(self) -> None:
+        require(
+            self.kernel >= 1 and self.kernel % 2 == 1, f"kernel must be odd and at least 1, and {self.kernel} is not"
+        )
+
+
+class ShiftedWindowAttention(Choice, tag="shifted-window"):
+    """Tokens attend within `window` x `window` tiles; odd layers shift the tiles by half a window (Swin)."""
+
+    window: int = 8
+
+    def __post_init__(self) -> None:
+        require(
+            self.window >= 2 and self.window % 2 == 0, f"window must be even and at least 2, and {self.window} is not"
+        )
+
+
+class NoAttention(Choice, tag="none"):
+    """The level's layers are feed-forward only."""
+
+
+Attention = GlobalAttention | NeighborhoodAttention | ShiftedWindowAttention | NoAttention
+
+# How queries and keys are compared (Appendix C).
+
+
+class CosineSimilarity(Choice, tag="cosine"):
+    """Cosine of query and key times a learned scale per head, which starts at `initial_scale`."""
+
+    initial_scale: float = 10.0
+
+
+class DotProduct(Choice, tag="dot"):
+    """Scaled dot product, Equation 10."""
+
+
+Similarity = CosineSimilarity | DotProduct
+
+# Where tokens are (Section 4.2).
+
+
+class AxialRoPE(Choice, tag="axial-rope"):
+    """Rotary positions on half of each head: a quarter for rows, a quarter for columns."""
+
+
+class LearnedPosition(Choice, tag="learned"):
+    """One learned vector per token of the outermost grid, added after the patches are embedded."""
+
+
+class SinCosPosition(Choice, tag="sin-cos"):
+    """Fixed two-dimensional sines and cosines, added after the patches are embedded."""
+
+
+Position = AxialRoPE | LearnedPosition | SinCosPosition
+
+# The pointwise part (Section 4.2, Figure 5).
+
+
+class GEGLU(Choice, tag="geglu"):
+    """Gated by the data: d_ff = ratio * width, two input matrices."""
+
+    ratio: int = 3
+
+
+class GELU(Choice, tag="gelu"):
+    """The ordinary feed-forward: d_ff = ratio * width, one input matrix."""
+
+    ratio: int = 4
+
+
+FeedForward = GEGLU | GELU
+
+# Normalisation and gates, driven by the mapping network.
+
+
+class AdaRMSNorm(Choice, tag="ada-rms-norm"):
+    """RMSNorm whose scale is 1 + linear(mapping), starting at 1 (Section 4.2)."""
+
+
+class AdaLayerNorm(Choice, tag="ada-layer-norm"):
+    """LayerNorm whose scale and shift come from the mapping network (second edition, row G)."""
+
+
+Norm = AdaRMSNorm | AdaLayerNorm
+
+
+class NoGate(Choice, tag="none"):
+    """Output projections start at zero and are added as they are."""
+
+
+class MappingGate(Choice, tag="mapping"):
+    """DiT's output gate: each branch is multiplied by linear(mapping), which starts at zero (row H)."""
+
+
+Gate = NoGate | MappingGate
+
+# Where the skip meets the upsampled branch (Section 4.1, Table 2).
+
+
+class LerpSkip(Choice, tag="lerp"):
+    """Equation 6 with one learned coefficient per skip, starting at one half."""
+
+
+class AddSkip(Choice, tag="add"):
+    """The upsampled branch and the skip are added."""
+
+
+class ConcatSkip(Choice, tag="concat"):
+    """Concatenated, then projected back to the level's width by a pointwise linear layer."""
+
+
+Skip = LerpSkip | AddSkip | ConcatSkip
+
+
+class Mapping(Spec):
+    """The mapping network: `depth` GEGLU blocks of `width`, each with hidden width `d_ff`."""
+
+    depth: int
+    width: int
+    d_ff: int
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(self.depth >= 1 and self.width >= 2 and self.d_ff >= 1, "depth, width and d_ff must be positive")
+        require(self.width % 2 == 0, f"width must be even for the Fourier features, and {self.width} is odd")
+
+
+class Level(NamedTuple):
+    """One level of the hourglass, as the builders read it. `d_ff` is the hidden width of its feed-forward."""
+
+    index: int
+    width: int
+    depth: int
+    heads: int
+    d_ff: int
+    attention: Attention
+    dropout: float
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
+
+
+def check_grid(attention: Attention, height: int, width: int) -> None:
+    """Refuse a kernel or window that does not fit a grid of height x width tokens.
+
+    Raises:
+        ValueError: the kernel is larger than the grid, or the window does not divide it.
+    """
+    if isinstance(attention, NeighborhoodAttention):
+        require(
+            attention.kernel <= min(height, width),
+            f"kernel {attention.kernel} is larger than the grid of {height} x {width} tokens",
+        )
+    if isinstance(attention, ShiftedWindowAttention):
+        require(
+            height % attention.window == 0 and width % attention.window == 0,
+            f"window {attention.window} does not divide the grid of {height} x {width} tokens",
+        )
+
+
+class Hourglass(Choice, tag="hourglass"):
+    """The Hourglass Diffusion Transformer. One level is a plain transformer of the same blocks (R3, R4).
+
+    `resolution` is the side of the image in pixels that the row is made for; `classes` is 0 without labels, else the
+    number of classes (the embedding has one more, for the dropped label). `d_ffs` overrides ratio * width.
+    """
+
+    resolution: int
+    patch: int | tuple[int, int]
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    heads: tuple[int, ...]
+    attention: tuple[Attention, ...]
+    mapping: Mapping
+    classes: int = 0
+    channels: int = 3
+    similarity: Similarity = msgspec.field(default_factory=CosineSimilarity)
+    position: Position = msgspec.field(default_factory=AxialRoPE)
+    feed_forward: FeedForward = msgspec.field(default_factory=GEGLU)
+    norm: Norm = msgspec.field(default_factory=AdaRMSNorm)
+    gate: Gate = msgspec.field(default_factory=NoGate)
+    skip: Skip = msgspec.field(default_factory=LerpSkip)
+    dropout: tuple[float, ...] = ()
+    d_ffs: tuple[int, ...] = ()
+    augmentation_cond: int = 9
+    mapping_cond: int = 0
+
+    def __post_init__(self) -> None:
+        levels = len(self.widths)
+        require(levels >= 1, "widths must name at least one level")
+        for name in ("depths", "heads", "attention"):
+            found = len(getattr(self, name))
+            require(found == levels, f"{name} names {found} levels and widths {levels}")
+        for name in ("dropout", "d_ffs"):
+            found = len(getattr(self, name))
+            require(found in (0, levels), f"{name} names {found} levels and widths {levels}")
+        require(self.patch != (self.patch_height, self.patch_height), "write a square patch as one number")
+        require(min(*self.widths, *self.depths, *self.heads, self.patch_height, self.patch_width) >= 1, "sizes start at 1")
+        for width, heads in zip(self.widths, self.heads, strict=True):
+            require(width % heads == 0, f"width {width} is no multiple of {heads} heads")
+            if isinstance(self.position, AxialRoPE):
+                require(
+                    (width // heads) % 8 == 0,
+                    f"axial RoPE rotates pairs on two axes of half a head, so a head of {width // heads} must be a multiple of 8",
+                )
+        require(
+            not isinstance(self.position, SinCosPosition) or self.widths[0] % 4 == 0,
+            f"sin-cos positions need an outermost width that 4 divides, and {self.widths[0]} is not",
+        )
+        self.check_size(self.resolution, self.resolution, grids=isinstance(self.patch, int))
+
+    @property
+    def patch_height(self) -> int:
+        return self.patch if isinstance(self.patch, int) else self.patch[0]
+
+    @property
+    def patch_width(self) -> int:
+        return self.patch if isinstance(self.patch, int) else self.patch[1]
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The levels, outermost first; the last is the core."""
+        d_ffs = self.d_ffs or tuple(self.feed_forward.ratio * width for width in self.widths)
+        dropout = self.dropout or (0.0,) * len(self.widths)
+        rows = zip(self.widths, self.depths, self.heads, d_ffs, self.attention, dropout, strict=True)
+        return tuple(Level(index, *row) for index, row in enumerate(rows))
+
+    def check_size(self, height: int, width: int, *, grids: bool = True) -> None:
+        """Refuse an image size (pixels) that patches, merges, kernels or windows do not fit.
+
+        Raises:
+            ValueError: with the size, the step it must be a multiple of, or the level that does not fit.
+        """
+        merges = 1 << (len(self.widths) - 1)
+        step_h, step_w = self.patch_height * merges, self.patch_width * merges
+        require(
+            not grids or (height % step_h == 0 and width % step_w == 0 and min(height, width) > 0),
+            f"an image of {height} x {width} pixels cannot be cut: patches and merges need multiples of {step_h} x {step_w}",
+        )
+        for level in self.levels if grids else ():
+            check_grid(
+                level.attention,
+                height // self.patch_height >> level.index,
+                width // self.patch_width >> level.index,
+            )
+
+
+# What a DiT's sinusoidal time embedding is fed with.
+
+
+class Timestep(Choice, tag="timestep"):
+    """The number of the discrete diffusion step, 0 to 999, as in DiT itself."""
+
+
+class LogSigma(Choice, tag="log-sigma"):
+    """scale * log(sigma) + offset, for a DiT under the EDM preconditioner."""
+
+    scale: float = 0.25
+    offset: float = 0.0
+
+
+TimeInput = Timestep | LogSigma
+
+
+class DiT(Choice, tag="dit"):
+    """The Diffusion Transformer of Peebles & Xie (2023) in pixel space: adaLN-Zero blocks, sin-cos positions."""
+
+    resolution: int
+    patch: int
+    width: int
+    depth: int
+    heads: int
+    classes: int = 0
+    channels: int = 3
+    ratio: float = 4.0
+    learn_sigma: bool = True
+    class_dropout: float = 0.1
+    time: TimeInput = msgspec.field(default_factory=Timestep)
+
+    def __post_init__(self) -> None:
+        require(min(self.patch, self.width, self.depth, self.heads, self.resolution) >= 1, "sizes start at 1")
+        require(self.width % self.heads == 0, f"width {self.width} is no multiple of {self.heads} heads")
+        require(self.width % 4 == 0, f"sin-cos positions need a width that 4 divides, and {self.width} is not")
+        self.check_size(self.resolution, self.resolution)
+
+    @property
+    def out_channels(self) -> int:
+        return self.channels * 2 if self.learn_sigma else self.channels
+
+    @property
+    def d_ff(self) -> int:
+        return int(self.width * self.ratio)
+
+    def check_size(self, height: int, width: int) -> None:
+        """Refuse an image size (pixels) that the patches do not divide.
+
+        Raises:
+            ValueError: with the size and the patch.
+        """
+        require(
+            height % self.patch == 0 and width % self.patch == 0 and min(height, width) > 0,
+            f"an image of {height} x {width} pixels cannot be cut into patches of {self.patch}",
+        )
+
+
+Model = Hourglass | DiT

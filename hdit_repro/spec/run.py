@@ -1,0 +1,113 @@
+"""A run whole, and its identity. Plain values, no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+
+import msgspec
+
+from hdit_repro.spec.base import Spec, require
+from hdit_repro.spec.data import DATASETS, Data
+from hdit_repro.spec.base import kind_of
+from hdit_repro.spec.diffusion import Diffusion, Edm, Gaussian
+from hdit_repro.spec.evaluation import Evaluation
+from hdit_repro.spec.model import DiT, Hourglass, Model, Timestep
+from hdit_repro.spec.numerics import NUMERICS
+from hdit_repro.spec.sampling import Ancestral, Sampling
+from hdit_repro.spec.training import Training
+
+ID_DIGITS = 12
+
+
+class Run(Spec, dict=True):
+    """Everything that can change a run's numbers, and nothing else.
+
+    Three nested ids: training in sampling in evaluation, so that one checkpoint serves many samplers and one set of
+    samples many metrics. Cluster, workers, logging and labels are no part of them.
+    """
+
+    model: Model
+    data: Data
+    diffusion: Diffusion
+    training: Training
+    sampling: Sampling
+    evaluation: Evaluation
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        facts = DATASETS[kind_of(self.data.dataset)]
+        require(
+            self.model.resolution == self.data.resolution,
+            f"model.resolution {self.model.resolution} is not data.resolution {self.data.resolution}",
+        )
+        require(
+            self.model.classes in (0, facts.classes),
+            f"model.classes {self.model.classes} is not the {facts.classes} of {kind_of(self.data.dataset)}",
+        )
+        discrete = isinstance(self.diffusion, Gaussian)
+        require(
+            discrete == isinstance(self.sampling.sampler, Ancestral),
+            f"sampler {kind_of(self.sampling.sampler)} does not go with {kind_of(self.diffusion)} diffusion",
+        )
+        takes_steps = isinstance(self.model, DiT) and isinstance(self.model.time, Timestep)
+        require(
+            discrete == takes_steps,
+            f"{kind_of(self.diffusion)} diffusion and what the network is fed as time do not go together",
+        )
+        require(
+            not discrete or (isinstance(self.model, DiT) and self.model.learn_sigma),
+            "gaussian diffusion learns its variance, so model.learn_sigma must be true",
+        )
+        require(
+            discrete or not (isinstance(self.model, DiT) and self.model.learn_sigma),
+            "edm diffusion has no use for a learned sigma, so model.learn_sigma must be false",
+        )
+        require(
+            not discrete or self.sampling.sampler.steps <= self.diffusion.timesteps,  # type: ignore[union-attr]
+            "a respaced chain cannot have more steps than the diffusion",
+        )
+        require(
+            self.training.augmentation == 0 or isinstance(self.model, Hourglass) and self.model.augmentation_cond == 9,
+            "augmentation needs a network that takes its nine-value condition",
+        )
+
+    @cached_property
+    def training_id(self) -> str:
+        """Identity of the checkpoint: model, data, diffusion, training, seed, and the version of training."""
+        return _digest(
+            NUMERICS["train"], self.model, self.data, self.diffusion, self.training, self.seed
+        )
+
+    @cached_property
+    def sampling_id(self) -> str:
+        """Identity of the samples: the checkpoint's, and how they are drawn."""
+        return _digest(NUMERICS["sample"], self.training_id, self.sampling)
+
+    @cached_property
+    def evaluation_id(self) -> str:
+        """Identity of the measurement: the samples', and how they are measured."""
+        return _digest(NUMERICS["evaluate"], self.sampling_id, self.evaluation)
+
+    @property
+    def id(self) -> str:
+        """The run's id: the name of its folder under runs/ and results/."""
+        return self.training_id
+
+    @property
+    def edm(self) -> Edm:
+        """The diffusion, where it is EDM's.
+
+        Raises:
+            TypeError: it is the discrete Gaussian one.
+        """
+        if not isinstance(self.diffusion, Edm):
+            raise TypeError("this run's diffusion is the discrete Gaussian one")
+        return self.diffusion
+
+
+def _digest(*parts: object) -> str:
+    """SHA-256 over canonical JSON, tags included; its first 12 hexadecimal digits."""
+    text = json.dumps(msgspec.to_builtins(parts), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:ID_DIGITS]

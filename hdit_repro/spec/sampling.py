@@ -1,0 +1,68 @@
+"""How samples are drawn. Plain values, no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from hdit_repro.spec.base import Choice, Spec, require
+
+
+class Solver(Choice, tag=""):
+    """What all samplers share: the number of steps."""
+
+    steps: int = 50
+
+    def __post_init__(self) -> None:
+        require(self.steps >= 1, f"steps start at 1, and {self.steps} is found")
+
+
+class Dpmpp3mSde(Solver, tag="dpmpp_3m_sde"):
+    """DPM-Solver++(3M) SDE, the paper's sampler (Section 5.1)."""
+
+    eta: float = 1.0
+
+
+class Dpmpp2mSde(Solver, tag="dpmpp_2m_sde"):
+    """DPM-Solver++(2M) SDE, midpoint variant."""
+
+    eta: float = 1.0
+
+
+class Dpmpp2mSdeHeun(Solver, tag="dpmpp_2m_sde_heun"):
+    """DPM-Solver++(2M) SDE, Heun variant."""
+
+    eta: float = 1.0
+
+
+class Dpmpp2m(Solver, tag="dpmpp_2m"):
+    """DPM-Solver++(2M), deterministic."""
+
+
+class Heun(Solver, tag="heun"):
+    """Heun's second-order method (Karras et al., 2022, Algorithm 1)."""
+
+
+class Euler(Solver, tag="euler"):
+    """Euler's method."""
+
+
+class Ancestral(Solver, tag="ancestral"):
+    """DDPM's ancestral sampling with respacing, for the discrete Gaussian diffusion (R1)."""
+
+
+Sampler = Dpmpp3mSde | Dpmpp2mSde | Dpmpp2mSdeHeun | Dpmpp2m | Heun | Euler | Ancestral
+
+
+class Sampling(Spec):
+    """`count` samples of the EMA network. `guidance` is w in D_u + w (D_c - D_u); 1 is no guidance."""
+
+    sampler: Sampler
+    count: int
+    guidance: float = 1.0
+    labels: Literal["random", "balanced"] = "random"
+    rho: float = 7.0
+    weights: Literal["ema", "raw"] = "ema"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.count >= 2, f"at least two samples are needed for a covariance, and {self.count} is found")
