@@ -107,7 +107,7 @@ def _refuse_idle(remarks: dict[str, str], tree: dict[str, Any]) -> None:
 def _derive(resolved: Resolved) -> Resolved:
     """model.resolution and model.classes follow from the data, unless the row says them itself."""
     tree = overlay({}, resolved.tree)
-    sources = dict(resolved.sources)
+    sources = {**resolved.sources, "seed": "the replicate asked for"}
     data, model = tree.get("data", {}), tree.get("model", {})
     dataset = data.get("dataset", {}) if isinstance(data, dict) else {}
     facts = DATASETS.get(dataset.get("kind", "") if isinstance(dataset, dict) else "")

@@ -102,7 +102,7 @@ class RunFolder:
         raise ValueError(f"no stage is called {stage!r}; there are {', '.join(STAGES)}")
 
     def state(self, stage: str) -> str:
-        """"done", "running", "failed" or "missing"."""
+        """ "done", "running", "failed" or "missing"."""
         if self.done(stage):
             return "done"
         if is_locked(self.lock(stage)):

@@ -43,7 +43,7 @@ CONTEXT: dict[str, str] = {
 Scale = Literal["paper", "mini", "smoke"]
 
 
-class Metric(Spec):
+class Metric(Spec, frozen=True, kw_only=True):
     """A value, and where one was made, an interval `low`..`high` with the words that say how it was made."""
 
     value: float
@@ -59,7 +59,7 @@ class Metric(Spec):
         require(not ends or ends[0] <= ends[1], f"an interval runs upwards, and {ends} does not")
 
 
-class Reference(Spec):
+class Reference(Spec, frozen=True, kw_only=True):
     """What the samples were compared with. `digest` is SHA-256 over the statistics or the images behind them."""
 
     kind: str
@@ -71,7 +71,7 @@ class Reference(Spec):
     transform: str
 
 
-class Protocol(Spec):
+class Protocol(Spec, frozen=True, kw_only=True):
     """How the numbers were measured. `network_evaluations` is calls of the network per sample, guidance included."""
 
     extractor: str
@@ -88,7 +88,7 @@ class Protocol(Spec):
     quantised: bool = True
 
 
-class Provenance(Spec):
+class Provenance(Spec, frozen=True, kw_only=True):
     """Where the numbers come from. `seconds` per stage, `time` is UTC in ISO 8601, `gpu_hours` over all stages."""
 
     commit: str
@@ -101,7 +101,7 @@ class Provenance(Spec):
     time: str
 
 
-class Record(Spec):
+class Record(Spec, frozen=True, kw_only=True):
     """One measurement. Made by `make`, written and read by `hdit_repro.records.store`.
 
     `names` are the rows that asked for it ("table1/E", "table2/lerp"); `run` is the spec whole, as plain values;
@@ -121,7 +121,7 @@ class Record(Spec):
     metrics: dict[str, Metric]
     protocol: Protocol
     provenance: Provenance
-    context: dict[str, float] = {}
+    context: dict[str, float] = msgspec.field(default_factory=dict)
     digest: str = ""
 
     def __post_init__(self) -> None:

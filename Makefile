@@ -1,0 +1,48 @@
+# make demo    Table 1 in miniature on this machine, from nothing: about a quarter of an hour on 2 cores
+# make test    the tests
+# make setup   .venv/ with the command and the test tools (the others do this themselves when they must)
+# make tables  the paper's tables and figures, from the committed records
+# make lint    style, types, import layers
+#
+# PYTHON=python3.12 chooses the interpreter, TORCH_INDEX=https://... another build of torch (a CPU or ROCm index).
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+TORCH := torch==2.13.0
+NATTEN := natten==0.21.7
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: setup demo test tables lint clean
+
+setup: $(READY)
+
+# natten is built against the torch that is already there, so without build isolation; it is an extra, and its absence
+# stops nothing.
+$(READY): pyproject.toml constraints.txt Makefile
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "hdit-repro needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0])'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel
+	NATTEN_N_WORKERS=2 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps $(NATTEN) \
+		|| echo "natten could not be built here; neighborhood attention runs in plain torch"
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/hdit-repro submit table1 --scale smoke --wait
+
+test: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+tables: $(READY)
+	$(BIN)/hdit-repro render-tables
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,1 @@
+"""From jobs to finished rows: what is to be run, where, at what price, and how far it is."""

@@ -1,0 +1,75 @@
+"""The stages of jobs, each once, however many rows share it. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from hdit_repro.jobs import Job
+from hdit_repro.records.layout import STAGES, RunFolder
+
+
+class Task(NamedTuple):
+    """One stage of one run. `jobs` are all rows that share it; the first stands for them."""
+
+    key: str
+    stage: str
+    folder: RunFolder
+    jobs: tuple[Job, ...]
+
+    @property
+    def job(self) -> Job:
+        return self.jobs[0]
+
+    @property
+    def name(self) -> str:
+        """The row it is shown under: "table1/E", with its seed where that is not 0."""
+        return row_name(self.job)
+
+    @property
+    def before(self) -> str | None:
+        """The stage whose output this one needs."""
+        place = STAGES.index(self.stage)
+        return STAGES[place - 1] if place else None
+
+    @property
+    def ready(self) -> bool:
+        """Whether what it needs exists."""
+        return self.before is None or self.folder.done(self.before)
+
+
+def row_name(job: Job) -> str:
+    """A row as plans, progress and messages call it."""
+    return job.name if job.run.seed == 0 else f"{job.name} seed {job.run.seed}"
+
+
+def tasks_of(jobs: Iterable[Job], folders: Iterable[RunFolder]) -> list[Task]:
+    """Every stage of every job once, rows in order and stages in order within a row."""
+    tasks: dict[str, Task] = {}
+    for job, folder in zip(jobs, folders, strict=True):
+        for stage in STAGES:
+            key = folder.stage_key(stage)
+            met = tasks.get(key)
+            tasks[key] = Task(key, stage, folder, (job,)) if met is None else met._replace(jobs=(*met.jobs, job))
+    return list(tasks.values())
+
+
+def required(tasks: Sequence[Task]) -> list[Task]:
+    """The tasks that still have to be run: not done, and their output is missed by something that is not done.
+
+    A row whose record exists needs no checkpoint any more, so that what was cleared away is not made again.
+    """
+    missed: set[tuple[str, str]] = set()
+    for task in tasks:
+        for job in task.jobs:
+            folder = RunFolder(task.folder.roots, job.run, job.scale)
+            missed |= {(folder.stage_key(stage), stage) for stage in stages_missed(folder)}
+    return [task for task in tasks if (task.key, task.stage) in missed]
+
+
+def stages_missed(folder: RunFolder) -> tuple[str, ...]:
+    """The stages of a row to be run, in order: those after the last one that is done."""
+    for place in range(len(STAGES), 0, -1):
+        if folder.done(STAGES[place - 1]):
+            return STAGES[place:]
+    return STAGES

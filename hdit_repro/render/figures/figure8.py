@@ -1,0 +1,58 @@
+"""Figure 8: the loss weights over the noise level, Min-SNR and soft-Min-SNR (Equations 7 to 9)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hdit_repro.render.figures.style import OKABE_ITO, new_figure
+from hdit_repro.spec.diffusion import EdmWeight, MinSnr, Snr, SoftMinSnr, Weighting
+
+if TYPE_CHECKING:
+    import numpy
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    Floats = NDArray[numpy.float64]
+
+CAPTION, MODELS = MinSnr(), SoftMinSnr()
+"""Min-SNR's usual gamma, at which the figure compares the two, and the gamma of the paper's models (Appendix B)."""
+
+CURVES: tuple[tuple[str, Weighting, str, str], ...] = (
+    ("SNR", Snr(), OKABE_ITO["black"], ":"),
+    (f"Min-SNR, γ = {CAPTION.gamma:g}", CAPTION, OKABE_ITO["blue"], "--"),
+    (f"soft-Min-SNR, γ = {CAPTION.gamma:g}", SoftMinSnr(gamma=CAPTION.gamma), OKABE_ITO["orange"], "-"),
+    (f"soft-Min-SNR, γ = {MODELS.gamma:g} (the models)", MODELS, OKABE_ITO["vermilion"], "-."),
+)
+
+
+def weight(weighting: Weighting, sigma: Floats, sigma_data: float = 0.5) -> Floats:
+    """The weight on the squared error of the denoised image at noise level `sigma` (any shape)."""
+    import numpy
+
+    match weighting:
+        case Snr():
+            return 1 / sigma**2
+        case MinSnr(gamma=gamma):
+            return numpy.minimum(1 / sigma**2, gamma)
+        case SoftMinSnr(gamma=gamma):
+            return 1 / (sigma**2 + 1 / gamma)
+        case EdmWeight():
+            return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
+
+
+def draw() -> Figure:
+    """Log-log: sigma against the weight on the squared error of the denoised image."""
+    import numpy
+
+    sigma = numpy.geomspace(1e-2, 1e2, 401)
+    figure = new_figure()
+    axes = figure.subplots()
+    for label, weighting, color, dash in CURVES:
+        axes.plot(sigma, weight(weighting, sigma), color=color, linestyle=dash, label=label)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylim(1e-4, 1e2)
+    axes.set_xlabel("Noise level σ")
+    axes.set_ylabel("Weight on the error of the denoised image")
+    axes.legend(loc="lower left")
+    return figure

@@ -1,0 +1,28 @@
+"""The one place where tables ask the ledger what the paper prints. No printed number lives in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Printed(NamedTuple):
+    """A printed cell: the value in the ledger's unit, and the text as printed ("6,341")."""
+
+    value: int | float | str | None
+    text: str
+
+
+def cells(table: str) -> Mapping[str, Mapping[str, Printed]]:
+    """A printed table's cells by run name ("table1/E") and column key ("gflop-256").
+
+    Args:
+        table: the ledger's name of the table, "table1".
+    """
+    from hdit_repro import paper
+
+    found: dict[str, dict[str, Printed]] = {}
+    for claim in paper.read().claims:
+        if claim.table == table and claim.run is not None and claim.column is not None:
+            found.setdefault(claim.run, {})[claim.column] = Printed(claim.printed, claim.text)
+    return found

@@ -1,0 +1,84 @@
+"""Which records belong to a row, and what they say together. Scales never mix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+import msgspec
+
+from hdit_repro.records.schema import Metric, Record, asked_samples, metric_name
+from hdit_repro.spec.base import kind_of
+from hdit_repro.spec.evaluation import FRECHET_NAMES
+from hdit_repro.spec.run import Run
+
+Index = dict[tuple[str, str], list[Record]]
+
+
+class Measured(NamedTuple):
+    """A row's number: the mean over training seeds, with their sample standard deviation where there are several.
+
+    `interval` is the record's own, kept for a single record only. `records` are all behind the number.
+    """
+
+    name: str
+    mean: float
+    sd: float | None
+    seeds: int
+    interval: Metric | None
+    records: tuple[Record, ...]
+
+
+def row_key(run: Run) -> str:
+    """The evaluation's id with both seeds set to zero: what repetitions of one row share."""
+    sampling = msgspec.structs.replace(run.sampling, seed=0)
+    return msgspec.structs.replace(run, seed=0, sampling=sampling).evaluation_id
+
+
+def index(records: Iterable[Record]) -> Index:
+    """Records by (scale, row key)."""
+    found: Index = {}
+    for record in records:
+        found.setdefault((record.scale, row_key(record.spec)), []).append(record)
+    return found
+
+
+def frechet_name(run: Run) -> str:
+    """The base name of the Fréchet distance on the run's extractor ("fid", "fd-efficientnet-lite0")."""
+    return FRECHET_NAMES[kind_of(run.evaluation.extractor)]
+
+
+def of_row(found: Index, scale: str, run: Run) -> list[Record]:
+    """The records of a row at a scale, whatever their seeds, by seed and time."""
+    records = found.get((scale, row_key(run)), [])
+    return sorted(records, key=lambda record: (record.seed, record.evaluation_id))
+
+
+def summarise(records: list[Record], base: str) -> Measured | None:
+    """The number of the records that carry the metric under its plain name; None when none does.
+
+    Several samplings of one training seed are averaged first, so that each training counts once.
+    """
+    carrying = [record for record in records if base in record.metrics]
+    if not carrying:
+        return None
+    by_seed: dict[int, list[float]] = {}
+    for record in carrying:
+        by_seed.setdefault(record.seed, []).append(record.metrics[base].value)
+    means = [fmean(values) for values in by_seed.values()]
+    only = carrying[0].metrics[base] if len(carrying) == 1 else None
+    interval = only if only is not None and only.low is not None else None
+    return Measured(base, fmean(means), stdev(means) if len(means) > 1 else None, len(means), interval, tuple(carrying))
+
+
+def plain_name(record: Record, base: str) -> str:
+    """The name that `base` bears in a record of its sample count."""
+    asked = asked_samples(record.scale, record.spec.sampling.count)
+    return metric_name(base, record.protocol.samples, asked)
+
+
+def context_mean(records: Iterable[Record], name: str) -> float | None:
+    """The mean of a companion value over the records that have it; None when none has."""
+    values = [record.context[name] for record in records if name in record.context]
+    return fmean(values) if values else None

@@ -1,0 +1,133 @@
+"""What stands under a table: units, protocol, samples, floor, commit, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from hdit_repro.records.schema import FLOOR, Record
+from hdit_repro.records.store import Problem
+from hdit_repro.render.cells import MARK, fixed, significant
+from hdit_repro.render.columns import GIGA, Counted, differs
+from hdit_repro.render.complexity import RESOLUTIONS
+from hdit_repro.render.definitions import Table
+from hdit_repro.render.rows import Row
+
+SHORT = 12
+"""Digits of a digest or commit that are shown."""
+
+
+def notes(table: Table, rows: Sequence[Row], scale: str, problems: Sequence[Problem], folder: Path) -> list[str]:
+    """The sentences under a table, in a fixed order. `folder` is where the records lie; problems are named under it."""
+    found = [*table.notes]
+    if table.costs:
+        found += [*_cost_notes(rows), *_disagreements(table, rows)]
+    if scale != "paper":
+        found.append(_scale_note(table, scale))
+    records = [record for row in rows for record in row.records]
+    found += _measured_notes(table, rows, records, scale) if records else [_nothing_yet(table, scale)]
+    found += [f"Left out: {problem.path.relative_to(folder).as_posix()}: {problem.reason}." for problem in problems]
+    return found
+
+
+def _cost_notes(rows: Sequence[Row]) -> list[str]:
+    own = sorted({row.paper.run.model.resolution for row in rows})
+    return [
+        "GFLOP in the paper means 10⁹ multiply-accumulates (MACs); a MAC is two floating-point operations. "
+        "Printed and counted costs are both in 10⁹ MACs, of one forward pass of one image.",
+        "Costs, complexity and parameters are counted from the configurations at paper scale. Complexity is the "
+        "highest term that matters in a + b·n + c·n² (n pixels), fitted to the costs counted from "
+        f"{RESOLUTIONS[0]}² to {RESOLUTIONS[-1]}². Parameters are those at {', '.join(f'{side}²' for side in own)}.",
+    ]
+
+
+def _disagreements(table: Table, rows: Sequence[Row]) -> list[str]:
+    found = []
+    for column in table.columns:
+        if not isinstance(column.source, Counted):
+            continue
+        for row in rows:
+            macs = column.source.cell(row).value
+            if isinstance(macs, int) and differs(macs, row, column.source.column):
+                printed = row.printed[column.source.column].text
+                found.append(
+                    f"{MARK} {row.job.row} at {column.source.resolution}²: {fixed(macs / GIGA, 1)} rounds to "
+                    f"{fixed(macs / GIGA, 0)}, and print says {printed}."
+                )
+    return found
+
+
+def _scale_note(table: Table, scale: str) -> str:
+    costs = ", and so are costs, complexity and parameters" if table.costs else ""
+    return (
+        f"Measured numbers are of {scale} scale: the same experiments with smaller networks, images and budgets. What "
+        f"is printed is of paper scale{costs}. Numbers of different scales are not compared, so no difference is shown."
+    )
+
+
+def _nothing_yet(table: Table, scale: str) -> str:
+    return f"Nothing has been measured at {scale} scale yet: `hdit-repro submit {table.experiment} --scale {scale}`."
+
+
+def _measured_notes(table: Table, rows: Sequence[Row], records: list[Record], scale: str) -> list[str]:
+    found = [f"Ours ({names}): {text}." for text, names in _grouped(rows, _protocol)]
+    found += [f"Sampler ({names}): {text}." for text, names in _grouped(rows, _sampler)]
+    found += [f"Intervals ({names}): {text}." for text, names in _grouped(rows, _interval) if text]
+    if any(row.measured and row.measured.sd is not None for row in rows):
+        found.append("±: sample standard deviation over n training seeds.")
+    if scale == "paper":
+        found.append(
+            "Differences are ours less print. Print names FID@50k after the implementation of Dhariwal & Nichol; "
+            "where our protocol above is another one, the difference contains that too."
+        )
+    floors = _grouped(rows, _floor)
+    if table.costs:
+        found += [f"Floor, the same metric between two halves of the real images ({n}): {t}." for t, n in floors if t]
+    commits = sorted({_commit(record) for record in records})
+    found.append(f"Measured at commit {', '.join(commits)}.")
+    return found
+
+
+def _grouped(rows: Sequence[Row], text: Callable[[Record], str]) -> list[tuple[str, str]]:
+    """(text, names of the rows whose records say it), in order of first appearance."""
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        for record in row.records:
+            names = groups.setdefault(text(record), [])
+            if row.job.row not in names:
+                names.append(row.job.row)
+    return [(said, ", ".join(names)) for said, names in groups.items()]
+
+
+def _protocol(record: Record) -> str:
+    protocol, reference = record.protocol, record.protocol.reference
+    return (
+        f"{', '.join(record.metrics)} on {protocol.extractor} (weights {protocol.weights_digest[:SHORT]}, "
+        f"resize {protocol.resize}); {fixed(protocol.samples, 0)} samples of the {protocol.weights} weights, "
+        f"{protocol.labels} labels, guidance {protocol.guidance:g}, "
+        f"{'quantised to uint8' if protocol.quantised else 'not quantised'}; reference: {reference.kind} "
+        f"{reference.name}, {reference.split}, {fixed(reference.count, 0)} images at {reference.resolution}² "
+        f"(transform {reference.transform}, digest {reference.digest[:SHORT]})"
+    )
+
+
+def _sampler(record: Record) -> str:
+    protocol = record.protocol
+    return f"{protocol.sampler}, {protocol.steps} steps, {protocol.network_evaluations} network evaluations an image"
+
+
+def _interval(record: Record) -> str:
+    return "; ".join(_unique(metric.interval for metric in record.metrics.values() if metric.interval))
+
+
+def _floor(record: Record) -> str:
+    return significant(record.context[FLOOR]) if FLOOR in record.context else ""
+
+
+def _commit(record: Record) -> str:
+    dirt = {True: " with changes", False: "", None: ""}[record.provenance.dirty]
+    return f"{record.provenance.commit[:SHORT]}{dirt}"
+
+
+def _unique(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(texts))

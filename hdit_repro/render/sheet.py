@@ -1,0 +1,73 @@
+"""A table filled in: headings, cells, groups and notes, ready for any format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from hdit_repro.records.store import Problem
+from hdit_repro.render.cells import Cell, ranked
+from hdit_repro.render.columns import Column
+from hdit_repro.render.definitions import Table
+from hdit_repro.render.notes import notes
+from hdit_repro.render.rows import Row
+
+DISPLAY = {"fid": "FID", "inception-score": "IS"}
+"""Metrics that the paper has a word for; all others stand under their own name."""
+
+
+class Head(NamedTuple):
+    """A column's headings: one that neighbours may share, and its own. `key` is its csv name."""
+
+    key: str
+    upper: str
+    own: str
+    left: bool
+
+    @property
+    def line(self) -> str:
+        """Both headings in one line: "GFLOP@128²: counted"."""
+        return f"{self.upper}: {self.own}" if self.upper else self.own
+
+
+class Sheet(NamedTuple):
+    """`rows` are parallel to `groups`, the sub-heading that each stands under."""
+
+    name: str
+    title: str
+    heads: tuple[Head, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    groups: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def build(table: Table, rows: Sequence[Row], scale: str, problems: Sequence[Problem], folder: Path) -> Sheet:
+    """Fill a table in. `problems` are files under `folder` that are no records; the notes name them."""
+    columns = [column for column in table.columns if column.scales is None or scale in column.scales]
+    metric = " / ".join(dict.fromkeys(DISPLAY.get(row.metric, row.metric) for row in rows))
+    filled = [_fill(column, rows) for column in columns]
+    return Sheet(
+        name=table.name,
+        title=_title(table, rows, scale),
+        heads=tuple(_head(column, metric, scale) for column in columns),
+        rows=tuple(zip(*filled, strict=True)),
+        groups=tuple(row.job.group for row in rows),
+        notes=tuple(notes(table, rows, scale, problems, folder)),
+    )
+
+
+def _fill(column: Column, rows: Sequence[Row]) -> list[Cell]:
+    cells = [column.source.cell(row) for row in rows]
+    return ranked(cells) if column.measured else cells
+
+
+def _head(column: Column, metric: str, scale: str) -> Head:
+    upper = column.upper + (column.below if scale != "paper" else "")
+    return Head(column.key, upper.format(metric=metric, scale=scale), column.head, column.left)
+
+
+def _title(table: Table, rows: Sequence[Row], scale: str) -> str:
+    title = table.title or next((row.job.title for row in rows), "")
+    where = "" if scale == "paper" else f", {scale} scale"
+    return f"Table {table.number}{where}: {title}"

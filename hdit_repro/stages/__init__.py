@@ -1,0 +1,1 @@
+"""The three things that a job does: train, sample, evaluate. A stage whose output is whole does nothing."""

@@ -1,0 +1,126 @@
+"""Checkpoints: one safetensors file a step and a small marker with its digest, both whole or absent.
+
+    checkpoints/step-00000240.safetensors
+    checkpoints/step-00000240.json      {"file", "sha256", "step", "run"}: written after the file
+    checkpoints/final.json              the same for the finished run, with a summary: written last
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from hdit_repro.errors import RunError, UserError
+from hdit_repro.files import read_json, sha256_file, write_bytes, write_json
+
+
+class DamagedCheckpoint(UserWarning):
+    """A checkpoint that does not match its digest was passed over."""
+
+
+class Checkpoint(NamedTuple):
+    """What a whole checkpoint holds."""
+
+    step: int
+    run: str
+    tensors: dict[str, Tensor]
+
+
+def save_checkpoint(folder: Path, tensors: dict[str, Tensor], step: int, run: str) -> dict[str, Any]:
+    """Write a checkpoint; returns its marker.
+
+    Raises:
+        RunError: no space is left; earlier checkpoints stand.
+    """
+    name = f"step-{step:08d}.safetensors"
+    write_bytes(folder / name, save(tensors, {"step": str(step), "run": run}))
+    marker = {"file": name, "sha256": sha256_file(folder / name), "step": step, "run": run}
+    write_json((folder / name).with_suffix(".json"), marker)
+    return marker
+
+
+def newest(folder: Path, run: str) -> Checkpoint | None:
+    """The newest whole checkpoint of a run, or None. Damaged ones are named in a warning and passed over.
+
+    Raises:
+        UserError: the newest one belongs to another configuration.
+    """
+    for path in sorted(folder.glob("step-*.json"), reverse=True):
+        try:
+            return read_checkpoint(folder, read_json(path), run)
+        except DamageError as error:
+            warnings.warn(DamagedCheckpoint(str(error)), stacklevel=2)
+        except UserError as error:
+            if error.problem == "a file is damaged":
+                warnings.warn(DamagedCheckpoint(f"{path} is damaged and passed over"), stacklevel=2)
+                continue
+            raise
+    return None
+
+
+class DamageError(Exception):
+    """A checkpoint is missing or does not match its digest."""
+
+
+def read_checkpoint(folder: Path, marker: dict[str, Any], run: str) -> Checkpoint:
+    """The checkpoint that a marker names, verified.
+
+    Raises:
+        DamageError: the file is missing, cut off or changed.
+        UserError: it belongs to another run.
+    """
+    try:
+        path, digest, step = folder / Path(str(marker["file"])).name, str(marker["sha256"]), int(marker["step"])
+        owner = str(marker["run"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamageError(f"a checkpoint marker in {folder} lacks {error}") from error
+    if owner != run:
+        raise UserError(
+            "a checkpoint is of another configuration",
+            found=f"{path} of run {owner}",
+            expected=f"run {run}",
+            fix="use the checkpoint of this run, or delete it and train again",
+        )
+    if not path.is_file():
+        raise DamageError(f"{path} is missing")
+    if sha256_file(path) != digest:
+        raise DamageError(f"{path} does not match its digest and is passed over")
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return Checkpoint(step, owner, tensors)
+
+
+def thin(folder: Path, keep: int = 2) -> None:
+    """Delete all but the newest `keep` checkpoints; the one that final.json names stays."""
+    final = folder / "final.json"
+    kept = {str(json.loads(final.read_text())["file"])} if final.exists() else set()
+    for marker in sorted(folder.glob("step-*.json"), reverse=True)[keep:]:
+        file = marker.with_suffix(".safetensors")
+        if file.name not in kept:
+            marker.unlink()
+            file.unlink(missing_ok=True)
+
+
+def read_final(folder: Path, run: str) -> Checkpoint:
+    """The finished run's checkpoint.
+
+    Raises:
+        RunError: there is none, or it is damaged; the message says how it is made again.
+    """
+    final = folder / "final.json"
+    try:
+        return read_checkpoint(folder, read_json(final), run)
+    except DamageError as error:
+        final.unlink(missing_ok=True)
+        raise RunError(
+            "the trained network is damaged",
+            found=str(error),
+            expected="the file that final.json names, unchanged",
+            fix="run the same command again: training resumes from the newest whole checkpoint",
+        ) from error

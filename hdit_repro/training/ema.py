@@ -1,0 +1,34 @@
+"""The exponential moving average of the weights, which all samples are drawn from (Section 5.1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hdit_repro.spec.training import Ema
+
+
+class EmaWeights:
+    """A float32 shadow of a network's trainable parameters, in their order.
+
+    The decay of step i is `spec.decay_at(i)`: ema = decay * ema + (1 - decay) * weight.
+    """
+
+    def __init__(self, network: nn.Module, spec: Ema) -> None:
+        self.spec = spec
+        self.weights: dict[str, Tensor] = {
+            name: parameter.detach().clone() for name, parameter in network.named_parameters()
+        }
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Take in the weights after optimiser step `step` (0 is the first)."""
+        decay = self.spec.decay_at(step)
+        live = [parameter.detach() for _, parameter in network.named_parameters()]
+        torch._foreach_lerp_(list(self.weights.values()), live, 1 - decay)
+
+    @torch.no_grad()
+    def copy_to(self, network: nn.Module) -> None:
+        """Put the average into a network of the same outline; buffers are left alone."""
+        for name, parameter in network.named_parameters():
+            parameter.copy_(self.weights[name])

@@ -1,0 +1,187 @@
+"""Job files: what they say, what follows, and what is refused."""
+
+import textwrap
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from hdit_repro import jobs
+from hdit_repro.errors import UserError
+from hdit_repro.jobs.merge import flatten, overlay
+
+TABLE1 = ["R1", "R2", "R3", "R4", "A", "B1", "B2", "C", "D", "E"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder with a `jobs/` of its own; write(name, text) puts a file there."""
+    (tmp_path / "jobs").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    def write(name: str, text: str) -> Path:
+        path = tmp_path / "jobs" / f"{name}.toml"
+        path.write_text(f'experiment = "{name}"\n' + textwrap.dedent(text))
+        return path
+
+    return write
+
+
+def test_table_1_has_its_ten_rows_in_the_papers_order():
+    assert [job.row for job in jobs.load("table1")] == TABLE1
+
+
+def test_each_row_changes_what_its_label_says():
+    def change(row, of):
+        new, old = (flatten(msgspec.to_builtins(jobs.find(f"table1/{name}").run)) for name in (row, of))
+        return {key for key in new.keys() | old.keys() if new.get(key) != old.get(key)}
+
+    assert change("B1", "A") == {"model.attention"}
+    assert change("B2", "A") == {"model.attention"}
+    assert change("C", "B2") == {"model.feed_forward.kind", "model.feed_forward.ratio"}
+    assert change("D", "C") == {"model.position.kind"}
+    assert change("E", "D") == {"diffusion.weighting.kind", "diffusion.weighting.gamma"}
+    assert change("R4", "R3") == {"diffusion.weighting.kind", "diffusion.weighting.gamma"}
+    assert change("R3", "A") == {"model.widths", "model.depths", "model.heads", "model.attention", "model.dropout"}
+
+
+def test_rows_that_are_the_same_run_have_one_id():
+    e, d = jobs.find("table1/E").run, jobs.find("table1/D").run
+    assert jobs.find("table2/lerp").run.evaluation_id == e.evaluation_id
+    assert jobs.find("table5/soft-min-snr").run.evaluation_id == e.evaluation_id
+    assert jobs.find("table5/snr").run.evaluation_id == d.evaluation_id
+    assert jobs.find("guidance/w1.0").run.evaluation_id == jobs.find("imagenet256").run.evaluation_id
+    assert jobs.find("ffhq1024-5k").run.training_id == jobs.find("ffhq1024").run.training_id
+    assert jobs.find("ffhq1024-5k").run.sampling_id != jobs.find("ffhq1024").run.sampling_id
+
+
+def test_different_runs_have_different_ids():
+    found = [(job.run.training_id, flatten(msgspec.to_builtins(job.run))) for job in jobs.all_jobs()]
+    for number, (run_id, tree) in enumerate(found):
+        for other_id, other in found[:number]:
+            same = {k: v for k, v in tree.items() if not k.startswith(("sampling.", "evaluation."))} == {
+                k: v for k, v in other.items() if not k.startswith(("sampling.", "evaluation."))
+            }
+            assert (run_id == other_id) == same
+
+
+@pytest.mark.parametrize("scale", jobs.SCALES)
+def test_every_job_stands_at_every_scale(scale):
+    assert len(jobs.all_jobs(scale)) >= 40
+
+
+@pytest.mark.parametrize("scale", ["mini", "smoke"])
+def test_a_scale_keeps_what_the_experiment_is_about(scale):
+    for paper in jobs.all_jobs():
+        small = jobs.find(f"{paper.experiment}/{paper.row}", scale)
+        assert small.run.sampling.sampler == paper.run.sampling.sampler
+        assert small.run.sampling.guidance == paper.run.sampling.guidance
+        assert small.run.diffusion == paper.run.diffusion
+        assert len(small.run.training.spans) == len(paper.run.training.spans)
+        if hasattr(paper.run.model, "attention"):
+            for field in ("attention", "position", "feed_forward", "norm", "gate", "skip", "similarity"):
+                assert getattr(small.run.model, field) == getattr(paper.run.model, field)
+
+
+def test_every_field_of_every_job_has_a_source():
+    for job in jobs.all_jobs():
+        missing = [field for field in flatten(msgspec.to_builtins(job.run)) if not job.source_of(field)]
+        assert not missing, f"{job.name}: {missing}"
+
+
+def test_what_the_paper_leaves_open_is_marked_inferred():
+    a = jobs.find("table1/A")
+    for field in ("model.position.kind", "model.similarity.kind", "training.ema.warmup_power"):
+        assert a.source_of(field).startswith("inferred"), field
+    assert a.source_of("model.widths") == "Table 6"
+    assert jobs.find("table1/B2").source_of("model.attention") == "Table 6: kernel size 7"
+    assert jobs.find("table1/E", "smoke").source_of("model.widths") == "smoke scale"
+
+
+def test_a_seed_is_another_run():
+    assert jobs.find("table1/E", seed=1).run.training_id != jobs.find("table1/E").run.training_id
+
+
+def test_a_table_of_another_kind_replaces_the_one_below():
+    below = {"w": {"kind": "min_snr", "gamma": 5.0}, "x": 1}
+    assert overlay(below, {"w": {"kind": "snr"}}) == {"w": {"kind": "snr"}, "x": 1}
+    assert overlay(below, {"w": {"gamma": 4.0}}) == {"w": {"kind": "min_snr", "gamma": 4.0}, "x": 1}
+    assert below == {"w": {"kind": "min_snr", "gamma": 5.0}, "x": 1}
+
+
+def test_a_folder_of_the_users_comes_first(folder):
+    folder("mine", '[row.wide]\nextends = "table1/E"\nmodel = { depths = [2, 12] }\n')
+    assert "mine" in jobs.experiments()
+    assert jobs.find("mine").run.model.depths == (2, 12)
+
+
+REFUSED = {
+    "a misspelt part": ("modle = { patch = 4 }", ["'modle'", "did you mean 'model'"]),
+    "a misspelt key": ("model = { depthz = [1] }", ["'depthz'", "did you mean 'depths'", "mine.toml, row x"]),
+    "a misspelt kind": (
+        'model = { attention = [{ kind = "neighbourhood" }, { kind = "global" }] }',
+        ["'neighbourhood'", "did you mean 'neighborhood'", "shifted-window"],
+    ),
+    "a misspelt choice": ('data = { transform = "admm" }', ["'admm'", "did you mean 'adm'"]),
+    "a key of another kind": ('diffusion = { weighting = { kind = "snr", gamma = 5.0 } }', ["'gamma'"]),
+    "a wrong type": ("training = { steps = 1.5 }", ["training.steps", "int", "float"]),
+    "a wrong type of table": ("training = 3", ["training"]),
+    "a missing field": ('model = { kind = "dit", patch = 4, depth = 2 }', ["'width' is missing"]),
+    "heads that do not divide": ("model = { heads = [5, 12] }", ["384", "no multiple of 5 heads"]),
+    "levels that do not agree": ("model = { depths = [2] }", ["depths names 1 levels and widths 2"]),
+    "a kernel too large": (
+        'model = { attention = [{ kind = "neighborhood", kernel = 33 }, { kind = "global" }] }',
+        ["kernel 33", "32 x 32"],
+    ),
+    "a window that does not divide": (
+        'model = { attention = [{ kind = "shifted-window", window = 6 }, { kind = "global" }] }',
+        ["window 6", "32 x 32"],
+    ),
+    "a resolution that does not divide": ("data = { resolution = 100 }", ["100 x 100", "multiples of 8"]),
+    "a sampler of another diffusion": ('sampling = { sampler = { kind = "ancestral" } }', ["ancestral", "edm"]),
+    "a probability": ("training = { class_dropout = 1.5 }", ["class_dropout", "1.5"]),
+    "extends that is no name": ("extends = 3", ["extends", "3"]),
+    "a parent that is not": ('extends = "table1/F"', ["row of table1", "'F'"]),
+    "a source of no part": ('source = { "modl.widths" = "Table 6" }', ["modl", "did you mean 'model'"]),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(folder, name):
+    text, wanted = REFUSED[name]
+    folder("mine", ("" if "extends" in text else '[row.x]\nextends = "table1/E"\n') + ("[row.x]\n" if "extends" in text else "") + text)
+    with pytest.raises(UserError) as caught:
+        jobs.load("mine")
+    for part in wanted:
+        assert part in str(caught.value), str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_a_circle_of_extends_is_refused(folder):
+    folder("mine", '[row.x]\nextends = "y"\n[row.y]\nextends = "mine/x"\n')
+    with pytest.raises(UserError, match="circle"):
+        jobs.load("mine")
+
+
+def test_a_file_that_is_no_toml_is_refused_with_its_line(folder):
+    folder("mine", "[row.x\n")
+    with pytest.raises(UserError, match="line 2"):
+        jobs.load("mine")
+
+
+def test_a_file_that_says_another_name_is_refused(folder, tmp_path):
+    folder("mine", '[row.x]\nextends = "table1/E"\n').rename(tmp_path / "jobs" / "yours.toml")
+    with pytest.raises(UserError, match="own name"):
+        jobs.load("yours")
+
+
+@pytest.mark.parametrize("name", ["table1/F", "tabel1/E", "ffhq", "table1"])
+def test_unknown_runs_are_refused_with_what_there_is(name):
+    with pytest.raises(UserError) as caught:
+        jobs.find(name)
+    assert caught.value.expected
+
+
+def test_an_unknown_scale_is_refused():
+    with pytest.raises(UserError, match="scale"):
+        jobs.load("table1", "smok")

@@ -1,0 +1,84 @@
+"""Where a number comes from, in a checkout, in an installed copy, in a submitted snapshot."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from hdit_repro.records import provenance
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", *identity, "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    (tmp_path / "hdit_repro").mkdir()
+    (tmp_path / "hdit_repro" / "a.py").write_text("a = 1\n")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-q", "-m", "first")
+    return tmp_path
+
+
+def test_a_clean_checkout_says_its_commit(checkout: Path) -> None:
+    assert provenance.checkout_source(checkout) == (git(checkout, "rev-parse", "HEAD"), False)
+
+
+def test_changed_and_new_code_is_dirt_and_results_are_not(checkout: Path) -> None:
+    for folder in ("results", "tables"):
+        (checkout / folder).mkdir()
+        (checkout / folder / "new.json").write_text("{}")
+    assert provenance.checkout_source(checkout).dirty is False
+    (checkout / "hdit_repro" / "b.py").write_text("b = 1\n")
+    assert provenance.checkout_source(checkout).dirty is True
+    (checkout / "hdit_repro" / "b.py").unlink()
+    (checkout / "hdit_repro" / "a.py").write_text("a = 2\n")
+    assert provenance.checkout_source(checkout).dirty is True
+
+
+def test_an_installed_copy_does_not_claim_the_repository_around_it(checkout: Path) -> None:
+    inside = checkout / ".venv" / "site-packages"
+    inside.mkdir(parents=True)
+    assert provenance.checkout_source(inside) == ("unknown", None)
+
+
+def test_hooks_do_not_mislead(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = git(checkout, "rev-parse", "HEAD")
+    monkeypatch.setenv("GIT_DIR", "/nonexistent")
+    monkeypatch.setenv("GIT_INDEX_FILE", "/nonexistent/index")
+    assert provenance.checkout_source(checkout).commit == commit
+
+
+def test_the_snapshot_wins(tmp_path: Path) -> None:
+    noted = tmp_path / "run.json"
+    noted.write_text(json.dumps({"commit": "c" * 40, "dirty": True, "other": 1}))
+    found = provenance.collect(device="cpu", seconds={"train": 1.23456}, gpu_hours=0, snapshot=noted)
+    assert (found.commit, found.dirty) == ("c" * 40, True)
+    assert found.seconds == {"train": 1.235}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"commit": 5}', '{"commit": ""}'])
+def test_a_snapshot_that_says_nothing_is_passed_over(tmp_path: Path, text: str) -> None:
+    noted = tmp_path / "run.json"
+    noted.write_text(text)
+    assert provenance.submitted_source(noted) is None
+    assert provenance.submitted_source(tmp_path / "none.json") is None
+
+
+def test_collect_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    found = provenance.collect(device="NVIDIA H100", seconds={}, gpu_hours=1.5, versions={"cuda": "13.0"})
+    assert found.versions["cuda"] == "13.0"
+    assert found.versions["msgspec"]
+    assert "SLURM" not in found.host
+    assert datetime.fromisoformat(found.time).utcoffset() is not None
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert provenance.host_kind().endswith("SLURM")

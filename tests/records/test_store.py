@@ -1,0 +1,194 @@
+"""Records on disk: whole, checked, named when they are not what they claim."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from hdit_repro import jobs
+from hdit_repro.errors import UserError
+from hdit_repro.records import schema, store
+from hdit_repro.records.schema import Metric, Protocol, Provenance, Record, Reference
+from hdit_repro.spec import numerics
+
+
+def make(seed: int = 0, value: float = 12.5, row: str = "E", **changes: object) -> Record:
+    job = jobs.find(f"table1/{row}", "smoke", seed)
+    protocol = Protocol(
+        extractor="efficientnet-lite0",
+        weights_digest="ab" * 32,
+        resize="bicubic 224",
+        reference=Reference(
+            kind="dataset", name="emoji", digest="cd" * 32, count=3781, split="all", resolution=32, transform="adm"
+        ),
+        samples=job.run.sampling.count,
+        sampler="dpmpp_3m_sde",
+        steps=50,
+        network_evaluations=50,
+        guidance=1.0,
+        weights="ema",
+        labels="random",
+    )
+    provenance = Provenance(
+        commit="f" * 40,
+        dirty=False,
+        versions={"python": "3.12"},
+        device="cpu",
+        host="Linux x86_64",
+        seconds={"train": 1.5},
+        gpu_hours=0.0,
+        time="2030-01-01T00:00:00+00:00",
+    )
+    arguments: dict[str, object] = {
+        "names": (job.name,),
+        "label": job.label,
+        "scale": "smoke",
+        "metrics": {"fd-efficientnet-lite0": Metric(value=value)},
+        "protocol": protocol,
+        "provenance": provenance,
+        "context": {schema.FLOOR: 3.25},
+    }
+    return schema.make(job.run, **{**arguments, **changes})  # type: ignore[arg-type]
+
+
+def place(folder: Path, record: Record) -> Path:
+    return folder / record.training_id / f"{record.evaluation_id}.json"
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    record = make()
+    path = store.write(record, place(tmp_path, record))
+    assert store.read(path) == record
+    assert store.load(tmp_path) == ([record], [])
+    assert record.spec == jobs.find("table1/E", "smoke").run
+
+
+def test_a_missing_folder_holds_nothing(tmp_path: Path) -> None:
+    assert store.load(tmp_path / "none") == ([], [])
+
+
+def test_a_record_does_not_go_to_anothers_place(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="does not belong"):
+        store.write(make(seed=1), place(tmp_path, make()))
+    assert not list(tmp_path.rglob("*"))
+
+
+def edit(path: Path, change: object) -> None:
+    plain = json.loads(path.read_text())
+    change(plain)  # type: ignore[operator]
+    path.write_text(json.dumps(plain))
+
+
+def reseal(plain: dict[str, object]) -> None:
+    """What a careful forger would do: bring the digest up to date."""
+    plain["digest"] = schema.content_digest(msgspec.convert(plain, Record))
+
+
+def forge_run(plain: dict[str, object]) -> None:
+    plain["run"]["training"]["steps"] = 10**6  # type: ignore[index]
+    reseal(plain)
+
+
+def forge_seed(plain: dict[str, object]) -> None:
+    plain["seed"] = 5
+    reseal(plain)
+
+
+def unknown_run(plain: dict[str, object]) -> None:
+    plain["run"]["model"]["kind"] = "u-net"  # type: ignore[index]
+    reseal(plain)
+
+
+def old_numerics(plain: dict[str, object]) -> None:
+    plain["numerics"] = {**numerics.NUMERICS, "train": 0}
+    reseal(plain)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda plain: plain["metrics"]["fd-efficientnet-lite0"].update(value=1.0), "edited by hand"),
+        (lambda plain: plain.update(label="mine"), "edited by hand"),
+        (forge_run, "ids and run do not belong together"),
+        (forge_seed, "ids and run do not belong together"),
+        (unknown_run, "not known here"),
+        (old_numerics, "out of date"),
+        (lambda plain: plain.update(schema=2), "schema 2"),
+        (lambda plain: plain.pop("schema"), "schema None"),
+        (lambda plain: plain.pop("protocol"), "damaged"),
+        (lambda plain: plain.update(color="red"), "damaged"),
+        (lambda plain: plain.update(metrics={"fib": {"value": 1.0}}), "damaged"),
+        (lambda plain: plain["metrics"]["fd-efficientnet-lite0"].update(value=float("nan")), "damaged"),
+    ],
+)
+def test_a_changed_record_is_named_and_the_rest_returned(tmp_path: Path, change: object, reason: str) -> None:
+    good, bad = make(seed=1), make(seed=2)
+    store.write(good, place(tmp_path, good))
+    path = store.write(bad, place(tmp_path, bad))
+    edit(path, change)
+    records, problems = store.load(tmp_path)
+    assert records == [good]
+    assert [problem.path for problem in problems] == [path]
+    assert reason in problems[0].reason
+    with pytest.raises(UserError, match=r"delete the file|damaged"):
+        store.read(path)
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"schema": 1', b"\xff\xfe", b"[]", b"null"])
+def test_a_cut_file_is_named(tmp_path: Path, damage: bytes) -> None:
+    path = place(tmp_path, make())
+    path.parent.mkdir()
+    path.write_bytes(damage)
+    records, problems = store.load(tmp_path)
+    assert records == []
+    assert [problem.path for problem in problems] == [path]
+
+
+def test_a_record_in_anothers_folder_is_named(tmp_path: Path) -> None:
+    record = make()
+    path = store.write(record, place(tmp_path, record))
+    moved = tmp_path / "000000000000" / path.name
+    moved.parent.mkdir()
+    path.rename(moved)
+    records, problems = store.load(tmp_path)
+    assert records == []
+    assert "another's place" in problems[0].reason
+
+
+def test_half_written_files_are_not_read(tmp_path: Path) -> None:
+    record = make()
+    path = store.write(record, place(tmp_path, record))
+    (path.parent / f".{path.name}.x.partial").write_text("{")
+    assert store.load(tmp_path) == ([record], [])
+
+
+def test_writers_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """Eight threads, some of them on the same file: every record is whole, no temporary file is left."""
+    records = [make(seed=seed % 4, value=5.0) for seed in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            list(pool.map(lambda record: store.write(record, place(tmp_path, record)), records))
+    found, problems = store.load(tmp_path)
+    assert problems == []
+    assert sorted(record.seed for record in found) == [0, 1, 2, 3]
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 4
+
+
+def test_records_by_evaluation() -> None:
+    first, again, other = make(value=1.0), make(value=2.0), make(seed=1)
+    found = store.by_evaluation([first, other, again])
+    assert found == {first.evaluation_id: [first, again], other.evaluation_id: [other]}
+
+
+@pytest.mark.parametrize("module", ["hdit_repro.records.store", "hdit_repro.records.provenance"])
+def test_nothing_heavy_is_imported(module: str) -> None:
+    heavy = "{'torch', 'numpy', 'pandas', 'matplotlib', 'submitit'}"
+    code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,37 @@
+"""The fit behind the complexity classes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hdit_repro import jobs
+from hdit_repro.render.complexity import fit, growth
+
+SIZES = [side * side for side in (128, 256, 512, 1024, 2048)]
+
+
+@given(st.integers(1, 10**12), st.integers(1, 10**6), st.integers(0, 100))
+def test_an_exact_parabola_is_found_again(constant: int, linear: int, quadratic: int) -> None:
+    found = fit([(n, constant + linear * n + quadratic * n * n) for n in SIZES])
+    assert (found.constant, found.linear, found.quadratic) == (constant, linear, quadratic)
+
+
+def test_orders() -> None:
+    assert fit([(n, 7) for n in SIZES]).text == "O(1)"
+    assert fit([(n, 10**10 + 500_000 * n) for n in SIZES]).text == "O(n)"
+    assert fit([(n, 10**10 + 500_000 * n + 10 * n * n) for n in SIZES]).text == "O(n²)"
+
+
+@pytest.mark.parametrize("row", ["B1", "B2", "C", "D", "E"])
+def test_local_rows_have_no_quadratic_term(row: str) -> None:
+    """Findings 18: E's costs are affine in n, up to the norms' linear layers, one set a level."""
+    found = growth(jobs.find(f"table1/{row}").run.model)
+    assert abs(found.quadratic) * SIZES[-1] ** 2 < 1e-4 * found.linear * SIZES[-1]
+    assert found.order == 1
+
+
+def test_three_sizes_are_too_few() -> None:
+    with pytest.raises(ValueError, match="four sizes"):
+        growth(jobs.find("table1/E").run.model, (128, 256, 512))

@@ -1,0 +1,46 @@
+"""Which records make a row's number."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from hdit_repro import jobs
+from hdit_repro.records import store
+from hdit_repro.records.schema import Metric
+from hdit_repro.render import measured
+
+
+def test_seeds_share_a_row_and_nothing_else_does() -> None:
+    run = jobs.find("table1/E", "smoke").run
+    other_sampling = msgspec.structs.replace(run, sampling=msgspec.structs.replace(run.sampling, seed=9))
+    fewer = msgspec.structs.replace(run, sampling=msgspec.structs.replace(run.sampling, count=64))
+    key = measured.row_key(run)
+    assert measured.row_key(jobs.find("table1/E", "smoke", seed=3).run) == key
+    assert measured.row_key(other_sampling) == key
+    assert measured.row_key(fewer) != key
+    assert measured.row_key(jobs.find("table1/D", "smoke").run) != key
+    assert measured.row_key(jobs.find("table1/E", "mini").run) != key
+
+
+def test_samplings_of_one_training_count_once(measure) -> None:
+    one, two = (store.read(measure("table1/E", "smoke", value, seed=seed)) for seed, value in ((0, 10.0), (1, 40.0)))
+    twin = msgspec.structs.replace(one, metrics={"fd-efficientnet-lite0": Metric(value=30.0)})
+    found = measured.summarise([one, twin, two], "fd-efficientnet-lite0")
+    assert found is not None
+    assert found.mean == 30.0
+    assert found.seeds == 2
+    assert found.sd == pytest.approx(14.1421356)
+
+
+def test_an_interval_is_kept_for_a_single_record(measure) -> None:
+    one = store.read(measure("table1/E", "smoke", 10.0))
+    metric = Metric(value=10.0, low=9.0, high=11.0, interval="bootstrap")
+    one = msgspec.structs.replace(one, metrics={"fd-efficientnet-lite0": metric})
+    found = measured.summarise([one], "fd-efficientnet-lite0")
+    assert found is not None
+    assert found.interval == metric
+    both = measured.summarise([one, one], "fd-efficientnet-lite0")
+    assert both is not None
+    assert both.interval is None
+    assert measured.summarise([one], "fid") is None

@@ -1,0 +1,103 @@
+"""Files are whole or absent; locks end with their process; keys are what they were."""
+
+import errno
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hdit_repro.errors import RunError, UserError, pick
+from hdit_repro.files import atomic_file, is_locked, lock, read_json, sha256_file, write_json, write_text
+from hdit_repro.seeds import derive
+
+
+def test_a_file_appears_whole(tmp_path):
+    write_text(tmp_path / "deep" / "a.txt", "hello")
+    assert (tmp_path / "deep" / "a.txt").read_text() == "hello"
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.txt"]
+
+
+def test_a_failure_in_the_middle_leaves_the_old_file(tmp_path):
+    write_text(tmp_path / "a", "old")
+    with pytest.raises(ZeroDivisionError), atomic_file(tmp_path / "a") as file:
+        file.write(b"new")
+        raise ZeroDivisionError
+    assert (tmp_path / "a").read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path, monkeypatch):
+    write_text(tmp_path / "a", "old")
+
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match="no space") as caught:
+        write_text(tmp_path / "a", "new")
+    assert caught.value.exit_code == 1
+    assert (tmp_path / "a").read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_json_refuses_nan_and_names_a_damaged_file(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"x": float("nan")})
+    (tmp_path / "b.json").write_text('{"x": 1')
+    with pytest.raises(UserError, match=r"b\.json"):
+        read_json(tmp_path / "b.json")
+    with pytest.raises(UserError, match="missing"):
+        read_json(tmp_path / "c.json")
+
+
+def test_sha256_of_nothing(tmp_path):
+    (tmp_path / "a").touch()
+    assert sha256_file(tmp_path / "a") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_a_lock_is_seen_and_ends_with_its_process(tmp_path):
+    path = tmp_path / "lock"
+    assert not is_locked(path)
+    assert not path.exists()
+    code = f"from hdit_repro.files import lock\nimport time\nwith lock({str(path)!r}):\n  print('held', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        assert is_locked(path)
+        with lock(path, wait=False) as held:
+            assert not held
+        holder.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while is_locked(path):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    with lock(path) as held:
+        assert held
+
+
+def test_errors_show_all_four_parts_and_survive_pickling():
+    error = RunError("no", found="a", expected="b", fix="c")
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error) == "no\n  found     a\n  expected  b\n  fix       c"
+    assert (type(again), again.exit_code) == (RunError, 1)
+
+
+def test_pick_offers_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'beta'"):
+        pick({"alpha": 1, "beta": 2}, "betta", kind="letter")
+
+
+def test_seeds_stay_what_they_are():
+    assert derive(0, 0, "draw") == 1642280543545489978
+    assert derive(0, 0, "draw") != derive(0, 0, "order") != derive(0, 1, "order")
+
+
+@given(st.integers(), st.integers(), st.sampled_from(["draw", "sample"]))
+def test_seeds_are_64_bits(seed, number, purpose):
+    assert 0 <= derive(seed, number, purpose) < 2**64
