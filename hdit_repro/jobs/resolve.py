@@ -32,7 +32,7 @@ def resolve(experiment: str, row: str, scale: str = "paper", seed: int = 0) -> J
     source = read_experiment(experiment)
     body = pick(source.rows, row, kind=f"row of {experiment}", where=str(source.path))
     resolved = _lineage(experiment, row, ())
-    for table in scale_overlays(scale, experiment, resolved.tree.get("model", {})):
+    for table in scale_overlays(scale, experiment, row, resolved.tree.get("model", {})):
         resolved = _lay(resolved, table, {}, f"{scale} scale")
     tree = _derive(resolved)
     where = f"{source.path}, row {row}" + ("" if scale == "paper" else f", at {scale} scale")

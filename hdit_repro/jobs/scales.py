@@ -1,7 +1,7 @@
 """paper, mini, smoke: the same experiments at three prices. `scales.toml` holds what a scale changes.
 
 A scale's tables are laid over every row in this order: `[SCALE.all]`, `[SCALE.shape.NAME]` where NAME is the row's
-kind of network with its number of levels (`hourglass-2`, `dit`), `[SCALE.experiment.NAME]`.
+kind of network with its number of levels (`hourglass-2`, `dit`), `[SCALE.experiment.NAME]`, `[SCALE.row."NAME/ROW"]`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def shape_of(model: dict[str, Any]) -> str:
     return str(model.get("kind"))
 
 
-def scale_overlays(scale: str, experiment: str, model: dict[str, Any]) -> list[dict[str, Any]]:
+def scale_overlays(scale: str, experiment: str, row: str, model: dict[str, Any]) -> list[dict[str, Any]]:
     """The tables that a scale lays over a row, in order. `paper` lays none.
 
     Raises:
@@ -38,6 +38,7 @@ def scale_overlays(scale: str, experiment: str, model: dict[str, Any]) -> list[d
         tables.get("all", {}),
         tables.get("shape", {}).get(shape_of(model), {}),
         tables.get("experiment", {}).get(experiment, {}),
+        tables.get("row", {}).get(f"{experiment}/{row}", {}),
     ]
     for table in found:
         refuse_unknown(table, PARTS, f"{path}, [{scale}]")
@@ -49,5 +50,5 @@ def _read(path: Path) -> dict[str, Any]:
     tree = read_toml(path)
     refuse_unknown(tree, SCALES, str(path))
     for scale, tables in tree.items():
-        refuse_unknown(tables, ("all", "shape", "experiment"), f"{path}, [{scale}]")
+        refuse_unknown(tables, ("all", "shape", "experiment", "row"), f"{path}, [{scale}]")
     return tree

@@ -15,7 +15,7 @@ from hdit_repro.records.layout import Roots
 from hdit_repro.spec.base import Choice, require
 
 
-class Local(Choice, tag="local"):
+class Local(Choice, tag="local", kw_only=True):
     """Processes on this machine.
 
     `jobs_at_once` of 0 is one a GPU, and without a GPU one for every `threads` CPUs. The two rates are of one CPU:
@@ -37,7 +37,7 @@ class Local(Choice, tag="local"):
         return self.jobs_at_once or gpus or max(1, cpus // self.threads)
 
 
-class Slurm(Choice, tag="slurm"):
+class Slurm(Choice, tag="slurm", kw_only=True):
     """A partition of GPU nodes under SLURM. `speed` is one of its GPUs in A100; `speed_basis` says where from."""
 
     name: str

@@ -1,4 +1,4 @@
-"""What a stage costs before anybody has run it: hours by multiply-accumulates, from one printed number. No torch.
+"""What a stage costs before anybody has run it: hours by multiply-accumulates, from a printed bill. No torch.
 
 Yardstick: row E of Table 1 took 15 hours on 4 A100 (Table 6), for 400,000 steps of 256 images at 31.37e9 MACs.
 """
@@ -12,22 +12,37 @@ from hdit_repro.launch.clusters import Cluster, Local
 from hdit_repro.spec.run import Run
 from hdit_repro.spec.sampling import Heun, Sampling
 
-YARDSTICK_HOURS = 60.0
-"""A100-hours of training row E of Table 1."""
 
-YARDSTICK_MACS = 31_369_003_008
-"""MACs of row E's network, one forward pass of one image; a test holds it against `cost`."""
 
-YARDSTICK_IMAGES = 102_400_000
-"""Images that row E's training sees."""
+class Yardstick(NamedTuple):
+    """A training run whose bill the paper prints: A100-hours, MACs of a forward pass, images seen, and the words."""
+
+    job: str
+    a100_hours: float
+    macs: int
+    images: int
+    basis: str
+
+
+TABLE_1_E = Yardstick(
+    "table1/E", 60.0, 31_369_003_008, 102_400_000, "row E of Table 1: 60 A100-hours (Table 6), scaled by MACs x images"
+)
+"""The yardstick of every price but FFHQ's. A test holds MACs and images against the job."""
+
+FFHQ_1024 = Yardstick(
+    "ffhq1024", 7_680.0, 206_075_854_848, 256_000_000, "FFHQ-1024²: 7,680 A100-hours (Table 6), scaled by MACs x images"
+)
+"""At 1024² local attention takes eight times the hours per MAC that row E takes, so that run is its own yardstick."""
 
 TRAINING_PASSES = 3
 """A training image costs a forward and a backward pass, and the backward pass twice the forward."""
 
+PAPER_GPUS = 4
+"""GPUs of Table 6 for row E, shown where nothing else is known."""
+
 A100_FEATURES_PER_SECOND = 1_000.0
 """Assumption: images a second through a feature network on an A100, reading included."""
 
-BASIS_GPU = "row E of Table 1: 60 A100-hours (Table 6), scaled by MACs x images seen"
 
 
 class Price(NamedTuple):
@@ -61,36 +76,44 @@ def price(run: Run, stage: str, scale: str, cluster: Cluster) -> Price:
     """
     if scale == "smoke" and isinstance(cluster, Local):
         return _cpu(run, stage, cluster)
-    speed = 1.0 if isinstance(cluster, Local) else cluster.speed
-    wanted = 1 if isinstance(cluster, Local) and scale != "paper" else 4 if isinstance(cluster, Local) else cluster.train_gpus
-    gpus = wanted if stage == "train" and scale == "paper" else 1
-    hours = _a100_hours(run, stage) / speed
-    return Price(gpus, hours, hours / gpus, _basis(stage, cluster))
+    gpus = 1
+    if stage == "train" and scale == "paper":
+        gpus = PAPER_GPUS if isinstance(cluster, Local) else cluster.train_gpus
+    hours = _a100_hours(run, stage) / (1.0 if isinstance(cluster, Local) else cluster.speed)
+    return Price(gpus, hours, hours / gpus, _basis(run, stage, cluster))
+
+
+def yardstick(run: Run) -> Yardstick:
+    """The printed bill that a run's price is scaled from."""
+    return FFHQ_1024 if run.data.resolution >= 1024 else TABLE_1_E
 
 
 def _a100_hours(run: Run, stage: str) -> float:
     if stage == "evaluate":
         return run.sampling.count / A100_FEATURES_PER_SECOND / 3600
+    bill = yardstick(run)
     macs = count(run.model, run.data.resolution).macs * forward_images(run, stage)
-    return YARDSTICK_HOURS * macs / (YARDSTICK_MACS * YARDSTICK_IMAGES * TRAINING_PASSES)
+    return bill.a100_hours * macs / (bill.macs * bill.images * TRAINING_PASSES)
 
 
-def _basis(stage: str, cluster: Cluster) -> str:
+def _basis(run: Run, stage: str, cluster: Cluster) -> str:
     if stage == "evaluate":
         basis = f"assumed: {A100_FEATURES_PER_SECOND:,.0f} images a second through the feature network on an A100"
-    elif stage == "sample":
-        basis = f"{BASIS_GPU}; a forward pass is a third of a training image"
     else:
-        basis = BASIS_GPU
+        basis = yardstick(run).basis
+    if stage == "sample":
+        basis = f"{basis}; a forward pass is a third of a training image"
     if isinstance(cluster, Local):
         return f"{basis}; in A100-hours, whatever this machine has"
-    return basis if cluster.speed == 1.0 else f"{basis}; one {cluster.gpu} = {cluster.speed:g} A100 ({cluster.speed_basis})"
+    if cluster.speed == 1.0:
+        return basis
+    return f"{basis}; one {cluster.gpu} = {cluster.speed:g} A100 ({cluster.speed_basis})"
 
 
 def _cpu(run: Run, stage: str, cluster: Local) -> Price:
     if stage == "evaluate":
-        hours = run.sampling.count / cluster.cpu_features_per_second / 3600
-        return Price(0, 0.0, hours, f"{cluster.cpu_features_per_second:g} images a second and CPU")
+        rate = cluster.cpu_features_per_second
+        return Price(0, 0.0, run.sampling.count / rate / 3600, f"{rate:g} images a second through the feature network")
     macs = count(run.model, run.data.resolution).macs * forward_images(run, stage)
     rate = cluster.cpu_macs_per_second
     return Price(0, 0.0, macs / rate / 3600, f"MACs x images at {rate:.2g} MACs a second and CPU")

@@ -161,7 +161,8 @@ def make(
     """The record of a measurement of `run`; ids, seed and versions come from it.
 
     Raises:
-        ValueError: an unknown metric or context name, a number that is not finite, or a count that contradicts.
+        ValueError: an unknown metric or context name, a number that is not finite, a count that contradicts, or a run
+            whose id changes when it is read back (an integer where a float belongs).
     """
     record = Record(
         schema=SCHEMA,
@@ -179,11 +180,16 @@ def make(
         provenance=provenance,
         context=context or {},
     )
+    require(
+        record.spec.evaluation_id == run.evaluation_id,
+        "a run must be built of the types that its fields name: this one reads back under another id",
+    )
     return seal(record)
 
 
 def seal(record: Record) -> Record:
-    """The same record with the digest of its contents."""
+    """The same record as it reads back from JSON (1 becomes 1.0 where a float belongs), with its contents' digest."""
+    record = msgspec.json.decode(msgspec.json.encode(record), type=Record)
     return msgspec.structs.replace(record, digest=content_digest(record))
 
 

@@ -14,6 +14,9 @@ from hdit_repro.render.rows import Row
 GIGA = 1_000_000_000
 """MACs in the paper's GFLOP."""
 
+COST_DIGITS = 2
+"""Decimals of a counted cost in 10^9 MACs: enough to see which way it rounds."""
+
 MEASURED_DIGITS = 2
 """Decimals of a Fréchet distance, as printed."""
 
@@ -113,7 +116,7 @@ class Counted:
     def cell(self, row: Row) -> Cell:
         macs = count(at_resolution(row.paper.run.model, self.resolution), self.resolution).macs
         mark = MARK if differs(macs, row, self.column) else ""
-        return Cell(macs, fixed(macs / GIGA, 1) + mark)
+        return Cell(macs, fixed(macs / GIGA, COST_DIGITS) + mark)
 
 
 def differs(macs: int, row: Row, column: str) -> bool:

@@ -20,18 +20,26 @@ from hdit_repro.render.columns import (
 )
 
 FORMATS = ("md", "tex", "csv")
+DHARIWAL_NICHOL = "FID by the implementation of Dhariwal & Nichol, 2021 (Section 5.1)"
+"""What the paper says of its FID; it does not name the reference file."""
+
 PAPER_SCALE = " (paper scale)"
 """Added, below paper scale, to the headings of what is not of that scale."""
 
 
 class Table(NamedTuple):
-    """A table. `ledger` is its name in tables/paper, `costs` says that costs stand in it and need their notes."""
+    """A table.
+
+    `ledger` is its name in tables/paper; `protocol` is what the paper says of how its numbers were measured; `costs`
+    says that costs stand in it and need their notes.
+    """
 
     name: str
     number: int
     experiment: str
     columns: tuple[Column, ...]
     ledger: str
+    protocol: str
     title: str = ""
     scales: tuple[str, ...] = ("paper", "mini", "smoke")
     formats: tuple[str, ...] = FORMATS
@@ -62,6 +70,7 @@ TABLE_1 = Table(
     number=1,
     experiment="table1",
     ledger="table1",
+    protocol=DHARIWAL_NICHOL,
     costs=True,
     columns=(
         LABEL,
@@ -80,7 +89,9 @@ TABLE_1_CHECKS = Table(
     number=1,
     experiment="table1",
     ledger="table1",
+    protocol=DHARIWAL_NICHOL,
     title="did training do anything?",
+    scales=("mini", "smoke"),
     formats=("md",),
     columns=(
         LABEL,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from hdit_repro import paper
+
 
 class Printed(NamedTuple):
     """A printed cell: the value in the ledger's unit, and the text as printed ("6,341")."""
@@ -19,10 +21,8 @@ def cells(table: str) -> Mapping[str, Mapping[str, Printed]]:
     Args:
         table: the ledger's name of the table, "table1".
     """
-    from hdit_repro import paper
-
     found: dict[str, dict[str, Printed]] = {}
-    for claim in paper.read().claims:
+    for claim in paper.read().claims.values():
         if claim.table == table and claim.run is not None and claim.column is not None:
             found.setdefault(claim.run, {})[claim.column] = Printed(claim.printed, claim.text)
     return found

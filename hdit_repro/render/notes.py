@@ -8,7 +8,7 @@ from pathlib import Path
 from hdit_repro.records.schema import FLOOR, Record
 from hdit_repro.records.store import Problem
 from hdit_repro.render.cells import MARK, fixed, significant
-from hdit_repro.render.columns import GIGA, Counted, differs
+from hdit_repro.render.columns import COST_DIGITS, GIGA, Counted, differs
 from hdit_repro.render.complexity import RESOLUTIONS
 from hdit_repro.render.definitions import Table
 from hdit_repro.render.rows import Row
@@ -51,7 +51,7 @@ def _disagreements(table: Table, rows: Sequence[Row]) -> list[str]:
             if isinstance(macs, int) and differs(macs, row, column.source.column):
                 printed = row.printed[column.source.column].text
                 found.append(
-                    f"{MARK} {row.job.row} at {column.source.resolution}²: {fixed(macs / GIGA, 1)} rounds to "
+                    f"{MARK} {row.job.row} at {column.source.resolution}²: {fixed(macs / GIGA, COST_DIGITS)} rounds to "
                     f"{fixed(macs / GIGA, 0)}, and print says {printed}."
                 )
     return found
@@ -77,8 +77,8 @@ def _measured_notes(table: Table, rows: Sequence[Row], records: list[Record], sc
         found.append("±: sample standard deviation over n training seeds.")
     if scale == "paper":
         found.append(
-            "Differences are ours less print. Print names FID@50k after the implementation of Dhariwal & Nichol; "
-            "where our protocol above is another one, the difference contains that too."
+            f"Differences are ours less print. Print: {table.protocol}. Where ours above is another protocol, the "
+            "difference holds that too."
         )
     floors = _grouped(rows, _floor)
     if table.costs:

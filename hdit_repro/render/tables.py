@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hdit_repro.errors import UserError, pick
 from hdit_repro.files import write_text
+from hdit_repro.jobs import SCALES
 from hdit_repro.records import store
 from hdit_repro.records.layout import Roots
 from hdit_repro.render import ledger, measured
@@ -46,13 +47,15 @@ def render_tables(
         printed: the ledger's cells of a table, by run and column.
 
     Raises:
-        UserError: an unknown table, or one that this scale does not have.
+        UserError: an unknown scale or table, or a table that this scale does not have.
     """
+    pick(dict.fromkeys(SCALES), scale, kind="scale")
+    tables = chosen(names, scale)
     folder = roots.records(scale)
     records, problems = store.load(folder)
     found = measured.index(records)
     written: list[Path] = []
-    for table in chosen(names, scale):
+    for table in tables:
         rows = rows_of(table.experiment, scale, printed(table.ledger), found)
         sheet = build(table, rows, scale, problems, folder)
         written += _write(sheet, table.formats, out or table_folder(scale, roots))

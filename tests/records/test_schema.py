@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import msgspec
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hdit_repro.records.schema import METRICS, Metric, asked_samples, metric_name
+from hdit_repro import jobs
+from hdit_repro.records import store
+from hdit_repro.records.schema import METRICS, Metric, Protocol, Provenance, Reference, asked_samples, make, metric_name
 from hdit_repro.spec.evaluation import FRECHET_NAMES
 
 
@@ -52,3 +56,34 @@ def test_an_impossible_metric_is_refused(fields: dict[str, object]) -> None:
 def test_a_record_as_json_and_back() -> None:
     metric = Metric(value=1.0, low=0.5, high=1.5, interval="bootstrap over 10 resamples")
     assert msgspec.convert(msgspec.to_builtins(metric), Metric) == metric
+
+
+@pytest.mark.parametrize("number", [3, numpy.float64(3.5), numpy.float32(0.1)])
+def test_numbers_that_are_no_floats_read_back_whole(number: float, tmp_path: Path) -> None:
+    """What a stage hands in may be an int or numpy's; the digest is over what the file says."""
+    run = jobs.find("table1/E", "smoke").run
+    reference = Reference(kind="dataset", name="emoji", digest="", count=9, split="all", resolution=32, transform="adm")
+    protocol = Protocol(
+        extractor="x", weights_digest="", resize="", reference=reference, samples=128, sampler="heun", steps=50,
+        network_evaluations=99, guidance=1, weights="ema", labels="random",
+    )  # fmt: skip
+    provenance = Provenance(
+        commit="", dirty=None, versions={}, device="", host="", seconds={"train": 2}, gpu_hours=0, time=""
+    )
+    record = make(
+        run, names=("table1/E",), label="E", scale="smoke", metrics={"fid": Metric(value=number)},
+        protocol=protocol, provenance=provenance, context={"floor": number},
+    )  # fmt: skip
+    path = store.write(record, tmp_path / record.training_id / f"{record.evaluation_id}.json")
+    assert store.read(path) == record
+    assert record.context["floor"] == float(number)
+
+
+def test_a_run_that_reads_back_under_another_id_is_refused() -> None:
+    run = jobs.find("table1/E", "smoke").run
+    sloppy = msgspec.structs.replace(run, sampling=msgspec.structs.replace(run.sampling, guidance=1))
+    with pytest.raises(ValueError, match="another id"):
+        make(
+            sloppy, names=(), label="", scale="smoke", metrics={"fid": Metric(value=1.0)}, protocol=None,  # type: ignore[arg-type]
+            provenance=None,  # type: ignore[arg-type]
+        )  # fmt: skip

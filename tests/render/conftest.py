@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hdit_repro import jobs
@@ -67,14 +68,12 @@ def named(record: Record, value: float) -> Record:
     """The record with its Fréchet distance under the name that its sample count allows."""
     name = plain_name(record, frechet_name(record.spec))
     metrics = {name: Metric(value=value), **record.metrics}
-    import msgspec
-
     return msgspec.structs.replace(record, metrics=metrics)
 
 
 @pytest.fixture
 def printed() -> Callable[[str], Mapping[str, Mapping[str, Printed]]]:
-    """A ledger of numbers that no paper prints: FID 77.25 for all rows, and R1's and E's costs at 256² (R1's is off)."""
+    """A ledger of invented numbers: FID 77.25 for all rows, and R1's and E's costs at 256² (R1's is off)."""
 
     def cells(table: str) -> Mapping[str, Mapping[str, Printed]]:
         assert table == "table1"

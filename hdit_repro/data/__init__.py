@@ -1,0 +1,1 @@
+"""Images: stores, transforms, data sets, the order of draws, the loader."""

@@ -1,0 +1,121 @@
+"""The data sets by name, and where they are looked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from hdit_repro.data.images import Images
+from hdit_repro.data.store import FolderStore, ZipStore, open_store
+from hdit_repro.errors import UserError
+from hdit_repro.files import sha256_file
+from hdit_repro.spec.base import kind_of
+from hdit_repro.spec.data import DATASETS, Data
+
+DATA_VARIABLE = "HDIT_REPRO_DATA"
+EMOJI_DIGEST = "25e1939c8b59831044f67121ea3402aa10fa9d1b1414510dcce1233c2be074d9"
+
+
+def open_dataset(data: Data, cache: bool = True) -> Images:
+    """The images of a run's data set, at its resolution, brought there by its transform.
+
+    Args:
+        data: which.
+        cache: keep decoded images in memory where all of them fit in 1 GiB.
+
+    Raises:
+        UserError: it is not where it is looked for, is not what its name says, or was prepared in another way.
+    """
+    name = kind_of(data.dataset)
+    store = OPENERS[name](data)
+    _check_count(store, name)
+    _check_preparation(store, data)
+    return Images(store, data.resolution, data.transform, cache=cache, name=name)
+
+
+def emoji_path() -> Path:
+    """The archive of emoji that comes with the project."""
+    return Path(__file__).resolve().parents[1] / "assets" / "emoji" / "emoji-64x64.zip"
+
+
+def _emoji(data: Data) -> ZipStore | FolderStore:
+    path = emoji_path()
+    if not path.exists() or sha256_file(path) != EMOJI_DIGEST:
+        raise UserError(
+            "the emoji that come with the project are missing or damaged",
+            found=str(path),
+            expected=f"a file with SHA-256 {EMOJI_DIGEST}",
+            fix="install hdit-repro again, or check the file out again",
+        )
+    return open_store(path)
+
+
+def _imagenet(data: Data) -> ZipStore | FolderStore:
+    """A few of ImageNet's JPEG files are CMYK; ADM's and k-diffusion's loaders leave them to Pillow, and so do we."""
+    return open_store(locate("imagenet", data.resolution), cmyk=True)
+
+
+def _ffhq(data: Data) -> ZipStore | FolderStore:
+    """FFHQ's subfolders count thousands of images and are no classes."""
+    return open_store(locate("ffhq", data.resolution), labelled=False)
+
+
+OPENERS: dict[str, Callable[[Data], ZipStore | FolderStore]] = {
+    "imagenet": _imagenet,
+    "ffhq": _ffhq,
+    "emoji": _emoji,
+}
+
+
+def locate(name: str, resolution: int) -> Path:
+    """Where a data set lies under $HDIT_REPRO_DATA: `name-resolution.zip`, else `name.zip`, else the folder `name`.
+
+    Raises:
+        UserError: nowhere; the message lists the places.
+    """
+    root = os.environ.get(DATA_VARIABLE)
+    if not root:
+        raise UserError(
+            f"the data set {name!r} cannot be looked for",
+            found=f"the environment variable {DATA_VARIABLE} is not set",
+            expected="the folder with the data sets",
+            fix=f"export {DATA_VARIABLE}=FOLDER, where {name}-{resolution}.zip lies",
+        )
+    places = [Path(root) / f"{name}-{resolution}.zip", Path(root) / f"{name}.zip", Path(root) / name]
+    for place in places:
+        if place.exists():
+            return place
+    raise UserError(
+        f"the data set {name!r} is missing",
+        found="none of " + ", ".join(map(str, places)),
+        expected="a prepared archive, or the folder of its images",
+        fix=f"hdit-repro data prepare SOURCE {places[0]} --resolution {resolution}",
+    )
+
+
+def _check_count(store: ZipStore | FolderStore, name: str) -> None:
+    """A part of ImageNet is not ImageNet: numbers measured on it would pass for those of the whole."""
+    facts = DATASETS[name]
+    classes = store.classes if facts.classes else 0
+    if (len(store), classes) != (facts.images, facts.classes):
+        raise UserError(
+            f"this is not the data set {name!r} whole",
+            found=f"{len(store):,} images, {classes} classes in {store.path}",
+            expected=f"{facts.images:,} images, {facts.classes} classes",
+            fix="get the whole data set, and prepare it again",
+        )
+
+
+def _check_preparation(store: ZipStore | FolderStore, data: Data) -> None:
+    """An archive that names its transform and resolution must have been prepared as the run asks."""
+    transform, resolution = store.facts.get("transform"), store.facts.get("resolution")
+    if transform is None and resolution is None:
+        return
+    if data.transform not in (transform, "none") or resolution != data.resolution:
+        raise UserError(
+            "an archive was prepared in another way than the run asks",
+            found=f"{transform} to {resolution} pixels in {store.path}",
+            expected=f"{data.transform} to {data.resolution} pixels",
+            fix=f"prepare it again with --transform {data.transform} --resolution {data.resolution}",
+        )

@@ -1,0 +1,88 @@
+"""From the bytes of one image file to an RGB picture, by a stated rule, or a refusal that names the file."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+from PIL import Image
+
+from hdit_repro.errors import UserError
+
+MAX_PIXELS = 80_000_000
+"""A picture with more pixels than this is refused before it is decoded (a megabyte can unpack to a gigabyte)."""
+
+GREY = frozenset({"1", "L"})
+ON_WHITE = frozenset({"P", "PA", "LA", "La", "RGBA", "RGBa"})
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def decode(data: bytes, name: str, *, cmyk: bool = False) -> Image.Image:
+    """The picture in `data` as a loaded Pillow image of mode RGB, 8 bits a channel.
+
+    The rule: grey is repeated over the channels; palettes and transparency are laid on white; orientation tags are
+    ignored, as ADM's and k-diffusion's loaders do; 16 bits a channel and all other modes are refused.
+
+    Args:
+        data: the bytes of the file.
+        name: where they come from, for messages.
+        cmyk: convert CMYK by Pillow's rule in place of refusing it. ImageNet has a few such JPEG files.
+
+    Raises:
+        UserError: no image, a damaged one, one of an absurd size, or of a mode that the rule does not cover.
+    """
+    if data[: len(PNG_SIGNATURE)] == PNG_SIGNATURE and data[24:25] == b"\x10":
+        raise _unsuitable(name, "16 bits a channel")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            _check_size(image.size, name)
+            image.load()
+            return to_rgb(image, name, cmyk=cmyk)
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        struct.error,
+        zlib.error,
+        Image.DecompressionBombError,
+    ) as error:
+        raise UserError(
+            "an image is damaged or no image", found=f"{name}: {error}", expected="a whole PNG, JPEG or WebP file"
+        ) from error
+
+
+def to_rgb(image: Image.Image, name: str, *, cmyk: bool = False) -> Image.Image:
+    """A loaded Pillow image in mode RGB, by the rule of `decode`.
+
+    Raises:
+        UserError: the mode is not covered by the rule.
+    """
+    if image.mode in ON_WHITE or "transparency" in image.info:
+        above = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, above).convert("RGB")
+    if image.mode == "RGB":
+        return image.copy()
+    if image.mode in GREY or (cmyk and image.mode == "CMYK"):
+        return image.convert("RGB")
+    raise _unsuitable(name, f"Pillow's mode {image.mode}")
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        raise UserError(
+            "an image has an absurd size",
+            found=f"{name}: {size[0]} x {size[1]} pixels",
+            expected=f"at most {MAX_PIXELS:,} pixels",
+        )
+
+
+def _unsuitable(name: str, what: str) -> UserError:
+    return UserError(
+        "an image has a format that is not taken",
+        found=f"{name}: {what}",
+        expected="8 bits a channel: RGB, grey, a palette, or one of these with transparency",
+        fix="convert the image to 8-bit RGB and state how",
+    )

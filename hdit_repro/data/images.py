@@ -1,0 +1,145 @@
+"""A data set as the stages see it: batches of square uint8 tensors by image number."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from einops import rearrange
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hdit_repro.data.store import FolderStore, ZipStore
+from hdit_repro.data.transforms import TRANSFORMS
+from hdit_repro.errors import UserError, pick
+
+CACHE_BYTES = 1 << 30
+DECODERS = 8
+
+Indices = Sequence[int] | NDArray[np.int64] | Tensor
+
+
+class Images:
+    """Images at one resolution, by number.
+
+    Decoded images stay in memory where all of them fit in 1 GiB. What is missing is decoded by a pool of threads
+    (Pillow releases the interpreter while it decodes and resizes). Safe for threads, forks and pickling.
+
+    Args:
+        store: where the images lie.
+        resolution: side in pixels.
+        transform: its name, of `spec.data.Data`.
+        cache: keep decoded images.
+        name: of the data set, for messages and references.
+
+    Raises:
+        UserError: the transform is unknown.
+    """
+
+    def __init__(
+        self,
+        store: ZipStore | FolderStore,
+        resolution: int,
+        transform: str,
+        *,
+        cache: bool = True,
+        name: str = "",
+    ) -> None:
+        self.store, self.resolution, self.transform = store, resolution, transform
+        self.name = name or store.path.name
+        self.cache = cache and len(store) * 3 * resolution**2 <= CACHE_BYTES
+        self._transform = pick(TRANSFORMS, transform, kind="transform")
+        self._forget()
+
+    def _forget(self) -> None:
+        self._kept: NDArray[np.uint8] | None = None
+        self._have = np.zeros(len(self.store) if self.cache else 0, bool)
+        self._pool: ThreadPoolExecutor | None = None
+        self._pool_of = -1
+
+    def __getstate__(self) -> dict[str, object]:
+        return {k: v for k, v in self.__dict__.items() if k not in ("_kept", "_have", "_pool", "_pool_of")}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, 0 without labels."""
+        return self.store.classes
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the store, whatever the resolution."""
+        return self.store.digest
+
+    def batch(self, indices: Indices) -> Tensor:
+        """Images `indices`, transformed: uint8 B 3 H W.
+
+        Raises:
+            IndexError: a number outside 0 ... len - 1.
+            UserError: an image is damaged or cannot be taken; the message names it.
+        """
+        wanted = self._numbers(indices)
+        if self.cache:
+            missing = np.unique(wanted[~self._have[wanted]])
+            kept = self._keep(missing)
+            return _channels_first(kept[wanted])
+        side = self.resolution
+        out = np.empty((len(wanted), side, side, 3), np.uint8)
+        self._fill(out, range(len(wanted)), wanted)
+        return _channels_first(out)
+
+    def labels(self, indices: Indices) -> Tensor | None:
+        """Classes of the images `indices`: int64 B, or None where the data set has no labels."""
+        wanted = self._numbers(indices)
+        return None if self.store.labels is None else torch.from_numpy(self.store.labels[wanted])
+
+    def _numbers(self, indices: Indices) -> NDArray[np.int64]:
+        wanted = np.asarray(indices, dtype=np.int64).reshape(-1)
+        if len(wanted) and not (wanted.min() >= 0 and wanted.max() < len(self)):
+            raise IndexError(f"image numbers run from 0 to {len(self) - 1}, found {wanted.min()} to {wanted.max()}")
+        return wanted
+
+    def _keep(self, missing: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The array of decoded images, with `missing` filled in. Two threads may decode one image: same bytes."""
+        if self._kept is None:
+            self._kept = np.zeros((len(self), self.resolution, self.resolution, 3), np.uint8)
+        kept = self._kept
+        self._fill(kept, missing, missing)
+        self._have[missing] = True
+        return kept
+
+    def _fill(self, out: NDArray[np.uint8], rows: Sequence[int] | NDArray[np.int64], wanted: NDArray[np.int64]) -> None:
+        def put(row: int, index: int) -> None:
+            out[row] = self._decoded(index)
+
+        list(self._threads().map(put, map(int, rows), map(int, wanted)))
+
+    def _decoded(self, index: int) -> NDArray[np.uint8]:
+        try:
+            return self._transform(self.store.image(index), self.resolution)
+        except UserError as error:
+            name = self.store.names[index]
+            if name in (error.found or ""):
+                raise
+            found = f"{name} in {self.store.path}: {error.found}"
+            raise UserError(error.problem, found=found, expected=error.expected, fix=error.fix) from error
+
+    def _threads(self) -> ThreadPoolExecutor:
+        """The pool of this process; a forked process makes its own."""
+        if self._pool is None or self._pool_of != os.getpid():
+            self._pool = ThreadPoolExecutor(min(DECODERS, os.cpu_count() or 1), thread_name_prefix="decode")
+            self._pool_of = os.getpid()
+        return self._pool
+
+
+def _channels_first(images: NDArray[np.uint8]) -> Tensor:
+    return rearrange(torch.from_numpy(images), "b h w c -> b c h w").contiguous()

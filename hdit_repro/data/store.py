@@ -1,0 +1,177 @@
+"""A set of image files, opened: a zip archive or a folder, with random access by number."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from hdit_repro.data.archive import MAX_MEMBER, Archive
+from hdit_repro.data.decode import decode
+from hdit_repro.data.digest import file_digest, folder_digest
+from hdit_repro.data.labels import read_labels
+from hdit_repro.errors import UserError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+LABELS = "dataset.json"
+
+
+class Store(Protocol):
+    """Images by number, in the order of their names.
+
+    `labels` is int64 of the store's length, or None; `label_names` may be empty; `facts` is what else the store says
+    about itself (an archive made by `data prepare` names its transform and resolution).
+    """
+
+    path: Path
+    names: list[str]
+    labels: NDArray[np.int64] | None
+    label_names: tuple[str, ...]
+    facts: dict[str, Any]
+
+    def __len__(self) -> int: ...
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the store holds."""
+
+    def image(self, index: int) -> Image.Image:
+        """Image number `index`, decoded, mode RGB."""
+
+
+class _Numbered:
+    """What both stores derive from their names and labels."""
+
+    names: list[str]
+    labels: NDArray[np.int64] | None
+    label_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def image(self, index: int) -> Image.Image:
+        raise NotImplementedError
+
+    def read(self, index: int) -> NDArray[np.uint8]:
+        """Image number `index` as uint8 H W 3.
+
+        Raises:
+            UserError: the image is damaged or of a kind that is not taken; the message names it.
+        """
+        return np.array(self.image(index), dtype=np.uint8)
+
+    def label(self, index: int) -> int | None:
+        """The class of image number `index`, or None where there are no labels."""
+        return None if self.labels is None else int(self.labels[index])
+
+    @property
+    def classes(self) -> int:
+        """Number of classes: of the names where they are given, else the highest label and one. 0 without labels."""
+        if self.labels is None or not len(self.labels):
+            return 0
+        return len(self.label_names) or int(self.labels.max()) + 1
+
+
+class ZipStore(_Numbered):
+    """A zip archive in the layout of StyleGAN, EDM and EDM2: images, and `dataset.json` with the labels.
+
+    Args:
+        path: the archive.
+        cmyk: passed to `decode`.
+
+    Raises:
+        UserError: the archive or its labels are refused, or it holds no image.
+    """
+
+    def __init__(self, path: Path | str, *, cmyk: bool = False) -> None:
+        self.path, self.cmyk = Path(path), cmyk
+        self.archive = Archive(path)
+        self._members = [i for i, name in enumerate(self.archive.names) if Path(name).suffix.lower() in SUFFIXES]
+        self.names = [self.archive.names[i] for i in self._members]
+        if not self.names:
+            raise UserError("there is no image", found=str(self.path), expected="PNG, JPEG, WebP or BMP files")
+        labels = self.archive.names.index(LABELS) if LABELS in self.archive.names else None
+        text = None if labels is None else self.archive.read(labels)
+        self.labels, self.label_names, self.facts = read_labels(text, self.names, str(self.path))
+
+    def image(self, index: int) -> Image.Image:
+        return decode(self.archive.read(self._members[index]), f"{self.names[index]} in {self.path}", cmyk=self.cmyk)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the archive."""
+        return file_digest(self.path)
+
+
+class FolderStore(_Numbered):
+    """A folder of images. Links are not followed out of it.
+
+    Args:
+        path: the folder.
+        labelled: whether the first level of subfolders are classes, numbered in the order of their names.
+        cmyk: passed to `decode`.
+
+    Raises:
+        UserError: no folder, no image, or an image beside the class folders.
+    """
+
+    def __init__(self, path: Path | str, *, labelled: bool = True, cmyk: bool = False) -> None:
+        self.path, self.cmyk = Path(path), cmyk
+        self.facts: dict[str, Any] = {}
+        if not self.path.is_dir():
+            raise UserError("there is no such folder", found=str(self.path), expected="a folder of images")
+        root = self.path.resolve()
+        files = (file for file in self.path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        self.names = sorted(f.relative_to(self.path).as_posix() for f in files if f.resolve().is_relative_to(root))
+        if not self.names:
+            raise UserError("there is no image", found=str(self.path), expected="PNG, JPEG, WebP or BMP files")
+        self.labels, self.label_names = self._classes() if labelled else (None, ())
+
+    def _classes(self) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+        tops = [name.split("/")[0] if "/" in name else "" for name in self.names]
+        folders = sorted(set(tops))
+        if folders == [""]:
+            return None, ()
+        if "" in folders:
+            raise UserError(
+                "a folder has images both in class folders and beside them",
+                found=f"{self.names[tops.index('')]} in {self.path}",
+                expected="all images in subfolders, one a class, or none",
+            )
+        number = {name: index for index, name in enumerate(folders)}
+        return np.array([number[top] for top in tops], np.int64), tuple(folders)
+
+    def image(self, index: int) -> Image.Image:
+        file = self.path / self.names[index]
+        try:
+            if file.stat().st_size > MAX_MEMBER:
+                raise UserError("a file is too large for an image", found=str(file), expected=f"{MAX_MEMBER:,} bytes")
+            data = file.read_bytes()
+        except OSError as error:
+            raise UserError("an image cannot be read", found=f"{file}: {error.strerror}") from error
+        return decode(data, str(file), cmyk=self.cmyk)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the names and contents of all images. Reads every file."""
+        return folder_digest(self.path, self.names)
+
+
+def open_store(path: Path | str, *, labelled: bool = True, cmyk: bool = False) -> ZipStore | FolderStore:
+    """The images under `path`, a zip archive or a folder.
+
+    Args:
+        path: what to open.
+        labelled: of a folder, whether its subfolders are classes.
+        cmyk: passed to `decode`.
+
+    Raises:
+        UserError: nothing is there, or it is refused.
+    """
+    if Path(path).is_dir():
+        return FolderStore(path, labelled=labelled, cmyk=cmyk)
+    return ZipStore(path, cmyk=cmyk)

@@ -1,0 +1,77 @@
+"""How an image of any size becomes a square one: the named transforms of `spec.data.Data`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from hdit_repro.errors import UserError
+
+Pixels = NDArray[np.uint8]
+Transform = Callable[[Image.Image, int], Pixels]
+
+
+def adm(image: Image.Image, side: int) -> Pixels:
+    """Box halvings while the short side is at least twice `side`, then bicubic, then the centre.
+
+    Source: ADM's `center_crop_arr` (guided-diffusion), which DiT uses too: both sides are rounded to the nearest
+    pixel, the crop's offset is rounded down.
+
+    Args:
+        image: mode RGB, any size.
+        side: of the result, in pixels.
+
+    Returns:
+        uint8, `side` `side` 3.
+    """
+    while min(image.size) >= 2 * side:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = side / min(image.size)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    return _crop(image, (image.width - side) // 2, (image.height - side) // 2, side)
+
+
+def k_diffusion(image: Image.Image, side: int) -> Pixels:
+    """Bicubic to the short side with Pillow's antialiasing, then the centre.
+
+    Source: the released training script, torchvision's Resize and CenterCrop: the long side is rounded down, the
+    crop's offset to the nearest pixel (halves to even).
+
+    Args:
+        image: mode RGB, any size.
+        side: of the result, in pixels.
+
+    Returns:
+        uint8, `side` `side` 3.
+    """
+    width, height = image.size
+    size = (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    return _crop(image, round((image.width - side) / 2), round((image.height - side) / 2), side)
+
+
+def none(image: Image.Image, side: int) -> Pixels:
+    """The image as it is: uint8, `side` `side` 3.
+
+    Raises:
+        UserError: it has another size.
+    """
+    if image.size != (side, side):
+        raise UserError(
+            "an image has the wrong size, and the transform 'none' changes none",
+            found=f"{image.width} x {image.height} pixels",
+            expected=f"{side} x {side}",
+            fix="name the transform 'adm' or 'k-diffusion'",
+        )
+    return _crop(image, 0, 0, side)
+
+
+TRANSFORMS: dict[str, Transform] = {"adm": adm, "k-diffusion": k_diffusion, "none": none}
+
+
+def _crop(image: Image.Image, left: int, top: int, side: int) -> Pixels:
+    return np.array(image.crop((left, top, left + side, top + side)), dtype=np.uint8)

@@ -1,0 +1,138 @@
+"""What is to be run, in which order, at what price. Reads what exists, writes nothing. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from hdit_repro.jobs import Job, load
+from hdit_repro.errors import UserError
+from hdit_repro.launch.clusters import Cluster
+from hdit_repro.launch.graph import Task, required, tasks_of
+from hdit_repro.launch.price import price
+from hdit_repro.records.layout import Roots, RunFolder
+
+RENDER = "render"
+
+
+class Stage(NamedTuple):
+    """One stage of the plan.
+
+    Attributes:
+        key: its name in `after` ("train-8495533e68c7").
+        run: the row it is shown under ("table1/E"); of the render, the experiment.
+        names: all rows that share it.
+        seed: the run's seed.
+        id: the identity of what it makes.
+        stage: "train", "sample", "evaluate" or "render".
+        after: keys of the stages whose output it needs.
+        gpus: how many it gets; 0 is a CPU.
+        gpu_hours: over all of them.
+        hours: wall time on those GPUs, or on one CPU.
+        state: "done", "running", "failed" or "missing".
+        basis: what the hours rest on.
+    """
+
+    key: str
+    run: str
+    names: tuple[str, ...]
+    seed: int
+    id: str
+    stage: str
+    after: tuple[str, ...]
+    gpus: int
+    gpu_hours: float
+    hours: float
+    state: str
+    basis: str
+
+    def as_row(self) -> dict[str, Any]:
+        """The stage as `plan --json` prints it."""
+        return {
+            **self._asdict(),
+            "names": list(self.names),
+            "after": list(self.after),
+            "gpu_hours": round(self.gpu_hours, 4),
+            "hours": round(self.hours, 5),
+        }
+
+
+def wanted(experiment: str, scale: str, rows: Sequence[str] | None = None, seeds: int = 1) -> list[Job]:
+    """The jobs of a request: an experiment (or `experiment/row`), some of its rows, and seeds 0 to `seeds` - 1.
+
+    Raises:
+        UserError: an unknown experiment, row or scale, or fewer than one seed.
+    """
+    if seeds < 1:
+        raise UserError("there is nothing to run without a seed", found=f"--seeds {seeds}", expected="1 or more")
+    name, slash, row = experiment.partition("/")
+    if slash and rows is not None:
+        raise UserError(
+            "rows are named twice", found=f"{experiment} and --rows {','.join(rows)}", expected=f"{name} --rows ..."
+        )
+    if slash:
+        rows = [row]
+    chosen = list(dict.fromkeys(rows)) if rows is not None else None
+    return [job for seed in range(seeds) for job in load(name, scale, chosen, seed)]
+
+
+def tasks_for(jobs: Iterable[Job], roots: Roots) -> list[Task]:
+    """Every stage of every job once, in the order of the rows."""
+    jobs = list(jobs)
+    return tasks_of(jobs, [RunFolder(roots, job.run, job.scale) for job in jobs])
+
+
+def make_plan(jobs: Sequence[Job], roots: Roots, cluster: Cluster) -> list[Stage]:
+    """Every stage of the jobs once, in an order in which they can be run, and one render at the end."""
+    tasks = tasks_for(jobs, roots)
+    open_keys = {task.key for task in required(tasks)}
+    stages = [_stage(task, cluster, task.key in open_keys) for task in tasks]
+    return [*stages, _render(jobs, stages)] if stages else []
+
+
+def to_run(plan: Iterable[Stage]) -> list[Stage]:
+    """The stages that are not done, the render aside."""
+    return [stage for stage in plan if stage.state != "done" and stage.stage != RENDER]
+
+
+def gpu_hours(stages: Iterable[Stage]) -> float:
+    """GPU-hours of some stages together."""
+    return sum(stage.gpu_hours for stage in stages)
+
+
+def _stage(task: Task, cluster: Cluster, is_open: bool) -> Stage:
+    job = task.job
+    cost = price(job.run, task.stage, job.scale, cluster)
+    return Stage(
+        key=task.key,
+        run=job.name,
+        names=tuple(dict.fromkeys(job.name for job in task.jobs)),
+        seed=job.run.seed,
+        id=task.key.rpartition("-")[2],
+        stage=task.stage,
+        after=(task.folder.stage_key(task.before),) if task.before else (),
+        gpus=cost.gpus,
+        gpu_hours=cost.gpu_hours,
+        hours=cost.hours,
+        state=task.folder.state(task.stage) if is_open else "done",
+        basis=cost.basis,
+    )
+
+
+def _render(jobs: Sequence[Job], stages: Sequence[Stage]) -> Stage:
+    """Renders what is measured; done again whenever it is asked for, since it takes seconds."""
+    names = tuple(dict.fromkeys(job.experiment for job in jobs))
+    return Stage(
+        key=f"{RENDER}-{'-'.join(names)}",
+        run=names[0],
+        names=names,
+        seed=0,
+        id=jobs[0].scale,
+        stage=RENDER,
+        after=tuple(stage.key for stage in stages if stage.stage == "evaluate"),
+        gpus=0,
+        gpu_hours=0.0,
+        hours=0.0,
+        state="missing",
+        basis="seconds",
+    )

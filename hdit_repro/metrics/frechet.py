@@ -1,0 +1,54 @@
+"""The Frechet distance between two Gaussians (Dowson and Landau, 1982; Heusel et al., 2017)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hdit_repro.metrics.statistics import Array, as_float64
+
+ASYMMETRY = 1e-6
+
+
+def frechet_distance(mean_a: Any, cov_a: Any, mean_b: Any, cov_b: Any) -> float:
+    """|mean_a - mean_b|^2 + tr(A) + tr(B) - 2 tr((A B)^(1/2)), in float64.
+
+    tr((A B)^(1/2)) is the sum of the singular values of A^(1/2) B^(1/2). Each root comes from `eigh`. Singular values
+    carry a rounding error of eps times the largest one; the eigenvalues of A^(1/2) B A^(1/2) carry as much before
+    their root is taken, and the many zeros of a rank-deficient covariance then count sqrt(eps) each.
+
+    Args:
+        mean_a, mean_b: D, tensors or arrays.
+        cov_a, cov_b: D D, symmetric positive semi-definite; any rank.
+
+    Raises:
+        ValueError: shapes that do not go together, values that are not finite, a matrix that is not symmetric.
+    """
+    mean_a, mean_b, cov_a, cov_b = (as_float64(value) for value in (mean_a, mean_b, cov_a, cov_b))
+    _check(mean_a, cov_a, mean_b, cov_b)
+    step = mean_a - mean_b
+    cross = np.linalg.svd(_root(cov_a).T @ _root(cov_b), compute_uv=False).sum()
+    return float(step @ step + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
+
+
+def _root(cov: Array) -> Array:
+    """R with R R^T = cov, one column an eigenvalue; those that are zero but for rounding have no column."""
+    values, vectors = np.linalg.eigh((cov + cov.T) / 2)
+    kept = values > max(values.max(), 0) * len(values) * np.finfo(np.float64).eps
+    return np.asarray(vectors[:, kept] * np.sqrt(values[kept]))
+
+
+def _check(mean_a: Array, cov_a: Array, mean_b: Array, cov_b: Array) -> None:
+    width = mean_a.size
+    if mean_a.shape != (width,) or mean_b.shape != (width,) or not width:
+        raise ValueError(f"two means of one length are needed, found {mean_a.shape} and {mean_b.shape}")
+    for cov in (cov_a, cov_b):
+        if cov.shape != (width, width):
+            raise ValueError(f"a covariance of {width} features is {width} x {width}, found {cov.shape}")
+        if not np.isfinite(cov).all():
+            raise ValueError("a covariance holds NaN or infinity")
+        if np.abs(cov - cov.T).max() > ASYMMETRY * max(np.abs(cov).max(), np.finfo(np.float64).tiny):
+            raise ValueError("a covariance is not symmetric")
+    if not (np.isfinite(mean_a).all() and np.isfinite(mean_b).all()):
+        raise ValueError("a mean holds NaN or infinity")

@@ -1,0 +1,148 @@
+"""Weights of feature networks that no package index carries: brought in by hand, checked, kept in the cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from hdit_repro.errors import UserError, pick
+from hdit_repro.files import atomic_file, cache_folder, lock, sha256_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class KnownWeights(NamedTuple):
+    """A file of weights: its published name, SHA-256, where it is published, under which licence."""
+
+    file: str
+    sha256: str
+    url: str
+    licence: str
+
+
+KNOWN: dict[str, KnownWeights] = {
+    "inception-2015": KnownWeights(
+        "pt_inception-2015-12-05-6726825d.pth",
+        "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+        "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+        "Apache-2.0",
+    ),
+}
+"""torch-fidelity publishes the same bytes as weights-inception-2015-12-05-6726825d.pth."""
+
+
+class Listed(NamedTuple):
+    """A line of `weights list`."""
+
+    name: str
+    present: bool
+    path: Path
+    known: KnownWeights
+
+
+def folder() -> Path:
+    """Where the weights lie."""
+    return cache_folder() / "weights"
+
+
+def add(path: Path | str, name: str | None = None) -> Path:
+    """Copy weights into the cache. Adding what is there already changes nothing.
+
+    Args:
+        path: the file.
+        name: what it is; None finds out by its SHA-256.
+
+    Returns:
+        Where it lies now.
+
+    Raises:
+        UserError: no such file, an unknown name, or another SHA-256 than the published one; nothing is written.
+        RunError: the disk is full.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError("there is no file of weights", found=str(path), expected=_published())
+    digest = sha256_file(path)
+    if name is None:
+        name = next((key for key, known in KNOWN.items() if known.sha256 == digest), None)
+    if name is None or pick(KNOWN, name, kind="set of weights").sha256 != digest:
+        raise UserError(
+            "these are not the published weights",
+            found=f"{path} with SHA-256 {digest}",
+            expected=_published(),
+            fix="get the file again; a download that broke off has another digest",
+        )
+    target = folder() / KNOWN[name].file
+    with lock(folder() / f"{name}.lock"):
+        if not (target.is_file() and sha256_file(target) == digest):
+            _copy(path, target, digest)
+    return target
+
+
+def _copy(path: Path, target: Path, digest: str) -> None:
+    with open(path, "rb") as source, atomic_file(target) as file:
+        shutil.copyfileobj(source, file)
+    if sha256_file(target) != digest:
+        target.unlink()
+        raise UserError("a file changed while it was copied", found=str(path), fix="run the same command again")
+
+
+def locate(name: str) -> Path:
+    """Where the weights `name` lie.
+
+    Raises:
+        UserError: the name is unknown, or they are not in the cache.
+    """
+    known = pick(KNOWN, name, kind="set of weights")
+    path = folder() / known.file
+    if not path.is_file():
+        raise UserError(
+            f"the weights of {name!r} are missing",
+            found=f"no {path}",
+            expected=f"{known.file}, from {known.url}",
+            fix="hdit-repro weights add PATH",
+        )
+    return path
+
+
+def load(name: str) -> dict[str, Tensor]:
+    """The tensors of the weights `name`, on the CPU. Only tensors are read from the file (`weights_only`).
+
+    Raises:
+        UserError: unknown, missing or damaged.
+    """
+    import torch
+
+    path = locate(name)
+    data = path.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != KNOWN[name].sha256:
+        raise UserError(
+            f"the weights of {name!r} are damaged",
+            found=f"{path} with SHA-256 {digest}",
+            expected=KNOWN[name].sha256,
+            fix="hdit-repro weights add PATH",
+        )
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise UserError(f"the weights of {name!r} are no tensors", found=f"{path}: {error}") from error
+    return {str(key): value for key, value in state.items()}
+
+
+def listing() -> list[Listed]:
+    """All known weights, and whether they are in the cache."""
+    rows = []
+    for name, known in sorted(KNOWN.items()):
+        path = folder() / known.file
+        rows.append(Listed(name, path.is_file(), path, known))
+    return rows
+
+
+def _published() -> str:
+    return "; ".join(f"{known.file} with SHA-256 {known.sha256}" for known in KNOWN.values())

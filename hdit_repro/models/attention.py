@@ -1,0 +1,135 @@
+"""Attention on a grid of tokens: who sees whom.
+
+Axes, one letter each, the same in every file under models/:
+    B batch    C channels or conditioning width    H W rows and columns (pixels of an image, or tokens)
+    D model width    N heads    E width of one head
+
+Every kind takes q, k, v of B H W N E and gives B H W N E, so an ablation swaps one object for another. The scale is
+in q and k already (`layers.py`): each kind is softmax(q k^T) v over the keys that a query may see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from hdit_repro.models import natten_backend
+from hdit_repro.models.neighborhood import neighborhood_attention
+from hdit_repro.spec import model as spec
+from hdit_repro.spec.base import kind_of
+
+
+class Attend(Protocol):
+    """q, k, v (B H W N E) to what each query gathered (B H W N E)."""
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Global:
+    """Every token sees every token; cost quadratic in tokens (Equation 10)."""
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        height = q.shape[1]
+        q, k, v = (rearrange(x, "b h w n e -> b n (h w) e") for x in (q, k, v))
+        out = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+        return rearrange(out, "b n (h w) e -> b h w n e", h=height)
+
+
+@dataclass(frozen=True)
+class Neighborhood:
+    """Every token sees the `kernel` x `kernel` tokens around it (Section 4.3; Hassani et al., 2023).
+
+    `fast` is NATTEN's kernel where it was found; what it does not take goes through plain torch.
+    """
+
+    kernel: int
+    fast: natten_backend.Fast | None = None
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if self.fast is not None and self.fast.takes(q, self.kernel):
+            return self.fast.attend(q, k, v, self.kernel)
+        return neighborhood_attention(q, k, v, self.kernel)
+
+
+@dataclass(frozen=True)
+class ShiftedWindow:
+    """Tokens see the tokens of their own `window` x `window` tile (Swin); `shift` moves the tiles up and left.
+
+    The grid is rolled down and right by `shift`; the first row and column of tiles then hold both ends of the image,
+    which do not see each other.
+    """
+
+    window: int
+    shift: int
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        batch, height, width = q.shape[:3]
+        down, across = height // self.window, width // self.window
+        q, k, v = (self._tiles(x) for x in (q, k, v))
+        mask = same_side(down, across, self.window, self.shift, q.device) if self.shift else None
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
+        out = rearrange(
+            out, "(y x) (b n) (h w) e -> b (y h) (x w) n e", y=down, x=across, b=batch, h=self.window, w=self.window
+        )
+        return torch.roll(out, shifts=(-self.shift, -self.shift), dims=(1, 2)) if self.shift else out
+
+    def _tiles(self, x: Tensor) -> Tensor:
+        """The tiles, row by row, one sequence each."""
+        if self.shift:
+            x = torch.roll(x, shifts=(self.shift, self.shift), dims=(1, 2))
+        return rearrange(x, "b (y h) (x w) n e -> (y x) (b n) (h w) e", h=self.window, w=self.window)
+
+
+def same_side(down: int, across: int, window: int, shift: int, device: torch.device) -> Tensor:
+    """Which query may see which key in rolled tiles: both before the seam or both after it, on each axis.
+
+    Returns:
+        bool, (tiles, 1, window^2 queries, window^2 keys).
+    """
+
+    def axis(tiles: int) -> Tensor:
+        wrapped = torch.arange(tiles * window, device=device).reshape(tiles, window) < shift
+        return wrapped[:, :, None] == wrapped[:, None, :]
+
+    rows, columns = axis(down), axis(across)
+    both = rows[:, None, :, None, :, None] & columns[None, :, None, :, None, :]
+    return rearrange(both, "y x qh qw kh kw -> (y x) 1 (qh qw) (kh kw)")
+
+
+def _global(choice: spec.GlobalAttention, index: int) -> Attend:
+    return Global()
+
+
+def _neighborhood(choice: spec.NeighborhoodAttention, index: int) -> Attend:
+    return Neighborhood(choice.kernel, natten_backend.choose().fast)
+
+
+def _shifted_window(choice: spec.ShiftedWindowAttention, index: int) -> Attend:
+    return ShiftedWindow(choice.window, choice.window // 2 if index % 2 else 0)
+
+
+def _none(choice: spec.NoAttention, index: int) -> None:
+    return None
+
+
+ATTENTION: dict[str, Callable[..., Attend | None]] = {
+    "global": _global,
+    "neighborhood": _neighborhood,
+    "shifted-window": _shifted_window,
+    "none": _none,
+}
+
+
+def make_attention(choice: spec.Attention, index: int) -> Attend | None:
+    """The attention of the layer numbered `index` within its level; None for a level without attention.
+
+    Layers are numbered 0 ... d-1 on the way down and d ... 2d-1 on the way up; odd ones shift their windows.
+    """
+    return ATTENTION[kind_of(choice)](choice, index)

@@ -1,0 +1,85 @@
+"""How a ledger file is written: the shapes that TOML is read into before claims are made of it. No torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from hdit_repro.paper.types import Agreement, Expectation, Needs, Printed, Unit
+from hdit_repro.spec.base import Spec
+
+
+class Traits(Spec):
+    """What a claim can have, and what it may inherit: from its table, its column, its row, in this order.
+
+    `check` is read when the claim is made, since the claim's run belongs to it.
+    """
+
+    unit: Unit | None = None
+    agree: Agreement | None = None
+    check: dict[str, Any] | None = None
+    needs: Needs | None = None
+    run: str | None = None
+    method: str | None = None
+    cites: str | None = None
+    samples: int | None = None
+    expect: Expectation | None = None
+    reason: str | None = None
+    citation: str | None = None
+    note: str | None = None
+    means: Printed = None
+    printed: Printed = None
+
+
+class RawColumn(Traits):
+    title: str
+
+
+class RawRow(Traits):
+    """`cells` holds the printed text by column; `cell` adds to single cells of the row what only they have."""
+
+    key: str
+    label: str
+    cells: dict[str, str]
+    cell: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
+    group: str = ""
+
+
+class RawTable(Traits):
+    id: str
+    number: int
+    title: str
+    column: dict[str, RawColumn]
+    row: tuple[RawRow, ...]
+
+
+class RawClaim(Traits):
+    """A number outside the tables."""
+
+    id: str
+    place: str
+    text: str
+
+
+class RawFile(Spec):
+    edition: int
+    table: tuple[RawTable, ...] = ()
+    claim: tuple[RawClaim, ...] = ()
+    note: str = ""
+
+
+INHERITED = tuple(Traits.__struct_fields__)
+
+
+def merge(layers: tuple[Traits, ...]) -> dict[str, Any]:
+    """The traits of one claim: later layers win; of `check` and `needs`, whichever the latest layer names."""
+    merged: dict[str, Any] = dict.fromkeys(INHERITED)
+    for layer in layers:
+        if layer.check is not None or layer.needs is not None:
+            merged["check"] = merged["needs"] = None
+        for name in INHERITED:
+            value = getattr(layer, name)
+            if value is not None:
+                merged[name] = value
+    return merged

@@ -1,0 +1,102 @@
+"""From a run and a network to a sampler that knows sample numbers: uint8 images B 3 H W out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hdit_repro.diffusion.gaussian import GaussianDiffusion
+from hdit_repro.diffusion.guidance import guided
+from hdit_repro.diffusion.noise import normals, uniforms
+from hdit_repro.diffusion.precondition import Precondition
+from hdit_repro.metrics.quantise import to_uint8
+from hdit_repro.samplers import SAMPLERS
+from hdit_repro.samplers.sigmas import karras_sigmas
+from hdit_repro.seeds import derive
+from hdit_repro.spec.base import kind_of
+from hdit_repro.spec.diffusion import Edm, Gaussian
+from hdit_repro.spec.run import Run
+
+START, LABEL, FIRST_STEP = 0, 1, 16
+"""Streams of a sample's key: start noise, label, and step j at FIRST_STEP + j. Never renumber."""
+
+
+class Drawer:
+    """Draws samples by number: sample i is the same image whatever the batch or the shard.
+
+    Args:
+        run: the run whose sampler, guidance, labels and seed count.
+        network: F, on `device`, in evaluation mode.
+        on_step: called after each solver step, for progress.
+    """
+
+    def __init__(self, run: Run, network: nn.Module, device: torch.device, on_step: Callable[[], None]) -> None:
+        self.run, self.network, self.device, self.on_step = run, network, device, on_step
+        self.shape = (run.model.channels, run.data.resolution, run.data.resolution)
+
+    @torch.inference_mode()
+    def __call__(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        """Samples `numbers`: uint8 images (B 3 H W, on the CPU), and their labels (B, int64) or None."""
+        keys = sample_keys(self.run.sampling.seed, numbers).to(self.device)
+        labels = self.labels(keys, numbers)
+        start = self.noise(keys, START)
+
+        def noise(step: int) -> Tensor:
+            return self.noise(keys, FIRST_STEP + step)
+
+        precision = self.run.training.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision):
+            if isinstance(self.run.diffusion, Edm):
+                images = self._edm(self.run.diffusion, start, noise, labels)
+            else:
+                images = self._gaussian(self.run.diffusion, start, noise, labels)
+        return to_uint8(images.float()).cpu(), None if labels is None else labels.cpu()
+
+    def noise(self, keys: Tensor, stream: int) -> Tensor:
+        return normals(keys, stream, self.shape, torch.float32, self.device)
+
+    def labels(self, keys: Tensor, numbers: Sequence[int]) -> Tensor | None:
+        """Classes drawn at random by number, or dealt in turn when balanced."""
+        classes = self.run.model.classes
+        if not classes:
+            return None
+        if self.run.sampling.labels == "balanced":
+            return torch.tensor([number % classes for number in numbers], device=self.device)
+        return (uniforms(keys, LABEL, (), torch.float64) * classes).long()
+
+    def _edm(self, edm: Edm, start: Tensor, noise: Callable[[int], Tensor], labels: Tensor | None) -> Tensor:
+        sampling = self.run.sampling
+        denoise = guided(Precondition(self.network, edm.sigma_data), sampling.guidance, labels, self.run.model.classes)
+        sigmas = karras_sigmas(sampling.sampler.steps, edm.sigma_min, edm.sigma_max, sampling.rho)
+        solver = SAMPLERS[kind_of(sampling.sampler)]
+        eta = getattr(sampling.sampler, "eta", None)
+        stochastic = {} if eta is None else {"eta": eta, "noise": noise}
+
+        def counted(x: Tensor, sigma: Tensor) -> Tensor:
+            denoised = denoise(x, sigma)
+            self.on_step()
+            return denoised
+
+        return solver(counted, start * edm.sigma_max, sigmas.to(self.device), **stochastic)
+
+    def _gaussian(
+        self, gaussian: Gaussian, start: Tensor, noise: Callable[[int], Tensor], labels: Tensor | None
+    ) -> Tensor:
+        sampling = self.run.sampling
+        diffusion = GaussianDiffusion(gaussian.timesteps, respaced=sampling.sampler.steps)
+        network = guided(self.network, sampling.guidance, labels, self.run.model.classes, channels=self.shape[0])
+
+        def counted(x: Tensor, t: Tensor) -> Tensor:
+            out = network(x, t)
+            self.on_step()
+            return out
+
+        return diffusion.sample(counted, start, noise) / gaussian.data_scale
+
+
+def sample_keys(seed: int, numbers: Sequence[int]) -> Tensor:
+    """One 64-bit key a sample, as int64 (two's complement): B."""
+    keys = [derive(seed, number, "sample") for number in numbers]
+    return torch.tensor([key - (1 << 64) if key >> 63 else key for key in keys], dtype=torch.int64)

@@ -1,0 +1,43 @@
+"""Which device a stage runs on, and what records say of it."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from hdit_repro.errors import UserError
+from hdit_repro.stages.settings import Settings
+
+
+def prepare(settings: Settings) -> torch.device:
+    """Choose the device and set the process's threads.
+
+    Raises:
+        UserError: a GPU is asked for and none is here.
+    """
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    name = settings.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(
+            "there is no GPU that torch can use",
+            found=f"--device {settings.device}, torch {torch.__version__}",
+            expected="a CUDA build of torch and a GPU",
+            fix="use --device cpu, or install another build of torch (make setup TORCH_INDEX=...)",
+        )
+    return torch.device(name)
+
+
+def facts(device: torch.device) -> dict[str, str | int]:
+    """What a record says of the hardware, as plain values."""
+    if device.type == "cuda":
+        return {
+            "device": torch.cuda.get_device_name(device),
+            "cuda": str(torch.version.cuda),
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+        }
+    return {"device": f"cpu ({os.cpu_count()} cores)", "torch": torch.__version__, "threads": torch.get_num_threads()}

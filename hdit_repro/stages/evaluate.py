@@ -1,0 +1,203 @@
+"""Measure a run's samples against a reference, and record the number with its protocol."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hdit_repro import jobs
+from hdit_repro.errors import RunError, UserError
+from hdit_repro.files import read_json
+from hdit_repro.jobs import Job
+from hdit_repro.metrics.extractors import Extractor, make_extractor
+from hdit_repro.metrics.frechet import frechet_distance
+from hdit_repro.metrics.inception_score import adm_inception_score
+from hdit_repro.metrics.reference import ReferenceStatistics, load_reference
+from hdit_repro.metrics.statistics import Statistics
+from hdit_repro.records import schema
+from hdit_repro.records.layout import RunFolder
+from hdit_repro.records.provenance import collect
+from hdit_repro.records.schema import Metric, Protocol, Record, asked_samples, metric_name
+from hdit_repro.records.store import write
+from hdit_repro.spec.base import kind_of
+from hdit_repro.spec.evaluation import FRECHET_NAMES
+from hdit_repro.stages.device import facts, prepare
+from hdit_repro.stages.sample import features_of, network_calls
+from hdit_repro.stages.settings import Progress, Report, Settings
+from hdit_repro.stages.shards import missing_numbers, read_tensors, whole_shards
+from hdit_repro.stages.untrained import untrained_statistics
+
+
+def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path:
+    """Measure `job`; returns its record.
+
+    Raises:
+        RunError: samples are missing or damaged.
+        UserError: the reference or the feature network's weights are missing.
+    """
+    if folder.done("evaluate"):
+        return folder.record
+    device, started = prepare(settings), time.monotonic()
+    extractor = make_extractor(job.run.evaluation.extractor, device)
+    total = job.run.sampling.count
+
+    def on_reference(done: int, of: int) -> None:
+        report(Progress("evaluate", done, of, "features of the reference"))
+
+    reference = load_reference(job.run, extractor, on_reference)
+    report(Progress("evaluate", 0, total, "features of the samples"))
+    features = sample_features(job, folder, extractor, device)
+    metrics = measure(job, features, reference)
+    context = companions(job, folder, extractor, reference, settings, device)
+    seconds = {**stage_seconds(folder), "evaluate": time.monotonic() - started}
+    write(make_record(job, folder, extractor, reference, metrics, context, seconds, device), folder.record)
+    report(Progress("evaluate", total, total, ", ".join(f"{name} {m.value:.2f}" for name, m in metrics.items())))
+    return folder.record
+
+
+def sample_features(job: Job, folder: RunFolder, extractor: Extractor, device: torch.device) -> dict[str, Tensor]:
+    """All samples' features by name, in the order of their numbers: each N x width, float32 on the CPU.
+
+    Shards that were measured by another extractor are measured anew from their images.
+
+    Raises:
+        RunError: samples are missing, or neither features nor images of them are there.
+    """
+    shards, damaged = whole_shards(folder)
+    missing = missing_numbers(folder, shards, range(job.run.sampling.count))
+    if missing:
+        raise RunError(
+            f"{len(missing)} samples are missing",
+            found=f"{folder.samples}" + (f", damaged: {', '.join(damaged)}" if damaged else ""),
+            expected=f"{job.run.sampling.count} samples",
+            fix=f"hdit-repro sample --run {job.name} --scale {job.scale}",
+        )
+    prefix, found = f"features.{extractor.name}.", []
+    for numbers, tensors in read_tensors(folder, shards, ""):
+        features = {name: value for name, value in tensors.items() if name.startswith(prefix)}
+        if not features:
+            if "image" not in tensors:
+                raise RunError(
+                    f"samples were not measured by {extractor.name}, and their images were not kept",
+                    found=f"samples {numbers.start} to {numbers.stop - 1} of {job.name}",
+                    expected="features of this network, or the images",
+                    fix=f"delete {folder.samples} and run: hdit-repro sample --run {job.name} --scale {job.scale}",
+                )
+            features = features_of(extractor, tensors["image"].to(device))
+        found.append({name.removeprefix(prefix): value for name, value in features.items()})
+    return {name: torch.cat([part[name] for part in found]) for name in found[0]}
+
+
+def measure(job: Job, features: dict[str, Tensor], reference: ReferenceStatistics) -> dict[str, Metric]:
+    """The metrics that the run asks for, under names that tell their protocol and sample count."""
+    count = job.run.sampling.count
+    asked = asked_samples(job.scale, count)  # type: ignore[arg-type]
+    kind = kind_of(job.run.evaluation.extractor)
+    found: dict[str, Metric] = {}
+    for metric in job.run.evaluation.metrics:
+        if metric == "frechet":
+            ours = Statistics.of(features["pooled"])
+            value = frechet_distance(ours.mean, ours.cov, reference.mean, reference.cov)
+            found[metric_name(FRECHET_NAMES[kind], count, asked)] = Metric(value=value)
+        elif "logits" in features:
+            mean, spread = adm_inception_score(features["logits"])
+            interval = {} if spread is None else _spread(mean, spread)
+            found[metric_name("inception-score", count, asked)] = Metric(value=mean, **interval)
+        else:
+            raise UserError(
+                "the Inception Score needs Inception's logits",
+                found=f"extractor {kind} in {job.name}",
+                expected="inception-2015",
+                fix='leave "inception-score" out of evaluation.metrics, or change the extractor',
+            )
+    return found
+
+
+def _spread(mean: float, spread: float) -> dict[str, Any]:
+    return {"low": mean - spread, "high": mean + spread, "interval": "± one standard deviation over parts of 5,000"}
+
+
+def companions(
+    job: Job,
+    folder: RunFolder,
+    extractor: Extractor,
+    reference: ReferenceStatistics,
+    settings: Settings,
+    device: torch.device,
+) -> dict[str, float]:
+    """What a number below paper scale is read against: untrained network, floor, losses."""
+    summary = read_json(folder.final_marker).get("summary", {})
+    found = {schema.LOSS_END: summary.get("loss_end"), schema.LOSS_CONSTANT: summary.get("loss_constant")}
+    if job.scale != "paper":
+        raw = untrained_statistics(job, extractor, "pooled", settings.batch, device)
+        found[schema.UNTRAINED] = frechet_distance(raw.mean, raw.cov, reference.mean, reference.cov)
+        if reference.floor is not None:
+            found[schema.FLOOR] = reference.floor
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def stage_seconds(folder: RunFolder) -> dict[str, float]:
+    """Wall time of the stages before this one, as they noted it."""
+    train = read_json(folder.final_marker).get("summary", {}).get("seconds", 0.0)
+    noted = folder.samples / "seconds.json"
+    sample = read_json(noted)["seconds"] if noted.exists() else 0.0
+    return {"train": float(train), "sample": float(sample)}
+
+
+def make_record(
+    job: Job,
+    folder: RunFolder,
+    extractor: Extractor,
+    reference: ReferenceStatistics,
+    metrics: dict[str, Metric],
+    context: dict[str, float],
+    seconds: dict[str, float],
+    device: torch.device,
+) -> Record:
+    """The measurement with its protocol and provenance."""
+    sampling = job.run.sampling
+    protocol = Protocol(
+        extractor=extractor.name,
+        weights_digest=extractor.digest,
+        resize=extractor.resize,
+        reference=reference.described,
+        samples=sampling.count,
+        sampler=kind_of(sampling.sampler),
+        steps=sampling.sampler.steps,
+        network_evaluations=network_calls(job.run),
+        guidance=sampling.guidance,
+        weights=sampling.weights,
+        labels=sampling.labels,
+    )
+    here = facts(device)
+    provenance = collect(
+        device=str(here.pop("device")),
+        seconds=seconds,
+        gpu_hours=sum(seconds.values()) / 3600 if device.type == "cuda" else 0.0,
+        versions={name: str(value) for name, value in here.items()},
+        snapshot=folder.description,
+    )
+    return schema.make(
+        job.run,
+        names=names_of(job),
+        label=job.label,
+        scale=job.scale,  # type: ignore[arg-type]
+        metrics=metrics,
+        protocol=protocol,
+        provenance=provenance,
+        context=context,
+    )
+
+
+def names_of(job: Job) -> tuple[str, ...]:
+    """All rows that ask for this very measurement, the job's own first."""
+    others = [
+        other.name
+        for other in jobs.all_jobs(job.scale)
+        if other.name != job.name and other.run.evaluation_id == job.run.evaluation_id
+    ]
+    return (job.name, *others)

@@ -1,0 +1,136 @@
+"""Draw a run's samples, measure their features as they come, and keep images where asked."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hdit_repro.data.grid import save_grid
+from hdit_repro.files import write_json
+from hdit_repro.jobs import Job
+from hdit_repro.metrics.extractors import Extractor, make_extractor
+from hdit_repro.models.build import build
+from hdit_repro.records.layout import RunFolder
+from hdit_repro.spec.base import kind_of
+from hdit_repro.spec.run import Run
+from hdit_repro.spec.sampling import Ancestral, Heun
+from hdit_repro.stages.denoiser import Drawer
+from hdit_repro.stages.device import prepare
+from hdit_repro.stages.settings import Progress, Report, Settings
+from hdit_repro.stages.shards import chunks, missing_numbers, read_tensors, whole_shards, write_shard
+from hdit_repro.training.checkpoint import read_final
+from hdit_repro.training.state import load_exactly
+
+KEEP_BYTES = 256 << 20
+"""Up to how many bytes of images are kept when nobody says."""
+GRID = 64
+"""How many of the first samples are shown in grid.png, and always kept as images."""
+
+
+def run(job: Job, folder: RunFolder, settings: Settings, report: Report, numbers: range | None = None) -> Path:
+    """Draw the samples of `job` that are missing, all or those of `numbers`; returns the manifest.
+
+    Raises:
+        RunError: the run is not trained, or its network is damaged.
+        UserError: the feature network's weights are missing.
+    """
+    device = prepare(settings)
+    wanted = range(job.run.sampling.count) if numbers is None else numbers
+    folder.samples.mkdir(parents=True, exist_ok=True)
+    shards, damaged = whole_shards(folder)
+    todo = missing_numbers(folder, shards, wanted)
+    if damaged:
+        report(Progress("sample", 0, len(wanted), f"damaged and redone: {', '.join(damaged)}"))
+    if todo:
+        extractor = make_extractor(job.run.evaluation.extractor, device)
+        network = trained_network(job.run, folder, device)
+        _draw(job.run, folder, network, extractor, todo, settings, report)
+    if folder.done("sample") and not folder.grid.exists():
+        save_grid(first_images(folder, GRID), folder.grid, columns=8)
+    return folder.manifest
+
+
+def trained_network(run: Run, folder: RunFolder, device: torch.device) -> nn.Module:
+    """The network of the final checkpoint, with the weights that samples are drawn from.
+
+    Raises:
+        RunError: there is no final checkpoint, or it is damaged.
+        UserError: it belongs to another configuration.
+    """
+    tensors = read_final(folder.checkpoints, run.training_id).tensors
+    network = build(run.model, seed=run.seed)
+    wanted = {name.removeprefix("network."): v for name, v in tensors.items() if name.startswith("network.")}
+    load_exactly(dict(network.state_dict()), wanted)
+    if run.sampling.weights == "ema":
+        average = {name.removeprefix("ema."): v for name, v in tensors.items() if name.startswith("ema.")}
+        load_exactly({name: p.detach() for name, p in network.named_parameters()}, average)
+    return network.to(device).eval()
+
+
+def network_calls(run: Run) -> int:
+    """How often the network is called for one sample; guidance calls it twice a step."""
+    sampler = run.sampling.sampler
+    calls = 2 * sampler.steps - 1 if isinstance(sampler, Heun) else sampler.steps
+    assert isinstance(sampler, Ancestral) or sampler.steps >= 1
+    return calls * (2 if run.sampling.guidance != 1 else 1)
+
+
+def _draw(
+    run: Run,
+    folder: RunFolder,
+    network: nn.Module,
+    extractor: Extractor,
+    todo: list[int],
+    settings: Settings,
+    report: Report,
+) -> None:
+    """Draw `todo` in shards of one batch each, and write each as it is done."""
+    device = next(network.parameters()).device
+    total, done, steps = run.sampling.count, run.sampling.count - len(todo), 0
+    started = time.monotonic()
+    calls = run.sampling.sampler.steps * (2 if isinstance(run.sampling.sampler, Heun) else 1)
+
+    def on_step() -> None:
+        nonlocal steps
+        steps += 1
+        share = min(settings.batch, len(todo)) * min(1.0, steps / calls)
+        report(Progress("sample", int(done + share), total, f"{kind_of(run.sampling.sampler)} step {steps}"))
+
+    drawer = Drawer(run, network, device, on_step)
+    for numbers in chunks(todo, settings.batch):
+        steps = 0
+        images, labels = drawer(list(numbers))
+        tensors = features_of(extractor, images.to(device))
+        tensors["number"] = torch.tensor(list(numbers), dtype=torch.int64)
+        if labels is not None:
+            tensors["label"] = labels
+        if numbers.start < GRID or keeps_images(run, settings):
+            tensors["image"] = images
+        write_shard(folder, numbers, tensors)
+        done += len(numbers)
+        rate = (done - (total - len(todo))) / (time.monotonic() - started)
+        report(Progress("sample", done, total, f"{rate:.2f} images/s", {"images_per_s": rate}))
+    write_json(folder.samples / "seconds.json", {"seconds": time.monotonic() - started})
+
+
+def keeps_images(run: Run, settings: Settings) -> bool:
+    """Whether images are kept beside their features."""
+    size = run.sampling.count * run.model.channels * run.data.resolution**2
+    return settings.keep_images == "yes" or (settings.keep_images == "auto" and size <= KEEP_BYTES)
+
+
+def features_of(extractor: Extractor, images: Tensor) -> dict[str, Tensor]:
+    """Features of uint8 images (B 3 H W) under the names that shards use, float32 on the CPU."""
+    found = extractor.features(images)
+    return {f"features.{extractor.name}.{name}": value.float().cpu().contiguous() for name, value in found.items()}
+
+
+def first_images(folder: RunFolder, count: int) -> Tensor:
+    """The first `count` samples as uint8, B 3 H W, fewer where the run has fewer."""
+    shards, _ = whole_shards(folder)
+    early = [shard for shard in shards if shard.first < count and shard.images]
+    found = [tensors["image"] for _, tensors in read_tensors(folder, early, "image")]
+    return torch.cat(found)[:count]

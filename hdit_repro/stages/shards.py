@@ -1,0 +1,114 @@
+"""Shards of samples: features by number, and images where they are kept. Each is whole or redone.
+
+    samples/<sampling id>/shard-00000000-00000064.safetensors
+        number (B, int64), label (B, int64, where there are classes), features.<extractor>.<name> (B, width, float32),
+        image (B 3 H W, uint8, where kept)
+    samples/<sampling id>/manifest.json
+        {"sampling", "count", "complete", "shards": [{"file", "first", "count", "sha256", "images"}]}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from hdit_repro.errors import UserError
+from hdit_repro.files import lock, read_json, sha256_file, write_bytes, write_json
+from hdit_repro.records.layout import RunFolder
+
+_NAME = re.compile(r"^shard-\d{8}-\d{8}\.safetensors$")
+
+
+class Shard(NamedTuple):
+    """One shard as the manifest knows it: samples first ... first + count - 1."""
+
+    file: str
+    first: int
+    count: int
+    sha256: str
+    images: bool
+
+    @property
+    def numbers(self) -> range:
+        return range(self.first, self.first + self.count)
+
+
+def write_shard(folder: RunFolder, numbers: range, tensors: dict[str, Tensor]) -> Shard:
+    """Write samples `numbers` and enter them in the manifest."""
+    name = f"shard-{numbers.start:08d}-{numbers.stop:08d}.safetensors"
+    path = folder.samples / name
+    write_bytes(path, save(tensors, {"sampling": folder.run.sampling_id}))
+    shard = Shard(name, numbers.start, len(numbers), sha256_file(path), "image" in tensors)
+    with lock(folder.samples / "manifest.lock"):
+        kept = [other for other in _listed(folder) if other.file != name]
+        _write_manifest(folder, [*kept, shard])
+    return shard
+
+
+def whole_shards(folder: RunFolder) -> tuple[list[Shard], list[str]]:
+    """Shards that match their digests, and the names of those that do not. Damaged ones leave the manifest."""
+    with lock(folder.samples / "manifest.lock"):
+        listed = _listed(folder)
+        whole = [shard for shard in listed if _matches(folder.samples / shard.file, shard.sha256)]
+        damaged = [shard.file for shard in listed if shard not in whole]
+        if damaged:
+            _write_manifest(folder, whole)
+    return whole, damaged
+
+
+def missing_numbers(folder: RunFolder, shards: list[Shard], wanted: range) -> list[int]:
+    """The sample numbers of `wanted` that no whole shard holds."""
+    held = {number for shard in shards for number in shard.numbers}
+    return [number for number in wanted if number not in held]
+
+
+def chunks(numbers: list[int], size: int) -> Iterator[range]:
+    """Consecutive runs of `numbers` (ascending), each of at most `size`, cut at multiples of `size`."""
+    start = 0
+    for at in range(1, len(numbers) + 1):
+        ends = at == len(numbers) or numbers[at] != numbers[at - 1] + 1 or numbers[at] % size == 0
+        if ends:
+            yield range(numbers[start], numbers[at - 1] + 1)
+            start = at
+
+
+def read_tensors(folder: RunFolder, shards: list[Shard], prefix: str) -> Iterator[tuple[range, dict[str, Tensor]]]:
+    """For each shard in order of its numbers, the tensors whose names begin with `prefix`, one shard at a time."""
+    for shard in sorted(shards, key=lambda shard: shard.first):
+        with safe_open(folder.samples / shard.file, framework="pt") as file:
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+            yield shard.numbers, {name: file.get_tensor(name) for name in names}
+
+
+def _matches(path: Path, digest: str) -> bool:
+    return path.is_file() and sha256_file(path) == digest
+
+
+def _listed(folder: RunFolder) -> list[Shard]:
+    """The manifest's shards; a missing or damaged manifest lists none, so that they are made again."""
+    try:
+        manifest: dict[str, Any] = read_json(folder.manifest)
+        shards = [Shard(**entry) for entry in manifest["shards"]]
+    except (UserError, KeyError, TypeError):
+        return []
+    return [shard for shard in shards if _NAME.match(shard.file)]
+
+
+def _write_manifest(folder: RunFolder, shards: list[Shard]) -> None:
+    ordered = sorted(shards, key=lambda shard: shard.first)
+    count = folder.run.sampling.count
+    write_json(
+        folder.manifest,
+        {
+            "sampling": folder.run.sampling_id,
+            "count": count,
+            "complete": not missing_numbers(folder, ordered, range(count)),
+            "shards": [shard._asdict() for shard in ordered],
+        },
+    )

@@ -1,0 +1,52 @@
+"""What the run's own network would give before any training: the distance that a trained one must beat.
+
+Both families end in a projection that starts at zero, so an untrained network says zero whatever it is shown. Where
+that holds, the samples are drawn with a function that says zero, which costs nothing; elsewhere with the network.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hdit_repro.jobs import Job
+from hdit_repro.metrics.extractors import Extractor
+from hdit_repro.metrics.statistics import Statistics
+from hdit_repro.models.build import build
+from hdit_repro.spec.run import Run
+from hdit_repro.stages.denoiser import Drawer
+
+
+class Silent(nn.Module):
+    """A network that says zero: B C H W in, B out_channels H W out."""
+
+    def __init__(self, out_channels: int) -> None:
+        super().__init__()
+        self.out_channels = out_channels
+
+    def forward(self, x: Tensor, level: Tensor, **cond: Any) -> Tensor:
+        return x.new_zeros(x.shape[0], self.out_channels, *x.shape[2:])
+
+
+@torch.no_grad()
+def untrained_network(run: Run, device: torch.device) -> nn.Module:
+    """The network before its first step, or a cheap stand-in where one forward pass shows that it says zero."""
+    network = build(run.model, seed=run.seed).to(device).eval()
+    side = run.data.resolution
+    probe = torch.ones(1, run.model.channels, side, side, device=device)
+    level = torch.ones(1, device=device)
+    label = torch.zeros(1, dtype=torch.int64, device=device) if run.model.classes else None
+    out = network(probe, level, class_cond=label)
+    return Silent(out.shape[1]) if not out.any() else network
+
+
+def untrained_statistics(job: Job, extractor: Extractor, name: str, batch: int, device: torch.device) -> Statistics:
+    """Feature statistics of the untrained network's samples: as many, with the same numbers, as the run's own."""
+    drawer = Drawer(job.run, untrained_network(job.run, device), device, lambda: None)
+    statistics = Statistics(extractor.width)
+    for first in range(0, job.run.sampling.count, batch):
+        images, _ = drawer(range(first, min(first + batch, job.run.sampling.count)))
+        statistics.update(extractor.features(images.to(device))[name])
+    return statistics
