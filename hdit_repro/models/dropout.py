@@ -51,7 +51,7 @@ def keyed(network: nn.Module, keys: Tensor) -> Iterator[None]:
     """
     layers = [module for module in network.modules() if isinstance(module, Dropout)]
     for number, layer in enumerate(layers):
-        layer.keys = mix(keys + (number + 1) * _signed(GOLDEN))
+        layer.keys = mix(keys + _signed((number + 1) * GOLDEN))
     try:
         yield
     finally:

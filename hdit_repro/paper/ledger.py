@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
-from hdit_repro.errors import pick
+from hdit_repro.errors import UserError, nearest
 from hdit_repro.paper.types import Claim, Table
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """Claims by id, in the order of the files, and the tables that they lie in by id."""
+    """All claims, in the order of the files, and the tables that they lie in, by id."""
 
-    claims: dict[str, Claim]
+    claims: tuple[Claim, ...]
     tables: dict[str, Table]
 
     def __iter__(self) -> Iterator[Claim]:
-        return iter(self.claims.values())
+        return iter(self.claims)
 
     def __len__(self) -> int:
         return len(self.claims)
+
+    @cached_property
+    def by_id(self) -> dict[str, Claim]:
+        return {claim.id: claim for claim in self.claims}
 
     def claim(self, name: str) -> Claim:
         """The claim of that id.
@@ -28,7 +33,15 @@ class Ledger:
         Raises:
             UserError: there is none; the nearest id is offered.
         """
-        return pick(self.claims, name, kind="claim")
+        if name in self.by_id:
+            return self.by_id[name]
+        close = nearest(name, self.by_id)
+        raise UserError(
+            f"there is no claim called {name!r}",
+            found=repr(name),
+            expected="an id of `hdit-repro verify`",
+            fix=f"did you mean {close!r}?" if close else "`hdit-repro verify --json` lists all ids",
+        )
 
     def cell(self, table: str, row: str, column: str) -> Claim:
         """The claim of a table's cell.

@@ -37,12 +37,17 @@ class RawColumn(Traits):
 
 
 class RawRow(Traits):
-    """`cells` holds the printed text by column; `cell` adds to single cells of the row what only they have."""
+    """`cells` holds the printed text by column; `cell` adds to single cells of the row what only they have.
+
+    `label` is the row's first column as printed; `name` is what the row is called in a claim's place, where that is
+    shorter.
+    """
 
     key: str
     label: str
     cells: dict[str, str]
     cell: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
+    name: str = ""
     group: str = ""
 
 

@@ -59,7 +59,7 @@ def read(folder: Path | None = None) -> Ledger:
             claims[claim.id] = claim
     for claim in claims.values():
         _refer(claim, claims)
-    return Ledger(claims, tables)
+    return Ledger(tuple(claims.values()), tables)
 
 
 def _refer(claim: Claim, claims: dict[str, Claim]) -> None:
@@ -186,7 +186,7 @@ class _Source:
                 layers,
                 own if key in row.cell else path,
                 id=f"{table.id}/{row.key}/{key}",
-                place=f"Table {table.number}{edition}, {row.label if table.run or not row.method else row.method}, {column.title}",
+                place=f"Table {table.number}{edition}, {row.name or row.label}, {column.title}",
                 text=row.cells[key],
                 table=table.id,
                 row=row.key,

@@ -164,13 +164,18 @@ def make(
         ValueError: an unknown metric or context name, a number that is not finite, a count that contradicts, or a run
             whose id changes when it is read back (an integer where a float belongs).
     """
+    plain = msgspec.json.decode(msgspec.json.encode(run))
+    require(
+        msgspec.convert(plain, Run).evaluation_id == run.evaluation_id,
+        "a run must be built of the types that its fields name: this one reads back under another id",
+    )
     record = Record(
         schema=SCHEMA,
         names=names,
         label=label,
         scale=scale,
         seed=run.seed,
-        run=msgspec.json.decode(msgspec.json.encode(run)),
+        run=plain,
         numerics=dict(NUMERICS),
         training_id=run.training_id,
         sampling_id=run.sampling_id,
@@ -180,17 +185,25 @@ def make(
         provenance=provenance,
         context=context or {},
     )
-    require(
-        record.spec.evaluation_id == run.evaluation_id,
-        "a run must be built of the types that its fields name: this one reads back under another id",
-    )
     return seal(record)
 
 
 def seal(record: Record) -> Record:
     """The same record as it reads back from JSON (1 becomes 1.0 where a float belongs), with its contents' digest."""
-    record = msgspec.json.decode(msgspec.json.encode(record), type=Record)
+    record = msgspec.json.decode(msgspec.json.encode(record, enc_hook=_plain_number), type=Record)
     return msgspec.structs.replace(record, digest=content_digest(record))
+
+
+def _plain_number(value: Any) -> float | int:
+    """Python's number behind numpy's or torch's.
+
+    Raises:
+        TypeError: it is no number.
+    """
+    plain = value.item() if hasattr(value, "item") else value
+    if not isinstance(plain, float | int):
+        raise TypeError(f"a record holds plain values, and {value!r} is none")
+    return plain
 
 
 def content_digest(record: Record) -> str:

@@ -1,0 +1,202 @@
+"""What a job executes: stages, one after another, each by one process at a time. No torch until a stage needs it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from hdit_repro.errors import RunError
+from hdit_repro.files import is_locked, lock
+from hdit_repro.jobs import Job
+from hdit_repro.launch.graph import Task, required
+from hdit_repro.launch.progress import Writer, note_failure, read_failure
+from hdit_repro.records.layout import RunFolder
+from hdit_repro.stages.settings import Report, Settings
+
+StageFunction = Callable[[Job, RunFolder, Settings, Report], object]
+Outcome = Literal["done", "failed", "busy"]
+
+POLL = 0.3
+"""Seconds between two looks at what other processes hold."""
+
+
+def default_stages() -> Mapping[str, StageFunction]:
+    """The three stages of the suite. This is where torch comes in."""
+    from hdit_repro.stages import evaluate, sample, train
+
+    return {"train": train.run, "sample": sample.run, "evaluate": evaluate.run}
+
+
+def execute(
+    task: Task,
+    function: StageFunction,
+    settings: Settings,
+    *,
+    owner: str,
+    onward: Report | None = None,
+    wait: bool = True,
+) -> bool:
+    """Run one stage under its lock, unless it is done, and keep its progress on disk.
+
+    Args:
+        task: the stage.
+        function: what runs it.
+        settings: what cannot change its numbers.
+        owner: who runs it, for the progress file.
+        onward: gets every progress besides the file.
+        wait: whether to wait for another process that runs the stage now.
+
+    Returns:
+        False when `wait` is off and another process runs it, else True: it is done.
+
+    Raises:
+        RunError: the stage ended and left no output.
+        Exception: whatever the stage raised; it is kept in the failure file too.
+    """
+    folder, stage = task.folder, task.stage
+    with lock(folder.lock(stage), wait=wait) as held:
+        if not held:
+            return False
+        folder.failure(stage).unlink(missing_ok=True)
+        if folder.done(stage):
+            return True
+        try:
+            function(task.job, folder, settings, Writer(folder.progress(stage), owner, onward))
+            if not folder.done(stage):
+                raise RunError(
+                    f"{stage} of {task.name} ended without its output", found=str(folder.path), expected=task.key
+                )
+        except Exception as error:
+            note_failure(folder.failure(stage), error, owner)
+            raise
+        return True
+
+
+@contextlib.contextmanager
+def into_log(path: Path, title: str) -> Iterator[None]:
+    """Send what this process prints to the end of a log file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8", buffering=1) as file:
+        print(f"== {datetime.now(UTC).isoformat(timespec='seconds')} {title}", file=file)
+        with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+            yield
+
+
+@dataclass(frozen=True)
+class StageChain:
+    """The picklable callable that a worker runs: it takes the next stage that nobody has, until none is left.
+
+    Several workers with the same tasks share the work; rows that fail hold up nothing but themselves, and a stage that
+    any other process runs is waited for, not run twice.
+
+    Attributes:
+        tasks: the stages, the most urgent row first, within a row in order.
+        settings: what cannot change numbers.
+        session: the submission's name; what fails in it is not tried again in it.
+        worker: this worker's name within the session.
+        stages: what runs each stage; None is the suite's own.
+        leash: a file that the submitter keeps locked; when it lets go, the worker ends at once. None is no leash.
+        environment: variables to set (None unsets one) before a stage is imported.
+        finish: a command for the worker that finds everything done, under the lock of that name; None is none.
+    """
+
+    tasks: tuple[Task, ...]
+    settings: Settings
+    session: str
+    worker: str = "0"
+    stages: Mapping[str, StageFunction] | None = None
+    leash: Path | None = None
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+    finish: tuple[str, ...] | None = None
+
+    @property
+    def owner(self) -> str:
+        return f"{self.session}/{self.worker}"
+
+    def __call__(self) -> dict[str, list[str]]:
+        """Work until every stage is done, failed or held up by a failure; returns the keys that are done and failed."""
+        self._prepare()
+        functions = self.stages
+        while left := self._left():
+            if functions is None:
+                functions = default_stages()
+            if not any(self._attempt(task, functions) for task in left if task.ready):
+                time.sleep(POLL)
+        failed = [task.key for task in self.tasks if self.failed(task)]
+        open_keys = {task.key for task in required(self.tasks)}
+        if not open_keys and self.finish is not None:
+            self._finish()
+        return {"done": [task.key for task in self.tasks if task.key not in open_keys], "failed": failed}
+
+    def failed(self, task: Task) -> bool:
+        """Whether the stage failed in this session."""
+        owner = str(read_failure(task.folder.failure(task.stage)).get("owner", ""))
+        return owner.startswith(f"{self.session}/") and not task.folder.done(task.stage)
+
+    def _left(self) -> list[Task]:
+        """What can still come to an end: required, not failed, and not behind a failure."""
+        left = required(self.tasks)
+        stuck = {task.key for task in left if self.failed(task)}
+        for task in left:
+            if task.before is not None and task.folder.stage_key(task.before) in stuck:
+                stuck.add(task.key)
+        return [task for task in left if task.key not in stuck]
+
+    def _attempt(self, task: Task, functions: Mapping[str, StageFunction]) -> bool:
+        """Try a stage; True when something came of it, so that the list is to be looked at again from its top."""
+        if is_locked(task.folder.lock(task.stage)):
+            return False
+        with into_log(task.folder.log(task.stage), f"{task.stage} {task.name}, {self.owner}"):
+            try:
+                return execute(task, functions[task.stage], self.settings, owner=self.owner, wait=False)
+            except Exception:
+                import traceback
+
+                traceback.print_exc()
+                return True
+
+    def _prepare(self) -> None:
+        for name, value in self.environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        if self.leash is not None:
+            threading.Thread(target=_watch, args=(self.leash,), daemon=True).start()
+
+    def _finish(self) -> None:
+        """Two workers may find everything done; the second one's turn changes nothing."""
+        import subprocess
+
+        assert self.finish is not None
+        roots = self.tasks[0].folder.roots
+        with lock(roots.runs / "submissions" / "finish.lock"):
+            subprocess.run(self.finish, check=False, cwd=roots.runs.parent, stdout=sys.stdout, stderr=sys.stderr)
+
+
+def _watch(leash: Path) -> None:
+    """End this process as soon as the submitter has let go; every file of a stage is whole or absent at any time."""
+    while is_locked(leash):
+        time.sleep(POLL)
+    os._exit(1)
+
+
+def by_urgency(tasks: Sequence[Task], hours: Mapping[str, float]) -> tuple[Task, ...]:
+    """Tasks reordered so that the rows with the most hours left come first; within a row the order stays.
+
+    Args:
+        tasks: stages in an order in which they can be run.
+        hours: what each key is expected to take.
+    """
+    weight: dict[str, float] = {}
+    for task in tasks:
+        weight[task.folder.run.id] = weight.get(task.folder.run.id, 0.0) + hours.get(task.key, 0.0)
+    return tuple(sorted(tasks, key=lambda task: -weight[task.folder.run.id]))

@@ -1,0 +1,104 @@
+"""A stage's small files: how far it is, why it failed. Written by the stage's process, read by anybody. No torch."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+import traceback
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hdit_repro.errors import UserError
+from hdit_repro.files import read_json, write_json
+from hdit_repro.stages.settings import Progress, Report
+
+EVERY = 1.0
+"""Seconds between two writings of a stage's progress."""
+
+
+class Seen(NamedTuple):
+    """Progress as it lies on disk. `first` is `done` when the process began, at `began`; times are Unix seconds."""
+
+    done: int = 0
+    total: int = 0
+    note: str = ""
+    values: dict[str, float] = {}  # noqa: RUF012
+    time: float = 0.0
+    began: float = 0.0
+    first: int = 0
+    owner: str = ""
+
+    @property
+    def fraction(self) -> float:
+        return min(1.0, self.done / self.total) if self.total else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the pace since the process began; None before there is one."""
+        made, spent = self.done - self.first, self.time - self.began
+        return (self.total - self.done) * spent / made if made > 0 and spent > 0 else None
+
+
+class Writer:
+    """A report that keeps a stage's progress file up to date, about once a second, and passes everything on.
+
+    Args:
+        path: the progress file.
+        owner: who runs the stage, in words that nobody else uses.
+        onward: another report that gets every progress, or None.
+    """
+
+    def __init__(self, path: Path, owner: str, onward: Report | None = None) -> None:
+        self._path, self._owner, self._onward = path, owner, onward
+        self._began = self._written = time.time()
+        self._first: int | None = None
+        self._put(Progress("", 0, 0, "starting"))
+
+    def __call__(self, progress: Progress) -> None:
+        if self._first is None:  # what was done before a restart is no pace of this process
+            self._first, self._began = progress.done, time.time()
+        if time.time() - self._written >= EVERY or progress.done >= progress.total:
+            self._put(progress)
+        if self._onward is not None:
+            self._onward(progress)
+
+    def _put(self, progress: Progress) -> None:
+        self._written = time.time()
+        values = {name: float(value) for name, value in progress.values.items() if math.isfinite(value)}
+        seen = Seen(
+            int(progress.done), int(progress.total), progress.note, values, self._written, self._began,
+            self._first or 0, self._owner,
+        )  # fmt: skip
+        write_json(self._path, seen._asdict())
+
+
+def read_progress(path: Path) -> Seen:
+    """The progress under `path`; nothing yet where it is missing, damaged or of another shape."""
+    with contextlib.suppress(UserError, TypeError, KeyError):
+        return Seen(**read_json(path))
+    return Seen()
+
+
+def note_failure(path: Path, error: BaseException, owner: str) -> None:
+    """Keep why a stage failed, whole, for `status`, `logs` and whoever runs it again."""
+    trace = "".join(traceback.format_exception(error))
+    write_failure(path, _words(error), trace, owner)
+
+
+def write_failure(path: Path, error: str, trace: str, owner: str) -> None:
+    """Keep a failure of which no exception tells (a process that was killed)."""
+    write_json(path, {"error": error, "traceback": trace, "time": time.time(), "owner": owner, "pid": os.getpid()})
+
+
+def read_failure(path: Path) -> dict[str, Any]:
+    """The failure under `path`, or an empty dict where there is none or it is damaged."""
+    with contextlib.suppress(UserError):
+        found = read_json(path)
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _words(error: BaseException) -> str:
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,203 @@
+"""The small parts of a network: linear layers, norms, similarity, feed-forward activations, gates.
+
+Axes as in attention.py: B batch, H W token grid, D model width, C conditioning width, N heads, E width of one head.
+Norms and scales are computed in float32 or wider, whatever the precision around them.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from hdit_repro.spec import model as spec
+from hdit_repro.spec.base import kind_of
+
+EPS = 1e-6
+Start = Literal["uniform", "zero", "xavier", "small"]
+
+
+class Linear(nn.Linear):
+    """A linear layer that says how it starts (`init.py`) and whether its weight decays (`groups.py`)."""
+
+    def __init__(
+        self, width_in: int, width_out: int, *, bias: bool = False, start: Start = "uniform", decays: bool = True
+    ) -> None:
+        self.start: Start = start
+        self.decays = decays
+        super().__init__(width_in, width_out, bias=bias)
+
+    def reset_parameters(self) -> None:
+        """Nothing: all weights start in `init.py`."""
+
+
+def wide(*dtypes: torch.dtype) -> torch.dtype:
+    """The widest of the dtypes and float32."""
+    out = torch.float32
+    for dtype in dtypes:
+        out = torch.promote_types(out, dtype)
+    return out
+
+
+def rms_scale(x: Tensor, scale: Tensor) -> Tensor:
+    """x / rms(x) * scale over the last axis; the factor is computed wide and applied in x's dtype."""
+    dtype = wide(x.dtype, scale.dtype)
+    mean_square = x.to(dtype).square().mean(dim=-1, keepdim=True)
+    return x * (scale.to(dtype) * torch.rsqrt(mean_square + EPS)).to(x.dtype)
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) times one learned scale a channel, starting at 1 (Zhang & Sennrich, 2019)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.empty(width))
+
+    def forward(self, x: Tensor) -> Tensor:  # ... D
+        return rms_scale(x, self.scale)
+
+
+class AdaRMSNorm(nn.Module):
+    """RMSNorm whose scale is 1 + linear(mapping), without bias, starting at 1 (Section 4.2)."""
+
+    slow: ClassVar[bool] = True
+
+    def __init__(self, width: int, conditioning: int) -> None:
+        super().__init__()
+        self.linear = Linear(conditioning, width, start="zero")
+
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:  # B H W D, B C
+        return rms_scale(x, rearrange(self.linear(cond) + 1, "b d -> b 1 1 d"))
+
+
+class AdaLayerNorm(nn.Module):
+    """LayerNorm with scale 1 + a and shift b, (a, b) = linear(mapping) without bias, starting at 0 (row G)."""
+
+    slow: ClassVar[bool] = True
+
+    def __init__(self, width: int, conditioning: int) -> None:
+        super().__init__()
+        self.linear = Linear(conditioning, 2 * width, start="zero")
+
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:  # B H W D, B C
+        scale, shift = rearrange(self.linear(cond), "b (two d) -> two b 1 1 d", two=2)
+        dtype = wide(x.dtype, scale.dtype)
+        normal = F.layer_norm(x.to(dtype), x.shape[-1:], eps=EPS)
+        return (normal * (1 + scale.to(dtype)) + shift.to(dtype)).to(x.dtype)
+
+
+NORMS: dict[str, type[AdaRMSNorm] | type[AdaLayerNorm]] = {
+    "ada-rms-norm": AdaRMSNorm,
+    "ada-layer-norm": AdaLayerNorm,
+}
+
+
+class CosineSimilarity(nn.Module):
+    """Queries and keys of length sqrt(scale), one learned scale per head: scale * cos(q, k) (Appendix C)."""
+
+    def __init__(self, choice: spec.CosineSimilarity, heads: int, head_width: int) -> None:
+        super().__init__()
+        self.initial = choice.initial_scale
+        self.scale = nn.Parameter(torch.empty(heads))
+
+    def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:  # B H W N E, twice
+        root = self.scale.to(wide(q.dtype, self.scale.dtype)).sqrt()[:, None]
+        return _to_length(q, root), _to_length(k, root)
+
+
+def _to_length(x: Tensor, length: Tensor) -> Tensor:
+    """x brought to `length` along its last axis; zero stays zero."""
+    square = x.to(length.dtype).square().sum(dim=-1, keepdim=True)
+    return x * (length * torch.rsqrt(square + EPS)).to(x.dtype)
+
+
+class DotProduct(nn.Module):
+    """q k / sqrt(E) (Equation 10); the scale goes into the queries."""
+
+    def __init__(self, choice: spec.DotProduct, heads: int, head_width: int) -> None:
+        super().__init__()
+        self.factor = head_width**-0.5
+
+    def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:  # B H W N E, twice
+        return q * self.factor, k
+
+
+SIMILARITIES: dict[str, type[CosineSimilarity] | type[DotProduct]] = {
+    "cosine": CosineSimilarity,
+    "dot": DotProduct,
+}
+
+
+class GEGLU(nn.Module):
+    """value * GELU(gate), both linear in the input (Shazeer, 2020; Section 4.2, Figure 5)."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.linear = Linear(width, 2 * hidden)
+
+    def forward(self, x: Tensor) -> Tensor:  # ... D to ... hidden
+        value, gate = self.linear(x).chunk(2, dim=-1)
+        return value * F.gelu(gate)
+
+
+class GELU(nn.Module):
+    """GELU of one linear layer; the exact GELU, not its tanh approximation."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.linear = Linear(width, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:  # ... D to ... hidden
+        return F.gelu(self.linear(x))
+
+
+FEED_FORWARDS: dict[str, type[GEGLU] | type[GELU]] = {"geglu": GEGLU, "gelu": GELU}
+
+
+class NoGate(nn.Module):
+    """The branch as it is; the projection before it starts at zero, so that a layer starts as the identity."""
+
+    start: ClassVar[Start] = "zero"
+
+    def __init__(self, width: int, conditioning: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
+        return x
+
+
+class MappingGate(nn.Module):
+    """The branch times linear(mapping), which starts at zero; so the projection before it does not (row H)."""
+
+    slow: ClassVar[bool] = True
+    start: ClassVar[Start] = "uniform"
+
+    def __init__(self, width: int, conditioning: int) -> None:
+        super().__init__()
+        self.linear = Linear(conditioning, width, start="zero")
+
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:  # B H W D, B C
+        return x * rearrange(self.linear(cond), "b d -> b 1 1 d")
+
+
+GATES: dict[str, type[NoGate] | type[MappingGate]] = {"none": NoGate, "mapping": MappingGate}
+
+
+def make_norm(choice: spec.Norm, width: int, conditioning: int) -> AdaRMSNorm | AdaLayerNorm:
+    return NORMS[kind_of(choice)](width, conditioning)
+
+
+def make_similarity(choice: spec.Similarity, heads: int, head_width: int) -> CosineSimilarity | DotProduct:
+    make: type[CosineSimilarity] | type[DotProduct] = SIMILARITIES[kind_of(choice)]
+    return make(choice, heads, head_width)  # type: ignore[arg-type]
+
+
+def make_activation(choice: spec.FeedForward, width: int, hidden: int) -> GEGLU | GELU:
+    return FEED_FORWARDS[kind_of(choice)](width, hidden)
+
+
+def make_gate(choice: spec.Gate, width: int, conditioning: int) -> NoGate | MappingGate:
+    return GATES[kind_of(choice)](width, conditioning)
