@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -158,8 +160,6 @@ class StageChain:
             try:
                 return execute(task, functions[task.stage], self.settings, owner=self.owner, wait=False)
             except Exception:
-                import traceback
-
                 traceback.print_exc()
                 return True
 
@@ -174,12 +174,10 @@ class StageChain:
 
     def _finish(self) -> None:
         """Two workers may find everything done; the second one's turn changes nothing."""
-        import subprocess
-
         assert self.finish is not None
         roots = self.tasks[0].folder.roots
         with lock(roots.runs / "submissions" / "finish.lock"):
-            subprocess.run(self.finish, check=False, cwd=roots.runs.parent, stdout=sys.stdout, stderr=sys.stderr)
+            subprocess.run(self.finish, check=False, stdout=sys.stdout, stderr=sys.stderr)
 
 
 def _watch(leash: Path) -> None:

@@ -29,7 +29,8 @@ def frechet_distance(mean_a: Any, cov_a: Any, mean_b: Any, cov_b: Any) -> float:
     _check(mean_a, cov_a, mean_b, cov_b)
     step = mean_a - mean_b
     cross = np.linalg.svd(_root(cov_a).T @ _root(cov_b), compute_uv=False).sum()
-    return float(step @ step + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
+    distance = step @ step + np.trace(cov_a) + np.trace(cov_b) - 2 * cross
+    return max(float(distance), 0.0)  # rounding can leave -1e-13 between equal ones
 
 
 def _root(cov: Array) -> Array:

@@ -56,7 +56,7 @@ def _log_probabilities(logits: Any) -> NDArray[np.float64]:
     if values.ndim != 2 or not len(values) or not np.isfinite(values).all():
         raise ValueError(f"finite logits N x classes are needed, found {values.shape}")
     shifted = values - values.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
 def _score(parts: list[NDArray[np.float64]]) -> InceptionScore:

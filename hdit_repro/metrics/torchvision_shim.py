@@ -39,7 +39,7 @@ def _library_loads() -> bool:
         raise ImportError("torchvision is not installed")
     for library in sorted(Path(found.origin).parent.glob("_C*")):
         try:
-            torch.ops.load_library(str(library))
+            torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
         except OSError:
             continue
         return True
@@ -49,7 +49,7 @@ def _library_loads() -> bool:
 @lru_cache(maxsize=1)
 def _declare_operators() -> torch.library.Library:
     """The declarations last as long as the returned library is kept, which the cache does."""
-    library = torch.library.Library("torchvision", "FRAGMENT")  # noqa: TOR901
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for name in OPERATORS:
-        library.define(name + SIGNATURE)
+        library.define(name + SIGNATURE)  # type: ignore[no-untyped-call]
     return library

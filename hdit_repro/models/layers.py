@@ -131,27 +131,22 @@ SIMILARITIES: dict[str, type[CosineSimilarity] | type[DotProduct]] = {
 }
 
 
-class GEGLU(nn.Module):
+class GEGLU(Linear):
     """value * GELU(gate), both linear in the input (Shazeer, 2020; Section 4.2, Figure 5)."""
 
     def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.linear = Linear(width, 2 * hidden)
+        super().__init__(width, 2 * hidden)
 
     def forward(self, x: Tensor) -> Tensor:  # ... D to ... hidden
-        value, gate = self.linear(x).chunk(2, dim=-1)
+        value, gate = super().forward(x).chunk(2, dim=-1)
         return value * F.gelu(gate)
 
 
-class GELU(nn.Module):
+class GELU(Linear):
     """GELU of one linear layer; the exact GELU, not its tanh approximation."""
 
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.linear = Linear(width, hidden)
-
     def forward(self, x: Tensor) -> Tensor:  # ... D to ... hidden
-        return F.gelu(self.linear(x))
+        return F.gelu(super().forward(x))
 
 
 FEED_FORWARDS: dict[str, type[GEGLU] | type[GELU]] = {"geglu": GEGLU, "gelu": GELU}

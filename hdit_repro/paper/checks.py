@@ -43,7 +43,8 @@ class Field(Choice, tag="field"):
     """What the job says. A dotted path into the run's spec, or several, which are read as one list.
 
     A path goes through attributes, properties and list positions ("training.growth.0.batch"); through a list it is
-    taken of every member that has it ("model.levels.head_width"); `kind` is a choice's tag.
+    taken of every member that has it ("model.levels.head_width"); `kind` is a choice's tag, or the name of a type that
+    has no alternatives ("AdamW").
     """
 
     field: str | tuple[str, ...]

@@ -10,7 +10,7 @@ from hdit_repro.paper.types import Agreement, Expectation, Needs, Printed, Unit
 from hdit_repro.spec.base import Spec
 
 
-class Traits(Spec):
+class Traits(Spec, frozen=True, kw_only=True):
     """What a claim can have, and what it may inherit: from its table, its column, its row, in this order.
 
     `check` is read when the claim is made, since the claim's run belongs to it.
@@ -32,11 +32,11 @@ class Traits(Spec):
     printed: Printed = None
 
 
-class RawColumn(Traits):
+class RawColumn(Traits, frozen=True, kw_only=True):
     title: str
 
 
-class RawRow(Traits):
+class RawRow(Traits, frozen=True, kw_only=True):
     """`cells` holds the printed text by column; `cell` adds to single cells of the row what only they have.
 
     `label` is the row's first column as printed; `name` is what the row is called in a claim's place, where that is
@@ -51,7 +51,7 @@ class RawRow(Traits):
     group: str = ""
 
 
-class RawTable(Traits):
+class RawTable(Traits, frozen=True, kw_only=True):
     id: str
     number: int
     title: str
@@ -59,7 +59,7 @@ class RawTable(Traits):
     row: tuple[RawRow, ...]
 
 
-class RawClaim(Traits):
+class RawClaim(Traits, frozen=True, kw_only=True):
     """A number outside the tables."""
 
     id: str
@@ -67,7 +67,7 @@ class RawClaim(Traits):
     text: str
 
 
-class RawFile(Spec):
+class RawFile(Spec, frozen=True, kw_only=True):
     edition: int
     table: tuple[RawTable, ...] = ()
     claim: tuple[RawClaim, ...] = ()

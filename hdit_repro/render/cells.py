@@ -14,7 +14,7 @@ MARK = "†"
 
 
 class Cell(NamedTuple):
-    """`value` goes into the csv, `text` into markdown and LaTeX. `extra` are further csv columns, by suffix.
+    """`value` goes into the csv, `text` into markdown and LaTeX. `extra` are further csv columns, by name.
 
     `rank` is 1 for the best measured value of a column and 2 for the second best, 0 otherwise; `compare` is what the
     ranks are made from.

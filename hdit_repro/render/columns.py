@@ -80,14 +80,14 @@ class Ours:
         if low is not None and high is not None:
             text += f" [{fixed(low, MEASURED_DIGITS)}, {fixed(high, MEASURED_DIGITS)}]"
         extra: dict[str, Value] = {
-            "metric": found.name,
-            "scale": row.job.scale,
-            "samples": found.records[0].protocol.samples,
-            "seeds": found.seeds,
-            "sd": found.sd,
-            "low": low,
-            "high": high,
-            "records": " ".join(record.evaluation_id for record in found.records),
+            "ours_metric": found.name,
+            "ours_scale": row.job.scale,
+            "ours_samples": found.records[0].protocol.samples,
+            "ours_seeds": found.seeds,
+            "ours_sd": found.sd,
+            "ours_low": low,
+            "ours_high": high,
+            "ours_records": " ".join(record.evaluation_id for record in found.records),
         }
         return Cell(found.mean, text, extra, compare=round(found.mean, MEASURED_DIGITS))
 
@@ -131,7 +131,7 @@ class Complexity:
 
     def cell(self, row: Row) -> Cell:
         text = growth(row.paper.run.model).text
-        return Cell(text, text)
+        return Cell(text.replace("²", "^2"), text)
 
 
 @dataclass(frozen=True)

@@ -102,11 +102,10 @@ def frame(sheet: Sheet) -> pandas.DataFrame:
         line: dict[str, Value] = {}
         for head, cell in zip(sheet.heads, row, strict=True):
             line[head.key] = cell.value
-            line.update({f"{head.key}_{suffix}": value for suffix, value in cell.extra.items()})
+            line.update(cell.extra)
         lines.append(line)
     for number, head in enumerate(sheet.heads):
-        suffixes = dict.fromkeys(suffix for row in sheet.rows for suffix in row[number].extra)
-        names += [head.key, *(f"{head.key}_{suffix}" for suffix in suffixes)]
+        names += [head.key, *dict.fromkeys(name for row in sheet.rows for name in row[number].extra)]
     data = {name: pandas.Series([line.get(name) for line in lines], dtype=object) for name in names}
     return pandas.DataFrame(data)
 

@@ -20,7 +20,7 @@ SPECIAL = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': "''",  # the upright quote needs another font encoding
-    "`": r"\textasciigrave{}",
+    "`": "{`}",
     "[": "{[}",
     "]": "{]}",
 }
@@ -33,17 +33,19 @@ SYMBOLS = {
     "“": "``", "”": "''", "\u00a0": "~",
 }  # fmt: skip
 
-ORDER = re.compile(r"(O\((?:1|n|n²)\))")
-"""A complexity class as the ledger and the fit write it."""
+SPAN = re.compile(r"(O\((?:1|n|n²)\)|`[^`]*`)")
+"""What is set as a whole: a complexity class as the ledger and the fit write it, and code between backticks."""
 
 
 def escape(text: str) -> str:
     """`text` with every special character made harmless; O(n) and O(n²) are set as the paper sets them."""
-    return "".join(_order(part) if ORDER.fullmatch(part) else _characters(part) for part in ORDER.split(text))
+    return "".join(_span(part) if SPAN.fullmatch(part) else _characters(part) for part in SPAN.split(text))
 
 
-def _order(text: str) -> str:
-    return rf"$\mathcal{{O}}({text[2:-1].replace('²', '^2')})$"
+def _span(part: str) -> str:
+    if part.startswith("`"):
+        return rf"\texttt{{{_characters(part[1:-1])}}}"
+    return rf"$\mathcal{{O}}({part[2:-1].replace('²', '^2')})$"
 
 
 def _characters(text: str) -> str:

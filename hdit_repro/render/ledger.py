@@ -22,7 +22,7 @@ def cells(table: str) -> Mapping[str, Mapping[str, Printed]]:
         table: the ledger's name of the table, "table1".
     """
     found: dict[str, dict[str, Printed]] = {}
-    for claim in paper.read().claims.values():
+    for claim in paper.read():
         if claim.table == table and claim.run is not None and claim.column is not None:
-            found.setdefault(claim.run, {})[claim.column] = Printed(claim.printed, claim.text)
+            found.setdefault(claim.run, {})[claim.column] = Printed(claim.printed, claim.text.replace("n^2", "n²"))
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hdit_repro.records.schema import FLOOR, Record
@@ -11,6 +11,7 @@ from hdit_repro.render.cells import MARK, fixed, significant
 from hdit_repro.render.columns import COST_DIGITS, GIGA, Counted, differs
 from hdit_repro.render.complexity import RESOLUTIONS
 from hdit_repro.render.definitions import Table
+from hdit_repro.render.measured import frechet_name
 from hdit_repro.render.rows import Row
 
 SHORT = 12
@@ -117,7 +118,8 @@ def _sampler(record: Record) -> str:
 
 
 def _interval(record: Record) -> str:
-    return "; ".join(_unique(metric.interval for metric in record.metrics.values() if metric.interval))
+    metric = record.metrics.get(frechet_name(record.spec))
+    return (metric.interval or "") if metric else ""
 
 
 def _floor(record: Record) -> str:
@@ -127,7 +129,3 @@ def _floor(record: Record) -> str:
 def _commit(record: Record) -> str:
     dirt = {True: " with changes", False: "", None: ""}[record.provenance.dirty]
     return f"{record.provenance.commit[:SHORT]}{dirt}"
-
-
-def _unique(texts: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(texts))

@@ -9,12 +9,12 @@ from hdit_repro.files import write_text
 
 
 class MetricsLog:
-    """Appends steps to a file; `first_step` is where this process begins, later lines of an earlier one go."""
+    """Appends steps to a file. A process that begins with `steps_done` steps behind it drops later lines first."""
 
-    def __init__(self, path: Path, first_step: int) -> None:
+    def __init__(self, path: Path, steps_done: int) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] < first_step]
+        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= steps_done]
         write_text(path, "".join(f"{line}\n" for line in kept))
 
     def append(self, values: dict[str, float | int]) -> None:

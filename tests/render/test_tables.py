@@ -22,7 +22,7 @@ def lines(paths: list[Path], name: str = "table1.csv") -> dict[str, dict[str, st
     """The csv by row name."""
     path = next(path for path in paths if path.name == name)
     read = csv.DictReader(io.StringIO(path.read_text()))
-    return {line["label_run"].removeprefix("table1/"): line for line in read}
+    return {line["run"].removeprefix("table1/"): line for line in read}
 
 
 def text(paths: list[Path], name: str) -> str:
@@ -51,9 +51,9 @@ def test_costs_are_counted_from_the_paper_scale_at_every_scale(roots: Roots, pri
     assert giga["A"] == [32, 114, 1060]
     assert giga["R1"] == [106, 658, 6341]
     assert round(int(costs[0]["E"][4]) / 1e5) / 10 == 117.0
-    quadratic = {row for row, values in costs[0].items() if values[3] == "O(n²)"}
+    quadratic = {row for row, values in costs[0].items() if values[3] == "O(n^2)"}
     assert quadratic == {"R1", "R2", "R3", "R4", "A"}
-    assert {values[3] for values in costs[0].values()} == {"O(n²)", "O(n)"}
+    assert {values[3] for values in costs[0].values()} == {"O(n^2)", "O(n)"}
 
 
 def test_a_count_that_contradicts_print_is_marked_and_no_other(roots: Roots, printed) -> None:

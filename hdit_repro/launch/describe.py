@@ -1,0 +1,62 @@
+"""run.json: what a run folder holds, whole, and which code was launched. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hdit_repro.errors import UserError
+from hdit_repro.files import lock, read_json, write_json
+from hdit_repro.jobs import Job
+from hdit_repro.launch.graph import row_name
+from hdit_repro.records.layout import Roots, RunFolder
+from hdit_repro.records.provenance import Source, checkout_source
+
+
+def describe(jobs: Iterable[Job], roots: Roots, source: Source | None = None) -> None:
+    """Write or widen the run.json of every run folder that the jobs use.
+
+    Rows named there before stay; `commit` and `dirty` are of the code that is launched now.
+
+    Args:
+        jobs: the rows.
+        roots: the workplace.
+        source: the code; None looks at the checkout.
+    """
+    source = source or checkout_source(Path(__file__).resolve().parents[2])
+    for job in jobs:
+        folder = RunFolder(roots, job.run, job.scale)
+        with lock(folder.path / "state" / "run.lock"):
+            rows = {row_name(other): _row(other) for other in described(folder.description)} | {row_name(job): _row(job)}
+            value = {
+                "id": job.run.id,
+                "names": sorted(rows),
+                "seed": job.run.seed,
+                "scale": job.scale,
+                "commit": source.commit,
+                "dirty": source.dirty,
+                "rows": rows,
+            }
+            write_json(folder.description, value)
+
+
+def described(path: Path) -> list[Job]:
+    """The rows in a run.json; none where it is missing, damaged or of another version's shape."""
+    try:
+        value = read_json(path)
+        rows = value["rows"].values()
+        return [msgspec.convert(row["job"], Job) for row in rows]
+    except (UserError, msgspec.ValidationError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def _row(job: Job) -> dict[str, Any]:
+    return {
+        "job": msgspec.to_builtins(job),
+        "training_id": job.run.training_id,
+        "sampling_id": job.run.sampling_id,
+        "evaluation_id": job.run.evaluation_id,
+    }

@@ -1,0 +1,104 @@
+"""How far everything is, read from disk. Asks no process and no scheduler. No torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from hdit_repro.jobs import Job
+from hdit_repro.launch.describe import described
+from hdit_repro.launch.graph import Task, required, row_name, tasks_of
+from hdit_repro.launch.progress import Seen, read_failure, read_progress
+from hdit_repro.records.layout import Roots, RunFolder
+
+
+class Row(NamedTuple):
+    """One stage of one run.
+
+    Attributes:
+        run: the row that it is shown under; `names` are all that share it.
+        state: "done", "running", "failed" or "missing".
+        done, total: in the stage's own unit (steps of training, samples); 0 of 0 before it has said anything.
+        values: what the stage last told ("loss").
+        images_per_second: training images or samples, at the pace of the process that runs it.
+        seconds_left: at that pace; None where nothing runs.
+        error: the last line of why it failed.
+        updated: Unix seconds of its last word.
+    """
+
+    run: str
+    names: tuple[str, ...]
+    scale: str
+    id: str
+    stage: str
+    state: str
+    done: int
+    total: int
+    values: dict[str, float]
+    images_per_second: float | None
+    seconds_left: float | None
+    error: str
+    updated: float
+
+    def as_row(self) -> dict[str, Any]:
+        """The row as `status --json` prints it."""
+        return {**self._asdict(), "names": list(self.names)}
+
+
+def read_status(roots: Roots, experiment: str | None = None) -> list[Row]:
+    """Every stage of every run that was ever submitted here, by name; or those of one experiment."""
+    jobs = [job for job in known_jobs(roots) if experiment in (None, job.experiment, job.name)]
+    jobs.sort(key=lambda job: (job.experiment, job.scale, job.run.seed))
+    return status_of(tasks_of(jobs, [RunFolder(roots, job.run, job.scale) for job in jobs]))
+
+
+def known_jobs(roots: Roots) -> list[Job]:
+    """The rows that run folders describe, in the order of the folders."""
+    return [job for path in sorted(roots.runs.glob("*/run.json")) for job in described(path)]
+
+
+def status_of(tasks: Iterable[Task]) -> list[Row]:
+    """The state of some stages."""
+    tasks = list(tasks)
+    open_keys = {task.key for task in required(tasks)}
+    return [_row(task, task.key in open_keys) for task in tasks]
+
+
+def last_line(text: str) -> str:
+    """The last line that says something; of the suite's own errors, the first, which names the problem."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    own = len(lines) > 1 and lines[1].startswith("  ")
+    return lines[0 if own else -1].strip() if lines else ""
+
+
+def rate(task: Task, seen: Seen) -> float | None:
+    """Images a second of training or sampling; None where there is no pace yet, or the unit is no image."""
+    left = seen.seconds_left
+    if not left or task.stage == "evaluate" or seen.done >= seen.total:
+        return None
+    images = task.job.run.training.batch if task.stage == "train" else 1
+    return (seen.total - seen.done) / left * images
+
+
+def _row(task: Task, is_open: bool) -> Row:
+    state = task.folder.state(task.stage) if is_open else "done"
+    seen = read_progress(task.folder.progress(task.stage))
+    failure = read_failure(task.folder.failure(task.stage)) if state == "failed" else {}
+    running = state == "running"
+    left = seen.seconds_left if running else None
+    return Row(
+        run=task.name,
+        names=tuple(dict.fromkeys(row_name(job) for job in task.jobs)),
+        scale=task.job.scale,
+        id=task.key.rpartition("-")[2],
+        stage=task.stage,
+        state=state,
+        done=seen.done,
+        total=seen.total,
+        values=seen.values,
+        images_per_second=rate(task, seen) if running else None,
+        seconds_left=max(0.0, left - (time.time() - seen.time)) if left is not None else None,
+        error=last_line(str(failure.get("error", ""))),
+        updated=seen.time,
+    )

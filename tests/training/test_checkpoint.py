@@ -1,0 +1,151 @@
+"""Checkpoints are whole or passed over; the log is cut back; the state comes back to the bit."""
+
+import json
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from hdit_repro.errors import RunError, UserError
+from hdit_repro.files import write_json
+from hdit_repro.spec.training import Ema
+from hdit_repro.training.checkpoint import DamagedCheckpoint, newest, read_final, save_checkpoint, thin
+from hdit_repro.training.ema import EmaWeights
+from hdit_repro.training.log import MetricsLog, read_log
+from hdit_repro.training.state import TrainingState
+
+
+def make_state(width=3):
+    torch.manual_seed(0)
+    network = nn.Linear(width, 2)
+    ema = EmaWeights(network, Ema(decay=0.9))
+    return TrainingState(network, ema, torch.optim.AdamW(network.parameters(), lr=0.1))
+
+
+def take_steps(state, count):
+    generator = torch.Generator().manual_seed(state.step)
+    for _ in range(count):
+        state.optimizer.zero_grad()
+        state.network(torch.randn(4, state.network.in_features, generator=generator)).square().mean().backward()
+        state.optimizer.step()
+        state.ema.update(state.network, state.step)
+        state.step += 1
+
+
+def test_a_state_comes_back_to_the_bit_and_goes_on_the_same(tmp_path):
+    straight, broken = make_state(), make_state()
+    take_steps(straight, 3)
+    take_steps(broken, 3)
+    save_checkpoint(tmp_path, broken.tensors(), broken.step, "run")
+    again = make_state()
+    found = newest(tmp_path, "run")
+    again.restore(found.tensors, found.step)
+    take_steps(straight, 2)
+    take_steps(again, 2)
+    assert again.step == straight.step == 5
+    for name, value in straight.tensors().items():
+        assert torch.equal(value, again.tensors()[name]), name
+
+
+@pytest.mark.parametrize("harm", ["truncated", "flipped", "missing", "marker"])
+def test_a_damaged_newest_checkpoint_is_named_and_passed_over(tmp_path, harm):
+    state = make_state()
+    for step in (1, 2):
+        take_steps(state, 1)
+        save_checkpoint(tmp_path, state.tensors(), step, "run")
+    path = tmp_path / "step-00000002.safetensors"
+    data = bytearray(path.read_bytes())
+    if harm == "truncated":
+        path.write_bytes(data[:-5])
+    elif harm == "flipped":
+        data[-3] ^= 1
+        path.write_bytes(data)
+    elif harm == "missing":
+        path.unlink()
+    else:
+        path.with_suffix(".json").write_text('{"file": "step')
+    with pytest.warns(DamagedCheckpoint, match="step-00000002"):
+        found = newest(tmp_path, "run")
+    assert found.step == 1
+
+
+def test_no_checkpoint_is_none(tmp_path):
+    assert newest(tmp_path / "nothing", "run") is None
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    save_checkpoint(tmp_path, make_state().tensors(), 0, "other")
+    with pytest.raises(UserError, match="another configuration"):
+        newest(tmp_path, "run")
+
+
+def test_other_shapes_and_names_are_refused_and_nothing_is_copied():
+    state, wider = make_state(3), make_state(4)
+    before = {name: value.clone() for name, value in state.tensors().items()}
+    with pytest.raises(UserError, match=r"network\.weight is \(2, 4\), expected \(2, 3\)"):
+        state.restore(wider.tensors(), 0)
+    lacking = {name: value for name, value in state.tensors().items() if name != "ema.bias"}
+    with pytest.raises(UserError, match=r"ema\.bias is missing"):
+        state.restore(lacking, 0)
+    with pytest.raises(UserError, match="extra is not of this network"):
+        state.restore({**state.tensors(), "extra": torch.ones(1)}, 0)
+    assert all(torch.equal(before[name], value) for name, value in state.tensors().items())
+
+
+def test_a_checkpoint_without_moments_is_refused():
+    state = make_state()
+    take_steps(state, 1)
+    with pytest.raises(UserError, match="optimiser"):
+        make_state().restore({n: v for n, v in state.tensors().items() if not n.startswith("optimizer")}, 1)
+
+
+def test_old_checkpoints_go_and_the_final_one_stays(tmp_path):
+    markers = [save_checkpoint(tmp_path, make_state().tensors(), step, "run") for step in range(5)]
+    write_json(tmp_path / "final.json", markers[0])
+    thin(tmp_path, keep=2)
+    assert sorted(path.stem for path in tmp_path.glob("*.safetensors")) == ["step-00000000", "step-00000003", "step-00000004"]
+    assert len(list(tmp_path.glob("step-*.json"))) == 3
+
+
+def test_a_damaged_final_network_is_named_and_can_be_made_again(tmp_path):
+    marker = save_checkpoint(tmp_path, make_state().tensors(), 7, "run")
+    write_json(tmp_path / "final.json", marker)
+    assert read_final(tmp_path, "run").step == 7
+    (tmp_path / marker["file"]).write_bytes(b"")
+    with pytest.raises(RunError, match="same command again"):
+        read_final(tmp_path, "run")
+    assert not (tmp_path / "final.json").exists()
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        assert newest(tmp_path, "run") is None
+
+
+def test_the_log_is_cut_back_to_where_a_restart_begins(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.jsonl", 0)
+    for step in (10, 20, 30):
+        log.append({"step": step, "loss": 1.0 / step})
+    with open(log.path, "a") as file:
+        file.write('{"step": 40, "lo')
+    assert [line["step"] for line in read_log(log.path)] == [10, 20, 30]
+    MetricsLog(tmp_path / "metrics.jsonl", 20).append({"step": 30, "loss": 0.5})
+    assert [json.loads(line) for line in log.path.read_text().splitlines()] == [
+        {"step": 10, "loss": 0.1},
+        {"step": 20, "loss": 0.05},
+        {"step": 30, "loss": 0.5},
+    ]
+
+
+def test_ema_is_the_weighted_sum_of_all_weights():
+    network = nn.Linear(1, 1, bias=False)
+    ema = EmaWeights(network, Ema(decay=0.5))
+    values = [float(network.weight.detach())]
+    for step, value in enumerate((1.0, 2.0, 4.0)):
+        with torch.no_grad():
+            network.weight.fill_(value)
+        ema.update(network, step)
+        values.append(value)
+    expected = values[0] / 8 + 1.0 / 8 + 2.0 / 4 + 4.0 / 2
+    assert float(ema.weights["weight"]) == pytest.approx(expected)
+    ema.copy_to(network)
+    assert float(network.weight.detach()) == pytest.approx(expected)
