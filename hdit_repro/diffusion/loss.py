@@ -10,9 +10,7 @@ from hdit_repro.diffusion.weighting import loss_weight
 from hdit_repro.spec.diffusion import Edm
 
 
-def edm_loss(
-    network: Network, image: Tensor, noise: Tensor, sigma: Tensor, edm: Edm, **cond: Tensor | None
-) -> Tensor:
+def edm_loss(network: Network, image: Tensor, noise: Tensor, sigma: Tensor, edm: Edm, **cond: Tensor | None) -> Tensor:
     """w_F(sigma) times the mean over channels and pixels of (F(c_in x, sigma) - target)^2, x = image + sigma noise.
 
     The target (image - c_skip x) / c_out is taken in the form (sigma image / sigma_data - sigma_data noise) /

@@ -74,6 +74,8 @@ def last_line(text: str) -> str:
 
 def rate(task: Task, seen: Seen) -> float | None:
     """Images a second of training or sampling; None where there is no pace yet, or the unit is no image."""
+    if (told := seen.values.get("images_per_s")) is not None:
+        return told
     left = seen.seconds_left
     if not left or task.stage == "evaluate" or seen.done >= seen.total:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,7 @@ class Statistics:
             raise RunError("features are not finite", found=f"{bad} of {len(rows)} vectors with NaN or infinity")
         if len(rows):
             mean = rows.mean(axis=0)
-            centred = rows - mean
-            self._add(len(rows), mean, centred.T @ centred)
+            self._add(len(rows), mean, rows - mean)
 
     def merge(self, other: Statistics) -> None:
         """Take in what another one gathered. `other` is left as it is.
@@ -62,12 +62,15 @@ class Statistics:
         if other.width != self.width:
             raise ValueError(f"statistics of width {other.width} cannot be merged into width {self.width}")
         if other.count:
-            self._add(other.count, other._mean, other._scatter)
+            self._add(other.count, other._mean, np.empty((0, self.width)))
+            self._scatter += other._scatter
 
-    def _add(self, count: int, mean: Array, scatter: Array) -> None:
+    def _add(self, count: int, mean: Array, centred: Array) -> None:
+        """Move to the common mean and add the scatter of the `centred` rows; d is one more row, in one product."""
         total = self.count + count
         step = mean - self._mean
-        self._scatter = self._scatter + scatter + np.outer(step, step) * (self.count * count / total)
+        rows = np.vstack([centred, step * math.sqrt(self.count * count / total)])
+        self._scatter += rows.T @ rows
         self._mean = self._mean + step * (count / total)
         self.count = total
 

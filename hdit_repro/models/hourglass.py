@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from hdit_repro.errors import UserError
 from hdit_repro.models.blocks import LayerStack
 from hdit_repro.models.conditions import check_image, check_labels, check_level, check_vector
-from hdit_repro.models.layers import Linear, RMSNorm, wide
+from hdit_repro.models.layers import Embedding, Linear, RMSNorm, wide
 from hdit_repro.models.mapping import Blocks, FourierFeatures
 from hdit_repro.models.positions import make_position
-from hdit_repro.models.rope import places
+from hdit_repro.models.rope import Places, places
 from hdit_repro.models.tokens import SkipSplit, TokenMerge, TokenSplit
 from hdit_repro.spec import model as spec
 
@@ -44,7 +44,7 @@ class Hourglass(nn.Module):
             self.aug_emb = FourierFeatures(self.augmentation, width)
             self.aug_in_proj = Linear(width, width, decays=False)
         if self.labels:
-            self.class_emb = nn.Embedding(self.labels, width)
+            self.class_emb = Embedding(self.labels, width)
         if self.extra:
             self.mapping_cond_in_proj = Linear(self.extra, width, decays=False)
         self.mapping = Blocks(network.mapping)
@@ -95,7 +95,7 @@ class Hourglass(nn.Module):
             x = merge(x)
         x = self.mid_level(x, self._places(x), cond)
         for level, split, skip in zip(reversed(self.up_levels), reversed(self.splits), reversed(skips), strict=True):
-            x = split.meet(x, skip)
+            x = split(x, skip)
             x = level(x, self._places(x), cond)
 
         return rearrange(self.patch_out(self.out_norm(x)), "b h w c -> b c h w")
@@ -127,7 +127,7 @@ class Hourglass(nn.Module):
         out: Tensor = self.mapping(total)
         return out
 
-    def _places(self, x: Tensor):  # type: ignore[no-untyped-def]
+    def _places(self, x: Tensor) -> Places:
         return places(x.shape[1], x.shape[2], x.device, wide(x.dtype))
 
 

@@ -34,6 +34,17 @@ class Linear(nn.Linear):
         """Nothing: all weights start in `init.py`."""
 
 
+class Embedding(nn.Embedding):
+    """One learned vector a label, starting from a normal distribution of deviation `std`."""
+
+    def __init__(self, rows: int, width: int, *, std: float = 1.0) -> None:
+        self.std = std
+        super().__init__(rows, width)
+
+    def reset_parameters(self) -> None:
+        """Nothing: all weights start in `init.py`."""
+
+
 def wide(*dtypes: torch.dtype) -> torch.dtype:
     """The widest of the dtypes and float32."""
     out = torch.float32

@@ -14,7 +14,10 @@ from hdit_repro.spec import model as spec
 
 
 class FourierFeatures(nn.Module):
-    """cos and sin of 2 pi W x with a fixed random W (width / 2, in), a buffer."""
+    """cos and sin of 2 pi W x with a fixed random W (width / 2, in), a buffer.
+
+    The few products are summed one by one and not as a matrix product, which autocast would round to 8 bits.
+    """
 
     def __init__(self, width_in: int, width: int) -> None:
         super().__init__()
@@ -22,7 +25,7 @@ class FourierFeatures(nn.Module):
         self.register_buffer("weight", torch.empty(width // 2, width_in))
 
     def forward(self, x: Tensor) -> Tensor:  # B in to B width
-        angle = 2 * math.pi * x @ self.weight.mT
+        angle = 2 * math.pi * (x[:, None, :] * self.weight).sum(dim=-1)
         return torch.cat((angle.cos(), angle.sin()), dim=-1)
 
 

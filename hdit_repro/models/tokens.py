@@ -36,8 +36,12 @@ class TokenSplit(nn.Module):
         self.proj = Linear(width_in, width_out * patch[0] * patch[1], start=start)
 
     def forward(self, x: Tensor) -> Tensor:  # B H W D to B (H p) (W q) D'
-        p, q = self.patch
-        return rearrange(self.proj(x), "b h w (p q d) -> b (h p) (w q) d", p=p, q=q)
+        return spread(self.proj(x), self.patch)
+
+
+def spread(x: Tensor, patch: Patch) -> Tensor:
+    """Pixel-shuffle: B H W (p q D) to B (H p) (W q) D."""
+    return rearrange(x, "b h w (p q d) -> b (h p) (w q) d", p=patch[0], q=patch[1])
 
 
 class Lerp(nn.Module):
@@ -76,13 +80,14 @@ class Concat(nn.Module):
 SKIPS: dict[str, type[Lerp] | type[Add] | type[Concat]] = {"lerp": Lerp, "add": Add, "concat": Concat}
 
 
-class SkipSplit(TokenSplit):
-    """Split tokens, then meet the skip that left the same level on the way down."""
+class SkipSplit(nn.Module):
+    """Split tokens 2 x 2, then meet the skip that left the same level on the way down."""
 
     def __init__(self, width_in: int, width_out: int, skip: spec.Skip) -> None:
-        super().__init__(width_in, width_out)
+        super().__init__()
+        self.proj = Linear(width_in, width_out * 4)
         self.join = SKIPS[kind_of(skip)](width_out)
 
-    def meet(self, x: Tensor, skip: Tensor) -> Tensor:  # B H W D, B 2H 2W D'
-        out: Tensor = self.join(self(x), skip)
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:  # B H W D, B 2H 2W D'
+        out: Tensor = self.join(spread(self.proj(x), (2, 2)), skip)
         return out

@@ -1,0 +1,183 @@
+"""What a person sees while rows run: bars on a terminal, plain lines elsewhere. No torch."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TextIO
+
+from hdit_repro.launch.graph import Task, required
+from hdit_repro.launch.status import Row, status_of
+
+HEARTBEAT = 10.0
+"""Seconds between two plain lines, at most."""
+
+
+class Display(Protocol):
+    """Where progress goes."""
+
+    def event(self, text: str) -> None:
+        """Say something that stays."""
+
+    def update(self, running: Sequence[Row], overall: str, fraction: float) -> None:
+        """Show what runs now."""
+
+    def close(self) -> None:
+        """End."""
+
+
+class Plain:
+    """Lines: every event at once, what runs every ten seconds."""
+
+    def __init__(self, stream: TextIO, every: float = HEARTBEAT) -> None:
+        self._stream, self._every = stream, every
+        self._began = self._spoke = time.monotonic()
+
+    def event(self, text: str) -> None:
+        self._say(text)
+
+    def update(self, running: Sequence[Row], overall: str, fraction: float) -> None:
+        if time.monotonic() - self._spoke < self._every:
+            return
+        for row in running:
+            self._say(f"{row.run} {row.stage} {words(row)}")
+        self._say(overall)
+
+    def close(self) -> None:
+        self._stream.flush()
+
+    def _say(self, text: str) -> None:
+        self._spoke = time.monotonic()
+        print(f"[{clock(self._spoke - self._began)}] {text}", file=self._stream, flush=True)
+
+
+class Bars:
+    """rich's bars: one for each stage that runs, one for the whole."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[words]}", markup=False))
+        self._progress = Progress(*columns, TimeElapsedColumn(), console=Console(file=stream), transient=True)
+        self._bars: dict[tuple[str, str], Any] = {}
+        self._whole = self._progress.add_task("all", total=1.0, words="")
+        self._progress.start()
+
+    def event(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False)
+
+    def update(self, running: Sequence[Row], overall: str, fraction: float) -> None:
+        shown = {(row.run, row.stage): row for row in running}
+        for key in [key for key in self._bars if key not in shown]:
+            self._progress.remove_task(self._bars.pop(key))
+        for key, row in shown.items():
+            if key not in self._bars:
+                self._bars[key] = self._progress.add_task(" ".join(key), total=None, words="")
+            self._progress.update(self._bars[key], completed=row.done, total=row.total or None, words=words(row))
+        self._progress.update(self._whole, completed=fraction, words=overall)
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+def display(stream: TextIO | None = None) -> Display:
+    """Bars where the stream (stderr) is a terminal, else lines."""
+    stream = stream or sys.stderr
+    return Bars(stream) if stream.isatty() else Plain(stream)
+
+
+def words(row: Row) -> str:
+    """How far a stage is, in a line: "120/240, loss 0.412, 153 images/s, 2 min left"."""
+    parts = [f"{row.done}/{row.total}" if row.total else "starting"]
+    if "loss" in row.values:
+        parts.append(f"loss {row.values['loss']:.4g}")
+    if row.images_per_second:
+        parts.append(f"{row.images_per_second:.3g} images/s")
+    if row.seconds_left is not None:
+        parts.append(f"{duration(row.seconds_left)} left")
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """A length of time for a person: "40 s", "12 min", "3.2 h", "5.0 days"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+def clock(seconds: float) -> str:
+    """Time since the start: "0:40", "1:02:03"."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def follow(
+    tasks: Sequence[Task],
+    hours: Mapping[str, float],
+    alive: Callable[[], bool],
+    failed: Callable[[Task], bool],
+    shown: Display,
+    poll: float = 0.5,
+) -> None:
+    """Show the progress of `tasks` until `alive` says that nobody works any more.
+
+    Args:
+        tasks: the stages that were open at the start.
+        hours: what each key is expected to take; weighs the stages against each other.
+        alive: looks after the workers; called between two looks at the disk.
+        failed: whether a stage failed in this session.
+        shown: where to.
+    """
+    began, told = time.monotonic(), set[str]()
+    whole = sum(hours[task.key] for task in tasks) or 1.0
+    while True:
+        going = alive()
+        rows = dict(zip((task.key for task in tasks), status_of(tasks), strict=True))
+        for task in tasks:
+            row = rows[task.key]
+            if task.key not in told and (row.state == "done" or (row.state != "running" and failed(task))):
+                told.add(task.key)
+                shown.event(_ending(row, failed(task)))
+        if not going:
+            return
+        fraction = sum(hours[key] * _fraction(row) for key, row in rows.items()) / whole
+        running = [row for row in rows.values() if row.state == "running"]
+        shown.update(running, _overall(rows, fraction, time.monotonic() - began), fraction)
+        time.sleep(poll)
+
+
+def settled(tasks: Sequence[Task], failed: Callable[[Task], bool]) -> bool:
+    """Whether nothing is left to do but what failed or is held up by a failure."""
+    left = required(tasks)
+    stuck = {task.key for task in left if failed(task)}
+    for task in left:
+        if task.before is not None and task.folder.stage_key(task.before) in stuck:
+            stuck.add(task.key)
+    return all(task.key in stuck for task in left)
+
+
+def _fraction(row: Row) -> float:
+    if row.state == "done":
+        return 1.0
+    return min(1.0, row.done / row.total) if row.state == "running" and row.total else 0.0
+
+
+def _ending(row: Row, is_failed: bool) -> str:
+    also = f" (also {', '.join(name for name in row.names if name != row.run)})" if len(row.names) > 1 else ""
+    if is_failed and row.state != "done":
+        return f"{row.run} {row.stage} FAILED{also}: {row.error}"
+    detail = f": {words(row)}" if row.total and row.stage == "train" else ""
+    return f"{row.run} {row.stage} done{also}{detail}"
+
+
+def _overall(rows: Mapping[str, Row], fraction: float, elapsed: float) -> str:
+    done = sum(row.state == "done" for row in rows.values())
+    text = f"{done} of {len(rows)} stages done"
+    if fraction > 0.02 and elapsed > 5:
+        text += f", about {duration(elapsed * (1 - fraction) / fraction)} left"
+    return text
