@@ -30,6 +30,7 @@ def cosine_interpolated(
     Args:
         u: quantiles in [0, 1], any shape, floating.
         image_size: side of the image in pixels.
+        noise_d_low: at most `noise_d_high`, or sigma need not fall with u.
         noise_d_high: None is the image size, which shifts nothing.
         sigma_data: standard deviation of the data; the SNR is (sigma_data / sigma)^2.
 

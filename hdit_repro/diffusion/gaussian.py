@@ -34,7 +34,6 @@ class Prediction(NamedTuple):
 
     mean: Tensor
     log_variance: Tensor
-    image: Tensor
 
 
 class GaussianDiffusion:
@@ -124,15 +123,15 @@ class GaussianDiffusion:
         output = network(x, self.timestep_map.to(t.device)[t], **cond)
         channels = x.shape[1]
         assert output.shape[1] == 2 * channels, f"{output.shape[1]} channels, and not {2 * channels}: learn_sigma?"
-        epsilon, variance = output.to(x.dtype).split(channels, dim=1)
-        return epsilon, variance
+        output = output.to(x.dtype)
+        return output[:, :channels], output[:, channels:]
 
     def _predict(self, x: Tensor, t: Tensor, epsilon: Tensor, variance: Tensor) -> Prediction:
         """From epsilon and v to the mean and log variance of p(x_{t-1} | x_t)."""
         image = self._at("image_of_x", t, x) * x - self._at("image_of_epsilon", t, x) * epsilon
         share = (variance + 1) / 2
         log_variance = share * self._at("log_beta", t, x) + (1 - share) * self._at("log_posterior_variance", t, x)
-        return Prediction(self._posterior_mean(image, x, t), log_variance, image)
+        return Prediction(self._posterior_mean(image, x, t), log_variance)
 
     def _posterior_mean(self, image: Tensor, x: Tensor, t: Tensor) -> Tensor:
         """The mean of q(x_{t-1} | x_t, x_0) (Ho et al., 2020, Equation 7)."""

@@ -20,7 +20,7 @@ def edm_loss(network: Network, image: Tensor, noise: Tensor, sigma: Tensor, edm:
         network: F itself, not the preconditioned denoiser.
         image: B C H W, in [-1, 1].
         noise: B C H W, unit.
-        sigma: B.
+        sigma: B; the weight and scalings are computed in its dtype, and the network is given it in image's.
         edm: the weighting and sigma_data.
         cond: passed on to the network.
 
@@ -33,7 +33,7 @@ def edm_loss(network: Network, image: Tensor, noise: Tensor, sigma: Tensor, edm:
     wide = image.to(working_dtype(image))
     noise = noise.to(wide.dtype)
     noised = wide + noise * per_sample(level, wide)
-    output = network(noised * per_sample(c_in, wide), sigma, **cond)
+    output = network(noised * per_sample(c_in, wide), sigma.to(wide.dtype), **cond)
     target = wide * per_sample(c_in * level / sigma_data, wide) - noise * per_sample(c_in * sigma_data, wide)
     error = (output.to(wide.dtype) - target).square().flatten(1).mean(1)
     return error * loss_weight(edm.weighting, level, sigma_data).to(error)

@@ -87,7 +87,7 @@ def uniforms(
 
 
 def _blocks(keys: Tensor, stream: int | Tensor, count: int, device: torch.device | str | None) -> Words:
-    """Random words for `count` numbers a sample, four (B, blocks) tensors: counter (block, block's high, stream), key."""
+    """Random words for `count` numbers a sample: four (B, blocks) tensors, by counter (block, stream) and key."""
     keys = keys.to(device=keys.device if device is None else device, dtype=torch.int64).reshape(-1, 1)
     block = torch.arange(-(-count // WORDS), device=keys.device).reshape(1, -1)
     streams = torch.as_tensor(stream, dtype=torch.int64, device=keys.device).reshape(-1, 1)
@@ -102,4 +102,4 @@ def _halves(values: Tensor) -> tuple[Tensor, Tensor]:
 
 def _cut(blocks: Tensor, shape: tuple[int, ...]) -> Tensor:
     """(B, blocks, 4) -> (B, *shape): the last block may have numbers to spare."""
-    return blocks.flatten(1)[:, : math.prod(shape)].reshape(-1, *shape)
+    return blocks.flatten(1)[:, : math.prod(shape)].reshape(len(blocks), *shape)

@@ -6,7 +6,6 @@ same signed or unsigned.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 MASK = 0xFFFFFFFF
@@ -35,14 +34,12 @@ def philox4x32(counter: Words, key: tuple[Tensor, Tensor]) -> Words:
         c0, c2 = _high(p1, c1, k0), _high(p0, c3, k1)
         c1, c3 = p1, p0
         k0, k1 = (k0 + WEYL[0]) & MASK, (k1 + WEYL[1]) & MASK
-    a, b, c, d = torch.broadcast_tensors(c0, c1 & MASK, c2, c3 & MASK)
-    return a, b, c, d
+    return c0, c1 & MASK, c2, c3 & MASK
 
 
 def _high(product: Tensor, word: Tensor, key: Tensor) -> Tensor:
-    """The product's high word, mixed with a word and a key. In place where the shape allows, which is the fast way."""
+    """The product's high word, mixed with a word and a key. In place once both have their full shape."""
     mixed = word ^ key
     high = product >> 32
-    if high.shape == torch.broadcast_shapes(high.shape, mixed.shape):
-        return high.bitwise_xor_(mixed).bitwise_and_(MASK)
-    return (high ^ mixed).bitwise_and_(MASK)
+    high = high.bitwise_xor_(mixed) if high.shape == mixed.shape else high ^ mixed
+    return high.bitwise_and_(MASK)

@@ -45,9 +45,12 @@ class Precondition(nn.Module):
         self.sigma_data = sigma_data
 
     def forward(self, x: Tensor, sigma: Tensor, **cond: Tensor | None) -> Tensor:
-        """x: B C H W, sigma: B -> the denoised image, B C H W, in x's dtype even where F computes in another."""
+        """x: B C H W, sigma: B -> the denoised image, B C H W, in x's dtype even where F computes in another.
+
+        The scalings are computed in sigma's dtype; F is given sigma in x's.
+        """
         c = scalings(sigma.to(working_dtype(sigma)), self.sigma_data)
-        output = cast(Tensor, self.network(x * per_sample(c.into, x), sigma, **cond))
+        output = cast(Tensor, self.network(x * per_sample(c.into, x), sigma.to(working_dtype(x)), **cond))
         return x * per_sample(c.skip, x) + output.to(x.dtype) * per_sample(c.out, x)
 
     def extra_repr(self) -> str:

@@ -32,7 +32,7 @@ class Experiment(NamedTuple):
 
 def folders() -> list[Path]:
     """Where job files are looked for: `jobs/` of the current folder first, then the project's own."""
-    found = []
+    found: list[Path] = []
     for folder in (Path.cwd() / "jobs", shipped("jobs")):
         if folder.is_dir() and folder.resolve() not in [other.resolve() for other in found]:
             found.append(folder)

@@ -15,7 +15,7 @@ from hdit_repro.records.layout import Roots
 from hdit_repro.spec.base import Choice, require
 
 
-class Local(Choice, tag="local", kw_only=True):
+class Local(Choice, tag="local", frozen=True, kw_only=True):
     """Processes on this machine.
 
     `jobs_at_once` of 0 is one a GPU, and without a GPU one for every `threads` CPUs. The two rates are of one CPU:
@@ -37,7 +37,7 @@ class Local(Choice, tag="local", kw_only=True):
         return self.jobs_at_once or gpus or max(1, cpus // self.threads)
 
 
-class Slurm(Choice, tag="slurm", kw_only=True):
+class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
     """A partition of GPU nodes under SLURM. `speed` is one of its GPUs in A100; `speed_basis` says where from."""
 
     name: str
@@ -76,13 +76,14 @@ def read_cluster(name: str) -> Cluster:
     """
     path = pick(clusters(), name, kind="cluster", where="jobs/clusters/")
     try:
-        return msgspec.convert({**read_toml(path), "name": name}, Cluster)
+        profile: Cluster = msgspec.convert({**read_toml(path), "name": name}, Cluster)
     except msgspec.ValidationError as error:
         raise UserError(
             "a cluster's profile is not understood",
             found=f"{path}: {error}",
-            expected="the keys of jobs/clusters/local.toml (kind = \"local\") or a100.toml (kind = \"slurm\")",
+            expected='the keys of jobs/clusters/local.toml (kind = "local") or a100.toml (kind = "slurm")',
         ) from error
+    return profile
 
 
 def cpus_here() -> int:

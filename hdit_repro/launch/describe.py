@@ -30,7 +30,9 @@ def describe(jobs: Iterable[Job], roots: Roots, source: Source | None = None) ->
     for job in jobs:
         folder = RunFolder(roots, job.run, job.scale)
         with lock(folder.path / "state" / "run.lock"):
-            rows = {row_name(other): _row(other) for other in described(folder.description)} | {row_name(job): _row(job)}
+            rows = {row_name(other): _row(other) for other in described(folder.description)} | {
+                row_name(job): _row(job)
+            }
             value = {
                 "id": job.run.id,
                 "names": sorted(rows),

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TextIO
 
-from hdit_repro.launch.graph import Task, required
-from hdit_repro.launch.status import Row, status_of
+from hdit_repro.launch.graph import Task
+from hdit_repro.launch.progress import Seen
+from hdit_repro.launch.status import Row, running_row, status_of
+from hdit_repro.stages.settings import Progress
 
 HEARTBEAT = 10.0
 """Seconds between two plain lines, at most."""
@@ -42,7 +44,8 @@ class Plain:
             return
         for row in running:
             self._say(f"{row.run} {row.stage} {words(row)}")
-        self._say(overall)
+        if overall:
+            self._say(overall)
 
     def close(self) -> None:
         self._stream.flush()
@@ -57,10 +60,16 @@ class Bars:
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as RichProgress
 
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[words]}", markup=False))
-        self._progress = Progress(*columns, TimeElapsedColumn(), console=Console(file=stream), transient=True)
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[words]}", markup=False),
+            TimeElapsedColumn(),
+        )
+        self._progress = RichProgress(*columns, console=Console(file=stream), transient=True)
         self._bars: dict[tuple[str, str], Any] = {}
         self._whole = self._progress.add_task("all", total=1.0, words="")
         self._progress.start()
@@ -86,6 +95,26 @@ def display(stream: TextIO | None = None) -> Display:
     """Bars where the stream (stderr) is a terminal, else lines."""
     stream = stream or sys.stderr
     return Bars(stream) if stream.isatty() else Plain(stream)
+
+
+class Telling:
+    """A stage's report that shows its progress as it comes: for a stage that runs in this process."""
+
+    def __init__(self, task: Task, shown: Display) -> None:
+        self._task, self._shown = task, shown
+        self._began: tuple[float, int] | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.time()
+        if self._began is None:
+            self._began = (now, progress.done)
+        began, first = self._began
+        values = dict(progress.values)
+        seen = Seen(progress.done, progress.total, progress.note, values, now, began, first)
+        row = running_row(self._task, seen)
+        self._shown.update([row], "", seen.fraction)
+        if progress.total and progress.done >= progress.total:
+            self._shown.event(f"{row.run} {row.stage} {words(row)}")
 
 
 def words(row: Row) -> str:
@@ -149,16 +178,6 @@ def follow(
         running = [row for row in rows.values() if row.state == "running"]
         shown.update(running, _overall(rows, fraction, time.monotonic() - began), fraction)
         time.sleep(poll)
-
-
-def settled(tasks: Sequence[Task], failed: Callable[[Task], bool]) -> bool:
-    """Whether nothing is left to do but what failed or is held up by a failure."""
-    left = required(tasks)
-    stuck = {task.key for task in left if failed(task)}
-    for task in left:
-        if task.before is not None and task.folder.stage_key(task.before) in stuck:
-            stuck.add(task.key)
-    return all(task.key in stuck for task in left)
 
 
 def _fraction(row: Row) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from hdit_repro.jobs import Job
@@ -65,6 +65,16 @@ def required(tasks: Sequence[Task]) -> list[Task]:
             folder = RunFolder(task.folder.roots, job.run, job.scale)
             missed |= {(folder.stage_key(stage), stage) for stage in stages_missed(folder)}
     return [task for task in tasks if (task.key, task.stage) in missed]
+
+
+def unsettled(tasks: Sequence[Task], failed: Callable[[Task], bool]) -> list[Task]:
+    """Of the required tasks, what can still come to an end: neither failed nor behind a failure."""
+    left = required(tasks)
+    stuck = {task.key for task in left if failed(task)}
+    for task in left:
+        if task.before is not None and task.folder.stage_key(task.before) in stuck:
+            stuck.add(task.key)
+    return [task for task in left if task.key not in stuck]
 
 
 def stages_missed(folder: RunFolder) -> tuple[str, ...]:

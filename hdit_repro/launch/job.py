@@ -18,7 +18,7 @@ from typing import Literal
 from hdit_repro.errors import RunError
 from hdit_repro.files import is_locked, lock
 from hdit_repro.jobs import Job
-from hdit_repro.launch.graph import Task, required
+from hdit_repro.launch.graph import Task, required, unsettled
 from hdit_repro.launch.progress import Writer, note_failure, read_failure
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.stages.settings import Report, Settings
@@ -127,7 +127,7 @@ class StageChain:
         """Work until every stage is done, failed or held up by a failure; returns the keys that are done and failed."""
         self._prepare()
         functions = self.stages
-        while left := self._left():
+        while left := unsettled(self.tasks, self.failed):
             if functions is None:
                 functions = default_stages()
             if not any(self._attempt(task, functions) for task in left if task.ready):
@@ -142,15 +142,6 @@ class StageChain:
         """Whether the stage failed in this session."""
         owner = str(read_failure(task.folder.failure(task.stage)).get("owner", ""))
         return owner.startswith(f"{self.session}/") and not task.folder.done(task.stage)
-
-    def _left(self) -> list[Task]:
-        """What can still come to an end: required, not failed, and not behind a failure."""
-        left = required(self.tasks)
-        stuck = {task.key for task in left if self.failed(task)}
-        for task in left:
-            if task.before is not None and task.folder.stage_key(task.before) in stuck:
-                stuck.add(task.key)
-        return [task for task in left if task.key not in stuck]
 
     def _attempt(self, task: Task, functions: Mapping[str, StageFunction]) -> bool:
         """Try a stage; True when something came of it, so that the list is to be looked at again from its top."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from hdit_repro.jobs import Job, load
 from hdit_repro.errors import UserError
+from hdit_repro.jobs import Job, load
 from hdit_repro.launch.clusters import Cluster
 from hdit_repro.launch.graph import Task, required, tasks_of
 from hdit_repro.launch.price import price

@@ -13,7 +13,6 @@ from hdit_repro.spec.run import Run
 from hdit_repro.spec.sampling import Heun, Sampling
 
 
-
 class Yardstick(NamedTuple):
     """A training run whose bill the paper prints: A100-hours, MACs of a forward pass, images seen, and the words."""
 
@@ -42,7 +41,6 @@ PAPER_GPUS = 4
 
 A100_FEATURES_PER_SECOND = 1_000.0
 """Assumption: images a second through a feature network on an A100, reading included."""
-
 
 
 class Price(NamedTuple):

@@ -83,12 +83,25 @@ def rate(task: Task, seen: Seen) -> float | None:
     return (seen.total - seen.done) / left * images
 
 
+def running_row(task: Task, seen: Seen) -> Row:
+    """A stage that runs now, with what it said last."""
+    left = seen.seconds_left
+    return _make(task, "running", seen)._replace(
+        images_per_second=rate(task, seen),
+        seconds_left=max(0.0, left - (time.time() - seen.time)) if left is not None else None,
+    )
+
+
 def _row(task: Task, is_open: bool) -> Row:
     state = task.folder.state(task.stage) if is_open else "done"
     seen = read_progress(task.folder.progress(task.stage))
+    if state == "running":
+        return running_row(task, seen)
     failure = read_failure(task.folder.failure(task.stage)) if state == "failed" else {}
-    running = state == "running"
-    left = seen.seconds_left if running else None
+    return _make(task, state, seen)._replace(error=last_line(str(failure.get("error", ""))))
+
+
+def _make(task: Task, state: str, seen: Seen) -> Row:
     return Row(
         run=task.name,
         names=tuple(dict.fromkeys(row_name(job) for job in task.jobs)),
@@ -99,8 +112,8 @@ def _row(task: Task, is_open: bool) -> Row:
         done=seen.done,
         total=seen.total,
         values=seen.values,
-        images_per_second=rate(task, seen) if running else None,
-        seconds_left=max(0.0, left - (time.time() - seen.time)) if left is not None else None,
-        error=last_line(str(failure.get("error", ""))),
+        images_per_second=None,
+        seconds_left=None,
+        error="",
         updated=seen.time,
     )

@@ -33,7 +33,8 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(channels, width, kernel_size=patch, stride=patch)
 
     def forward(self, x: Tensor) -> Tensor:  # B C H W to B T D
-        return rearrange(self.proj(x), "b d h w -> b (h w) d")
+        out: Tensor = rearrange(self.proj(x), "b d h w -> b (h w) d")
+        return out
 
 
 class TimeEmbedder(nn.Module):
@@ -55,7 +56,9 @@ class TimeEmbedder(nn.Module):
         steps = torch.arange(half, dtype=torch.float32, device=t.device)
         angle = t[:, None] * torch.exp(-math.log(LONGEST) * steps / half)
         features = torch.cat((angle.cos(), angle.sin()), dim=-1)
-        out: Tensor = self.mlp(features.to(self.mlp[0].weight.dtype))
+        first = self.mlp[0]
+        assert isinstance(first, Linear)
+        out: Tensor = self.mlp(features.to(first.weight.dtype))
         return out
 
 
@@ -148,15 +151,15 @@ class FinalLayer(nn.Module):
 class DiT(nn.Module):
     """The network; with learned sigma the first half of its channels is epsilon, the second its variance.
 
-    `label_rows` is the height of the label table, and is worked out from the spec unless given: the classes and one
-    for the dropped label where labels are dropped at all.
+    The label table holds the classes and, where labels are dropped at all, one row more for the dropped label. So a
+    network without classes has one row, as in the released code, and takes it when it is given no labels.
     """
 
-    def __init__(self, network: spec.DiT, label_rows: int | None = None) -> None:
+    def __init__(self, network: spec.DiT) -> None:
         super().__init__()
         self.channels, self.out_channels = network.channels, network.out_channels
         self.resolution, self.patch, self.width = network.resolution, network.patch, network.width
-        self.labels = default_rows(network) if label_rows is None else label_rows
+        self.classes, self.labels = network.classes, network.classes + (network.class_dropout > 0)
         self.time = TIMES[kind_of(network.time)](network.time)
 
         self.x_embedder = PatchEmbed(network.channels, network.width, network.patch)
@@ -166,9 +169,7 @@ class DiT(nn.Module):
         tokens = (network.resolution // network.patch) ** 2
         self.pos_embed: Tensor
         self.register_buffer("pos_embed", torch.empty(1, tokens, network.width))
-        self.blocks = nn.ModuleList(
-            [Block(network.width, network.heads, network.d_ff) for _ in range(network.depth)]
-        )
+        self.blocks = nn.ModuleList([Block(network.width, network.heads, network.d_ff) for _ in range(network.depth)])
         self.final_layer = FinalLayer(network.width, network.patch**2 * network.out_channels)
 
     def forward(
@@ -202,6 +203,8 @@ class DiT(nn.Module):
                 fix="build the network for that resolution, or resize the images",
             )
         check_level(t, len(x), "t")
+        if class_cond is None and self.labels and not self.classes:
+            class_cond = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         check_labels(class_cond, len(x), self.labels)
         check_vector(aug_cond, len(x), 0, "aug_cond", optional=True)
         check_vector(mapping_cond, len(x), 0, "mapping_cond", optional=True)
@@ -212,18 +215,9 @@ class DiT(nn.Module):
             cond = cond + self.y_embedder(class_cond)
         for block in self.blocks:
             tokens = block(tokens, cond)
-        return rearrange(
-            self.final_layer(tokens, cond),
-            "b (h w) (p q c) -> b c (h p) (w q)",
-            h=self.resolution // self.patch,
-            p=self.patch,
-            q=self.patch,
-        )
-
-
-def default_rows(network: spec.DiT) -> int:
-    """Rows of the label table: the classes and, where labels are dropped, one more; none without classes."""
-    return network.classes + (network.class_dropout > 0) if network.classes else 0
+        pixels: Tensor = self.final_layer(tokens, cond)
+        side = self.resolution // self.patch
+        return rearrange(pixels, "b (h w) (p q c) -> b c (h p) (w q)", h=side, p=self.patch, q=self.patch)
 
 
 class Timestep:

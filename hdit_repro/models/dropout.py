@@ -63,7 +63,8 @@ def uniform(keys: Tensor, shape: torch.Size) -> Tensor:
     """float32 in [0, 1) of `shape` (B ...), row b a function of keys[b] alone: splitmix64 at (key, place)."""
     places = torch.arange(shape[1:].numel(), device=keys.device, dtype=torch.int64)
     bits = mix(keys[:, None] + (places + 1) * GOLDEN)
-    return (_shift(bits, 64 - BITS).to(torch.float32) / 2**BITS).reshape(shape)
+    out: Tensor = _shift(bits, 64 - BITS).to(torch.float32) / 2**BITS
+    return out.reshape(shape)
 
 
 def mix(x: Tensor) -> Tensor:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
-import torch
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -49,7 +49,7 @@ class Hourglass(nn.Module):
             self.mapping_cond_in_proj = Linear(self.extra, width, decays=False)
         self.mapping = Blocks(network.mapping)
 
-        outer, pairs = levels[:-1], list(zip(levels[:-1], levels[1:], strict=True))
+        outer, pairs = levels[:-1], list(pairwise(levels))
         self.down_levels = nn.ModuleList([LayerStack(network, level) for level in outer])
         self.merges = nn.ModuleList([TokenMerge(near.width, far.width) for near, far in pairs])
         self.mid_level = LayerStack(network, levels[-1])
@@ -98,7 +98,8 @@ class Hourglass(nn.Module):
             x = split(x, skip)
             x = level(x, self._places(x), cond)
 
-        return rearrange(self.patch_out(self.out_norm(x)), "b h w c -> b c h w")
+        x = self.patch_out(self.out_norm(x))
+        return rearrange(x, "b h w c -> b c h w")
 
     def condition(
         self,

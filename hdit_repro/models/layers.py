@@ -97,7 +97,8 @@ class AdaLayerNorm(nn.Module):
         scale, shift = rearrange(self.linear(cond), "b (two d) -> two b 1 1 d", two=2)
         dtype = wide(x.dtype, scale.dtype)
         normal = F.layer_norm(x.to(dtype), x.shape[-1:], eps=EPS)
-        return (normal * (1 + scale.to(dtype)) + shift.to(dtype)).to(x.dtype)
+        out: Tensor = normal * (1 + scale.to(dtype)) + shift.to(dtype)
+        return out.to(x.dtype)
 
 
 NORMS: dict[str, type[AdaRMSNorm] | type[AdaLayerNorm]] = {
@@ -186,7 +187,8 @@ class MappingGate(nn.Module):
         self.linear = Linear(conditioning, width, start="zero")
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:  # B H W D, B C
-        return x * rearrange(self.linear(cond), "b d -> b 1 1 d")
+        out: Tensor = x * rearrange(self.linear(cond), "b d -> b 1 1 d")
+        return out
 
 
 GATES: dict[str, type[NoGate] | type[MappingGate]] = {"none": NoGate, "mapping": MappingGate}

@@ -58,16 +58,12 @@ def neighborhood_attention(q: Tensor, k: Tensor, v: Tensor, kernel: int) -> Tens
     assert kernel <= min(height, width), f"{kernel=} is larger than the grid {height} x {width}"
     rows, columns = cut_axis(height, kernel, q.device), cut_axis(width, kernel, q.device)
     padding = (0, 0, 0, 0, 0, columns.tiles * columns.tile - width, 0, rows.tiles * rows.tile - height)
-    q = rearrange(
-        F.pad(q, padding), "b (y h) (x w) n e -> (y x) (b n) (h w) e", h=rows.tile, w=columns.tile
-    )
+    q = rearrange(F.pad(q, padding), "b (y h) (x w) n e -> (y x) (b n) (h w) e", h=rows.tile, w=columns.tile)
     k, v = _halo(k, rows, columns), _halo(v, rows, columns)
     near = rows.near[:, None, :, None, :, None] & columns.near[None, :, None, :, None, :]
     mask = rearrange(near, "y x qh qw kh kw -> (y x) 1 (qh qw) (kh kw)")
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
-    out = rearrange(
-        out, "(y x) (b n) (h w) e -> b (y h) (x w) n e", b=batch, y=rows.tiles, h=rows.tile, w=columns.tile
-    )
+    out = rearrange(out, "(y x) (b n) (h w) e -> b (y h) (x w) n e", b=batch, y=rows.tiles, h=rows.tile, w=columns.tile)
     return out[:, :height, :width]
 
 

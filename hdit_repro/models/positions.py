@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from hdit_repro.errors import UserError
@@ -77,7 +76,8 @@ class SinCosPosition(nn.Module):
         assert network.widths[0] % 4 == 0, f"{network.widths[0]} channels cannot hold sines and cosines of two axes"
 
     def forward(self, x: Tensor) -> Tensor:  # B H W D
-        return x + rearrange(sin_cos(*x.shape[1:], device=x.device), "h w d -> 1 h w d").to(x.dtype)
+        added = sin_cos(x.shape[1], x.shape[2], x.shape[3], x.device)
+        return x + added.to(x.dtype)
 
 
 POSITIONS: dict[str, type[NoAddition] | type[LearnedPosition] | type[SinCosPosition]] = {

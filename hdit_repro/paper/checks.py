@@ -34,7 +34,7 @@ class Parameters(Choice, tag="parameters"):
 
 
 class Complexity(Choice, tag="complexity"):
-    """"O(n)" or "O(n^2)": a + b n + c n^2 through the counted costs from the run's own resolution up."""
+    """ "O(n)" or "O(n^2)": a + b n + c n^2 through the counted costs from the run's own resolution up."""
 
     run: str = ""
 
@@ -52,7 +52,7 @@ class Field(Choice, tag="field"):
 
 
 class Levels(Choice, tag="levels"):
-    """"3 + 2": levels with local attention, and with global attention."""
+    """ "3 + 2": levels with local attention, and with global attention."""
 
     run: str = ""
     resolution: int | None = None
@@ -131,9 +131,7 @@ class Cited(Choice, tag="cited"):
     source: str
 
 
-Check = (
-    Cost | Parameters | Complexity | Field | Levels | Same | Formula | Equation | Order | Reading | Cited
-)
+Check = Cost | Parameters | Complexity | Field | Levels | Same | Formula | Equation | Order | Reading | Cited
 
 
 def expressions(check: Check) -> tuple[str, ...]:

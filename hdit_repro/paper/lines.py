@@ -13,9 +13,13 @@ LONG_STRING = re.compile(r'"""|\'\'\'')
 
 
 class Lines:
-    """The line of every table header and key of a TOML text. Paths are as in the parsed value: keys and positions."""
+    """The line of every table header of a TOML text, and of every key if `keys` is set, which takes longer.
 
-    def __init__(self, text: str) -> None:
+    Paths are as in the parsed value: keys and positions.
+    """
+
+    def __init__(self, text: str, *, keys: bool = False) -> None:
+        self._keys = keys
         self._lines: dict[Path, int] = {}
         self._sizes: dict[Path, int] = {}
         self._scan(text)
@@ -36,10 +40,10 @@ class Lines:
                 inside = not inside
             if was_inside:
                 continue
-            if header := HEADER.match(line):
+            if line.lstrip().startswith("[") and (header := HEADER.match(line)):
                 block = self._header(header[2], repeated=header[1] == "[[")
                 self._lines.setdefault(block, number)
-            elif key := KEY.match(line):
+            elif self._keys and (key := KEY.match(line)):
                 path = block
                 for part in _parts(key[1]):
                     path = (*path, part)

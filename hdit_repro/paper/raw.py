@@ -81,10 +81,8 @@ def merge(layers: tuple[Traits, ...]) -> dict[str, Any]:
     """The traits of one claim: later layers win; of `check` and `needs`, whichever the latest layer names."""
     merged: dict[str, Any] = dict.fromkeys(INHERITED)
     for layer in layers:
-        if layer.check is not None or layer.needs is not None:
+        given = {name: value for name in INHERITED if (value := getattr(layer, name)) is not None}
+        if "check" in given or "needs" in given:
             merged["check"] = merged["needs"] = None
-        for name in INHERITED:
-            value = getattr(layer, name)
-            if value is not None:
-                merged[name] = value
+        merged |= given
     return merged

@@ -17,7 +17,7 @@ from hdit_repro.paper import checks, printed
 from hdit_repro.paper.ledger import Ledger
 from hdit_repro.paper.lines import Lines
 from hdit_repro.paper.lines import Path as KeyPath
-from hdit_repro.paper.raw import RawClaim, RawFile, RawRow, RawTable, Traits, merge
+from hdit_repro.paper.raw import RawClaim, RawColumn, RawFile, RawRow, RawTable, Traits, merge
 from hdit_repro.paper.types import Agreement, Claim, Column, Exact, Round, Row, Table, Unit
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ class _Source:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError("a ledger file cannot be read", found=f"{path}: {error}", expected="UTF-8 text") from error
-        self.lines = Lines(text)
+        self.text, self.lines = text, Lines(text)
         try:
             value = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -101,7 +101,7 @@ class _Source:
         shown = _show(path)
         return UserError(
             problem,
-            found=f"{self.path}:{self.lines.of(path)}{f', at {shown}' if shown else ''}",
+            found=f"{self.path}:{Lines(self.text, keys=True).of(path)}{f', at {shown}' if shown else ''}",
             expected=expected,
             fix=fix,
         )
@@ -111,12 +111,12 @@ class _Source:
         try:
             return _converter(kind)(value)
         except msgspec.ValidationError as error:
-            message, inner = _place(str(error))
-            inner = (*path, *inner)
+            message, within = _place(str(error), value)
+            inner = (*path, *within)
             unknown = re.match(r"Object contains unknown field `(.+)`", message)
             if unknown:
                 key = unknown[1]
-                known = _keys_at(kind, inner[len(path) :], value)
+                known = _keys_at(kind, within, value)
                 close = nearest(key, known)
                 raise self.refuse(
                     f"unknown key {key!r}",
@@ -135,7 +135,11 @@ class _Source:
                     fix=f"did you mean {close!r}?" if close else "",
                 ) from error
             missing = re.match(r"Object missing required field `(.+)`", message)
-            problem = f"a claim without {missing[1]}" if missing and "claim" in inner[:1] else message[:1].lower() + message[1:]
+            problem = (
+                f"a claim without {missing[1]}"
+                if missing and "claim" in inner[:1]
+                else message[:1].lower() + message[1:]
+            )
             raise self.refuse(problem, inner) from error
 
     def tables(self) -> Iterator[Table]:
@@ -158,7 +162,9 @@ class _Source:
         for number, claim in enumerate(self.raw.claim):
             path: KeyPath = ("claim", number)
             if not claim.place.strip():
-                raise self.refuse(f"a claim without place: {claim.id!r}", (*path, "place"), expected="where it is printed")
+                raise self.refuse(
+                    f"a claim without place: {claim.id!r}", (*path, "place"), expected="where it is printed"
+                )
             yield self._claim((claim,), path, id=claim.id, place=claim.place, text=claim.text)
 
     def _row(self, table: RawTable, row: RawRow, path: KeyPath) -> Iterator[Claim]:
@@ -197,7 +203,9 @@ class _Source:
         traits = merge(layers)
         unit = traits.pop("unit")
         if unit is None:
-            raise self.refuse(f"claim {names['id']!r} has no unit", path, expected=", ".join(item.value for item in Unit))
+            raise self.refuse(
+                f"claim {names['id']!r} has no unit", path, expected=", ".join(item.value for item in Unit)
+            )
         number = self._number(text, unit, traits, path, names["id"])
         check = self._check(traits, path, names["id"])
         if (check is None) == (traits["needs"] is None):
@@ -227,9 +235,7 @@ class _Source:
             line=self.lines.of(path),
         )
 
-    def _number(
-        self, text: str, unit: Unit, traits: dict[str, Any], path: KeyPath, name: str
-    ) -> printed.Number | None:
+    def _number(self, text: str, unit: Unit, traits: dict[str, Any], path: KeyPath, name: str) -> printed.Number | None:
         """What the text prints as a number; words, lists and dashes are left to `printed`, which is filled in here."""
         if traits["printed"] is not None or text in printed.DASHES:
             return None
@@ -261,7 +267,9 @@ class _Source:
         if "run" in kind.__struct_fields__ and not raw.get("model"):
             raw.setdefault("run", traits["run"] or "")
             if not raw["run"]:
-                raise self.refuse(f"the check of claim {name!r} needs a run", (*path, "check"), expected='run = "table1/E"')
+                raise self.refuse(
+                    f"the check of claim {name!r} needs a run", (*path, "check"), expected='run = "table1/E"'
+                )
         check: checks.Check = self.convert(raw, checks.Check, (*path, "check"))
         return check
 
@@ -281,28 +289,50 @@ def _converter(kind: Any) -> Any:
     return lambda value: msgspec.convert(value, kind)
 
 
-def _place(message: str) -> tuple[str, KeyPath]:
-    """Split msgspec's message from the path behind it: `$.table[0].row[3].unit`."""
+def _place(message: str, value: Any) -> tuple[str, KeyPath]:
+    """Split msgspec's message from the path behind it: `$.table[0].row[3].unit`.
+
+    Of a table with free keys msgspec says `[...]`; which key it means is found by trying them.
+    """
     text, _, place = message.partition(" - at `$")
     path: list[str | int] = []
-    for key, position in re.findall(r"\.([^.\[\]`]+)|\[(\d+|\.\.\.)\]", place):
-        if key:
-            path.append(key)
-        elif position.isdigit():
-            path.append(int(position))
+    for name, position in re.findall(r"\.([^.\[\]`]+)|\[(\d+|\.\.\.)\]", place):
+        part = name or (int(position) if position.isdigit() else _wrong_key(value, str(path[-1])))
+        path.append(part)
+        value = _inside(value, part)
     return text, tuple(path)
 
 
+def _inside(value: Any, part: str | int) -> Any:
+    try:
+        return value[part]
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def _wrong_key(table: dict[str, Any], name: str) -> str:
+    """The first key of the free table `name` whose value is refused."""
+    kind = {"column": RawColumn, "cells": str, "cell": dict}.get(name, object)
+    for key, value in table.items():
+        try:
+            msgspec.convert(value, kind)
+        except msgspec.ValidationError:
+            return key
+    return next(iter(table))
+
+
 def _keys_at(kind: Any, path: KeyPath, value: object) -> tuple[str, ...]:
-    """The keys that are allowed where an unknown one was met."""
+    """The keys that are allowed where an unknown one was met; nothing where that is not known."""
     if kind is checks.Check:
-        tag = value.get("kind") if isinstance(value, dict) else None
-        return tuple(_KINDS[str(tag)].__struct_fields__) if str(tag) in _KINDS else tuple(_KINDS)
-    if kind is not RawFile or not path:
+        tag = str(value.get("kind")) if isinstance(value, dict) else ""
+        found = checks.Candidate if path else _KINDS[tag]
+        return tuple(found.__struct_fields__)
+    if not path:
         return tuple(kind.__struct_fields__)
     names = [part for part in path if isinstance(part, str)]
     kinds = {"table": RawTable, "claim": RawClaim, "row": RawRow}
-    return tuple(kinds.get(names[-1], Traits).__struct_fields__)
+    found = RawColumn if names[-2:-1] == ["column"] else kinds.get(names[-1])
+    return tuple(found.__struct_fields__) if found else ()
 
 
 def _show(path: KeyPath) -> str:

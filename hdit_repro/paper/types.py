@@ -59,7 +59,8 @@ class Unit(enum.StrEnum):
 GFLOP = 1_000_000_000
 """Multiply-accumulates in the paper's GFLOP."""
 
-# When a computed value agrees with the print. `value` below is the printed one.
+# When a computed value agrees with the print. `value` below is the printed one. The checks `same`, `equation` and
+# `order` are true or not by themselves and are held against no print.
 
 
 class Exact(Choice, tag="exact"):

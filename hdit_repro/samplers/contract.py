@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -15,8 +16,10 @@ Callback = Callable[[int, Tensor, float, Tensor], None]  # (step, x before it, i
 Sampler = Callable[..., Tensor]  # (denoise, x, sigmas, ...) -> x at the last sigma; keywords differ by solver
 
 
-def levels(sigmas: Tensor) -> list[float]:
-    """The noise levels as Python floats, so that a solver's coefficients are float64 and need no device.
+def steps(sigmas: Tensor) -> list[tuple[int, float, float]]:
+    """The walk down: (number, sigma before, sigma after) for each step.
+
+    The levels are Python floats, so that a solver's coefficients are float64 and need no device.
 
     Args:
         sigmas: (n + 1), strictly falling, the last one 0 or more.
@@ -24,9 +27,9 @@ def levels(sigmas: Tensor) -> list[float]:
     Raises:
         UserError: fewer than two levels, or levels that do not fall, are negative or are no numbers.
     """
-    found = sigmas.detach().cpu().tolist() if sigmas.ndim == 1 else []
-    falls = all(a > b for a, b in zip(found, found[1:], strict=False))
-    if len(found) < 2 or not falls or found[-1] < 0 or not math.isfinite(found[0]):
+    found: list[float] = sigmas.detach().cpu().tolist() if sigmas.ndim == 1 else []
+    pairs = list(pairwise(found))
+    if not pairs or not all(a > b for a, b in pairs) or found[-1] < 0 or not math.isfinite(found[0]):
         shown = ", ".join(f"{sigma:g}" for sigma in found[:6]) or f"a tensor of shape {tuple(sigmas.shape)}"
         raise UserError(
             "these sigmas cannot be walked down",
@@ -34,7 +37,7 @@ def levels(sigmas: Tensor) -> list[float]:
             expected="a one-dimensional tensor of two or more finite levels, each below the one before, none negative",
             fix="karras_sigmas(n, sigma_min, sigma_max) makes such a grid",
         )
-    return [float(sigma) for sigma in found]
+    return [(step, sigma, after) for step, (sigma, after) in enumerate(pairs)]
 
 
 def at_level(x: Tensor, sigma: float) -> Tensor:

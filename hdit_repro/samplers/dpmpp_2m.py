@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from hdit_repro.samplers.contract import Callback, Denoise, at_level, levels
+from hdit_repro.samplers.contract import Callback, Denoise, at_level, steps
 
 
 @torch.no_grad()
@@ -25,9 +25,8 @@ def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor, *, callback: Callback 
     Raises:
         UserError: sigmas do not fall.
     """
-    grid = levels(sigmas)
     before: tuple[Tensor, float] | None = None  # D of the step before, and its length in log sigma
-    for step, (sigma, after) in enumerate(zip(grid, grid[1:], strict=False)):
+    for step, sigma, after in steps(sigmas):
         denoised = denoise(x, at_level(x, sigma))
         if callback:
             callback(step, x, sigma, denoised)

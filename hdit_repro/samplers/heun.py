@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hdit_repro.samplers.contract import Callback, Denoise, at_level, levels
+from hdit_repro.samplers.contract import Callback, Denoise, at_level, steps
 
 
 @torch.no_grad()
@@ -21,8 +21,7 @@ def heun(denoise: Denoise, x: Tensor, sigmas: Tensor, *, callback: Callback | No
     Raises:
         UserError: sigmas do not fall.
     """
-    grid = levels(sigmas)
-    for step, (sigma, after) in enumerate(zip(grid, grid[1:], strict=False)):
+    for step, sigma, after in steps(sigmas):
         denoised = denoise(x, at_level(x, sigma))
         if callback:
             callback(step, x, sigma, denoised)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from hdit_repro.samplers.contract import Callback, Denoise, Noise, at_level, levels, stochastic
+from hdit_repro.samplers.contract import Callback, Denoise, Noise, at_level, steps, stochastic
 
 
 @torch.no_grad()
@@ -31,9 +31,8 @@ def second_order_sde(
         UserError: sigmas do not fall, eta is negative, or eta is above 0 and there is no noise.
     """
     unit_noise = stochastic(noise, eta)
-    grid = levels(sigmas)
     before: tuple[Tensor, float] | None = None
-    for step, (sigma, after) in enumerate(zip(grid, grid[1:], strict=False)):
+    for step, sigma, after in steps(sigmas):
         denoised = denoise(x, at_level(x, sigma))
         if callback:
             callback(step, x, sigma, denoised)

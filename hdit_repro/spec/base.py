@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -18,7 +20,7 @@ def kind_of(choice: msgspec.Struct) -> str:
     return str(choice.__struct_config__.tag)
 
 
-def kinds(union: object) -> tuple[str, ...]:
+def kinds(union: Any) -> tuple[str, ...]:
     """The tags of a union of choices, in the order of its definition."""
     members = getattr(union, "__args__", (union,))
     return tuple(str(member.__struct_config__.tag) for member in members)

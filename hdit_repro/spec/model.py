@@ -6,7 +6,7 @@ Per-level fields are parallel lists, outermost level first, as in Table 6 of the
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import msgspec
 
@@ -31,14 +31,13 @@ class NeighborhoodAttention(Choice, tag="neighborhood"):
 
 
 class ShiftedWindowAttention(Choice, tag="shifted-window"):
-    """Tokens attend within `window` x `window` tiles; odd layers shift the tiles by half a window (Swin)."""
+    """Tokens attend within `window` x `window` tiles; odd layers shift the tiles by half a window
+    (Swin), rounded down."""
 
     window: int = 8
 
     def __post_init__(self) -> None:
-        require(
-            self.window >= 2 and self.window % 2 == 0, f"window must be even and at least 2, and {self.window} is not"
-        )
+        require(self.window >= 2, f"window must be at least 2, and {self.window} is not")
 
 
 class NoAttention(Choice, tag="none"):
@@ -151,7 +150,8 @@ class Mapping(Spec):
         require(self.width % 2 == 0, f"width must be even for the Fourier features, and {self.width} is odd")
 
 
-class Level(NamedTuple):
+@dataclass(frozen=True)
+class Level:
     """One level of the hourglass, as the builders read it. `d_ff` is the hidden width of its feed-forward."""
 
     index: int
@@ -223,9 +223,9 @@ class Hourglass(Choice, tag="hourglass"):
             require(found in (0, levels), f"{name} names {found} levels and widths {levels}")
         require(self.patch != (self.patch_height, self.patch_height), "write a square patch as one number")
         require(min(*self.widths, *self.depths, *self.heads, self.patch_height, self.patch_width) >= 1, "sizes start at 1")
-        for width, heads in zip(self.widths, self.heads, strict=True):
+        for width, heads, attention in zip(self.widths, self.heads, self.attention, strict=True):
             require(width % heads == 0, f"width {width} is no multiple of {heads} heads")
-            if isinstance(self.position, AxialRoPE):
+            if isinstance(self.position, AxialRoPE) and not isinstance(attention, NoAttention):
                 require(
                     (width // heads) % 8 == 0,
                     f"axial RoPE rotates pairs on two axes of half a head, so a head of {width // heads} must be a multiple of 8",

@@ -7,10 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from hdit_repro.diffusion.gaussian import GaussianDiffusion
-from hdit_repro.diffusion.guidance import guided
-from hdit_repro.diffusion.noise import normals, uniforms
-from hdit_repro.diffusion.precondition import Precondition
+from hdit_repro.diffusion import GaussianDiffusion, Precondition, as_keys, guide, normals, uniforms
 from hdit_repro.metrics.quantise import to_uint8
 from hdit_repro.samplers import SAMPLERS
 from hdit_repro.samplers.sigmas import karras_sigmas
@@ -68,35 +65,32 @@ class Drawer:
 
     def _edm(self, edm: Edm, start: Tensor, noise: Callable[[int], Tensor], labels: Tensor | None) -> Tensor:
         sampling = self.run.sampling
-        denoise = guided(Precondition(self.network, edm.sigma_data), sampling.guidance, labels, self.run.model.classes)
+        denoiser = Precondition(self.network, edm.sigma_data)
+        denoise = self._counted(guide(denoiser, sampling.guidance, labels, self.run.model.classes))
         sigmas = karras_sigmas(sampling.sampler.steps, edm.sigma_min, edm.sigma_max, sampling.rho)
-        solver = SAMPLERS[kind_of(sampling.sampler)]
         eta = getattr(sampling.sampler, "eta", None)
         stochastic = {} if eta is None else {"eta": eta, "noise": noise}
-
-        def counted(x: Tensor, sigma: Tensor) -> Tensor:
-            denoised = denoise(x, sigma)
-            self.on_step()
-            return denoised
-
-        return solver(counted, start * edm.sigma_max, sigmas.to(self.device), **stochastic)
+        return SAMPLERS[kind_of(sampling.sampler)](denoise, start * edm.sigma_max, sigmas, **stochastic)
 
     def _gaussian(
         self, gaussian: Gaussian, start: Tensor, noise: Callable[[int], Tensor], labels: Tensor | None
     ) -> Tensor:
-        sampling = self.run.sampling
-        diffusion = GaussianDiffusion(gaussian.timesteps, respaced=sampling.sampler.steps)
-        network = guided(self.network, sampling.guidance, labels, self.run.model.classes, channels=self.shape[0])
+        sampling, classes = self.run.sampling, self.run.model.classes
+        network = self._counted(guide(self.network, sampling.guidance, labels, classes, channels=self.shape[0]))
+        diffusion = GaussianDiffusion(gaussian.timesteps, sampling.sampler.steps, gaussian.data_scale)
+        return diffusion.sample(network, start, noise)
 
-        def counted(x: Tensor, t: Tensor) -> Tensor:
-            out = network(x, t)
+    def _counted(self, call: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+        """`call`, with `on_step` told after each time."""
+
+        def counted(x: Tensor, level: Tensor) -> Tensor:
+            out = call(x, level)
             self.on_step()
             return out
 
-        return diffusion.sample(counted, start, noise) / gaussian.data_scale
+        return counted
 
 
 def sample_keys(seed: int, numbers: Sequence[int]) -> Tensor:
-    """One 64-bit key a sample, as int64 (two's complement): B."""
-    keys = [derive(seed, number, "sample") for number in numbers]
-    return torch.tensor([key - (1 << 64) if key >> 63 else key for key in keys], dtype=torch.int64)
+    """One 64-bit key a sample, as int64: B."""
+    return as_keys(derive(seed, number, "sample") for number in numbers)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,10 +12,10 @@ from hdit_repro import jobs
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import read_json
 from hdit_repro.jobs import Job
-from hdit_repro.metrics.extractors import Extractor, make_extractor
+from hdit_repro.metrics.extractors import FeatureExtractor, build_extractor
+from hdit_repro.metrics.extractors.base import FEATURES, LOGITS
 from hdit_repro.metrics.frechet import frechet_distance
 from hdit_repro.metrics.inception_score import adm_inception_score
-from hdit_repro.metrics.reference import ReferenceStatistics, load_reference
 from hdit_repro.metrics.statistics import Statistics
 from hdit_repro.records import schema
 from hdit_repro.records.layout import RunFolder
@@ -26,6 +25,7 @@ from hdit_repro.records.store import write
 from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.evaluation import FRECHET_NAMES
 from hdit_repro.stages.device import facts, prepare
+from hdit_repro.stages.reference import LoadedReference, load_reference
 from hdit_repro.stages.sample import features_of, network_calls
 from hdit_repro.stages.settings import Progress, Report, Settings
 from hdit_repro.stages.shards import missing_numbers, read_tensors, whole_shards
@@ -42,7 +42,7 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
     if folder.done("evaluate"):
         return folder.record
     device, started = prepare(settings), time.monotonic()
-    extractor = make_extractor(job.run.evaluation.extractor, device)
+    extractor = build_extractor(job.run.evaluation.extractor, device)
     total = job.run.sampling.count
 
     def on_reference(done: int, of: int) -> None:
@@ -59,7 +59,7 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
     return folder.record
 
 
-def sample_features(job: Job, folder: RunFolder, extractor: Extractor, device: torch.device) -> dict[str, Tensor]:
+def sample_features(job: Job, folder: RunFolder, extractor: FeatureExtractor, device: torch.device) -> dict[str, Tensor]:
     """All samples' features by name, in the order of their numbers: each N x width, float32 on the CPU.
 
     Shards that were measured by another extractor are measured anew from their images.
@@ -92,7 +92,7 @@ def sample_features(job: Job, folder: RunFolder, extractor: Extractor, device: t
     return {name: torch.cat([part[name] for part in found]) for name in found[0]}
 
 
-def measure(job: Job, features: dict[str, Tensor], reference: ReferenceStatistics) -> dict[str, Metric]:
+def measure(job: Job, features: dict[str, Tensor], reference: LoadedReference) -> dict[str, Metric]:
     """The metrics that the run asks for, under names that tell their protocol and sample count."""
     count = job.run.sampling.count
     asked = asked_samples(job.scale, count)  # type: ignore[arg-type]
@@ -100,13 +100,14 @@ def measure(job: Job, features: dict[str, Tensor], reference: ReferenceStatistic
     found: dict[str, Metric] = {}
     for metric in job.run.evaluation.metrics:
         if metric == "frechet":
-            ours = Statistics.of(features["pooled"])
+            ours = Statistics(features[FEATURES].shape[1])
+            ours.update(features[FEATURES])
             value = frechet_distance(ours.mean, ours.cov, reference.mean, reference.cov)
             found[metric_name(FRECHET_NAMES[kind], count, asked)] = Metric(value=value)
-        elif "logits" in features:
-            mean, spread = adm_inception_score(features["logits"])
-            interval = {} if spread is None else _spread(mean, spread)
-            found[metric_name("inception-score", count, asked)] = Metric(value=mean, **interval)
+        elif LOGITS in features and kind == "inception-2015":
+            mean, spread = adm_inception_score(features[LOGITS])
+            low, high, how = mean - spread, mean + spread, "± one standard deviation over parts of 5,000"
+            found[metric_name("inception-score", count, asked)] = Metric(value=mean, low=low, high=high, interval=how)
         else:
             raise UserError(
                 "the Inception Score needs Inception's logits",
@@ -117,15 +118,11 @@ def measure(job: Job, features: dict[str, Tensor], reference: ReferenceStatistic
     return found
 
 
-def _spread(mean: float, spread: float) -> dict[str, Any]:
-    return {"low": mean - spread, "high": mean + spread, "interval": "± one standard deviation over parts of 5,000"}
-
-
 def companions(
     job: Job,
     folder: RunFolder,
-    extractor: Extractor,
-    reference: ReferenceStatistics,
+    extractor: FeatureExtractor,
+    reference: LoadedReference,
     settings: Settings,
     device: torch.device,
 ) -> dict[str, float]:
@@ -133,7 +130,7 @@ def companions(
     summary = read_json(folder.final_marker).get("summary", {})
     found = {schema.LOSS_END: summary.get("loss_end"), schema.LOSS_CONSTANT: summary.get("loss_constant")}
     if job.scale != "paper":
-        raw = untrained_statistics(job, extractor, "pooled", settings.batch, device)
+        raw = untrained_statistics(job, extractor, settings.batch, device)
         found[schema.UNTRAINED] = frechet_distance(raw.mean, raw.cov, reference.mean, reference.cov)
         if reference.floor is not None:
             found[schema.FLOOR] = reference.floor
@@ -151,8 +148,8 @@ def stage_seconds(folder: RunFolder) -> dict[str, float]:
 def make_record(
     job: Job,
     folder: RunFolder,
-    extractor: Extractor,
-    reference: ReferenceStatistics,
+    extractor: FeatureExtractor,
+    reference: LoadedReference,
     metrics: dict[str, Metric],
     context: dict[str, float],
     seconds: dict[str, float],
@@ -163,7 +160,7 @@ def make_record(
     protocol = Protocol(
         extractor=extractor.name,
         weights_digest=extractor.digest,
-        resize=extractor.resize,
+        resize=extractor.protocol,
         reference=reference.described,
         samples=sampling.count,
         sampler=kind_of(sampling.sampler),

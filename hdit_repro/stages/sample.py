@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from hdit_repro.data.grid import save_grid
 from hdit_repro.files import write_json
 from hdit_repro.jobs import Job
-from hdit_repro.metrics.extractors import Extractor, make_extractor
+from hdit_repro.metrics.extractors import FeatureExtractor, build_extractor
 from hdit_repro.models.build import build
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.run import Run
-from hdit_repro.spec.sampling import Ancestral, Heun
+from hdit_repro.spec.sampling import Heun
 from hdit_repro.stages.denoiser import Drawer
 from hdit_repro.stages.device import prepare
 from hdit_repro.stages.settings import Progress, Report, Settings
@@ -45,7 +45,7 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report, numbers
     if damaged:
         report(Progress("sample", 0, len(wanted), f"damaged and redone: {', '.join(damaged)}"))
     if todo:
-        extractor = make_extractor(job.run.evaluation.extractor, device)
+        extractor = build_extractor(job.run.evaluation.extractor, device)
         network = trained_network(job.run, folder, device)
         _draw(job.run, folder, network, extractor, todo, settings, report)
     if folder.done("sample") and not folder.grid.exists():
@@ -74,7 +74,6 @@ def network_calls(run: Run) -> int:
     """How often the network is called for one sample; guidance calls it twice a step."""
     sampler = run.sampling.sampler
     calls = 2 * sampler.steps - 1 if isinstance(sampler, Heun) else sampler.steps
-    assert isinstance(sampler, Ancestral) or sampler.steps >= 1
     return calls * (2 if run.sampling.guidance != 1 else 1)
 
 
@@ -82,7 +81,7 @@ def _draw(
     run: Run,
     folder: RunFolder,
     network: nn.Module,
-    extractor: Extractor,
+    extractor: FeatureExtractor,
     todo: list[int],
     settings: Settings,
     report: Report,
@@ -122,7 +121,7 @@ def keeps_images(run: Run, settings: Settings) -> bool:
     return settings.keep_images == "yes" or (settings.keep_images == "auto" and size <= KEEP_BYTES)
 
 
-def features_of(extractor: Extractor, images: Tensor) -> dict[str, Tensor]:
+def features_of(extractor: FeatureExtractor, images: Tensor) -> dict[str, Tensor]:
     """Features of uint8 images (B 3 H W) under the names that shards use, float32 on the CPU."""
     found = extractor.features(images)
     return {f"features.{extractor.name}.{name}": value.float().cpu().contiguous() for name, value in found.items()}

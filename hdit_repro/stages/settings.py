@@ -15,7 +15,7 @@ class Settings:
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1".
         threads: CPU threads of this process; 0 leaves torch's choice.
         batch: samples a forward pass of sampling.
-        save_every: steps between checkpoints.
+        save_seconds: seconds between checkpoints.
         log_every: steps between lines of metrics.jsonl.
         keep_images: whether samples are kept beside their features; "auto" keeps them up to 256 MiB.
     """
@@ -23,7 +23,7 @@ class Settings:
     device: str = "auto"
     threads: int = 0
     batch: int = 64
-    save_every: int = 1000
+    save_seconds: float = 600.0
     log_every: int = 10
     keep_images: Literal["auto", "yes", "no"] = "auto"
 

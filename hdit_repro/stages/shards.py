@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import save
@@ -25,7 +26,8 @@ from hdit_repro.records.layout import RunFolder
 _NAME = re.compile(r"^shard-\d{8}-\d{8}\.safetensors$")
 
 
-class Shard(NamedTuple):
+@dataclass(frozen=True)
+class Shard:
     """One shard as the manifest knows it: samples first ... first + count - 1."""
 
     file: str
@@ -109,6 +111,6 @@ def _write_manifest(folder: RunFolder, shards: list[Shard]) -> None:
             "sampling": folder.run.sampling_id,
             "count": count,
             "complete": not missing_numbers(folder, ordered, range(count)),
-            "shards": [shard._asdict() for shard in ordered],
+            "shards": [asdict(shard) for shard in ordered],
         },
     )

@@ -19,8 +19,8 @@ from hdit_repro.training.constant import best_constant_loss
 from hdit_repro.training.log import read_log
 from hdit_repro.training.loop import LoopSettings, prepared, train
 
-LAST_STEPS = 20
-"""Over how many of the last logged losses a run's final loss is averaged."""
+LAST_LINES = 3
+"""Over how many of the last logged lines a run's final loss is averaged."""
 CONSTANT_DRAWS = 2048
 """On how many draws the best constant predictor is fitted and measured."""
 
@@ -41,7 +41,7 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
     def on_step(done: int, total: int, values: dict[str, float]) -> None:
         report(Progress("train", done, total, f"loss {values['loss']:.4f}", values))
 
-    loop = LoopSettings(device, settings.log_every, settings.save_every)
+    loop = LoopSettings(device, settings.log_every, settings.save_seconds)
     state = train(job.run, images, folder.checkpoints, folder.metrics, loop, on_step)
     summary = {
         "seconds": _spent(folder, time.monotonic() - started),
@@ -55,7 +55,7 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
 
 def final_loss(metrics: Path) -> float:
     """Mean of the last logged training losses."""
-    losses = [line["loss"] for line in read_log(metrics)][-LAST_STEPS:]
+    losses = [line["loss"] for line in read_log(metrics)][-LAST_LINES:]
     return sum(losses) / len(losses)
 
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from hdit_repro.jobs import Job
-from hdit_repro.metrics.extractors import Extractor
+from hdit_repro.metrics.extractors import FeatureExtractor
+from hdit_repro.metrics.extractors.base import FEATURES
 from hdit_repro.metrics.statistics import Statistics
 from hdit_repro.models.build import build
 from hdit_repro.spec.run import Run
@@ -42,11 +43,11 @@ def untrained_network(run: Run, device: torch.device) -> nn.Module:
     return Silent(out.shape[1]) if not out.any() else network
 
 
-def untrained_statistics(job: Job, extractor: Extractor, name: str, batch: int, device: torch.device) -> Statistics:
+def untrained_statistics(job: Job, extractor: FeatureExtractor, batch: int, device: torch.device) -> Statistics:
     """Feature statistics of the untrained network's samples: as many, with the same numbers, as the run's own."""
     drawer = Drawer(job.run, untrained_network(job.run, device), device, lambda: None)
     statistics = Statistics(extractor.width)
     for first in range(0, job.run.sampling.count, batch):
         images, _ = drawer(range(first, min(first + batch, job.run.sampling.count)))
-        statistics.update(extractor.features(images.to(device))[name])
+        statistics.update(extractor.features(images.to(device))[FEATURES])
     return statistics

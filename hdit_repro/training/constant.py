@@ -10,11 +10,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from hdit_repro.spec.diffusion import Edm
+from hdit_repro.diffusion import loss_weight, scalings
 from hdit_repro.spec.run import Run
 from hdit_repro.training.objective import Draws, EdmObjective, Objective, make_objective
 
-VARIANCE_STEPS = 9
+VARIANCES = 9
 """How many constant variance outputs, from -1 to 1, are tried for a network that learns its variance."""
 
 
@@ -29,52 +29,44 @@ class Constant(nn.Module):
         return self.image.to(x).expand(x.shape[0], *self.image.shape)
 
 
+@torch.no_grad()
 def best_constant_loss(run: Run, batches: Iterable[Draws]) -> float:
     """Mean loss of the best constant network output over some draws.
 
-    EDM: the weighted loss is quadratic in a constant c, so that its value at c = 0 and c = 1 for each pixel gives the
-    best c; it is fitted to every pixel and channel apart. Gaussian: epsilon has mean zero, so its best constant is
-    zero, and the best of nine constant variances is taken.
+    EDM: the weighted loss is quadratic in the constant, so that the best one is the weighted mean of the targets; it
+    is fitted to every pixel and channel apart. Gaussian: epsilon has mean zero, so its best constant is zero, and the
+    best of nine constant variances is taken.
     """
     kept = list(batches)
     objective = make_objective(run)
     if isinstance(objective, EdmObjective):
-        return _mean(objective, Constant(_best_image(objective.edm, objective, kept)), kept)
-    channels = run.model.channels
-    shape = kept[0].images.shape[1:]
+        return _mean(objective, Constant(_best_image(objective, kept)), kept)
+    channels, side = run.model.channels, run.data.resolution
     losses = []
-    for variance in torch.linspace(-1, 1, VARIANCE_STEPS):
-        image = torch.zeros(2 * channels, *shape[1:])
+    for variance in torch.linspace(-1, 1, VARIANCES):
+        image = torch.zeros(2 * channels, side, side)
         image[channels:] = variance
         losses.append(_mean(objective, Constant(image), kept))
     return min(losses)
 
 
-@torch.no_grad()
 def _mean(objective: Objective, network: nn.Module, batches: list[Draws]) -> float:
     """Mean per-sample loss over all draws, float64."""
     return float(torch.cat([objective(network, draws).double() for draws in batches]).mean())
 
 
-@torch.no_grad()
-def _best_image(edm: Edm, objective: EdmObjective, batches: list[Draws]) -> Tensor:
-    """The image c that minimises sum w (c - target)^2: the weighted mean of the targets, C H W.
-
-    Target and weight follow from Equations 4 and 5: F* = (x0 - c_skip x) / c_out.
-    """
-    from hdit_repro.diffusion.precondition import scalings
-    from hdit_repro.diffusion.weighting import weight
-    from hdit_repro.training.draws import noise_levels
-
+def _best_image(objective: EdmObjective, batches: list[Draws]) -> Tensor:
+    """The image c that minimises sum w (c - target)^2, C H W; target = (x0 - c_skip x) / c_out (Equation 4)."""
+    edm = objective.edm
     top = torch.zeros(batches[0].images.shape[1:], dtype=torch.float64)
     bottom = 0.0
     for draws in batches:
-        sigma = noise_levels(edm, objective.image_size, draws.u).to(draws.images.device)
-        c_skip, c_out, _ = (c.view(-1, 1, 1, 1) for c in scalings(sigma, edm.sigma_data))
+        sigma = objective.sigma(draws).double()
+        level = sigma.view(-1, 1, 1, 1)
+        c = scalings(level, edm.sigma_data)
         x0 = draws.images.double()
-        noised = x0 + draws.noise.double() * sigma.view(-1, 1, 1, 1)
-        target = (x0 - c_skip * noised) / c_out
-        w = weight(edm.weighting, sigma, edm.sigma_data).view(-1, 1, 1, 1)
-        top += (w * target).sum(0).cpu()
-        bottom += float(w.sum())
+        target = (x0 - c.skip * (x0 + draws.noise.double() * level)) / c.out
+        weight = loss_weight(edm.weighting, sigma, edm.sigma_data)
+        top += (weight.view(-1, 1, 1, 1) * target).sum(0).cpu()
+        bottom += float(weight.sum())
     return top / bottom

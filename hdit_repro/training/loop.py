@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hdit_repro.data.datasets import Images
+from hdit_repro.data.images import Images
 from hdit_repro.data.loader import Batch, batches
 from hdit_repro.errors import RunError
 from hdit_repro.models.build import build
@@ -24,11 +24,11 @@ from hdit_repro.training.state import TrainingState
 
 
 class LoopSettings(NamedTuple):
-    """What cannot change a run's numbers: device, how often to log and save."""
+    """What cannot change a run's numbers: device, steps between log lines, seconds between checkpoints."""
 
     device: torch.device
     log_every: int = 10
-    save_every: int = 1000
+    save_seconds: float = 600.0
 
 
 StepReport = Callable[[int, int, dict[str, float]], None]
@@ -61,7 +61,8 @@ def train(
     objective, total = make_objective(run), run.training.total_steps
     log = MetricsLog(metrics, state.step)
     state.network.train()
-    started, seen = time.monotonic(), 0
+    started = saved = time.monotonic()
+    seen = 0
     for draws, batch in prepared(run, images, state.step, total, settings.device):
         values = step(state, objective, draws, run)
         seen += batch.images.shape[0]
@@ -71,8 +72,9 @@ def train(
             check_finite(line["loss"], state.step, checkpoints)
             log.append({"step": state.step, **line, "images_per_s": rate})
             report(state.step, total, {**line, "images_per_s": rate})
-        if state.step % settings.save_every == 0 and state.step < total:
+        if time.monotonic() - saved > settings.save_seconds and state.step < total:
             save(state, checkpoints, run)
+            saved = time.monotonic()
     save(state, checkpoints, run)
     return state
 
@@ -81,8 +83,8 @@ def prepared(run: Run, images: Images, first: int, last: int, device: torch.devi
     """The draws of steps `first` to `last` - 1, ready for the network."""
     spans = (run.training.batch_at(number) for number in range(first, last))
     for batch in batches(images, spans, seed=run.seed, flip=run.data.flip):
-        start, size = batch.draws[0], len(batch.draws)
-        yield make_draws(run, batch.images, batch.labels, list(batch.draws), start, size, device), batch
+        numbers = batch.draws.tolist()
+        yield make_draws(run, batch.images, batch.labels, numbers, numbers[0], len(numbers), device), batch
 
 
 def step(state: TrainingState, objective: Objective, draws: Draws, run: Run) -> dict[str, Tensor]:

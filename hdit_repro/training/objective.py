@@ -8,24 +8,25 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from hdit_repro.diffusion.gaussian import GaussianDiffusion
-from hdit_repro.diffusion.loss import edm_loss
-from hdit_repro.diffusion.noise import uniforms
+from hdit_repro.diffusion import GaussianDiffusion, edm_loss, noise_levels
 from hdit_repro.spec.diffusion import Edm, Gaussian
 from hdit_repro.spec.run import Run
-from hdit_repro.training.draws import Stream, drop_labels, draw_keys, noise_levels, noise_like, quantiles
+from hdit_repro.training.draws import draw_keys, drop_labels, level_uniforms, noise_like
 
 
 class Draws(NamedTuple):
     """Some draws of one step, with everything random about them but dropout.
 
-    images: B C H W, float32 in [-1, 1]; noise: the same shape, unit normal; u: B, float64 in [0, 1), the quantile of
-    the noise level; labels: B, int64, dropped ones replaced, or None.
+    images: B C H W, float32 in [-1, 1]. noise: the same shape, unit normal. uniform: B, float64 in [0, 1), behind the
+    noise level. place: B, int64, each draw's place in the global batch of `batch`. labels: B, int64, dropped ones
+    replaced, or None.
     """
 
     images: Tensor
     noise: Tensor
-    u: Tensor
+    uniform: Tensor
+    place: Tensor
+    batch: int
     labels: Tensor | None
 
 
@@ -40,12 +41,16 @@ def make_draws(
     """
     keys = draw_keys(run.seed, draws)
     pixels = images.to(device, torch.float32) / 127.5 - 1
-    if isinstance(run.diffusion, Edm):
-        u = quantiles(keys, [draw - first for draw in draws], batch, run.diffusion.stratified)
-    else:
-        u = uniforms(keys, Stream.LEVEL, (), torch.float64)
     kept = drop_labels(keys, labels, run.model.classes, run.training.class_dropout)
-    return Draws(pixels, noise_like(keys, pixels), u, None if kept is None else kept.to(device))
+    place = torch.tensor(draws, dtype=torch.int64) - first
+    return Draws(
+        images=pixels,
+        noise=noise_like(keys, pixels),
+        uniform=level_uniforms(keys),
+        place=place,
+        batch=batch,
+        labels=None if kept is None else kept.to(device),
+    )
 
 
 class Objective(Protocol):
@@ -60,24 +65,27 @@ class EdmObjective:
     def __init__(self, edm: Edm, image_size: int) -> None:
         self.edm, self.image_size = edm, image_size
 
+    def sigma(self, draws: Draws) -> Tensor:
+        """The draws' noise levels: B, float32, on the images' device."""
+        levels = noise_levels(self.edm, self.image_size, draws.uniform, draws.place, draws.batch)
+        return levels.to(draws.images)
+
     def __call__(self, network: nn.Module, draws: Draws) -> Tensor:
-        sigma = noise_levels(self.edm, self.image_size, draws.u).to(draws.images)
-        return edm_loss(network, draws.images, draws.noise, sigma, self.edm, class_cond=draws.labels)
+        return edm_loss(
+            network, draws.images, draws.noise, self.sigma(draws), self.edm, class_cond=draws.labels
+        )
 
 
 class GaussianObjective:
     """DiT's MSE + variational bound on uniformly drawn steps of 1,000 (R1)."""
 
     def __init__(self, gaussian: Gaussian) -> None:
-        self.scale = gaussian.data_scale
-        self.diffusion = GaussianDiffusion(gaussian.timesteps)
+        self.diffusion = GaussianDiffusion(gaussian.timesteps, data_scale=gaussian.data_scale)
 
     def __call__(self, network: nn.Module, draws: Draws) -> Tensor:
-        t = (draws.u * self.diffusion.timesteps).long().to(draws.images.device)
-        losses = self.diffusion.training_losses(
-            network, draws.images * self.scale, t, draws.noise, class_cond=draws.labels
-        )
-        return losses["loss"]
+        t = (draws.uniform * self.diffusion.timesteps).long().to(draws.images.device)
+        losses = self.diffusion.training_losses(network, draws.images, draws.noise, t, class_cond=draws.labels)
+        return losses.total
 
 
 def make_objective(run: Run) -> Objective:

@@ -1,0 +1,98 @@
+"""The command line as a whole: which module holds which command, and what an error does to the exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from hdit_repro import __version__
+from hdit_repro.errors import UserError
+
+COMMANDS = {
+    "list": "catalog",
+    "show": "catalog",
+    "cost": "cost",
+    "plan": "plan",
+    "submit": "submit",
+    "status": "status",
+    "logs": "status",
+    "train": "stage",
+    "sample": "stage",
+    "eval": "stage",
+    "render-tables": "render",
+    "weights": "weights",
+    "reference": "reference",
+}
+"""Command -> module of this package. A module is imported when its command is called, or for its line in `--help`."""
+
+PIPE_WIDTH = 120
+"""Columns of help where there is no terminal to ask."""
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands live in modules that are imported when they are needed."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"hdit_repro.cli.{COMMANDS[cmd_name]}")
+        return typer.main.get_group(module.app).commands[cmd_name]
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hdit-repro {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Re-run, re-measure and audit the Hourglass Diffusion Transformer paper.
+
+    Example: hdit-repro submit table1 --scale smoke --wait
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 1 the check or the run failed, 2 the request was wrong.
+
+    Args:
+        arguments: what follows the command's name; None takes the process's own.
+    """
+    try:
+        command = typer.main.get_command(app)
+        command.main(
+            args=None if arguments is None else list(arguments),
+            prog_name="hdit-repro",
+            terminal_width=None if sys.stdout.isatty() else PIPE_WIDTH,
+        )
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0

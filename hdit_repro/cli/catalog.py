@@ -1,0 +1,106 @@
+"""What there is: `list` and `show`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hdit_repro.cli import options
+from hdit_repro.cli.output import as_json, count, data, group, remark, table
+
+app = group()
+
+
+@app.command("list")
+def list_(as_objects: options.Json = False) -> None:
+    """List every experiment and its rows, with parameters and cost.
+
+    Example: hdit-repro list
+    """
+    from hdit_repro import cost, jobs
+
+    rows: list[dict[str, Any]] = []
+    for job in jobs.all_jobs():
+        counted = cost.count(job.run.model, job.run.data.resolution)
+        rows.append(
+            {
+                "run": job.name,
+                "experiment": job.experiment,
+                "row": job.row,
+                "title": job.title,
+                "label": job.label,
+                "group": job.group,
+                "resolution": job.run.data.resolution,
+                "macs": counted.macs,
+                "parameters": counted.parameters,
+                "id": job.run.id,
+            }
+        )
+    if as_objects:
+        as_json(rows)
+        return
+    cells = [
+        (str(r["run"]), f"{r['resolution']}²", count(r["parameters"]), count(r["macs"]), str(r["label"])) for r in rows
+    ]
+    table(("run", "pixels", "parameters", "MACs", "label"), cells, right=("pixels", "parameters", "MACs"))
+    remark(f"{len(rows)} rows of {len(jobs.experiments())} experiments; MACs of one forward pass of one image")
+
+
+@app.command("show")
+def show(run: options.Run, scale: options.Scale = "paper", as_objects: options.Json = False) -> None:
+    """Show a run whole: every value with where it comes from, ids, parameters and cost.
+
+    Example: hdit-repro show table1/E
+    """
+    import msgspec
+
+    from hdit_repro import cost, jobs
+
+    job = jobs.find(run, scale)
+    if as_objects:
+        as_json(msgspec.to_builtins(job.run))
+        return
+    counted = cost.count(job.run.model, job.run.data.resolution)
+    facts = {
+        "run": job.name,
+        "label": job.label,
+        "experiment": job.title,
+        "note": job.note,
+        "scale": job.scale,
+        "training id": job.run.training_id,
+        "sampling id": job.run.sampling_id,
+        "evaluation id": job.run.evaluation_id,
+        "parameters": f"{counted.parameters:,}",
+        "MACs": f"{counted.macs:,} (one forward pass of one image)",
+        "samples seen": f"{job.run.training.samples_seen:,}",
+    }
+    for name, text in facts.items():
+        if text:
+            data(f"{name:<14} {text}")
+    data("")
+    fields = _fields(msgspec.to_builtins(job.run))
+    table(("field", "value", "source"), [(name, text, job.source_of(name) or _silent(name)) for name, text in fields])
+    inferred = sum(job.source_of(name).startswith("inferred") for name, _ in fields)
+    remark(f"{inferred} of {len(fields)} values are inferred: the paper leaves them open")
+
+
+def _silent(name: str) -> str:
+    return "--seeds" if name == "seed" else "default"
+
+
+def _fields(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Dotted field -> value as text, in the order of the spec; a table is opened, a choice shows its kind first."""
+    fields: list[tuple[str, str]] = []
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        fields += _fields(value, f"{name}.") if isinstance(value, dict) else [(name, _words(value))]
+    return fields
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_words(item) for item in value)}]"
+    if isinstance(value, dict):
+        rest = ", ".join(f"{key} = {_words(item)}" for key, item in value.items() if key != "kind")
+        return f"{value['kind']}({rest})" if rest else str(value["kind"])
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,27 @@
+"""Options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+RUN_HELP = "A run by its name, as `hdit-repro list` prints it: experiment/row, or an experiment with one row."
+EXPERIMENT_HELP = "An experiment, as `hdit-repro list` prints it, or one row of it."
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP)]
+RunOption = Annotated[str, typer.Option("--run", metavar="RUN", help=RUN_HELP)]
+Experiment = Annotated[str, typer.Argument(metavar="EXPERIMENT", help=EXPERIMENT_HELP)]
+Scale = Annotated[str, typer.Option("--scale", metavar="SCALE", help="paper, mini (one GPU) or smoke (a CPU).")]
+Cluster = Annotated[
+    str,
+    typer.Option("--cluster", metavar="NAME", envvar="HDIT_REPRO_CLUSTER", help="A profile of jobs/clusters/."),
+]
+Rows = Annotated[str | None, typer.Option("--rows", metavar="A,E", help="Only these rows.")]
+Seeds = Annotated[int, typer.Option("--seeds", metavar="N", help="Run seeds 0 to N - 1.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def names(text: str | None) -> list[str] | None:
+    """The names in "A,E"; None where nothing was said."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]

@@ -1,0 +1,90 @@
+"""One stage of one run in this process: `train`, `sample`, `eval`."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from hdit_repro.cli import options
+from hdit_repro.cli.output import data, group, remark
+from hdit_repro.errors import UserError
+
+app = group()
+
+COMMAND_OF = {"train": "train", "sample": "sample", "evaluate": "eval"}
+
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:1.")]
+Threads = Annotated[int, typer.Option("--threads", metavar="N", help="CPU threads; 0 leaves torch's choice.")]
+
+
+@app.command("train")
+def train(
+    run: options.RunOption, scale: options.Scale = "paper", device: Device = "auto", threads: Threads = 0
+) -> None:
+    """Train a run, from its newest checkpoint if there is one.
+
+    Example: hdit-repro train --run table1/E --scale smoke
+    """
+    _execute("train", run, scale, device, threads)
+
+
+@app.command("sample")
+def sample(
+    run: options.RunOption, scale: options.Scale = "paper", device: Device = "auto", threads: Threads = 0
+) -> None:
+    """Draw the samples of a trained run.
+
+    Example: hdit-repro sample --run table1/E --scale smoke
+    """
+    _execute("sample", run, scale, device, threads)
+
+
+@app.command("eval")
+def evaluate(
+    run: options.RunOption, scale: options.Scale = "paper", device: Device = "auto", threads: Threads = 0
+) -> None:
+    """Measure the samples of a run and write the record.
+
+    Example: hdit-repro eval --run table1/E --scale smoke
+    """
+    _execute("evaluate", run, scale, device, threads)
+
+
+def _execute(stage: str, run: str, scale: str, device: str, threads: int) -> None:
+    from hdit_repro import jobs
+    from hdit_repro.launch.clusters import workplace
+    from hdit_repro.launch.describe import describe
+    from hdit_repro.launch.follow import Telling, display
+    from hdit_repro.launch.job import default_stages, execute
+    from hdit_repro.launch.plan import tasks_for
+    from hdit_repro.stages.settings import Settings
+
+    if threads < 0:
+        raise UserError("threads cannot be negative", found=f"--threads {threads}", expected="0 or more")
+    job, roots = jobs.find(run, scale), workplace()
+    task = next(task for task in tasks_for([job], roots) if task.stage == stage)
+    output = {"train": task.folder.final_marker, "sample": task.folder.manifest, "evaluate": task.folder.record}[stage]
+    if task.folder.done(stage):
+        remark(f"{stage} of {job.name} at {scale} scale is done")
+        data(str(output))
+        return
+    if not task.ready and task.before is not None:
+        raise UserError(
+            f"{stage} of {job.name} needs what {task.before} leaves",
+            found=f"no finished {task.before} of {job.name} at {scale} scale under {task.folder.path}",
+            expected="the stage before it done",
+            fix=f"hdit-repro {COMMAND_OF[task.before]} --run {job.name} --scale {scale}",
+        )
+    if threads:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+    function = default_stages()[stage]
+    describe([job], roots)
+    shown = display()
+    try:
+        settings = Settings(device=device, threads=threads)
+        execute(task, function, settings, owner=f"command/{os.getpid()}", onward=Telling(task, shown))
+    finally:
+        shown.close()
+    data(str(output))

@@ -1,0 +1,56 @@
+"""`weights`: the feature networks' weights that no package index carries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hdit_repro.cli import options
+from hdit_repro.cli.output import as_json, data, group, table
+
+app = group()
+weights = group()
+app.add_typer(weights, name="weights")
+
+
+@weights.callback()
+def root() -> None:
+    """Bring in the weights of feature networks, checked by their digest.
+
+    Example: hdit-repro weights list
+    """
+
+
+@weights.command("list")
+def list_(as_objects: options.Json = False) -> None:
+    """List the weights that can be added, and which are there.
+
+    Example: hdit-repro weights list
+    """
+    from hdit_repro.metrics.weights import listing
+
+    rows = listing()
+    if as_objects:
+        fields = [
+            {**row.known._asdict(), "name": row.name, "present": row.present, "path": str(row.path)} for row in rows
+        ]
+        as_json(fields)
+        return
+    cells = [(row.name, "here" if row.present else "missing", row.known.file, row.known.url) for row in rows]
+    table(("name", "state", "file", "published at"), cells)
+
+
+@weights.command("add")
+def add(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The file, fetched by hand.")],
+    name: Annotated[str | None, typer.Option("--name", help="What it is; found out by its digest if not said.")] = None,
+) -> None:
+    """Add a file of weights after checking its SHA-256.
+
+    Example: hdit-repro weights add pt_inception-2015-12-05-6726825d.pth
+    """
+    from hdit_repro.metrics.weights import add as add_weights
+
+    data(str(add_weights(path, name)))

@@ -1,0 +1,123 @@
+"""Networks from released files: k-diffusion's hourglasses and facebookresearch/DiT's transformers; and names back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from hdit_repro.errors import UserError, nearest
+from hdit_repro.models.build import outline
+from hdit_repro.models.dit import DiT
+from hdit_repro.models.positions import sin_cos
+from hdit_repro.models.released import read_dit, read_k_diffusion
+
+# Ours on the left, k-diffusion's on the right; every other name is the same.
+ENDINGS = ((".similarity.scale", ".scale"), (".join.fac", ".fac"))
+TOLERANCE = 1e-5
+
+
+def load_k_diffusion(config_json: str | Path, weights_safetensors: str | Path) -> nn.Module:
+    """An hourglass of k-diffusion (image_transformer_v2): float32, on the CPU, in evaluation mode.
+
+    Args:
+        config_json: k-diffusion's own configuration; `_facts` and `source` are read past, other unknown keys refused.
+        weights_safetensors: its state dict, with k-diffusion's names; Fourier weights and RoPE frequencies included.
+
+    Returns:
+        F(x, sigma, class_cond=None, aug_cond=None, mapping_cond=None).
+
+    Raises:
+        UserError: a key is unknown, or a tensor is missing, left over or of another shape; the message names it.
+    """
+    network = outline(read_k_diffusion(Path(config_json)))
+    return _fill(network, Path(weights_safetensors), to_k_diffusion_name)
+
+
+def load_dit(config_json: str | Path, weights_safetensors: str | Path) -> nn.Module:
+    """A DiT of facebookresearch/DiT: float32, on the CPU, in evaluation mode.
+
+    Args:
+        config_json: the network's arguments under `model`, with the released code's names and defaults.
+        weights_safetensors: its state dict. `pos_embed` is fixed and must be the sines and cosines that it should be.
+
+    Returns:
+        The network, called as (x, t, y).
+
+    Raises:
+        UserError: as `load_k_diffusion`; or `pos_embed` differs.
+    """
+    spec, path = read_dit(Path(config_json)), Path(weights_safetensors)
+    network = _fill(outline(spec), path, str)
+    assert isinstance(network, DiT)
+    side = spec.resolution // spec.patch
+    expected = sin_cos(side, side, spec.width, torch.device("cpu")).flatten(0, 1)[None]
+    off = float((network.pos_embed.double() - expected).abs().max())
+    if not off <= TOLERANCE:
+        raise UserError(
+            "pos_embed is not the fixed position embedding of this network",
+            found=f"{path}: pos_embed differs by up to {off:.3g}",
+            expected=f"sines and cosines of a {side} x {side} grid, to {TOLERANCE}",
+            fix="use the weights of a network of this input_size and patch_size",
+        )
+    return network
+
+
+def to_k_diffusion_name(name: str) -> str:
+    """The released code's name of a parameter or buffer of ours."""
+    for ours, theirs in ENDINGS:
+        if name.endswith(ours):
+            return name.removesuffix(ours) + theirs
+    return name
+
+
+def to_k_diffusion(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict of an `Hourglass` under k-diffusion's names, in its order."""
+    return {to_k_diffusion_name(name): tensor for name, tensor in state.items()}
+
+
+def _fill(network: nn.Module, path: Path, rename: Callable[[str], str]) -> nn.Module:
+    """Put the tensors of a file into a network that has none, each checked by name, type and shape."""
+    tensors = _read(path)
+    wanted = {rename(name): name for name in network.state_dict()}
+    shapes = {rename(name): tensor.shape for name, tensor in network.state_dict().items()}
+    for name in wanted:
+        if name not in tensors:
+            close = nearest(name, [each for each in tensors if each not in wanted])
+            raise UserError(
+                f"the weights lack the tensor {name!r}",
+                found=f"{path}: no {name!r}" + (f", but {close!r}" if close else ""),
+                expected=f"{name!r} of shape {tuple(shapes[name])}",
+                fix="use the weights that belong to this configuration",
+            )
+    for name, tensor in tensors.items():
+        if name not in wanted:
+            raise UserError(
+                f"the weights hold a tensor that this network has no place for: {name!r}",
+                found=f"{path}: {name!r} of shape {tuple(tensor.shape)}",
+                expected=f"{len(wanted)} tensors, none of that name",
+                fix="use the configuration that belongs to these weights",
+            )
+        if tensor.shape != shapes[name] or not tensor.is_floating_point():
+            raise UserError(
+                f"the tensor {name!r} has another shape or type than this network's",
+                found=f"{path}: {tuple(tensor.shape)}, {tensor.dtype}",
+                expected=f"{tuple(shapes[name])}, floating point",
+                fix="use the weights that belong to this configuration",
+            )
+    state = {wanted[name]: tensor.to(torch.float32) for name, tensor in tensors.items()}
+    network.load_state_dict(state, assign=True)
+    return network.eval()
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path, device="cpu")
+    except FileNotFoundError as error:
+        raise UserError("a file is missing", found=str(path), expected="a safetensors file") from error
+    except (SafetensorError, OSError) as error:
+        raise UserError("a file is damaged", found=f"{path}: {error}", expected="a whole safetensors file") from error

@@ -1,0 +1,243 @@
+"""Configuration files of released networks (k-diffusion's, DiT's), read into our spec. Unknown keys are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from hdit_repro.errors import UserError, nearest
+from hdit_repro.files import read_json
+from hdit_repro.spec import model as spec
+
+S = TypeVar("S", bound=msgspec.Struct)
+REMARKS = ("_facts", "source")
+
+
+class KGlobal(msgspec.Struct, tag="global", forbid_unknown_fields=True):
+    """Every token to every token."""
+
+    d_head: int = 64
+
+
+class KNeighborhood(msgspec.Struct, tag="neighborhood", forbid_unknown_fields=True):
+    """A neighborhood of kernel_size x kernel_size tokens."""
+
+    d_head: int = 64
+    kernel_size: int = 7
+
+
+class KShiftedWindow(msgspec.Struct, tag="shifted-window", forbid_unknown_fields=True):
+    """Tiles of window_size x window_size tokens."""
+
+    window_size: int
+    d_head: int = 64
+
+
+class KNone(msgspec.Struct, tag="none", forbid_unknown_fields=True):
+    """No attention; a d_head that stands there has no meaning."""
+
+    d_head: int = 64
+
+
+KAttention = KGlobal | KNeighborhood | KShiftedWindow | KNone
+
+
+class KModel(msgspec.Struct, forbid_unknown_fields=True):
+    """The `model` section of k-diffusion, with its defaults. What concerns loss and sampling is read past."""
+
+    type: Literal["image_transformer_v2"]
+    input_channels: int
+    input_size: tuple[int, int]
+    patch_size: tuple[int, int]
+    depths: list[int]
+    widths: list[int]
+    d_ffs: list[int] | None = None
+    self_attns: list[KAttention] | None = None
+    dropout_rate: float | list[float] | None = None
+    mapping_width: int = 256
+    mapping_depth: int = 2
+    mapping_d_ff: int | None = None
+    mapping_cond_dim: int = 0
+    mapping_dropout_rate: float = 0.0
+    skip_stages: Literal[0] = 0
+    has_variance: bool = False
+    augment_wrapper: bool = False
+    augment_prob: float = 0.0
+    loss_config: str = "karras"
+    loss_weighting: str = "karras"
+    loss_scales: int = 1
+    sigma_data: float = 1.0
+    sigma_min: float = 1e-2
+    sigma_max: float = 80.0
+    sigma_sample_density: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class KDataset(msgspec.Struct, forbid_unknown_fields=True):
+    """The `dataset` section; only the number of classes concerns the network."""
+
+    num_classes: int = 0
+    type: str = "imagefolder"
+    location: str = ""
+    cond_dropout_rate: float = 0.1
+    image_key: str | int = 0
+    class_key: str | int = 1
+    get_dataset: str = ""
+    config: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class KConfig(msgspec.Struct, forbid_unknown_fields=True):
+    """A configuration file of k-diffusion. The sections on training do not concern the network."""
+
+    model: KModel
+    dataset: KDataset = msgspec.field(default_factory=KDataset)
+    optimizer: dict[str, Any] = msgspec.field(default_factory=dict)
+    lr_sched: dict[str, Any] = msgspec.field(default_factory=dict)
+    ema_sched: dict[str, Any] = msgspec.field(default_factory=dict)
+    ema: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class DiTModel(msgspec.Struct, forbid_unknown_fields=True):
+    """The arguments of facebookresearch/DiT's network, with its defaults."""
+
+    input_size: int = 32
+    patch_size: int = 2
+    in_channels: int = 4
+    hidden_size: int = 1152
+    depth: int = 28
+    num_heads: int = 16
+    mlp_ratio: float = 4.0
+    class_dropout_prob: float = 0.1
+    num_classes: int = 1000
+    learn_sigma: bool = True
+
+
+class DiTConfig(msgspec.Struct, forbid_unknown_fields=True):
+    """A file with those arguments under `model`."""
+
+    model: DiTModel
+
+
+def read_k_diffusion(path: Path) -> spec.Hourglass:
+    """The hourglass that a k-diffusion configuration describes.
+
+    Raises:
+        UserError: the file is damaged, has an unknown key or a wrong type, or describes an impossible network.
+    """
+    config = _read(path, KConfig, {"model": KModel, "dataset": KDataset})
+    if config.model.has_variance:
+        raise UserError(
+            "a network that predicts its variance is not one of the released hourglasses",
+            found=f"{path}: model.has_variance = true",
+            expected="false",
+        )
+    try:
+        return _hourglass(config)
+    except ValueError as error:
+        raise UserError("this configuration describes no network", found=f"{path}: {error}") from error
+
+
+def _hourglass(config: KConfig) -> spec.Hourglass:
+    """The spec; every default that depends on other values is filled in as k-diffusion does."""
+    model, levels = config.model, len(config.model.widths)
+    attention: list[KAttention] = model.self_attns or [*[KNeighborhood()] * (levels - 1), KGlobal()]
+    dropout = [0.0] * levels if model.dropout_rate is None else model.dropout_rate
+    width = model.mapping_width
+    return spec.Hourglass(
+        resolution=max(model.input_size),
+        patch=model.patch_size[0] if model.patch_size[0] == model.patch_size[1] else model.patch_size,
+        widths=tuple(model.widths),
+        depths=tuple(model.depths),
+        heads=_heads(model.widths, attention),
+        attention=tuple(_attention(each) for each in attention),
+        mapping=spec.Mapping(
+            depth=model.mapping_depth,
+            width=width,
+            d_ff=model.mapping_d_ff or 3 * width,
+            dropout=model.mapping_dropout_rate,
+        ),
+        classes=config.dataset.num_classes,
+        channels=model.input_channels,
+        dropout=tuple(dropout) if isinstance(dropout, list) else (dropout,) * levels,
+        d_ffs=tuple(model.d_ffs or [3 * each for each in model.widths]),
+        mapping_cond=model.mapping_cond_dim,
+    )
+
+
+def _heads(widths: list[int], attention: list[KAttention]) -> tuple[int, ...]:
+    if len(widths) != len(attention):
+        raise ValueError(f"self_attns names {len(attention)} levels and widths {len(widths)}")
+    heads = []
+    for width, each in zip(widths, attention, strict=True):
+        head = width if isinstance(each, KNone) else each.d_head
+        if head < 1 or width % head:
+            raise ValueError(f"width {width} is no multiple of d_head {head}")
+        heads.append(width // head)
+    return tuple(heads)
+
+
+def _attention(each: KAttention) -> spec.Attention:
+    match each:
+        case KNeighborhood(kernel_size=kernel):
+            return spec.NeighborhoodAttention(kernel=kernel)
+        case KShiftedWindow(window_size=window):
+            return spec.ShiftedWindowAttention(window=window)
+        case KNone():
+            return spec.NoAttention()
+        case _:
+            return spec.GlobalAttention()
+
+
+def read_dit(path: Path) -> spec.DiT:
+    """The DiT that such a file describes; its time is a step number.
+
+    Raises:
+        UserError: as `read_k_diffusion`.
+    """
+    model = _read(path, DiTConfig, {"model": DiTModel}).model
+    try:
+        return spec.DiT(
+            resolution=model.input_size,
+            patch=model.patch_size,
+            width=model.hidden_size,
+            depth=model.depth,
+            heads=model.num_heads,
+            classes=model.num_classes,
+            channels=model.in_channels,
+            ratio=model.mlp_ratio,
+            learn_sigma=model.learn_sigma,
+            class_dropout=model.class_dropout_prob,
+        )
+    except ValueError as error:
+        raise UserError("this configuration describes no network", found=f"{path}: {error}") from error
+
+
+def _read(path: Path, kind: type[S], sections: dict[str, type[msgspec.Struct]]) -> S:
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError("this is no configuration", found=f"{path}: {type(value).__name__}", expected="a JSON object")
+    value = {key: each for key, each in value.items() if key not in REMARKS}
+    _refuse_unknown(value, kind, str(path), "")
+    for name, section in sections.items():
+        if isinstance(value.get(name), dict):
+            _refuse_unknown(value[name], section, str(path), f"{name}.")
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise UserError(
+            "this configuration cannot be read", found=f"{path}: {error}", expected="the released code's own format"
+        ) from error
+
+
+def _refuse_unknown(value: dict[str, Any], kind: type[msgspec.Struct], path: str, prefix: str) -> None:
+    known = [field.encode_name for field in msgspec.structs.fields(kind)]
+    for key in value:
+        if key not in known:
+            close = nearest(key, known)
+            raise UserError(
+                f"there is no configuration key called {prefix + key!r}",
+                found=f"{prefix + key!r} in {path}",
+                expected=", ".join(prefix + name for name in known),
+                fix=f"did you mean {prefix + close!r}?" if close else "take it out",
+            )

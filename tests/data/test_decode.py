@@ -1,0 +1,112 @@
+"""What is decoded, by which rule, and what is refused by name."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hdit_repro.data import decode as module
+from hdit_repro.data.decode import decode
+from hdit_repro.errors import UserError
+
+
+def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format=format, **options)
+    return buffer.getvalue()
+
+
+def test_rgb_is_kept_to_the_bit():
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    out = decode(encoded(Image.fromarray(pixels)), "a.png")
+    assert out.mode == "RGB"
+    np.testing.assert_array_equal(np.array(out), pixels)
+
+
+def test_transparency_is_laid_on_white():
+    pixels = np.zeros((1, 3, 4), np.uint8)
+    pixels[0, :, 0] = 200
+    pixels[0, :, 3] = (0, 51, 255)
+    out = np.array(decode(encoded(Image.fromarray(pixels, "RGBA")), "a.png")).astype(int)
+    alpha = pixels[0, :, 3:].astype(float) / 255
+    wanted = alpha * np.array([200, 0, 0]) + (1 - alpha) * 255
+    assert np.abs(out[0] - wanted).max() <= 1
+
+
+def test_palettes_grey_and_one_bit():
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([255, 0, 0, 0, 0, 255])
+    palette.putdata([0, 1])
+    assert list(np.array(decode(encoded(palette), "p.png"))[0, 1]) == [0, 0, 255]
+    transparent = encoded(palette, transparency=0)
+    assert list(np.array(decode(transparent, "p.png"))[0, 0]) == [255, 255, 255]
+    assert list(np.array(decode(encoded(Image.new("L", (1, 1), 9)), "l.png"))[0, 0]) == [9, 9, 9]
+    assert list(np.array(decode(encoded(Image.new("LA", (1, 1), (9, 0))), "l.png"))[0, 0]) == [255, 255, 255]
+    assert list(np.array(decode(encoded(Image.new("1", (1, 1), 1)), "b.png"))[0, 0]) == [255, 255, 255]
+
+
+def sixteen_bit_rgb() -> bytes:
+    """A whole PNG of one 16-bit RGB pixel, which Pillow alone would cut down to 8 bits without a word."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
+    body = zlib.compress(b"\0" + b"\1\2" * 3)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encoded(Image.fromarray(np.array([[70000 % 65536]], np.uint16))),
+        sixteen_bit_rgb(),
+        encoded(Image.new("CMYK", (4, 4)), "JPEG"),
+    ],
+)
+def test_refused_modes_are_named(data):
+    with pytest.raises(UserError, match="format that is not taken") as caught:
+        decode(data, "n01/odd-one.png")
+    assert "n01/odd-one.png" in str(caught.value)
+
+
+def test_cmyk_where_a_data_set_has_some():
+    assert decode(encoded(Image.new("CMYK", (4, 4)), "JPEG"), "a.jpg", cmyk=True).mode == "RGB"
+
+
+@pytest.mark.parametrize("data", [b"", b"no image", encoded(Image.effect_noise((99, 99), 80))[:600]])
+def test_damage_is_named(data):
+    with pytest.raises(UserError, match="damaged") as caught:
+        decode(data, "n01/broken.png")
+    assert "n01/broken.png" in str(caught.value)
+
+
+def outcome(data: bytes) -> str:
+    try:
+        return decode(data, "odd.png").mode
+    except UserError as error:
+        return str(error)
+
+
+def test_every_cut_and_every_flipped_byte_is_decoded_or_refused_by_name():
+    whole = encoded(Image.fromarray(np.random.default_rng(1).integers(0, 256, (6, 6, 3), dtype=np.uint8)))
+    rng = np.random.default_rng(2)
+    outcomes = [outcome(whole[:length]) for length in range(0, len(whole), 3)]
+    for place in range(0, len(whole), 2):
+        damaged = bytearray(whole)
+        damaged[place] ^= int(rng.integers(1, 256))
+        outcomes.append(outcome(bytes(damaged)))
+    assert all(text == "RGB" or "odd.png" in text for text in outcomes)
+    assert sum(text != "RGB" for text in outcomes) > len(outcomes) / 2
+
+
+def test_an_absurd_size_is_refused_before_decoding(monkeypatch):
+    monkeypatch.setattr(module, "MAX_PIXELS", 99)
+    decode(encoded(Image.new("RGB", (9, 11))), "a.png")
+    with pytest.raises(UserError, match="absurd size"):
+        decode(encoded(Image.new("RGB", (10, 10))), "a.png")

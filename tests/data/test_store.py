@@ -1,0 +1,272 @@
+"""Archives and folders: what is read, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import multiprocessing
+import pickle
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hdit_repro.data import archive as archive_module
+from hdit_repro.data.store import FolderStore, ZipStore, open_store
+from hdit_repro.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
+
+
+def pixels(number: int) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+
+
+def png(number: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels(number)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def write(path, members, compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as file:
+        for name, data in members.items():
+            file.writestr(name, data if isinstance(data, bytes) else json.dumps(data))
+    return path
+
+
+NAMES = [f"00000/img{i:08d}.png" for i in range(5)]
+IMAGES = {name: png(i) for i, name in enumerate(NAMES)}
+PAIRS = [[name, i % 3] for i, name in enumerate(NAMES)]
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_images_and_labels(tmp_path, compression):
+    document = {"labels": PAIRS[::-1], "label_names": ["a", "b", "c", "d"], "resolution": 8}
+    path = write(tmp_path / "a.zip", {**dict(reversed(IMAGES.items())), "dataset.json": document}, compression)
+    store = open_store(path)
+    assert isinstance(store, ZipStore)
+    assert len(store) == 5
+    assert store.names == NAMES
+    assert store.classes == 4
+    assert store.label_names == ("a", "b", "c", "d")
+    assert store.facts == {"resolution": 8}
+    for i in range(5):
+        np.testing.assert_array_equal(store.read(i), pixels(i))
+        assert store.label(i) == i % 3
+    assert store.digest == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("document", "labels"),
+    [
+        (PAIRS, [0, 1, 2, 0, 1]),
+        ({"labels": PAIRS}, [0, 1, 2, 0, 1]),
+        ([4, 3, 2, 1, 0], [4, 3, 2, 1, 0]),
+        (None, None),
+        ({"labels": None}, None),
+    ],
+)
+def test_forms_of_labels(tmp_path, document, labels):
+    store = ZipStore(write(tmp_path / "a.zip", {**IMAGES, "dataset.json": document}))
+    assert (None if store.labels is None else store.labels.tolist()) == labels
+    assert store.classes == (max(labels) + 1 if labels else 0)
+
+
+def test_no_labels_at_all(tmp_path):
+    store = ZipStore(write(tmp_path / "a.zip", IMAGES))
+    assert store.label(0) is None
+    assert store.classes == 0
+
+
+@pytest.mark.parametrize(
+    ("document", "word"),
+    [
+        ({"labels": PAIRS[:-1]}, "img00000004.png"),
+        ({"labels": [*PAIRS, ["other.png", 0]]}, "other.png"),
+        ({"labels": [*PAIRS, ["../../etc/passwd", 0]]}, "passwd"),
+        ({"labels": [*PAIRS[:-1], PAIRS[0]]}, "two labels"),
+        ({"labels": [*PAIRS[:-1], [NAMES[4], -1]]}, "entry"),
+        ({"labels": [*PAIRS[:-1], [NAMES[4], 0.5]]}, "entry"),
+        ({"labels": [1, 2]}, "2 labels"),
+        ({"labels": PAIRS, "label_names": ["a", "b"]}, "class 2"),
+        ({"labels": "abc"}, "str"),
+        (b"{broken", "whole JSON"),
+    ],
+)
+def test_labels_that_are_refused(tmp_path, document, word):
+    with pytest.raises(UserError) as caught:
+        ZipStore(write(tmp_path / "a.zip", {**IMAGES, "dataset.json": document}))
+    assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../out.png", "/abs.png", "a/../../b.png", "..\\b.png", "C:\\b.png"])
+def test_climbing_members_are_refused(tmp_path, name):
+    with pytest.raises(UserError, match="leads out"):
+        ZipStore(write(tmp_path / "a.zip", {**IMAGES, name: png(9)}))
+
+
+def test_a_damaged_member_is_named_and_the_others_are_read(tmp_path):
+    path = write(tmp_path / "a.zip", IMAGES)
+    with zipfile.ZipFile(path) as file:
+        offset = file.getinfo(NAMES[2]).header_offset
+    data = bytearray(path.read_bytes())
+    data[offset + 30 + len(NAMES[2]) + 50] ^= 255
+    path.write_bytes(data)
+    store = ZipStore(path)
+    with pytest.raises(UserError, match="damaged") as caught:
+        store.read(2)
+    assert NAMES[2] in str(caught.value)
+    assert "checksum" in str(caught.value)
+    np.testing.assert_array_equal(store.read(3), pixels(3))
+
+
+def test_a_lost_header_is_named(tmp_path):
+    path = write(tmp_path / "a.zip", IMAGES)
+    data = bytearray(path.read_bytes())
+    data[0:4] = b"\0\0\0\0"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="header"):
+        ZipStore(path).read(0)
+
+
+def test_a_deflated_bomb_is_cut_short(tmp_path):
+    path = write(tmp_path / "a.zip", {"a.png": bytes(100_000)}, zipfile.ZIP_DEFLATED)
+    data = path.read_bytes()
+    size = (100_000).to_bytes(4, "little")
+    path.write_bytes(data.replace(size, (10).to_bytes(4, "little")))  # the directory now lies about the size
+    with pytest.raises(UserError, match="11 bytes where 10 belong"):
+        ZipStore(path).archive.read(0)
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 no zip", None])
+def test_no_archive(tmp_path, data):
+    path = tmp_path / "a.zip"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(UserError) as caught:
+        open_store(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_cut_archive(tmp_path):
+    path = write(tmp_path / "a.zip", IMAGES)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UserError, match="no whole zip"):
+        open_store(path)
+
+
+def test_sizes_and_emptiness(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="no image"):
+        ZipStore(write(tmp_path / "empty.zip", {"readme.txt": b"hello"}))
+    path = write(tmp_path / "a.zip", IMAGES)
+    monkeypatch.setattr(archive_module, "MAX_MEMBER", 100)
+    with pytest.raises(UserError, match="at most 100"):
+        ZipStore(path)
+
+
+def test_a_name_that_comes_twice(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a.png", png(0))
+        with pytest.warns(UserWarning, match="Duplicate"):
+            file.writestr("a.png", png(1))
+    with pytest.raises(UserError, match="twice"):
+        ZipStore(path)
+
+
+def _sums(store, out):
+    out.put([int(store.read(i).sum()) for i in range(len(store))])
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_other_processes_read_the_same(tmp_path, method):
+    store = ZipStore(write(tmp_path / "a.zip", IMAGES))
+    wanted = [int(pixels(i).sum()) for i in range(5)]
+    context = multiprocessing.get_context(method)
+    if method == "spawn":  # a spawned worker gets the store pickled; importing this file there is not needed
+        copy = pickle.loads(pickle.dumps(store))
+        assert [int(copy.read(i).sum()) for i in range(5)] == wanted
+        return
+    out = context.SimpleQueue()
+    workers = [context.Process(target=_sums, args=(store, out)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    got = [out.get() for _ in workers]
+    for worker in workers:
+        worker.join()
+    assert got == [wanted, wanted]
+
+
+def test_threads_read_the_same(tmp_path):
+    store = ZipStore(write(tmp_path / "a.zip", IMAGES, zipfile.ZIP_DEFLATED))
+    with ThreadPoolExecutor(4) as pool:
+        sums = list(pool.map(lambda i: int(store.read(i % 5).sum()), range(100)))
+    assert sums == [int(pixels(i % 5).sum()) for i in range(100)]
+
+
+def make_folder(root, files):
+    for name, data in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return root
+
+
+def test_folder_with_classes(tmp_path):
+    files = {"n02/b.png": png(1), "n02/deep/c.png": png(2), "n01/z.PNG": png(0), "n02/notes.txt": b"x"}
+    store = open_store(make_folder(tmp_path / "set", files))
+    assert isinstance(store, FolderStore)
+    assert store.names == ["n01/z.PNG", "n02/b.png", "n02/deep/c.png"]
+    assert store.labels.tolist() == [0, 1, 1]
+    assert store.label_names == ("n01", "n02")
+    np.testing.assert_array_equal(store.read(1), pixels(1))
+
+
+def test_folder_without_classes(tmp_path):
+    root = make_folder(tmp_path / "set", {"00000/b.png": png(1), "01000/a.png": png(2)})
+    assert open_store(root, labelled=False).labels is None
+    flat = make_folder(tmp_path / "flat", {"b.png": png(1), "a.png": png(2)})
+    assert open_store(flat).labels is None
+
+
+def test_folder_digest_is_of_names_and_contents(tmp_path):
+    first = open_store(make_folder(tmp_path / "a", {"x/1.png": png(1), "x/2.png": png(2)}))
+    same = open_store(make_folder(tmp_path / "b", {"x/1.png": png(1), "x/2.png": png(2)}))
+    swapped = open_store(make_folder(tmp_path / "c", {"x/1.png": png(2), "x/2.png": png(1)}))
+    assert first.digest == same.digest != swapped.digest
+
+
+def test_folders_that_are_refused(tmp_path):
+    with pytest.raises(UserError, match="beside"):
+        open_store(make_folder(tmp_path / "mixed", {"a/1.png": png(1), "2.png": png(2)}))
+    with pytest.raises(UserError, match="no image"):
+        open_store(make_folder(tmp_path / "none", {"a.txt": b""}))
+    with pytest.raises(UserError, match="no such folder"):
+        FolderStore(tmp_path / "absent")
+
+
+def test_links_out_of_the_folder_are_not_followed(tmp_path):
+    make_folder(tmp_path / "outside", {"secret.png": png(1)})
+    root = make_folder(tmp_path / "set", {"a/1.png": png(1)})
+    (root / "a" / "2.png").symlink_to(tmp_path / "outside" / "secret.png")
+    assert open_store(root).names == ["a/1.png"]
+
+
+def test_a_damaged_file_of_a_folder_is_named(tmp_path):
+    store = open_store(make_folder(tmp_path / "set", {"a/1.png": png(1)[:40]}))
+    with pytest.raises(UserError, match=r"1\.png"):
+        store.read(0)
+
+
+def test_the_digest_follows_the_file(tmp_path):
+    path = write(tmp_path / "a.zip", IMAGES)
+    first = ZipStore(path).digest
+    assert ZipStore(path).digest == first
+    write(path, {**IMAGES, "b.png": png(7)})
+    assert ZipStore(path).digest == hashlib.sha256(path.read_bytes()).hexdigest() != first

@@ -1,0 +1,101 @@
+"""The Frechet distance against closed forms, the usual formula with scipy's sqrtm, and an exact low-rank twin."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hdit_repro.metrics import frechet_distance
+
+
+def covariance(rng: np.random.Generator, width: int, samples: int | None = None) -> np.ndarray:
+    return np.cov(
+        rng.standard_normal((samples or 3 * width, width)) @ rng.standard_normal((width, width)).T, rowvar=False
+    )
+
+
+def by_sqrtm(mean_a, cov_a, mean_b, cov_b):
+    root = scipy.linalg.sqrtm(cov_a @ cov_b)
+    return float(((mean_a - mean_b) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root.real))
+
+
+def of_samples(x: np.ndarray, y: np.ndarray) -> float:
+    """From the samples: tr (A B)^(1/2) is the nuclear norm of X Y^T, centred and scaled. No rank is too low."""
+    x_centred, y_centred = ((z - z.mean(0)) / np.sqrt(len(z) - 1) for z in (x, y))
+    step = x.mean(0) - y.mean(0)
+    cross = np.linalg.svd(x_centred @ y_centred.T, compute_uv=False).sum()
+    return float(step @ step + (x_centred**2).sum() + (y_centred**2).sum() - 2 * cross)
+
+
+@pytest.mark.parametrize("width", [1, 2, 16, 64])
+def test_against_sqrtm(width):
+    rng = np.random.default_rng(width)
+    a, b = covariance(rng, width).reshape(width, width), covariance(rng, width).reshape(width, width)
+    mean_a, mean_b = rng.standard_normal((2, width))
+    assert frechet_distance(mean_a, a, mean_b, b) == pytest.approx(by_sqrtm(mean_a, a, mean_b, b), rel=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(-5, 5), st.floats(0, 9), st.floats(-5, 5), st.floats(0, 9))
+def test_closed_form_in_one_dimension(mean_a, std_a, mean_b, std_b):
+    wanted = (mean_a - mean_b) ** 2 + (std_a - std_b) ** 2
+    found = frechet_distance([mean_a], [[std_a**2]], [mean_b], [[std_b**2]])
+    assert found == pytest.approx(wanted, abs=1e-9)
+
+
+def test_closed_form_of_commuting_covariances():
+    rng = np.random.default_rng(1)
+    basis = np.linalg.qr(rng.standard_normal((32, 32)))[0]
+    s, t = rng.random((2, 32)) * 3
+    s[:10] = 0  # and rank-deficient
+    a, b = (basis * s**2) @ basis.T, (basis * t**2) @ basis.T
+    assert frechet_distance(np.zeros(32), a, np.ones(32), b) == pytest.approx(32 + ((s - t) ** 2).sum(), rel=1e-10)
+
+
+@pytest.mark.parametrize("samples", [3, 20, 100, 400])
+def test_rank_deficient(samples):
+    rng = np.random.default_rng(samples)
+    scale = 10 ** np.linspace(1, -3, 128)
+    x, y = rng.standard_normal((samples, 128)) * scale + 0.1, rng.standard_normal((samples + 5, 128)) * scale * 1.1
+    found = frechet_distance(x.mean(0), np.cov(x, rowvar=False), y.mean(0), np.cov(y, rowvar=False))
+    assert found == pytest.approx(of_samples(x, y), rel=1e-10)
+
+
+def test_zero_symmetric_and_never_negative():
+    rng = np.random.default_rng(2)
+    a, b, mean = covariance(rng, 24, 10), covariance(rng, 24), rng.standard_normal(24)
+    assert frechet_distance(mean, a, mean, a) == pytest.approx(0, abs=1e-10)
+    assert frechet_distance(mean, a, mean, a) >= 0
+    one, other = frechet_distance(mean, a, mean * 0, b), frechet_distance(mean * 0, b, mean, a)
+    assert one == pytest.approx(other, rel=1e-12)
+    assert frechet_distance(mean, a * 0, mean, b * 0) == 0
+
+
+def test_tensors_of_any_kind():
+    rng = np.random.default_rng(3)
+    a, b, mean = covariance(rng, 8), covariance(rng, 8), rng.standard_normal(8)
+    wanted = frechet_distance(mean, a, 2 * mean, b)
+    tensors = [torch.tensor(v, requires_grad=True) for v in (mean, a, 2 * mean, b)]
+    assert frechet_distance(*tensors) == wanted
+    assert frechet_distance(*(v.float() for v in tensors)) == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mean_b": np.zeros(3)}, "one length"),
+        ({"cov_a": np.zeros((4, 3))}, "4 x 4"),
+        ({"cov_b": np.diag([1, 1, 1, np.nan])}, "NaN"),
+        ({"mean_a": np.full(4, np.inf)}, "NaN or infinity"),
+        ({"cov_a": np.triu(np.ones((4, 4)))}, "symmetric"),
+        ({"mean_a": np.zeros(0), "mean_b": np.zeros(0)}, "one length"),
+    ],
+)
+def test_bad_input(change, message):
+    given_ = {"mean_a": np.zeros(4), "cov_a": np.eye(4), "mean_b": np.zeros(4), "cov_b": np.eye(4)}
+    with pytest.raises(ValueError, match=message):
+        frechet_distance(**{**given_, **change})

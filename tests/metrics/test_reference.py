@@ -1,0 +1,143 @@
+"""References: computed once, cached under what they depend on, redone when damaged; ADM's files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from hdit_repro.data.datasets import open_dataset
+from hdit_repro.errors import UserError
+from hdit_repro.metrics import frechet_distance
+from hdit_repro.metrics.reference import (
+    add_adm,
+    adm_reference,
+    chosen,
+    dataset_reference,
+    reference_facts,
+    reference_path,
+)
+from hdit_repro.spec.data import Data, Emoji
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+class Colours:
+    """A small feature network: mean colours of the four quarters."""
+
+    name, width, digest, protocol, device = "colours", 12, "0" * 64, "mean of quarters", torch.device("cpu")
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def features(self, images):
+        self.seen += len(images)
+        return {"features": torch.nn.functional.adaptive_avg_pool2d(images.float(), 2).flatten(1)}
+
+
+@pytest.fixture(scope="module")
+def images():
+    return open_dataset(Data(dataset=Emoji(), resolution=16))
+
+
+def test_whole_halves_and_floor(images):
+    extractor = Colours()
+    reference = dataset_reference(images, extractor)
+    rows = Colours().features(images.batch(range(len(images))))["features"].double().numpy()
+    np.testing.assert_allclose(reference.whole.mean, rows.mean(0), rtol=1e-10)
+    np.testing.assert_allclose(reference.whole.cov, np.cov(rows, rowvar=False), rtol=1e-9, atol=1e-9)
+    for half, start in ((reference.even, 0), (reference.odd, 1)):
+        np.testing.assert_allclose(half.mean, rows[start::2].mean(0), rtol=1e-10)
+    assert reference.even.count + reference.odd.count == reference.whole.count == 3781
+    halves = [f(rows[start::2]) for start in (0, 1) for f in (lambda r: r.mean(0), lambda r: np.cov(r, rowvar=False))]
+    assert reference.floor() == pytest.approx(frechet_distance(*halves), rel=1e-8)
+    assert reference.floor() > 0
+
+
+def test_computed_once(images, cache):
+    extractor, steps = Colours(), []
+    first = dataset_reference(images, extractor, count=200, progress=lambda *step: steps.append(step))
+    assert extractor.seen == 200
+    assert steps == [(64, 200), (128, 200), (192, 200), (200, 200)]
+    again = dataset_reference(images, extractor, count=200)
+    assert extractor.seen == 200
+    np.testing.assert_array_equal(first.whole.cov, again.whole.cov)
+    assert again.facts["count"] == 200
+    dataset_reference(images, extractor, count=100)
+    assert extractor.seen == 300
+    assert len(list((cache / "references").glob("*.safetensors"))) == 2
+
+
+def test_a_damaged_or_foreign_file_is_redone(images):
+    extractor = Colours()
+    reference = dataset_reference(images, extractor, count=64)
+    path = reference_path(reference.facts)
+    whole = path.read_bytes()
+    other = dataset_reference(images, extractor, count=65)
+    seen = extractor.seen
+    for damaged in (whole[:-9], b"", reference_path(other.facts).read_bytes()):
+        path.write_bytes(damaged)
+        again = dataset_reference(images, extractor, count=64)
+        np.testing.assert_array_equal(again.whole.mean, reference.whole.mean)
+        assert path.read_bytes() == whole
+    assert extractor.seen == seen + 3 * 64
+
+
+def test_the_key_holds_all_that_matters(images):
+    facts = reference_facts(images, Colours(), 10)
+    paths = {reference_path(facts)}
+    for name in facts:
+        paths.add(reference_path({**facts, name: "another"}))
+    assert len(paths) == 1 + len(facts)
+
+
+def test_chosen_images_are_spread():
+    assert chosen(10, None).tolist() == list(range(10))
+    assert chosen(10, 5).tolist() == [0, 2, 4, 6, 8]
+    assert len(np.unique(chosen(1_281_167, 50_000))) == 50_000
+    for count in (3, 11, 0, -1):
+        with pytest.raises(UserError, match="cannot be made"):
+            chosen(10, count)
+
+
+def test_adm(tmp_path, cache):
+    rng = np.random.default_rng(0)
+    mu, sigma = rng.standard_normal(6).astype(np.float32), np.eye(6, dtype=np.float32)
+    path = tmp_path / "VIRTUAL_test.npz"
+    np.savez(path, mu=mu, sigma=sigma, mu_s=mu, arr_0=np.zeros((2, 4, 4, 3), np.uint8))
+    with pytest.raises(UserError, match="missing") as caught:
+        adm_reference("VIRTUAL_test")
+    assert "hdit-repro reference add PATH" in str(caught.value)
+    assert not cache.exists()
+    target = add_adm(path)
+    assert add_adm(path) == target
+    found = adm_reference("VIRTUAL_test")
+    np.testing.assert_array_equal(found.mean, mu)
+    np.testing.assert_array_equal(found.cov, sigma)
+    assert found.mean.dtype == found.cov.dtype == np.float64
+    assert len(found.digest) == 64
+
+
+def test_adm_files_that_are_refused(tmp_path, cache):
+    good, file = {"mu": np.zeros(3), "sigma": np.eye(3)}, tmp_path / "a.npz"
+    bad = [{"mu": good["mu"]}, {**good, "sigma": np.eye(4)}, {**good, "mu": np.full(3, np.nan)}]
+    bad.append({**good, "mu": np.array([{}], dtype=object)})
+    for arrays in bad:
+        np.savez(file, **arrays)
+        with pytest.raises(UserError, match="reference"):
+            add_adm(file)
+    for data in (b"", b"PK no zip"):
+        file.write_bytes(data)
+        with pytest.raises(UserError, match="cannot be read"):
+            add_adm(file)
+    for path in (tmp_path / "absent.npz", tmp_path / "a.txt"):
+        with pytest.raises(UserError, match="reference"):
+            add_adm(path)
+    for name in ("../a", "a/b", "", ".hidden"):
+        with pytest.raises(UserError, match="plain name"):
+            adm_reference(name)
+    assert not cache.exists()
