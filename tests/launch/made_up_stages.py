@@ -1,0 +1,69 @@
+"""Stages that take no torch: they leave the markers of real ones, note that they ran, and can fail, wait or die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from hdit_repro.errors import UserError
+from hdit_repro.files import write_json
+from hdit_repro.jobs import Job
+from hdit_repro.records.layout import RunFolder
+from hdit_repro.stages.settings import Progress, Report, Settings
+
+
+def note(folder: RunFolder, stage: str, job: Job, word: str) -> None:
+    """One line a start or end, in a file that all processes append to."""
+    line = f"{word} {folder.stage_key(stage)} {job.name} {os.getpid()}\n"
+    handle = os.open(folder.roots.runs / "history.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(handle, line.encode())
+    os.close(handle)
+
+
+def leave_output(folder: RunFolder, stage: str) -> None:
+    if stage == "train":
+        folder.checkpoints.mkdir(parents=True, exist_ok=True)
+        (folder.checkpoints / "step.safetensors").write_bytes(b"x")
+        write_json(folder.final_marker, {"file": "step.safetensors", "sha256": "0", "step": 1})
+    elif stage == "sample":
+        write_json(folder.manifest, {"complete": True})
+    else:
+        write_json(folder.record, {"made": "up"})
+
+
+def work(stage: str, job: Job, folder: RunFolder, report: Report) -> None:
+    """Two ticks of work. A file `seconds` in runs/ says how long each takes; `fail` and `die` name what goes wrong."""
+    note(folder, stage, job, "start")
+    runs = folder.roots.runs
+    seconds = float((runs / "seconds").read_text()) if (runs / "seconds").exists() else 0.0
+    for done in range(1, 3):
+        time.sleep(seconds)
+        report(Progress(stage, done, 2, "", {"loss": 1.0 / done}))
+    print(f"{stage} of {job.name} says hello")
+    if named(runs / "fail", stage, job):
+        raise UserError("a made-up failure", found=job.name, expected="nothing else")
+    if named(runs / "die", stage, job):
+        os.kill(os.getpid(), signal.SIGKILL)
+    leave_output(folder, stage)
+    note(folder, stage, job, "end")
+
+
+def named(path: Path, stage: str, job: Job) -> bool:
+    return path.exists() and f"{job.name} {stage}" in path.read_text().splitlines()
+
+
+def train(job: Job, folder: RunFolder, settings: Settings, report: Report) -> None:
+    work("train", job, folder, report)
+
+
+def sample(job: Job, folder: RunFolder, settings: Settings, report: Report) -> None:
+    work("sample", job, folder, report)
+
+
+def evaluate(job: Job, folder: RunFolder, settings: Settings, report: Report) -> None:
+    work("evaluate", job, folder, report)
+
+
+STAGES = {"train": train, "sample": sample, "evaluate": evaluate}

@@ -1,0 +1,74 @@
+"""Dropout whose masks belong to samples."""
+
+import pytest
+import torch
+
+from hdit_repro.models import build
+from hdit_repro.models.dropout import Dropout, keyed, mix, uniform
+
+
+def keys(*values):
+    return torch.tensor(values, dtype=torch.int64)
+
+
+def test_the_finaliser_is_splitmix64():
+    """The first outputs of splitmix64 seeded with 0 (Vigna's reference implementation)."""
+    golden = 0x9E3779B97F4A7C15 - 2**64
+    found = [int(mix(keys(0) + (step * golden + 2**63) % 2**64 - 2**63)[0]) % 2**64 for step in (1, 2, 3)]
+    assert found == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+
+
+def test_uniform_numbers_are_uniform_and_differ_between_keys():
+    found = uniform(keys(1, 2), torch.Size((2, 50_000)))
+    assert ((found >= 0) & (found < 1)).all()
+    assert (found.mean(dim=1) - 0.5).abs().max() < 5 / (12 * 50_000) ** 0.5
+    assert torch.corrcoef(found)[0, 1].abs() < 5 / 50_000**0.5
+    counts = torch.histc(found[0], bins=20, min=0, max=1)
+    assert ((counts - 2500) ** 2 / 2500).sum() < 45  # chi-squared, 19 degrees of freedom: p about 7e-4
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_the_share_dropped_is_the_rate_and_the_rest_is_scaled(rate):
+    dropout = Dropout(rate).train()
+    with keyed(dropout, keys(5)):
+        out = dropout(torch.ones(1, 100_000))
+    share = (out == 0).float().mean()
+    assert abs(share - rate) < 5 * (rate * (1 - rate) / 100_000) ** 0.5
+    torch.testing.assert_close(out[out != 0], torch.full_like(out[out != 0], 1 / (1 - rate)))
+
+
+def test_it_does_nothing_in_evaluation_or_at_rate_zero():
+    x = torch.randn(2, 3)
+    assert Dropout(0.5).eval()(x) is x
+    assert Dropout(0.0).train()(x) is x
+
+
+def test_without_keys_masks_come_from_torch():
+    dropout, x = Dropout(0.5).train(), torch.ones(2, 1000)
+    assert not torch.equal(dropout(x), dropout(x))
+
+
+def test_a_samples_output_does_not_depend_on_its_batch(small, vary, awaken, inputs):
+    network = awaken(build(vary(dropout=(0.3, 0.2), mapping={"depth": 1, "width": 16, "d_ff": 32, "dropout": 0.2})))
+    network.double().train()
+    call = inputs(small, batch=4, dtype=torch.float64)
+    with torch.no_grad():
+        with keyed(network, keys(10, 11, 12, 13)):
+            whole = network(**call)
+        with keyed(network, keys(12, 13)):
+            part = network(**{name: value[2:] for name, value in call.items()})
+        with keyed(network, keys(12, 14)):
+            other = network(**{name: value[2:] for name, value in call.items()})
+        plain = network.eval()(**call)
+    torch.testing.assert_close(whole[2:], part, rtol=0, atol=1e-12)
+    torch.testing.assert_close(part[0], other[0], rtol=0, atol=1e-12)
+    assert not torch.allclose(part[1], other[1])
+    assert not torch.allclose(whole, plain)
+
+
+def test_layers_have_masks_of_their_own_and_forget_their_keys():
+    pair = torch.nn.ModuleList([Dropout(0.5), Dropout(0.5)]).train()
+    x = torch.ones(1, 1000)
+    with keyed(pair, keys(3)):
+        assert not torch.equal(pair[0](x), pair[1](x))
+    assert all(each.keys is None for each in pair)
