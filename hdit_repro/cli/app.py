@@ -18,6 +18,7 @@ COMMANDS = {
     "list": "catalog",
     "show": "catalog",
     "cost": "cost",
+    "verify": "verify",
     "plan": "plan",
     "submit": "submit",
     "status": "status",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -46,6 +47,12 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
             for name, cell, width in zip(headers, row, widths, strict=True)
         ]
         data("  ".join(cells).rstrip())
+
+
+def near(path: Path) -> str:
+    """A path as short as it can be from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def count(number: int) -> str:

@@ -1,4 +1,4 @@
-"""`render-tables`: from records to tables."""
+"""`render-tables`: from records to tables and figures."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ app = group()
 @app.command("render-tables")
 def render_tables(
     scale: options.Scale = "paper",
-    tables: Annotated[str | None, typer.Option("--tables", metavar="table1", help="Only these tables.")] = None,
+    tables: Annotated[
+        str | None, typer.Option("--tables", metavar="table1,figure2", help="Only these tables and figures.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where to; default: the scale's.")] = None,
     as_objects: options.Json = False,
 ) -> None:
-    """Render the tables of a scale from its records, and print the files.
+    """Render the tables of a scale, with figures and the README's blocks at paper scale, and print the files.
 
     Example: hdit-repro render-tables --scale smoke
     """
     from hdit_repro.launch.clusters import workplace
-    from hdit_repro.render.tables import render_tables as render
+    from hdit_repro.render.everything import render
 
     written = render(scale, workplace(), out, options.names(tables))
     if as_objects:
-        as_json([str(path) for path in written])
+        as_json([str(item.path) for item in written])
         return
-    for path in written:
-        data(f"table    {path}")
+    for item in written:
+        data(f"{item.kind:<8} {item.path}")

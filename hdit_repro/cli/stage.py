@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import data, group, remark
+from hdit_repro.cli.output import data, group, near, remark
 from hdit_repro.errors import UserError
 
 app = group()
@@ -68,7 +68,7 @@ def _execute(stage: str, run: str, scale: str, device: str, threads: int) -> Non
     output = {"train": task.folder.final_marker, "sample": task.folder.manifest, "evaluate": task.folder.record}[stage]
     if task.folder.done(stage):
         remark(f"{stage} of {job.name} at {scale} scale is done")
-        data(str(output))
+        data(near(output))
         return
     if not task.ready and task.before is not None:
         raise UserError(
@@ -87,4 +87,4 @@ def _execute(stage: str, run: str, scale: str, device: str, threads: int) -> Non
         execute(task, function, settings, owner=f"command/{os.getpid()}", onward=Telling(task, shown))
     finally:
         shown.close()
-    data(str(output))
+    data(near(output))

@@ -104,10 +104,15 @@ def logs(
             expected="a run folder",
             fix=f"hdit-repro submit {name} --scale smoke --wait",
         )
+    printed = False
     for folder in folders:
         for stage in STAGES:
             log, failure = folder.log(stage), read_failure(folder.failure(stage))
-            if log.exists():
-                data(log.read_text(encoding="utf-8", errors="replace").rstrip())
-            if failure and not (log.exists() and str(failure.get("error", "")) in log.read_text(errors="replace")):
-                data(f"{stage} failed: {failure.get('traceback') or failure.get('error')}")
+            text = log.read_text(encoding="utf-8", errors="replace").rstrip() if log.exists() else ""
+            why = str(failure.get("traceback") or failure.get("error", "")).rstrip()
+            for part in (text, "" if why in text else f"{stage} failed: {why}"):
+                if part:
+                    printed = True
+                    data(part)
+    if not printed:
+        remark(f"no stage of {name} has printed anything here")

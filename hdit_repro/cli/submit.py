@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import data, group, remark
+from hdit_repro.cli.output import data, group, near, remark
 from hdit_repro.errors import RunError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def submit(
     from hdit_repro.cli.plan import print_plan
     from hdit_repro.launch.clusters import read_cluster, workplace
     from hdit_repro.launch.plan import make_plan, wanted
-    from hdit_repro.launch.submit import refuse_what_cannot_be, run_command
+    from hdit_repro.launch.submit import refuse_what_cannot_be, run_render
     from hdit_repro.launch.submit import submit as start
 
     profile, roots = read_cluster(cluster), workplace()
@@ -61,33 +61,36 @@ def submit(
             f"{done.open} stages for {len(done.job_ids)} workers; `hdit-repro status --watch` shows how far they are"
         )
         return
-    rendered = run_command(render)
     _say_where(jobs, roots)
-    if done.failures:
-        raise _failed(done.failures)
-    if rendered:
-        raise RunError("the tables could not be rendered", found=f"exit code {rendered}", expected=" ".join(render[1:]))
+    try:
+        _say_tables(run_render((*render, "--json")), jobs[0].experiment)
+    finally:
+        if done.failures:
+            raise _failed(done.failures)
 
 
 def _say_where(jobs: Sequence[Job], roots: Roots) -> None:
     """Where the numbers and the pictures are."""
     from hdit_repro.records.layout import RunFolder
 
-    data(f"records  {_near(roots.records(jobs[0].scale))}")
+    data(f"records  {near(roots.records(jobs[0].scale))}")
     for job in jobs:
         grid = RunFolder(roots, job.run, job.scale).grid
         if grid.exists():
-            data(f"samples  {_near(grid)}  {job.name}")
+            data(f"samples  {near(grid)}  {job.name}")
 
 
-def _near(path: Path) -> str:
-    """A path as short as it may be from here."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+def _say_tables(written: Sequence[Path], experiment: str) -> None:
+    """The experiment's own tables, and the folder with all."""
+    for path in written:
+        if path.stem == experiment and path.suffix == ".md":
+            data(f"table    {near(path)}")
+    for folder in dict.fromkeys(path.parent for path in written):
+        data(f"tables   {near(folder)}")
 
 
 def _failed(failures: Sequence[Failure]) -> RunError:
-    lines = [f"{failure.run} {failure.stage}: {failure.error} (log: {_near(failure.log)})" for failure in failures]
+    lines = [f"{failure.run} {failure.stage}: {failure.error} (log: {near(failure.log)})" for failure in failures]
     return RunError(
         f"{len(failures)} of the stages failed",
         found="\n            ".join(lines),

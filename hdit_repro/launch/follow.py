@@ -103,6 +103,7 @@ class Telling:
     def __init__(self, task: Task, shown: Display) -> None:
         self._task, self._shown = task, shown
         self._began: tuple[float, int] | None = None
+        self._ended = False
 
     def __call__(self, progress: Progress) -> None:
         now = time.time()
@@ -113,7 +114,8 @@ class Telling:
         seen = Seen(progress.done, progress.total, progress.note, values, now, began, first)
         row = running_row(self._task, seen)
         self._shown.update([row], "", seen.fraction)
-        if progress.total and progress.done >= progress.total:
+        if progress.total and progress.done == progress.total and not self._ended:
+            self._ended = True
             self._shown.event(f"{row.run} {row.stage} {words(row)}")
 
 

@@ -59,7 +59,7 @@ class Writer:
     def __call__(self, progress: Progress) -> None:
         if self._first is None:  # what was done before a restart is no pace of this process
             self._first, self._began = progress.done, time.time()
-        if time.time() - self._written >= EVERY or progress.done >= progress.total:
+        if time.time() - self._written >= EVERY or progress.done == progress.total:
             self._put(progress)
         if self._onward is not None:
             self._onward(progress)

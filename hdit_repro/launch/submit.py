@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -251,9 +252,21 @@ def _stderr_into(path: Path) -> Iterator[None]:
         os.close(kept)
 
 
-def run_command(command: Sequence[str]) -> int:
-    """Run the render at the end of the graph: a command, not an import, so that it may be any version of its own."""
-    return subprocess.run(command, check=False).returncode
+def run_render(command: Sequence[str]) -> list[Path]:
+    """Run the render at the end of the graph, which is a command and not an import, and return the files it wrote.
+
+    Args:
+        command: the command; it prints its files as a JSON list.
+
+    Raises:
+        RunError: it failed; its own message has gone to stderr.
+    """
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise RunError(
+            "the tables could not be rendered", found=f"exit code {done.returncode}", expected=" ".join(command)
+        )
+    return [Path(path) for path in json.loads(done.stdout)]
 
 
 def _tail(path: Path) -> str:

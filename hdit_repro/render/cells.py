@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 Value = float | int | str | bool | None
 
 NOT_RUN = "not run"
+NO_JOB = "–"
+"""In our columns, where a row is another paper's and has no job."""
 MARK = "†"
-"""Beside a computed value that does not round to the printed one."""
+"""Beside a number where the printed and the computed one disagree."""
 
 
 class Cell(NamedTuple):
     """`value` goes into the csv, `text` into markdown and LaTeX. `extra` are further csv columns, by name.
 
     `rank` is 1 for the best measured value of a column and 2 for the second best, 0 otherwise; `compare` is what the
-    ranks are made from.
+    ranks are made from. `remarks` are sentences for the notes under the table.
     """
 
     value: Value
@@ -25,9 +27,11 @@ class Cell(NamedTuple):
     extra: Mapping[str, Value] = MappingProxyType({})
     compare: float | None = None
     rank: int = 0
+    remarks: tuple[str, ...] = ()
 
 
 EMPTY = Cell(None, "")
+ABSENT = Cell(None, NO_JOB)
 
 
 def fixed(value: float, digits: int) -> str:
@@ -45,12 +49,12 @@ def signed(value: float, digits: int) -> str:
     return fixed(value, digits) if value == 0 else f"{'+' if value > 0 else '−'}{fixed(abs(value), digits)}"
 
 
-def ranked(cells: list[Cell]) -> list[Cell]:
-    """The cells of one column with the best two marked, smaller being better; ties share a rank.
+def ranked(cells: list[Cell], better: Literal["lower", "higher"] = "lower") -> list[Cell]:
+    """The cells of one column with the best two marked; ties share a rank.
 
     Nothing is marked unless two cells or more can be compared.
     """
-    values = sorted({cell.compare for cell in cells if cell.compare is not None})
+    values = sorted({cell.compare for cell in cells if cell.compare is not None}, reverse=better == "higher")
     if len(values) < 2:
         return cells
     ranks = {values[0]: 1, values[1]: 2}

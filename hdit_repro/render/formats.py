@@ -20,24 +20,32 @@ RANKS = {1: r"\textbf{%s}", 2: r"\underline{%s}"}
 
 
 def markdown(sheet: Sheet) -> str:
-    """A heading, a pipe table whose sub-headings are bold rows, and the notes as a list."""
+    """A heading, the table, and the notes as a list."""
+    return f"# {plain(sheet.title)}\n\n{pipes(sheet)}\n\n{notes_of(sheet)}"
+
+
+def pipes(sheet: Sheet) -> str:
+    """A pipe table whose sub-headings are bold rows, without the last line's end."""
     body: list[list[str]] = []
     for group, rows in _by_group(sheet):
         if group:
-            body.append([f"**{_plain(group)}**", *[""] * (len(sheet.heads) - 1)])
-        body += [[_plain(cell.text) for cell in row] for row in rows]
-    table = tabulate(
+            body.append([f"**{plain(group)}**", *[""] * (len(sheet.heads) - 1)])
+        body += [[plain(cell.text) for cell in row] for row in rows]
+    return tabulate(
         body,
-        headers=[_plain(head.line) for head in sheet.heads],
+        headers=[plain(head.line) for head in sheet.heads],
         tablefmt="pipe",
         disable_numparse=True,
         colalign=["left" if head.left else "right" for head in sheet.heads],
     )
-    notes = "".join(f"- {_plain(note)}\n" for note in sheet.notes)
-    return f"# {_plain(sheet.title)}\n\n{table}\n\n{notes}"
 
 
-def _plain(text: str) -> str:
+def notes_of(sheet: Sheet) -> str:
+    """The notes as a markdown list."""
+    return "".join(f"- {plain(note)}\n" for note in sheet.notes)
+
+
+def plain(text: str) -> str:
     """Text that markdown shows as it is: pipes would end a cell, stars and the like would vanish. Code stays code."""
     parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
     shown = [part if part.startswith("`") else re.sub(r"([\\*_<>\[\]`~])", r"\\\1", part) for part in parts]

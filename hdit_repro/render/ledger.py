@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
-from hdit_repro import paper
+from hdit_repro.paper import Claim, Ledger
 
-
-class Printed(NamedTuple):
-    """A printed cell: the value in the ledger's unit, and the text as printed ("6,341")."""
-
-    value: int | float | str | None
-    text: str
+Claims = Mapping[str, Mapping[str, Claim]]
 
 
-def cells(table: str) -> Mapping[str, Mapping[str, Printed]]:
-    """A printed table's cells by run name ("table1/E") and column key ("gflop-256").
+def claims_of(ledger: Ledger, table: str) -> Claims:
+    """The cells of a printed table by row key ("E") and column key ("gflop-256").
 
     Args:
         table: the ledger's name of the table, "table1".
     """
-    found: dict[str, dict[str, Printed]] = {}
-    for claim in paper.read():
-        if claim.table == table and claim.run is not None and claim.column is not None:
-            found.setdefault(claim.run, {})[claim.column] = Printed(claim.printed, claim.text.replace("n^2", "n²"))
+    found: dict[str, dict[str, Claim]] = {}
+    for claim in ledger:
+        if claim.table == table and claim.row is not None and claim.column is not None:
+            found.setdefault(claim.row, {})[claim.column] = claim
     return found
+
+
+def shown(claim: Claim) -> str:
+    """The print as tables show it: O(n^2) is O(n²)."""
+    return claim.text.replace("n^2", "n²")

@@ -1,15 +1,16 @@
-"""What stands under a table: units, protocol, samples, floor, commit, and what was left out."""
+"""What stands under a table: units, disagreements, protocol, samples, floor, commit, and what was left out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hdit_repro.cost.complexity import RESOLUTIONS
 from hdit_repro.records.schema import FLOOR, Record
 from hdit_repro.records.store import Problem
-from hdit_repro.render.cells import MARK, fixed, significant
-from hdit_repro.render.columns import COST_DIGITS, GIGA, Counted, differs
-from hdit_repro.render.complexity import RESOLUTIONS
+from hdit_repro.render.cells import Cell, fixed, significant
+from hdit_repro.render.companions import Context
+from hdit_repro.render.costs import Complexity, Counted, Parameters
 from hdit_repro.render.definitions import Table
 from hdit_repro.render.measured import frechet_name
 from hdit_repro.render.rows import Row
@@ -18,63 +19,74 @@ SHORT = 12
 """Digits of a digest or commit that are shown."""
 
 
-def notes(table: Table, rows: Sequence[Row], scale: str, problems: Sequence[Problem], folder: Path) -> list[str]:
-    """The sentences under a table, in a fixed order. `folder` is where the records lie; problems are named under it."""
-    found = [*table.notes]
-    if table.costs:
-        found += [*_cost_notes(rows), *_disagreements(table, rows)]
+def notes(
+    table: Table,
+    rows: Sequence[Row],
+    cells: Sequence[Sequence[Cell]],
+    scale: str,
+    problems: Sequence[Problem],
+    folder: Path,
+) -> list[str]:
+    """The sentences under a table, in a fixed order, each once.
+
+    Args:
+        cells: of each row; their remarks are among the sentences.
+        folder: where the records lie; problems are named under it.
+    """
+    found = [*table.notes, *_cost_notes(table, rows)]
+    found += [remark for row in cells for cell in row for remark in cell.remarks]
     if scale != "paper":
         found.append(_scale_note(table, scale))
-    records = [record for row in rows for record in row.records]
-    found += _measured_notes(table, rows, records, scale) if records else [_nothing_yet(table, scale)]
+    if any(row.job for row in rows):
+        records = [record for row in rows for record in row.records]
+        found += _measured_notes(table, rows, records, scale) if records else [_nothing_yet(rows, scale)]
     found += [f"Left out: {problem.path.relative_to(folder).as_posix()}: {problem.reason}." for problem in problems]
-    return found
+    return list(dict.fromkeys(found))
 
 
-def _cost_notes(rows: Sequence[Row]) -> list[str]:
-    own = sorted({row.paper.run.model.resolution for row in rows})
-    return [
-        "GFLOP in the paper means 10⁹ multiply-accumulates (MACs); a MAC is two floating-point operations. "
-        "Printed and counted costs are both in 10⁹ MACs, of one forward pass of one image.",
-        "Costs, complexity and parameters are counted from the configurations at paper scale. Complexity is the "
-        "highest term that matters in a + b·n + c·n² (n pixels), fitted to the costs counted from "
-        f"{RESOLUTIONS[0]}² to {RESOLUTIONS[-1]}². Parameters are those at {', '.join(f'{side}²' for side in own)}.",
-    ]
+def _has(table: Table, *kinds: type) -> bool:
+    return any(isinstance(column.source, kinds) for column in table.columns)
 
 
-def _disagreements(table: Table, rows: Sequence[Row]) -> list[str]:
+def _cost_notes(table: Table, rows: Sequence[Row]) -> list[str]:
     found = []
-    for column in table.columns:
-        if not isinstance(column.source, Counted):
-            continue
-        for row in rows:
-            macs = column.source.cell(row).value
-            if isinstance(macs, int) and differs(macs, row, column.source.column):
-                printed = row.printed[column.source.column].text
-                found.append(
-                    f"{MARK} {row.job.row} at {column.source.resolution}²: {fixed(macs / GIGA, COST_DIGITS)} rounds to "
-                    f"{fixed(macs / GIGA, 0)}, and print says {printed}."
-                )
+    if _has(table, Counted):
+        found.append(
+            "GFLOP in the paper means 10⁹ multiply-accumulates (MACs); a MAC is two floating-point operations. "
+            "Printed and counted costs are both in 10⁹ MACs, of one forward pass of one image."
+        )
+    if _has(table, Counted, Complexity, Parameters):
+        found.append("What is counted is counted from the configurations at paper scale.")
+    if _has(table, Complexity):
+        found.append(
+            "Complexity is the highest term that matters in a + b·n + c·n² (n pixels), fitted to the costs counted "
+            f"from {RESOLUTIONS[0]}² to {RESOLUTIONS[-1]}²."
+        )
+    if _has(table, Parameters):
+        own = sorted({row.paper.run.model.resolution for row in rows if row.paper})
+        found.append(f"Parameters are those at {', '.join(f'{side}²' for side in own)}.")
     return found
 
 
 def _scale_note(table: Table, scale: str) -> str:
-    costs = ", and so are costs, complexity and parameters" if table.costs else ""
+    costs = ", and so is what is counted" if _has(table, Counted, Complexity, Parameters) else ""
     return (
         f"Measured numbers are of {scale} scale: the same experiments with smaller networks, images and budgets. What "
         f"is printed is of paper scale{costs}. Numbers of different scales are not compared, so no difference is shown."
     )
 
 
-def _nothing_yet(table: Table, scale: str) -> str:
-    return f"Nothing has been measured at {scale} scale yet: `hdit-repro submit {table.experiment} --scale {scale}`."
+def _nothing_yet(rows: Sequence[Row], scale: str) -> str:
+    names = dict.fromkeys(row.job.experiment for row in rows if row.job)
+    commands = ", ".join(f"`hdit-repro submit {name} --scale {scale}`" for name in names)
+    return f"Nothing has been measured at {scale} scale yet: {commands}."
 
 
 def _measured_notes(table: Table, rows: Sequence[Row], records: list[Record], scale: str) -> list[str]:
     found = [f"Ours ({names}): {text}." for text, names in _grouped(rows, _protocol)]
     found += [f"Sampler ({names}): {text}." for text, names in _grouped(rows, _sampler)]
     found += [f"Intervals ({names}): {text}." for text, names in _grouped(rows, _interval) if text]
-    if any(row.measured and row.measured.sd is not None for row in rows):
+    if any((found_ := row.measured()) and found_.sd is not None for row in rows):
         found.append("±: sample standard deviation over n training seeds.")
     if scale == "paper":
         found.append(
@@ -82,7 +94,7 @@ def _measured_notes(table: Table, rows: Sequence[Row], records: list[Record], sc
             "difference holds that too."
         )
     floors = _grouped(rows, _floor)
-    if table.costs:
+    if not _has(table, Context):
         found += [f"Floor, the same metric between two halves of the real images ({n}): {t}." for t, n in floors if t]
     commits = sorted({_commit(record) for record in records})
     found.append(f"Measured at commit {', '.join(commits)}.")
@@ -95,8 +107,8 @@ def _grouped(rows: Sequence[Row], text: Callable[[Record], str]) -> list[tuple[s
     for row in rows:
         for record in row.records:
             names = groups.setdefault(text(record), [])
-            if row.job.row not in names:
-                names.append(row.job.row)
+            if row.key not in names:
+                names.append(row.key)
     return [(said, ", ".join(names)) for said, names in groups.items()]
 
 

@@ -1,4 +1,4 @@
-"""A row of a table before it becomes cells: its job at the table's scale and at the paper's, print, and records."""
+"""A row of a table before it becomes cells: print, its job at the table's scale and at the paper's, and records."""
 
 from __future__ import annotations
 
@@ -7,41 +7,94 @@ from typing import NamedTuple
 
 from hdit_repro import jobs
 from hdit_repro.jobs import Job
-from hdit_repro.records.schema import Record
+from hdit_repro.paper import Claim, Ledger
+from hdit_repro.records.schema import Record, asked_samples, metric_name
 from hdit_repro.render import measured
-from hdit_repro.render.ledger import Printed
+from hdit_repro.render.judge import Judge, Verdict
+from hdit_repro.render.ledger import claims_of
+
+FRECHET, INCEPTION_SCORE = "frechet", "inception-score"
+"""Metrics that tables ask for; the first stands for whichever Fréchet distance the row's extractor gives."""
 
 
 class Row(NamedTuple):
-    """What a table knows of a row. `job` is at the table's scale; `paper` is the same row at paper scale, from which
-    all costs are counted; `printed` maps the ledger's columns to cells; `records` are those of this scale."""
+    """What a table knows of a row.
 
-    job: Job
-    paper: Job
-    printed: Mapping[str, Printed]
+    `key`, `label` and `group` are print's, or the job's where print does not have the row. `job` is at the table's
+    scale; `paper` is the same row at paper scale, from which all costs are counted; both are None where the row is no
+    single job's. `records` are those of this scale. By the ledger's columns: `claims` are the printed cells,
+    `verdicts` what the audit makes of those that can be checked, `recorded` the records of cells with a job of their
+    own.
+    """
+
+    key: str
+    label: str
+    group: str
+    job: Job | None
+    paper: Job | None
     records: tuple[Record, ...]
+    claims: Mapping[str, Claim]
+    verdicts: Mapping[str, Verdict]
+    recorded: Mapping[str, tuple[Record, ...]]
 
-    @property
-    def metric(self) -> str:
-        """The base name of the row's Fréchet distance."""
-        return measured.frechet_name(self.job.run)
+    def base(self, metric: str = FRECHET) -> str:
+        """The name of a metric without a count: the run's own Fréchet distance ("fid"), or `metric` itself."""
+        return measured.frechet_name(self.job.run) if self.job is not None and metric == FRECHET else metric
 
-    @property
-    def measured(self) -> measured.Measured | None:
-        return measured.summarise(list(self.records), self.metric)
+    def measured(self, metric: str = FRECHET) -> measured.Measured | None:
+        """The row's number of a metric over its records; a run that draws 5,000 samples has a "fid@5000"."""
+        if self.job is None or not self.records:
+            return None
+        count = self.job.run.sampling.count
+        name = metric_name(self.base(metric), count, asked_samples(self.records[0].scale, count))
+        return measured.summarise(list(self.records), name)
 
 
-def rows_of(
-    experiment: str, scale: str, printed: Mapping[str, Mapping[str, Printed]], found: measured.Index
-) -> list[Row]:
-    """The rows of an experiment in the order of its file.
+class Source(NamedTuple):
+    """What rows are made from: print, the audit's judge over it, and records by scale and row."""
+
+    ledger: Ledger
+    judge: Judge
+    records: measured.Index
+
+
+def rows_of(source: Source, table: str, experiment: str, scale: str) -> list[Row]:
+    """The rows that print has, in its order, then those that the experiment's job file has beyond them.
 
     Args:
-        printed: the ledger's cells by run name ("table1/E") and column.
-        found: records by scale and row.
+        table: the ledger's name of the table.
+        experiment: whose further rows are wanted; empty for none.
+        scale: of the jobs and their records.
     """
-    pairs = zip(jobs.load(experiment, scale), jobs.load(experiment, "paper"), strict=True)
-    return [
-        Row(job, paper, printed.get(job.name, {}), tuple(measured.of_row(found, scale, job.run)))
-        for job, paper in pairs
-    ]
+    layout, claims = source.ledger.tables[table].rows, claims_of(source.ledger, table)
+    rows = [_row(source, row.key, row.label, row.group, row.run, scale, claims[row.key]) for row in layout]
+    known = {row.run for row in layout}
+    for job in jobs.load(experiment, scale) if experiment else ():
+        name = f"{job.experiment}/{job.row}"
+        if name not in known:
+            rows.append(_row(source, job.row, job.label, job.group, name, scale, {}))
+    return rows
+
+
+def _row(
+    source: Source, key: str, label: str, group: str, run: str | None, scale: str, claims: Mapping[str, Claim]
+) -> Row:
+    def records(job: Job) -> tuple[Record, ...]:
+        return tuple(measured.of_row(source.records, scale, job.run))
+
+    job = jobs.find(run, scale) if run else None
+    return Row(
+        key=key,
+        label=label,
+        group=group,
+        job=job,
+        paper=jobs.find(run) if run else None,
+        records=records(job) if job else (),
+        claims=claims,
+        verdicts=source.judge(claims),
+        recorded={
+            column: records(jobs.find(claim.run, scale))
+            for column, claim in claims.items()
+            if claim.run and claim.run != run
+        },
+    )

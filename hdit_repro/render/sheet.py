@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from hdit_repro.paper import types as printed
 from hdit_repro.records.store import Problem
 from hdit_repro.render.cells import Cell, ranked
 from hdit_repro.render.columns import Column
@@ -42,24 +43,31 @@ class Sheet(NamedTuple):
     notes: tuple[str, ...]
 
 
-def build(table: Table, rows: Sequence[Row], scale: str, problems: Sequence[Problem], folder: Path) -> Sheet:
-    """Fill a table in. `problems` are files under `folder` that are no records; the notes name them."""
+def build(
+    table: Table, layout: printed.Table, rows: Sequence[Row], scale: str, problems: Sequence[Problem], folder: Path
+) -> Sheet:
+    """Fill a table in.
+
+    Args:
+        layout: the table as it is printed: number, edition, title.
+        problems: files under `folder` that are no records; the notes name them.
+    """
     columns = [column for column in table.columns if column.scales is None or scale in column.scales]
-    metric = " / ".join(dict.fromkeys(DISPLAY.get(row.metric, row.metric) for row in rows))
-    filled = [_fill(column, rows) for column in columns]
+    metric = " / ".join(dict.fromkeys(DISPLAY.get(row.base(), row.base()) for row in rows if row.job))
+    filled = tuple(zip(*(_fill(column, rows) for column in columns), strict=True))
     return Sheet(
         name=table.name,
-        title=_title(table, rows, scale),
+        title=_title(table, layout, scale),
         heads=tuple(_head(column, metric, scale) for column in columns),
-        rows=tuple(zip(*filled, strict=True)),
-        groups=tuple(row.job.group for row in rows),
-        notes=tuple(notes(table, rows, scale, problems, folder)),
+        rows=filled,
+        groups=tuple(row.group for row in rows),
+        notes=tuple(notes(table, rows, filled, scale, problems, folder)),
     )
 
 
 def _fill(column: Column, rows: Sequence[Row]) -> list[Cell]:
     cells = [column.source.cell(row) for row in rows]
-    return ranked(cells) if column.measured else cells
+    return ranked(cells, column.better) if column.better else cells
 
 
 def _head(column: Column, metric: str, scale: str) -> Head:
@@ -67,7 +75,7 @@ def _head(column: Column, metric: str, scale: str) -> Head:
     return Head(column.key, upper.format(metric=metric, scale=scale), column.head, column.left)
 
 
-def _title(table: Table, rows: Sequence[Row], scale: str) -> str:
-    title = table.title or next((row.job.title for row in rows), "")
+def _title(table: Table, layout: printed.Table, scale: str) -> str:
+    edition = "" if layout.edition == 1 else " of the second edition"
     where = "" if scale == "paper" else f", {scale} scale"
-    return f"Table {table.number}{where}: {title}"
+    return f"Table {layout.number}{edition}{where}: {table.title or layout.title}"

@@ -1,25 +1,56 @@
-"""From a workplace to rendered tables: `hdit-repro render-tables`."""
+"""From a workplace to rendered tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
+from hdit_repro import paper
 from hdit_repro.errors import UserError, pick
 from hdit_repro.files import write_text
 from hdit_repro.jobs import SCALES
+from hdit_repro.paper import Ledger
 from hdit_repro.records import store
 from hdit_repro.records.layout import Roots
-from hdit_repro.render import ledger, measured
+from hdit_repro.records.schema import Record
+from hdit_repro.render import measured
 from hdit_repro.render.definitions import TABLES, Table
 from hdit_repro.render.formats import csv, latex, markdown
-from hdit_repro.render.ledger import Printed
-from hdit_repro.render.rows import rows_of
+from hdit_repro.render.judge import judge_of
+from hdit_repro.render.rows import Source, rows_of
 from hdit_repro.render.sheet import Sheet, build
 
 WRITERS: dict[str, Callable[[Sheet], str]] = {"md": markdown, "tex": latex, "csv": csv}
 
-Cells = Mapping[str, Mapping[str, Printed]]
+
+class Material(NamedTuple):
+    """What tables and figures of one scale are made from; `folder` is where the records and `problems` lie."""
+
+    scale: str
+    ledger: Ledger
+    records: list[Record]
+    problems: list[store.Problem]
+    folder: Path
+    source: Source
+
+
+def material(scale: str, roots: Roots, ledger: Ledger | None = None) -> Material:
+    """Read records and ledger.
+
+    Args:
+        scale: "paper", "mini" or "smoke".
+        roots: the workplace whose records are read.
+        ledger: what the paper prints; None is the project's own.
+
+    Raises:
+        UserError: an unknown scale.
+    """
+    pick(dict.fromkeys(SCALES), scale, kind="scale")
+    ledger = ledger or paper.read()
+    folder = roots.records(scale)
+    records, problems = store.load(folder)
+    return Material(scale, ledger, records, problems, folder, Source(ledger, judge_of(ledger), measured.index(records)))
 
 
 def table_folder(scale: str, roots: Roots) -> Path:
@@ -30,36 +61,24 @@ def table_folder(scale: str, roots: Roots) -> Path:
     return tables if scale == "paper" else tables / scale
 
 
-def render_tables(
-    scale: str,
-    roots: Roots,
-    out: Path | None = None,
-    names: Iterable[str] | None = None,
-    printed: Callable[[str], Cells] = ledger.cells,
-) -> list[Path]:
-    """Render the tables of one scale from its records alone; returns the files in the order they were written.
+def sheet_of(table: Table, given: Material) -> Sheet:
+    """A table filled in."""
+    rows = rows_of(given.source, table.ledger, table.experiment, given.scale)
+    return build(table, given.ledger.tables[table.ledger], rows, given.scale, given.problems, given.folder)
+
+
+def render_tables(given: Material, out: Path, names: Iterable[str] | None = None) -> list[Path]:
+    """Render tables into `out`; returns the files in the order they were written.
 
     Args:
-        scale: "paper", "mini" or "smoke".
-        roots: the workplace whose records are read.
-        out: the folder to write to; None is `table_folder`.
+        given: of the scale that is rendered.
+        out: the folder to write to.
         names: tables by name ("table1"); None is all that this scale has.
-        printed: the ledger's cells of a table, by run and column.
 
     Raises:
-        UserError: an unknown scale or table, or a table that this scale does not have.
+        UserError: an unknown table, or one that this scale does not have.
     """
-    pick(dict.fromkeys(SCALES), scale, kind="scale")
-    tables = chosen(names, scale)
-    folder = roots.records(scale)
-    records, problems = store.load(folder)
-    found = measured.index(records)
-    written: list[Path] = []
-    for table in tables:
-        rows = rows_of(table.experiment, scale, printed(table.ledger), found)
-        sheet = build(table, rows, scale, problems, folder)
-        written += _write(sheet, table.formats, out or table_folder(scale, roots))
-    return written
+    return [path for table in chosen(names, given.scale) for path in _write(sheet_of(table, given), table.formats, out)]
 
 
 def chosen(names: Iterable[str] | None, scale: str) -> list[Table]:

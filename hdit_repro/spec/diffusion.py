@@ -73,7 +73,8 @@ class Gaussian(Choice, tag="gaussian"):
     data_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        require(self.timesteps >= 2 and self.data_scale > 0, "timesteps must be 2 or more and data_scale positive")
+        require(self.timesteps >= 21, f"linear betas reach 1 below 21 timesteps, and {self.timesteps} are asked for")
+        require(self.data_scale > 0, f"data_scale must be positive, and {self.data_scale} is not")
 
 
 Diffusion = Edm | Gaussian

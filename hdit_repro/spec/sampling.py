@@ -49,6 +49,9 @@ class Euler(Solver, tag="euler"):
 class Ancestral(Solver, tag="ancestral"):
     """DDPM's ancestral sampling with respacing, for the discrete Gaussian diffusion (R1)."""
 
+    def __post_init__(self) -> None:
+        require(self.steps >= 2, f"a respaced chain has 2 steps or more, and {self.steps} is found")
+
 
 Sampler = Dpmpp3mSde | Dpmpp2mSde | Dpmpp2mSdeHeun | Dpmpp2m | Heun | Euler | Ancestral
 

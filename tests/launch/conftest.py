@@ -10,13 +10,14 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from hdit_repro.launch.clusters import Local
 from hdit_repro.records.layout import Roots
 
 HERE = Path(__file__).resolve().parent
 
 
-@pytest.fixture()
+@pytest.fixture
 def made_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """The module of made-up stages, importable here and in every process started from here."""
     monkeypatch.syspath_prepend(str(HERE))
@@ -26,12 +27,12 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     sys.modules.pop("made_up_stages", None)
 
 
-@pytest.fixture()
+@pytest.fixture
 def roots(tmp_path: Path) -> Roots:
     (tmp_path / "runs").mkdir()
     return Roots(tmp_path / "runs", tmp_path / "results")
 
 
-@pytest.fixture()
+@pytest.fixture
 def two_at_once() -> Local:
     return Local(name="local", jobs_at_once=2, cpu_macs_per_second=1e10, cpu_features_per_second=10.0)

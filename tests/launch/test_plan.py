@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from hdit_repro import cost, jobs
 from hdit_repro.errors import UserError
 from hdit_repro.files import lock
@@ -175,7 +176,7 @@ def test_clusters_are_checked_when_they_are_read(tmp_path: Path, monkeypatch: py
     assert read_cluster("mine") == Local(name="mine", cpu_macs_per_second=1e9, cpu_features_per_second=1.0)
     for wrong in ('kind = "lokal"', 'kind = "local"\njobs = 3', 'kind = "local"\nthreads = 0', "no toml"):
         (profiles / "mine.toml").write_text(wrong)
-        with pytest.raises(UserError, match="profile is not understood|no TOML"):
+        with pytest.raises(UserError, match=r"profile is not understood|no TOML"):
             read_cluster("mine")
 
 

@@ -113,7 +113,9 @@ VARIANTS = {
 }
 
 
-def call_of(network: spec.Hourglass, batch: int = 2, seed: int = 3, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+def call_of(
+    network: spec.Hourglass, batch: int = 2, seed: int = 3, dtype: torch.dtype = torch.float32
+) -> dict[str, Tensor]:
     """Arguments of a call of a hourglass, all conditions that it takes included."""
     generator = torch.Generator().manual_seed(seed)
 

@@ -83,7 +83,9 @@ def test_neighborhood_equals_its_dense_twin_on_any_grid(height, width, half):
 
 
 def test_neighborhood_passes_gradcheck():
-    assert torch.autograd.gradcheck(lambda q, k, v: Neighborhood(3)(q, k, v), random_qkv(5, 4, heads=1, head=4, batch=1))
+    assert torch.autograd.gradcheck(
+        lambda q, k, v: Neighborhood(3)(q, k, v), random_qkv(5, 4, heads=1, head=4, batch=1)
+    )
 
 
 @pytest.mark.parametrize(("height", "width", "kernel"), [(9, 12, 5), (8, 8, 7), (17, 19, 13)])

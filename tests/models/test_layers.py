@@ -59,7 +59,9 @@ def test_cosine_similarity_is_scale_times_cosine():
         similarity.scale.copy_(torch.tensor([10.0, 5.0, 1.0]))
     q, k = torch.randn(2, 1, 4, 5, 3, 8).unbind(0)
     a, b = similarity(q, k)
-    torch.testing.assert_close((a * b).sum(-1), similarity.scale * F.cosine_similarity(q, k, dim=-1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        (a * b).sum(-1), similarity.scale * F.cosine_similarity(q, k, dim=-1), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_cosine_similarity_of_zero_is_zero():
@@ -165,12 +167,14 @@ def test_sin_cos_positions():
     assert found.shape == (3, 5, 8)
     for row in range(3):
         for column in range(5):
-            each = [[math.sin(at), math.sin(at / 100), math.cos(at), math.cos(at / 100)] for at in (column, row)]
-            torch.testing.assert_close(found[row, column], torch.tensor(sum(each, []), dtype=torch.float64))
+            at = torch.tensor([column, column / 100, row, row / 100], dtype=torch.float64).reshape(2, 2)
+            torch.testing.assert_close(found[row, column], torch.cat((at.sin(), at.cos()), dim=1).flatten())
 
 
 def test_fourier_features():
     features = FourierFeatures(2, 6)
     features.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 0.25], [0.5, 0.5]]))
     found = features(torch.tensor([[0.25, 1.0]]))
-    torch.testing.assert_close(found, torch.tensor([[0.0, 0.0, math.cos(1.25 * math.pi), 1, 1, math.sin(1.25 * math.pi)]]))
+    torch.testing.assert_close(
+        found, torch.tensor([[0.0, 0.0, math.cos(1.25 * math.pi), 1, 1, math.sin(1.25 * math.pi)]])
+    )

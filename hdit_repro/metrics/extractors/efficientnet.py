@@ -39,7 +39,7 @@ class EfficientNetLite0Features:
         network = EfficientNet.from_name("efficientnet-lite0")
         network.load_state_dict(state)
         network.eval().requires_grad_(False)
-        _fold_norms(network)
+        _speed_up(network)
         self.network = network.to(device, memory_format=torch.channels_last)
         self.digest, self.device = digest, device
 
@@ -81,7 +81,9 @@ def build(device: torch.device) -> EfficientNetLite0Features:
     return EfficientNetLite0Features(state, digest, device)
 
 
-def _fold_norms(network: nn.Module) -> None:
+def _speed_up(network: nn.Module) -> None:
+    """The same function in fewer passes over memory: norms folded, zero padding left to the convolutions where it is
+    the same on all sides, activations in place (each has a convolution's output to itself)."""
     fold_norm(network, "_conv_stem", "_bn0")
     fold_norm(network, "_conv_head", "_bn1")
     for block in network._blocks:  # type: ignore[union-attr]
@@ -89,3 +91,10 @@ def _fold_norms(network: nn.Module) -> None:
             fold_norm(block, "_expand_conv", "_bn0")
         fold_norm(block, "_depthwise_conv", "_bn1")
         fold_norm(block, "_project_conv", "_bn2")
+    for module in network.modules():
+        if isinstance(module, nn.ReLU6):
+            module.inplace = True
+        padding = getattr(module, "static_padding", None)
+        if isinstance(module, nn.Conv2d) and isinstance(padding, nn.ZeroPad2d) and len(set(padding.padding)) == 1:
+            module.padding = padding.padding[:2]
+            module.static_padding = nn.Identity()

@@ -1,4 +1,7 @@
-"""The paper's figures, each from formulas and counts, as SVG, PNG and PDF. Only `save` touches matplotlib."""
+"""The paper's figures, from formulas, counts, print and records, as SVG, PNG and PDF. Only `save` touches matplotlib.
+
+Figures 1, 3 to 5 show pictures and diagrams, 6, 7 and 10 to 12 samples: nothing of them is computed here.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +9,45 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from hdit_repro import paper
 from hdit_repro.errors import pick
-from hdit_repro.render.figures import figure2, figure8
+from hdit_repro.paper import Ledger
+from hdit_repro.render.figures import figure2, figure8, figure9
 from hdit_repro.render.figures.style import save
+from hdit_repro.render.measured import Index
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 class Drawing(Protocol):
-    """Draws one figure from nothing but the job files."""
+    """Draws one figure from the job files, print, and the records by scale and row."""
 
-    def __call__(self) -> Figure: ...
-
-
-FIGURES: dict[str, Drawing] = {"figure2": figure2.draw, "figure8": figure8.draw}
+    def __call__(self, ledger: Ledger, records: Index) -> Figure: ...
 
 
-def render_figures(out: Path, names: Iterable[str] | None = None) -> list[Path]:
-    """Draw figures into `out`; returns the files in the order they were written. Equal jobs give equal bytes.
+FIGURES: dict[str, Drawing] = {
+    "figure2": lambda ledger, records: figure2.draw(),
+    "figure8": lambda ledger, records: figure8.draw(),
+    "figure9": figure9.draw,
+}
+
+
+def render_figures(
+    out: Path, records: Index, names: Iterable[str] | None = None, ledger: Ledger | None = None
+) -> list[Path]:
+    """Draw figures into `out`; returns the files in the order they were written. Equal input gives equal bytes.
 
     Args:
         out: the folder to write to.
+        records: what was measured, by scale and row.
         names: figures by name ("figure2"); None is all.
+        ledger: what the paper prints; None is the project's own.
 
     Raises:
         UserError: there is no such figure.
     """
     chosen = list(FIGURES) if names is None else list(names)
     drawings = [(name, pick(FIGURES, name, kind="figure")) for name in chosen]
-    return [path for name, draw in drawings for path in save(draw, out, name)]
+    known = ledger or paper.read()
+    return [path for name, draw in drawings for path in save(lambda: draw(known, records), out, name)]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hdit_repro import jobs
-from hdit_repro.render.complexity import fit, growth
+from hdit_repro.cost.complexity import fit, growth
 
 SIZES = [side * side for side in (128, 256, 512, 1024, 2048)]
 

@@ -1,0 +1,74 @@
+"""What it would cost to settle a claim by running its job, in hours of each kind of GPU. No torch."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from hdit_repro.jobs import Job
+from hdit_repro.launch.clusters import Cluster, Slurm, read_cluster
+from hdit_repro.launch.price import price
+from hdit_repro.records.layout import STAGES
+
+PROFILES = ("a100", "h100")
+"""The cluster profiles whose GPUs prices are given in."""
+
+SCALE = "paper"
+
+
+class Bill(NamedTuple):
+    """GPU-hours of a job's three stages on one kind of GPU, and what they rest on."""
+
+    gpu: str
+    cluster: str
+    hours: dict[str, float]
+    basis: str
+
+    @property
+    def total(self) -> float:
+        return sum(self.hours.values())
+
+
+class Bills:
+    """Prices of jobs on the two kinds of GPU, each worked out once."""
+
+    def __init__(self) -> None:
+        self._clusters: dict[str, Cluster] = {}
+        self._bills: dict[str, list[Bill]] = {}
+
+    def of(self, job: Job) -> list[Bill]:
+        """A bill for each profile.
+
+        Raises:
+            UserError: a profile is not understood.
+        """
+        if not self._clusters:
+            self._clusters = {name: read_cluster(name) for name in PROFILES}
+        if job.name not in self._bills:
+            self._bills[job.name] = [_bill(job, name, cluster) for name, cluster in self._clusters.items()]
+        return self._bills[job.name]
+
+    def words(self, job: Job) -> str:
+        """The job, both totals, how much of the first is training, and what it rests on."""
+        bills = self.of(job)
+        totals = " or ".join(f"{_hours(bill.total)} {bill.gpu}-hours" for bill in bills)
+        training = f"{_hours(bills[0].hours['train'])} of the former for training"
+        return f"job {job.name} would settle it: {totals}, {training} (basis: {bills[0].basis})"
+
+    def steps(self, job: Job) -> tuple[str, ...]:
+        """Stage by stage, and the command."""
+        lines = []
+        for bill in self.of(job):
+            stages = ", ".join(f"{stage} {_hours(hours)}" for stage, hours in bill.hours.items())
+            lines.append(f"{_hours(bill.total)} {bill.gpu}-hours: {stages}; {bill.basis}")
+        return (*lines, f"hdit-repro submit {job.name} --cluster {PROFILES[0]}")
+
+
+def _bill(job: Job, name: str, cluster: Cluster) -> Bill:
+    prices = {stage: price(job.run, stage, SCALE, cluster) for stage in STAGES}
+    gpu = cluster.gpu if isinstance(cluster, Slurm) else "A100"
+    hours = {stage: found.gpu_hours for stage, found in prices.items()}
+    return Bill(gpu, name, hours, prices["train"].basis)
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"

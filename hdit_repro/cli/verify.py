@@ -1,0 +1,157 @@
+"""`verify`: every printed number of the paper against what its jobs, costs and records say."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hdit_repro.cli import options
+from hdit_repro.cli.output import as_json, data, group, remark, table
+from hdit_repro.errors import pick
+
+if TYPE_CHECKING:
+    from hdit_repro.audit import Finding
+
+app = group()
+
+HEADERS = ("claim", "place", "printed", "computed", "status", "note")
+
+COLOURS = {"holds": "green", "erratum": "red", "needs-run": "yellow", "measured": "blue"}
+"""Of a status on a terminal."""
+
+WORDS = {"holds": "hold", "erratum": "are errata", "needs-run": "need a run or a source", "measured": "are measured"}
+"""Of a status in the summary."""
+
+
+@app.command("verify")
+def verify(
+    explain: Annotated[
+        str | None, typer.Option("--explain", metavar="CLAIM", help="Show one claim's computation.")
+    ] = None,
+    status: Annotated[
+        str | None, typer.Option("--status", metavar="STATUS", help="Only holds, erratum, needs-run or measured.")
+    ] = None,
+    table_name: Annotated[
+        str | None, typer.Option("--table", metavar="N", help="Only Table N; edition2-table5 is the second edition's.")
+    ] = None,
+    as_objects: options.Json = False,
+) -> None:
+    """Recompute every number that the paper prints, and exit with 1 where that brings a surprise.
+
+    Example: hdit-repro verify --status erratum
+    """
+    from hdit_repro import paper
+    from hdit_repro.audit import audit
+    from hdit_repro.launch.clusters import workplace
+    from hdit_repro.records.store import load
+
+    ledger = paper.read()
+    if explain is not None:
+        ledger.claim(explain)
+    records, problems = load(workplace().results)
+    findings = audit(ledger, records)
+    shown = _chosen(findings, explain, status, table_name)
+    if as_objects:
+        as_json([_row(finding, steps=explain is not None) for finding in shown])
+    elif explain is not None:
+        for finding in shown:
+            _explain(finding)
+    else:
+        _print(shown)
+    for problem in problems:
+        remark(f"no record: {problem.path}: {problem.reason}")
+    if _summary(findings):
+        raise typer.Exit(1)
+
+
+def _chosen(
+    findings: Sequence[Finding], explain: str | None, status: str | None, table_name: str | None
+) -> list[Finding]:
+    """The findings that were asked for, the first edition's before the second's.
+
+    Raises:
+        UserError: no such status or table.
+    """
+    if status is not None:
+        pick(WORDS, status, kind="status", where="--status")
+    prefix = None
+    if table_name is not None:
+        tables = dict.fromkeys(finding.claim.id.partition("/")[0] for finding in findings)
+        known = {name: None for name in tables if "table" in name}
+        prefix = f"table{table_name}" if table_name.isdigit() else table_name
+        pick(known, prefix, kind="table", where="--table")
+    return [
+        finding
+        for finding in sorted(findings, key=lambda finding: finding.claim.edition)
+        if explain in (None, finding.claim.id)
+        and status in (None, finding.status)
+        and prefix in (None, finding.claim.id.partition("/")[0])
+    ]
+
+
+def _row(finding: Finding, *, steps: bool) -> dict[str, Any]:
+    row = finding.as_row()
+    return {**row, "steps": list(finding.steps)} if steps else row
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    """One line a claim; on a terminal, wrapped to its width and with the status in colour."""
+    from hdit_repro.audit.computed import say
+
+    cells = [
+        (
+            finding.claim.id,
+            finding.claim.place,
+            finding.claim.text,
+            "" if finding.computed is None else say(finding.computed),
+            finding.status,
+            finding.note,
+        )
+        for finding in findings
+    ]
+    if sys.stdout.isatty():
+        _print_wide(cells)
+    else:
+        table(HEADERS, cells, right=("printed", "computed"))
+
+
+def _print_wide(cells: Sequence[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    sheet = Table(*HEADERS, box=None, pad_edge=False)
+    for *plain, status, note in cells:
+        sheet.add_row(*map(Text, plain), Text(status, style=COLOURS[status]), Text(note))
+    Console().print(sheet)
+
+
+def _explain(finding: Finding) -> None:
+    """A claim, its computation and its verdict, line by line."""
+    claim = finding.claim
+    data(f"{claim.id}: {claim.place}, edition {claim.edition}")
+    data(f"printed   {claim.text} ({claim.unit.value})")
+    for step in finding.steps:
+        data(f"          {step}")
+    data(f"status    {finding.status}{', which the ledger does not expect' if finding.surprise else ''}")
+    if finding.note:
+        data(f"note      {finding.note}")
+
+
+def _summary(findings: Sequence[Finding]) -> list[Finding]:
+    """Say the counts and name the surprises on stderr; the surprises come back."""
+    counts = Counter(finding.status for finding in findings)
+    words = ", ".join(f"{counts[status]} {text}" for status, text in WORDS.items())  # type: ignore[index]
+    computed = sum(finding.claim.check is not None for finding in findings)
+    remark(f"{len(findings)} claims: {words}; {computed} computed here")
+    surprises = [finding for finding in findings if finding.surprise]
+    for finding in surprises:
+        what = "an erratum that is not expected" if finding.status == "erratum" else "an expected erratum is not found"
+        remark(f"surprise: {finding.claim.id} ({finding.claim.place}): {what}; {finding.note}")
+    if not surprises:
+        remark(f"all as expected, {counts['erratum']} errata among them")
+    return surprises

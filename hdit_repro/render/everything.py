@@ -1,0 +1,85 @@
+"""All that one scale has, from its records alone: `hdit-repro render-tables`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from hdit_repro.audit import audit
+from hdit_repro.errors import UserError, pick
+from hdit_repro.paper import Ledger
+from hdit_repro.records.layout import Roots
+from hdit_repro.render import readme
+from hdit_repro.render.definitions import TABLES
+from hdit_repro.render.figures import FIGURES, render_figures
+from hdit_repro.render.tables import Material, material, render_tables, sheet_of, table_folder
+
+
+class Written(NamedTuple):
+    """A file that was rendered: "table", "figure" or "readme"."""
+
+    kind: str
+    path: Path
+
+
+def render(
+    scale: str,
+    roots: Roots,
+    out: Path | None = None,
+    names: Sequence[str] | None = None,
+    ledger: Ledger | None = None,
+) -> list[Written]:
+    """Render the tables of a scale; at paper scale the figures too, and the marked blocks of the workplace's README.
+
+    Args:
+        scale: "paper", "mini" or "smoke".
+        roots: the workplace whose records are read.
+        out: the folder to write to; None is the scale's own, and only then is the README touched.
+        names: tables and figures by name ("table1", "figure2"); None is all, and only then is the README touched.
+        ledger: what the paper prints; None is the project's own.
+
+    Raises:
+        UserError: an unknown scale or name, something that this scale does not have, or a README whose markers do not
+            match.
+    """
+    tables, figures = _split(names, scale)
+    given = material(scale, roots, ledger)
+    folder = out or table_folder(scale, roots)
+    written = [Written("table", path) for path in render_tables(given, folder, tables)]
+    if scale == "paper":
+        found = render_figures(folder, given.source.records, figures, given.ledger)
+        written += [Written("figure", path) for path in found]
+        if out is None and names is None:
+            written += _refresh(roots.results.parent / "README.md", given)
+    return written
+
+
+def _split(names: Sequence[str] | None, scale: str) -> tuple[list[str] | None, list[str] | None]:
+    """Names of tables and of figures; None for all.
+
+    Raises:
+        UserError: an unknown name, or a figure below paper scale.
+    """
+    if names is None:
+        return None, None
+    for name in names:
+        pick({**TABLES, **FIGURES}, name, kind="table")
+    figures = [name for name in names if name in FIGURES]
+    if figures and scale != "paper":
+        raise UserError(
+            f"{figures[0]} is not made at {scale} scale",
+            found=scale,
+            expected="paper",
+            fix=f"hdit-repro render-tables --tables {figures[0]}",
+        )
+    return [name for name in names if name in TABLES], figures
+
+
+def _refresh(path: Path, given: Material) -> list[Written]:
+    blocks = {
+        "table1": lambda: readme.table1(sheet_of(readme.TABLE, given)),
+        "errata": lambda: readme.errata(audit(given.ledger, given.records)),
+        "figure2": readme.figure2,
+    }
+    return [Written("readme", path)] if readme.refresh(path, blocks) else []

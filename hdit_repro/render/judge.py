@@ -1,0 +1,42 @@
+"""The one place where tables ask the audit what the ledger's checks come to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from hdit_repro.audit.agreement import agrees
+from hdit_repro.audit.bench import Bench
+from hdit_repro.audit.evaluate import compute
+from hdit_repro.audit.fields import look, plain
+from hdit_repro.paper import Claim, Ledger
+from hdit_repro.paper.checks import Reading
+from hdit_repro.render.cells import Value
+
+
+class Verdict(NamedTuple):
+    """A computed value in the claim's unit, and whether it is the printed one."""
+
+    value: Value
+    agrees: bool
+
+
+Judge = Callable[[Mapping[str, Claim]], Mapping[str, Verdict]]
+"""From a row's cells by column to the verdicts on those that have a check."""
+
+
+def judge_of(ledger: Ledger) -> Judge:
+    """A judge over a ledger and the job files as they are; each run is read once."""
+    bench = Bench(ledger)
+    return lambda claims: {column: _verdict(claim, bench) for column, claim in claims.items() if claim.check}
+
+
+def _verdict(claim: Claim, bench: Bench) -> Verdict:
+    """What the audit computes; where it decides between readings of a cell, what the job says there."""
+    assert claim.check is not None
+    computed = compute(claim.check, bench)
+    value: Value = computed.value
+    if isinstance(claim.check, Reading):
+        field = next(iter(claim.check.candidates[0].set))
+        value = plain(look(bench.run(claim.check.run), field), field)[0]
+    return Verdict(value, agrees(claim, computed))

@@ -1,0 +1,103 @@
+"""The blocks of README.md that a command writes, so that its numbers never go stale.
+
+<!-- begin: table1 -->
+...
+<!-- end: table1 -->
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from hdit_repro.audit import Finding
+from hdit_repro.audit.computed import say
+from hdit_repro.errors import UserError, pick
+from hdit_repro.files import write_text
+from hdit_repro.render.definitions import TABLE_1
+from hdit_repro.render.formats import notes_of, pipes, plain
+from hdit_repro.render.sheet import Sheet
+
+MARKER = re.compile(r"^<!-- (begin|end): ([\w-]+) -->[ \t]*$", re.MULTILINE)
+
+TABLE = TABLE_1._replace(
+    name="readme",
+    columns=tuple(column for column in TABLE_1.columns if column.key not in ("difference", "complexity_printed")),
+)
+"""Table 1 without the columns that are empty or say the same twice."""
+
+
+def table1(sheet: Sheet) -> str:
+    """Table 1 and its notes in markdown, without a heading."""
+    return f"{pipes(sheet)}\n\n{notes_of(sheet)}"
+
+
+def errata(findings: Iterable[Finding]) -> str:
+    """One line for each claim that the audit finds to be an erratum, in the order of the ledger."""
+    lines = []
+    for finding in findings:
+        if finding.status == "erratum":
+            claim = finding.claim
+            came = "" if finding.computed is None else f", {plain(say(finding.computed))} comes out"
+            lines.append(f"- **{plain(claim.place)}**: print says {plain(claim.text)}{came}; {plain(finding.note)}\n")
+    return "".join(lines)
+
+
+def figure2() -> str:
+    """The picture, by its place in the checkout."""
+    return "![Figure 2: cost of one forward pass against resolution](tables/figure2.svg)\n"
+
+
+def fill(text: str, blocks: Mapping[str, Callable[[], str]], where: str = "README.md") -> str:
+    """`text` with what stands between each pair of markers replaced; all else is left as it is.
+
+    Raises:
+        UserError: a marker without its partner, out of order, given twice, or with a name that no block has.
+    """
+    pieces: list[str] = []
+    seen: set[str] = set()
+    at, opened = 0, ""
+    for marker in MARKER.finditer(text):
+        side, name = marker.groups()
+        pick(dict.fromkeys(blocks), name, kind="block", where=where)
+        if (side == "begin") == bool(opened) or (side == "end" and name != opened) or (not opened and name in seen):
+            raise _out_of_place(marker, opened, where, text)
+        if side == "begin":
+            pieces.append(text[at : marker.end()] + "\n")
+            opened = name
+            seen.add(name)
+        else:
+            pieces.append(blocks[name]())
+            at, opened = marker.start(), ""
+    if opened:
+        raise UserError(
+            "a block of the README has no end", found=f"{opened!r} in {where}", expected=f"<!-- end: {opened} -->"
+        )
+    return "".join(pieces) + text[at:]
+
+
+def _out_of_place(marker: re.Match[str], opened: str, where: str, text: str) -> UserError:
+    line = text.count("\n", 0, marker.start()) + 1
+    return UserError(
+        "a marker of the README is out of place",
+        found=f"{marker[0].strip()!r} at {where}:{line}",
+        expected=f"<!-- end: {opened} --> first" if opened else "one begin and one end a block, in this order",
+    )
+
+
+def refresh(path: Path, blocks: Mapping[str, Callable[[], str]]) -> bool:
+    """Fill the blocks of a README in place; returns whether it has any. A missing file has none.
+
+    Raises:
+        UserError: as `fill`.
+    """
+    if not path.is_file():
+        return False
+    text = path.read_text(encoding="utf-8")
+    if not MARKER.search(text):
+        return False
+    filled = fill(text, blocks, path.name)
+    if filled != text:
+        write_text(path, filled)
+    return True

@@ -1,0 +1,243 @@
+"""Commands: their help, their data, their exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import typer
+
+from hdit_repro import cost, jobs
+from hdit_repro.cli.app import COMMANDS, app
+from hdit_repro.files import sha256_file
+from hdit_repro.launch.describe import describe
+from hdit_repro.launch.progress import Writer, write_failure
+from hdit_repro.records.layout import Roots, RunFolder
+from hdit_repro.records.provenance import Source
+from hdit_repro.spec.run import Run
+from hdit_repro.stages.settings import Progress
+
+Command = Callable[[str], Any]
+
+
+def every_command() -> list[tuple[str, Any]]:
+    group = typer.main.get_group(app)
+    found = []
+    for name in COMMANDS:
+        command = group.get_command(None, name)
+        found.append((name, command))
+        found += [(f"{name} {inner}", child) for inner, child in getattr(command, "commands", {}).items()]
+    return found
+
+
+@pytest.mark.parametrize(("name", "command"), every_command())
+def test_help_is_a_sentence_and_an_example(name: str, command: Any) -> None:
+    sentence, *rest = [part for part in (command.help or "").split("\n\n") if part.strip()]
+    assert sentence.strip().endswith(".")
+    assert sentence.count(". ") == 0
+    assert len(rest) == 1
+    assert rest[0].strip().startswith(f"Example: hdit-repro {name.split()[0]}")
+    options = [param for param in command.params if param.name != "help"]
+    assert all(param.help for param in options)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in every_command()])
+def test_help_can_be_asked_for(name: str, command: Command) -> None:
+    said = command(f"{name} --help")
+    assert said.code == 0
+    assert "Example: hdit-repro" in said.out
+    assert max(map(len, said.out.splitlines())) <= 120
+
+
+def test_examples_of_data_commands_run(command: Command) -> None:
+    for _, declared in every_command():
+        line = declared.help.split("Example: hdit-repro ")[1].strip()
+        if line.split()[0] in ("list", "show", "cost", "plan"):
+            assert command(line).code == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nonsense",
+        "list --bogus",
+        "show",
+        "show table1",
+        "show table1/Z",
+        "show table1/E --scale huge",
+        "cost table1/E --resolution 100",
+        "cost table1/E --resolution 0",
+        "cost table1/E --resolution -128",
+        "cost table1/E --resolution many",
+        "cost --resolution 24",
+        "plan table9",
+        "plan table1 --cluster abacus",
+        "plan table1 --rows A,Q",
+        "plan table1 --seeds 0",
+        "plan table1/E --rows A",
+        "submit table1",
+        "submit table1 --dry-run",
+        "submit table1 --cluster a100",
+        "submit table1 --scale smoke --cluster h100 --wait",
+        "status table9",
+        "status --watch --json",
+        "logs table1/E",
+        "logs table1/Q",
+        "train",
+        "train --run table1/Q --scale smoke",
+        "train --run table1/E --scale smoke --threads -1",
+        "sample --run table1/E --scale smoke",
+        "eval --run table1/E --scale smoke",
+        "weights add nowhere.pth",
+        "reference add nowhere.npz",
+        "render-tables --scale huge",
+    ],
+)
+def test_wrong_requests_exit_with_two_and_write_nothing(line: str, command: Command, tmp_path: Path) -> None:
+    said = command(line)
+    assert said.code == 2
+    assert said.out == ""
+    assert "Traceback" not in said.err
+    assert said.err.startswith(("error: ", "Usage: "))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_user_error_names_found_expected_and_fix(command: Command) -> None:
+    said = command("submit table1")
+    for part in ("found", "expected", "fix", "A100-hours", "--scale smoke", "--cluster a100"):
+        assert part in said.err
+
+
+def test_an_unexpected_error_is_a_traceback_and_one(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> list[str]:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(jobs, "all_jobs", broken)
+    said = command("list")
+    assert said.code == 1
+    assert "ZeroDivisionError: a bug" in said.err
+
+
+def test_list_has_every_row(command: Command) -> None:
+    rows = command("list --json").json
+    assert [row["run"] for row in rows] == [job.name for job in jobs.all_jobs()]
+    assert {"label", "parameters", "macs", "experiment"} <= rows[0].keys()
+    said = command("list")
+    assert "table1/E" in said.out
+    assert "117M" in said.out
+    assert len(said.out.splitlines()) == len(rows) + 1
+
+
+def test_show_gives_the_spec_and_the_source_of_each_value(command: Command) -> None:
+    plain = command("show table1/E --json").json
+    assert msgspec.convert(plain, Run) == jobs.find("table1/E").run
+    said = command("show table1/E")
+    lines = {line.split()[0]: line for line in said.out.splitlines() if line}
+    assert "Table 6" in lines["model.widths"]
+    assert "[384, 768]" in lines["model.widths"]
+    assert "inferred: " in lines["model.mapping.d_ff"]
+    assert "[neighborhood(kernel = 7), global]" in lines["model.attention"]
+    assert "117,003,805" in said.out
+    assert jobs.find("table1/E").run.id in said.out
+    assert "inferred" in said.err
+    assert command("show table1/E --scale smoke --json").json["data"]["resolution"] == 32
+
+
+def test_cost_json_has_the_agreed_shape(command: Command) -> None:
+    rows = command("cost --json").json
+    assert all(row.keys() == {"run", "resolution", "macs", "flops", "parameters", "parts"} for row in rows)
+    table_1 = [(row["run"], row["resolution"]) for row in rows if row["run"].startswith("table1/")]
+    assert sorted(table_1) == sorted(
+        (f"table1/{row}", side) for row in jobs.read("table1").rows for side in (128, 256, 512)
+    )
+    assert len({(row["run"], row["resolution"]) for row in rows}) == len(rows)
+    assert {row["run"] for row in rows} == {job.name for job in jobs.all_jobs()}
+    for row in rows:
+        assert row["flops"] == 2 * row["macs"]
+        assert sum(part["macs"] for part in row["parts"].values()) == row["macs"]
+        assert sum(part["parameters"] for part in row["parts"].values()) == row["parameters"]
+
+
+def test_cost_of_one_row_follows_the_resolution(command: Command) -> None:
+    (own,) = command("cost table1/E --json").json
+    assert (own["resolution"], own["macs"], own["parameters"]) == (128, 31_369_003_008, 117_003_805)
+    (larger,) = command("cost table1/E --resolution 256 --json").json
+    assert round(larger["macs"] / 1e9) == 65
+    run = jobs.find("table1/E").run
+    assert larger["macs"] == cost.count(cost.at_resolution(run.model, 256), 256).macs
+    said = command("cost table1/E")
+    assert "31,369,003,008" in said.out
+    assert "feed-forward" in said.out
+
+
+def test_plan_json_has_the_agreed_shape(command: Command, tmp_path: Path) -> None:
+    stages = command("plan table1 --json --cluster a100").json
+    assert all({"run", "stage", "after", "gpus", "gpu_hours", "state", "basis"} <= stage.keys() for stage in stages)
+    (train,) = [stage for stage in stages if stage["run"] == "table1/E" and stage["stage"] == "train"]
+    assert train["gpu_hours"] == 60.0
+    said = command("plan table1 --cluster a100")
+    assert len(said.out.splitlines()) == len(stages) + 1
+    assert "0 of 30 stages done" in said.err
+    assert "60 A100-hours (Table 6)" in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_and_the_cluster_of_the_environment(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {stage["run"] for stage in command("plan table1 --rows A,E --json").json} == {
+        "table1/A",
+        "table1/E",
+        "table1",
+    }
+    monkeypatch.setenv("HDIT_REPRO_CLUSTER", "h100")
+    assert "H100-hours" in command("plan table1").err
+    assert command("submit table1").code == 2
+
+
+def test_status_and_logs_read_what_lies_there(command: Command, tmp_path: Path) -> None:
+    assert command("status").out == ""
+    assert command("status --json").json == []
+    roots = Roots(tmp_path / "runs", tmp_path / "results")
+    job = jobs.find("table1/E", "smoke")
+    folder = RunFolder(roots, job.run, "smoke")
+    describe([job], roots, Source("abc", False))
+    Writer(folder.progress("train"), "x")(Progress("train", 240, 240, "", {"loss": 0.25}))
+    write_failure(folder.failure("train"), "the loss is not finite\n  found     nan", "Traceback: nan", "x")
+    folder.log("train").write_text("hello from the stage\n")
+    rows = command("status table1 --json").json
+    assert [(row["stage"], row["state"]) for row in rows] == [
+        ("train", "failed"), ("sample", "missing"), ("evaluate", "missing"),
+    ]  # fmt: skip
+    assert rows[0]["error"] == "the loss is not finite"
+    assert rows[0]["values"] == {"loss": 0.25}
+    said = command("status")
+    assert "the loss is not finite" in said.out
+    assert "3 stages: 1 failed, 2 missing" in said.err
+    logged = command("logs table1/E")
+    assert "hello from the stage" in logged.out
+    assert "Traceback: nan" in logged.out
+    assert command("logs table1/E --scale mini").code == 2
+    folder.description.write_text("{")
+    assert command("status --json").json == []
+
+
+def test_weights_and_references_are_listed_and_damaged_ones_refused(command: Command, tmp_path: Path) -> None:
+    listed = command("weights list --json").json
+    assert {"inception-2015"} <= {row["name"] for row in listed}
+    assert not any(row["present"] for row in listed)
+    assert "missing" in command("weights list").out
+    assert command("reference list --json").json == []
+    wrong = tmp_path / "wrong.pth"
+    wrong.write_bytes(b"no weights")
+    said = command(f"weights add {wrong}")
+    assert said.code == 2
+    assert sha256_file(wrong) in said.err
+    assert not any(row["present"] for row in command("weights list --json").json)
+
+
+def test_version(command: Command) -> None:
+    from hdit_repro import __version__
+
+    assert command("--version").out.strip() == f"hdit-repro {__version__}"

@@ -1,0 +1,180 @@
+"""Submission to processes of this machine through submitit, with made-up stages: sharing, failing, killing."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from hdit_repro import jobs
+from hdit_repro.files import is_locked, read_json
+from hdit_repro.launch.clusters import Local
+from hdit_repro.launch.follow import Plain
+from hdit_repro.launch.plan import make_plan, to_run, wanted
+from hdit_repro.launch.status import read_status
+from hdit_repro.launch.submit import submit
+from hdit_repro.records.layout import Roots, RunFolder
+
+SUBMITTER = """
+import sys
+from pathlib import Path
+from made_up_stages import STAGES
+from hdit_repro.launch.clusters import Local
+from hdit_repro.launch.follow import Plain
+from hdit_repro.launch.plan import wanted
+from hdit_repro.launch.submit import submit
+from hdit_repro.records.layout import Roots
+
+if __name__ == "__main__":
+    here, rows, *render = Path(sys.argv[1]), sys.argv[2].split(","), *sys.argv[3:]
+    cluster = Local(name="local", jobs_at_once=2, cpu_macs_per_second=1e10, cpu_features_per_second=10.0)
+    done = submit(wanted("table1", "smoke", rows), Roots(here / "runs", here / "results"), cluster, stages=STAGES,
+                  display=None if render else Plain(sys.stderr), render=tuple(render) or None)
+    print(len(done.failures), *done.job_ids)
+"""
+
+
+@pytest.fixture
+def submitter(tmp_path: Path, made_up: ModuleType) -> list[str]:
+    """A command that submits as another process: the workplace and the rows are its arguments."""
+    script = tmp_path / "submitter.py"
+    script.write_text(SUBMITTER)
+    return [sys.executable, str(script), str(tmp_path)]
+
+
+def starts(roots: Roots) -> list[str]:
+    path = roots.runs / "history.txt"
+    return [line for line in path.read_text().splitlines() if line.startswith("start")] if path.exists() else []
+
+
+def ends(roots: Roots) -> list[str]:
+    return [line.split()[1] for line in (roots.runs / "history.txt").read_text().splitlines() if line.startswith("end")]
+
+
+def until(condition: object, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_submit_waits_shares_and_finds_everything_done(roots: Roots, made_up: ModuleType, two_at_once: Local) -> None:
+    (roots.runs / "seconds").write_text("0.1")
+    asked = wanted("table1", "smoke", ["A", "D", "E"])
+    said = io.StringIO()
+    done = submit(asked, roots, two_at_once, display=Plain(said, every=0.2), stages=made_up.STAGES)
+    assert (done.open, done.failures, len(done.job_ids)) == (9, (), 2)
+    assert len(ends(roots)) == len(set(ends(roots))) == 9
+    assert len({line.split()[-1] for line in starts(roots)}) == 2, "both workers had work"
+    assert to_run(make_plan(asked, roots, two_at_once)) == []
+    assert "table1/E evaluate done" in said.getvalue()
+    assert "of 9 stages done" in said.getvalue()
+    assert list((roots.runs / "submissions").iterdir()) == []
+    again = submit(asked, roots, two_at_once, display=Plain(said), stages=made_up.STAGES)
+    assert again.open == 0
+    assert len(ends(roots)) == 9
+
+
+def test_run_json_tells_what_was_launched(roots: Roots, made_up: ModuleType, two_at_once: Local) -> None:
+    asked = wanted("table2", "smoke", ["lerp"])
+    submit(asked, roots, two_at_once, display=Plain(io.StringIO()), stages=made_up.STAGES)
+    shared = wanted("table1", "smoke", ["E"])
+    folder = RunFolder(roots, shared[0].run, "smoke")
+    noted = read_json(folder.description)
+    assert noted["names"] == ["table2/lerp"]
+    assert noted["scale"] == "smoke"
+    assert noted["rows"]["table2/lerp"]["evaluation_id"] == shared[0].run.evaluation_id
+    assert {"commit", "dirty"} <= noted.keys()
+    rows = read_status(roots)
+    assert [(row.run, row.stage, row.state) for row in rows] == [
+        ("table2/lerp", stage, "done") for stage in ("train", "sample", "evaluate")
+    ]
+
+
+def test_failing_and_dying_rows_stop_nobody_else(roots: Roots, made_up: ModuleType, two_at_once: Local) -> None:
+    (roots.runs / "seconds").write_text("0.05")
+    (roots.runs / "fail").write_text("table1/A train\n")
+    (roots.runs / "die").write_text("table1/D sample\n")
+    one = Local(name="local", jobs_at_once=1, cpu_macs_per_second=1e10, cpu_features_per_second=10.0)
+    asked = wanted("table1", "smoke", ["A", "D", "E"])
+    said = io.StringIO()
+    done = submit(asked, roots, one, display=Plain(said), stages=made_up.STAGES)
+    failed = {(failure.run, failure.stage): failure.error for failure in done.failures}
+    assert failed.keys() == {("table1/A", "train"), ("table1/D", "sample")}
+    assert failed["table1/A", "train"] == "a made-up failure"
+    assert "killed" in failed["table1/D", "sample"]
+    assert len(done.job_ids) == 2, "the worker that died was replaced"
+    assert RunFolder(roots, jobs.find("table1/E", "smoke").run, "smoke").done("evaluate")
+    assert "table1/A train FAILED: a made-up failure" in said.getvalue()
+    for name in ("fail", "die"):
+        (roots.runs / name).unlink()
+    trained = [key for key in ends(roots) if key.startswith("train")]
+    done = submit(asked, roots, two_at_once, display=Plain(said), stages=made_up.STAGES)
+    assert done.failures == ()
+    assert len(ends(roots)) == len(set(ends(roots))) == 9
+    assert {key for key in ends(roots) if key.startswith("train")} > set(trained)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
+def test_a_submitter_that_ends_takes_its_workers_along_and_the_next_goes_on(
+    roots: Roots, submitter: list[str], ending: signal.Signals
+) -> None:
+    (roots.runs / "seconds").write_text("0.3")
+    command = [*submitter, "A,E"]
+    # Its own session and a default SIGINT, as on a terminal.
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    until(lambda: (roots.runs / "history.txt").exists() and len(ends(roots)) >= 1)
+    workers = {int(line.split()[-1]) for line in starts(roots)}
+    if ending is signal.SIGKILL:
+        first.kill()
+    else:
+        os.killpg(first.pid, ending)
+    first.communicate(timeout=20)
+    until(lambda: not any(alive(pid) for pid in workers))
+    assert not any(is_locked(path) for path in roots.runs.rglob("*.lock"))
+    finished = ends(roots)
+    assert len(finished) < 6
+    second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert second.stdout.startswith("0")
+    assert len(ends(roots)) == len(set(ends(roots))) == 6
+    assert ends(roots)[: len(finished)] == finished
+
+
+def test_killed_workers_leave_a_message_and_the_next_goes_on(roots: Roots, submitter: list[str]) -> None:
+    (roots.runs / "seconds").write_text("0.5")
+    command = [*submitter, "E"]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until(lambda: len(starts(roots)) == 1)
+    os.kill(int(starts(roots)[0].split()[-1]), signal.SIGKILL)
+    said, errors = first.communicate(timeout=30)
+    assert said.startswith("1"), errors
+    assert "table1/E train FAILED: the process that ran it ended without a word" in errors
+    again = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert again.stdout.startswith("0")
+    assert len(ends(roots)) == 3
+
+
+def test_without_waiting_the_last_worker_renders(roots: Roots, submitter: list[str]) -> None:
+    (roots.runs / "seconds").write_text("0.1")
+    rendered = roots.runs / "rendered"
+    render = [sys.executable, "-c", f"open({str(rendered)!r}, 'a').write('x')"]
+    said = subprocess.run([*submitter, "A,E", *render], capture_output=True, text=True, timeout=30, check=True).stdout
+    workers = [int(pid) for pid in said.split()[1:]]
+    assert len(workers) == 2
+    until(lambda: not any(alive(pid) for pid in workers))
+    assert rendered.exists()
+    assert len(set(ends(roots))) == len(ends(roots)) == 6

@@ -1,0 +1,114 @@
+"""A draw's random choices depend on its number alone, and the loop takes the same steps after a restart."""
+
+import msgspec
+import pytest
+import torch
+
+from hdit_repro import jobs
+from hdit_repro.data.datasets import open_dataset
+from hdit_repro.spec.run import Run
+from hdit_repro.training.constant import Constant, best_constant_loss
+from hdit_repro.training.draws import draw_keys, drop_labels
+from hdit_repro.training.log import read_log
+from hdit_repro.training.loop import LoopSettings, prepared, train
+from hdit_repro.training.objective import make_draws, make_objective
+
+CPU = torch.device("cpu")
+
+
+def small(row, **training):
+    """A smoke run of a Table 1 row that is over in a few steps."""
+    tree = msgspec.to_builtins(jobs.find(f"table1/{row}", "smoke").run)
+    tree["training"] |= {"steps": 6, "batch": 4, **training}
+    return msgspec.convert(tree, Run)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return open_dataset(small("E").data)
+
+
+@pytest.mark.parametrize("row", ["E", "R1"])
+def test_a_batch_split_in_any_way_has_the_same_draws(images, row):
+    run = small(row)
+    pixels, labels = images.batch(range(8)), images.labels(range(8))
+    whole = make_draws(run, pixels, labels, range(40, 48), 40, 8, CPU)
+    parts = [
+        make_draws(run, pixels[a:b], labels[a:b], range(40 + a, 40 + b), 40, 8, CPU) for a, b in ((0, 1), (1, 5), (5, 8))
+    ]
+    for field in ("images", "noise", "uniform", "place", "labels"):
+        assert torch.equal(torch.cat([getattr(part, field) for part in parts]), getattr(whole, field)), field
+
+
+def test_noise_levels_are_stratified_over_the_global_batch(images):
+    run = small("E")
+    draws = make_draws(run, images.batch(range(16)), None, range(160, 176), 160, 16, CPU)
+    sigma = make_objective(run).sigma(draws)
+    assert torch.equal(sigma.argsort(descending=True), torch.arange(16))
+
+
+def test_labels_are_dropped_at_their_rate():
+    keys = draw_keys(0, range(20_000))
+    labels = torch.zeros(20_000, dtype=torch.int64)
+    assert (drop_labels(keys, labels, 9, 0.1) == 9).double().mean().item() == pytest.approx(0.1, abs=0.01)
+    assert (drop_labels(keys, labels, 9, 0.0) == 0).all()
+    assert drop_labels(keys, labels, 0, 0.1) is None
+    assert drop_labels(keys, None, 9, 0.1) is None
+
+
+def test_seeds_give_other_draws():
+    assert not torch.equal(draw_keys(0, range(4)), draw_keys(1, range(4)))
+
+
+@pytest.mark.parametrize("row", ["E", "R1"])
+def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_bits(tmp_path, images, row):
+    """Stopped after its third step by an exception, with a checkpoint after each step."""
+    run = small(row)
+    every_step = LoopSettings(CPU, log_every=1, save_seconds=-1.0)
+    straight = train(run, images, tmp_path / "a", tmp_path / "a.jsonl", every_step, lambda *_: None)
+
+    class Stop(Exception):
+        pass
+
+    def stop(done, _total, _values):
+        if done == 4:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(run, images, tmp_path / "b", tmp_path / "b.jsonl", every_step, stop)
+    resumed = train(run, images, tmp_path / "b", tmp_path / "b.jsonl", every_step, lambda *_: None)
+    assert resumed.step == straight.step == 6
+    for name, value in straight.tensors().items():
+        assert torch.equal(value, resumed.tensors()[name]), name
+    for a, b in zip(read_log(tmp_path / "a.jsonl"), read_log(tmp_path / "b.jsonl"), strict=True):
+        assert (a["step"], a["loss"], a["grad_norm"]) == (b["step"], b["loss"], b["grad_norm"])
+
+
+def test_a_batch_that_grows_follows_the_schedule(images):
+    run = small("E", steps=2, growth=[{"steps": 2, "batch": 8}])
+    sizes = [len(batch.draws) for _, batch in prepared(run, images, 0, 4, CPU)]
+    assert sizes == [4, 4, 8, 8]
+    draws = torch.cat([batch.draws for _, batch in prepared(run, images, 0, 4, CPU)])
+    assert torch.equal(draws, torch.arange(24))
+
+
+@pytest.mark.parametrize("row", ["A", "E", "R1"])
+def test_no_constant_beats_the_best_one(images, row):
+    run = small(row)
+    kept = [draws for draws, _ in prepared(run, images, 0, 6, CPU)]
+    best = best_constant_loss(run, kept)
+    objective = make_objective(run)
+    channels = 6 if row == "R1" else 3
+    generator = torch.Generator().manual_seed(0)
+    for scale in (0.0, 0.1, 1.0):
+        image = scale * torch.randn(channels, 32, 32, generator=generator)
+        with torch.no_grad():
+            loss = torch.cat([objective(Constant(image), draws) for draws in kept]).double().mean().item()
+        assert best <= loss + 1e-9
+
+
+def test_the_best_constant_of_epsilon_leaves_its_whole_variance(images):
+    run = small("R1")
+    kept = [draws for draws, _ in prepared(run, images, 0, 6, CPU)]
+    variance = torch.cat([draws.noise for draws in kept]).square().mean().item()
+    assert best_constant_loss(run, kept) >= variance - 1e-6
