@@ -25,9 +25,14 @@ def test_a_file_appears_whole(tmp_path):
 
 def test_a_failure_in_the_middle_leaves_the_old_file(tmp_path):
     write_text(tmp_path / "a", "old")
-    with pytest.raises(ZeroDivisionError), atomic_file(tmp_path / "a") as file:
-        file.write(b"new")
-        raise ZeroDivisionError
+
+    def half():
+        with atomic_file(tmp_path / "a") as file:
+            file.write(b"new")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        half()
     assert (tmp_path / "a").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -65,7 +70,13 @@ def test_a_lock_is_seen_and_ends_with_its_process(tmp_path):
     path = tmp_path / "lock"
     assert not is_locked(path)
     assert not path.exists()
-    code = f"from hdit_repro.files import lock\nimport time\nwith lock({str(path)!r}):\n  print('held', flush=True); time.sleep(60)"
+    code = f"""
+import time
+from hdit_repro.files import lock
+with lock({str(path)!r}):
+    print("held", flush=True)
+    time.sleep(60)
+"""
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"

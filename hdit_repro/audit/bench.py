@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hdit_repro import jobs
+from hdit_repro.audit.computed import Impossible
 from hdit_repro.cost import Cost, at_resolution, count
 from hdit_repro.cost.complexity import Growth, fit
-from hdit_repro.errors import UserError
 from hdit_repro.jobs import Job
 from hdit_repro.paper import Ledger
 from hdit_repro.spec.model import Model
@@ -55,7 +55,7 @@ class Bench:
         """The network of a job, adapted to a resolution (pixels a side) by the paper's rule.
 
         Raises:
-            UserError: it does not fit that resolution.
+            Impossible: it does not fit that resolution.
         """
         model = self.run(name).model
         if resolution is None or resolution == model.resolution:
@@ -69,7 +69,7 @@ class Bench:
         """MACs and parameters of a job's network at a resolution; None is its own.
 
         Raises:
-            UserError: it does not fit that resolution.
+            Impossible: it does not fit that resolution.
         """
         model = self.model(name, resolution)
         key = (name, model.resolution)
@@ -89,7 +89,7 @@ class Bench:
         """cost = a + b n + c n^2 through a job's costs from its own resolution up, n in pixels.
 
         Raises:
-            UserError: the network does not fit one of these resolutions.
+            Impossible: the network does not fit one of these resolutions.
         """
         if name not in self._growths:
             points = [(side * side, self.cost(name, side).macs) for side in self.sides(name)]
@@ -97,8 +97,8 @@ class Bench:
         return self._growths[name]
 
 
-def _misfit(name: str, resolution: int, error: ValueError) -> UserError:
-    return UserError(
+def _misfit(name: str, resolution: int, error: ValueError) -> Impossible:
+    return Impossible(
         f"{name} cannot be made for images of {resolution} x {resolution} pixels",
         found=str(error),
         expected="a size that patches, merges, kernels and windows divide or fit",

@@ -5,7 +5,13 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from hdit_repro.errors import UserError
+
 Value = int | float | str
+
+
+class Impossible(UserError):
+    """The job is such that a check has no value: it contradicts the print, and is no mistake of the ledger's."""
 
 
 class Computed(NamedTuple):

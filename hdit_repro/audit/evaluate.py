@@ -16,7 +16,8 @@ def compute(check: checks.Check, bench: Bench) -> Computed:
     """Carry out a check.
 
     Raises:
-        UserError: it cannot be: an unknown run or field, a network that does not fit, a formula without a value.
+        Impossible: the job leaves it without a value: a network that does not fit, a field that its choice lacks.
+        UserError: the check is mistaken: an unknown run or field.
     """
     return EVALUATORS[kind_of(check)](check, bench)
 

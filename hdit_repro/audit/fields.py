@@ -6,9 +6,9 @@ import contextlib
 
 import msgspec
 
-from hdit_repro.audit.computed import Value, say
+from hdit_repro.audit.computed import Impossible, Value, say
 from hdit_repro.errors import UserError, nearest
-from hdit_repro.spec.base import kind_of
+from hdit_repro.spec.base import Choice, kind_of
 from hdit_repro.spec.run import Run
 
 
@@ -19,7 +19,8 @@ def look(run: Run, path: str) -> object:
     choice, or the name of a type that has no alternatives ("AdamW").
 
     Raises:
-        UserError: there is no such field.
+        Impossible: the job's choice has no such field (a global attention has no kernel), or its list is shorter.
+        UserError: no run has such a field.
     """
     value: object = run
     walked = "run"
@@ -58,7 +59,7 @@ def _of_members(members: object, names: list[str], walked: str) -> tuple[object,
     first = names[0]
     having = [member for member in members if first == "kind" or _has(member, first)]
     if not having:
-        raise UserError(f"no member of {walked} has a field {first!r}", found=say(tuple(map(_name, members))))
+        raise Impossible(f"no member of {walked} has a field {first!r}", found=say(tuple(map(_name, members))))
     found = []
     for member in having:
         value: object = member
@@ -73,7 +74,7 @@ def _step(value: object, name: str, walked: str) -> object:
         assert isinstance(value, tuple)
         if int(name) < len(value):
             return value[int(name)]
-        raise UserError(f"{walked} has no member {name}", found=f"{len(value)} members, counted from 0")
+        raise Impossible(f"{walked} has no member {name}", found=f"{len(value)} members, counted from 0")
     if name == "kind" and isinstance(value, msgspec.Struct):
         return _name(value)
     if not name.startswith("_"):
@@ -81,7 +82,8 @@ def _step(value: object, name: str, walked: str) -> object:
             return getattr(value, name)
     known = [field for field in dir(value) if not field.startswith("_")]
     close = nearest(name, known)
-    raise UserError(
+    kind = Impossible if isinstance(value, Choice) else UserError
+    raise kind(
         f"{walked} has no field {name!r}",
         found=f"{name!r} in {_name(value)}",
         expected=", ".join(getattr(type(value), "__struct_fields__", ())) or None,

@@ -9,7 +9,7 @@ from hdit_repro import paper
 from hdit_repro.audit.agreement import agrees, rule
 from hdit_repro.audit.bench import Bench
 from hdit_repro.audit.bills import Bills
-from hdit_repro.audit.computed import Computed, Value, say
+from hdit_repro.audit.computed import Computed, Impossible, Value, say
 from hdit_repro.audit.evaluate import compute
 from hdit_repro.audit.measured import METRICS, Measurements
 from hdit_repro.errors import UserError
@@ -28,7 +28,8 @@ class Finding(NamedTuple):
     """A claim, what was computed or measured for it, and what that says.
 
     Attributes:
-        computed: in the claim's unit; a list as the paper writes it; None where nothing could be computed.
+        computed: in the claim's unit; a list as the paper writes it; None where there is nothing to compute, or where
+            the job leaves the check without a value.
         steps: the computation with its numbers.
     """
 
@@ -40,10 +41,12 @@ class Finding(NamedTuple):
 
     @property
     def surprise(self) -> bool:
-        """An erratum that the ledger does not expect, or one that it expects and that is not there.
+        """An erratum that the ledger does not expect, one that it expects and that is not there, or no value at all.
 
         What was measured never surprises: a difference between two runs is no contradiction by itself.
         """
+        if self.claim.check is not None and self.computed is None:
+            return True
         return self.status != "measured" and (self.status == "erratum") != (self.claim.expect == "erratum")
 
     def as_row(self) -> dict[str, Any]:
@@ -75,24 +78,28 @@ def audit(ledger: Ledger | None = None, records: Iterable[Record] = ()) -> list[
     """
     ledger = paper.read() if ledger is None else ledger
     bench, bills, measurements = Bench(ledger), Bills(), Measurements(records)
-    return [
-        _computed(claim, claim.check, bench) if claim.check else _open(claim, bench, bills, measurements)
-        for claim in ledger
-    ]
+    return [_finding(claim, bench, bills, measurements) for claim in ledger]
 
 
-def _computed(claim: Claim, check: checks.Check, bench: Bench) -> Finding:
-    """A claim that a computation settles."""
+def _finding(claim: Claim, bench: Bench, bills: Bills, measurements: Measurements) -> Finding:
     try:
-        found = compute(check, bench)
-        holds = agrees(claim, found)
+        return _computed(claim, claim.check, bench) if claim.check else _open(claim, bench, bills, measurements)
+    except Impossible as error:
+        words = f"the job leaves it without a value: {error.problem}" + (f" ({error.found})" if error.found else "")
+        return Finding(claim, None, "erratum", words, (words,))
     except UserError as error:
         raise UserError(
-            f"claim {claim.id!r} cannot be computed: {error.problem}",
+            f"claim {claim.id!r} cannot be checked: {error.problem}",
             found=f"{error.found or claim.text} (claim at {claim.file}:{claim.line})",
             expected=error.expected,
             fix=error.fix,
         ) from error
+
+
+def _computed(claim: Claim, check: checks.Check, bench: Bench) -> Finding:
+    """A claim that a computation settles."""
+    found = compute(check, bench)
+    holds = agrees(claim, found)
     status: Status = "holds" if holds else "erratum"
     verdict = "" if found.holds is not None else f"{rule(claim)}; it is {say(_shown(claim, found))}"
     steps = (*found.steps, verdict) if verdict else found.steps

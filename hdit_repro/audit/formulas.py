@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from hdit_repro.audit.bench import Bench
-from hdit_repro.audit.computed import Computed, say
+from hdit_repro.audit.computed import Computed, Impossible, say
 from hdit_repro.audit.counted import attention_kinds
 from hdit_repro.audit.fields import look, plain
 from hdit_repro.errors import UserError
@@ -26,7 +26,7 @@ def formula(check: checks.Formula, bench: Bench) -> Computed:
     """The value of an expression, with what each function in it gives.
 
     Raises:
-        UserError: it divides by zero, reckons with words, or comes to no finite number.
+        Impossible: it divides by zero, reckons with words, or comes to no finite number.
     """
     steps: dict[str, None] = {}
     value = _evaluate(check.expression, _noted(bench, steps), check.at)
@@ -38,7 +38,7 @@ def equation(check: checks.Equation, bench: Bench) -> Computed:
     """The largest relative difference of two expressions over all combinations of values.
 
     Raises:
-        UserError: a side cannot be computed.
+        Impossible: a side cannot be computed.
     """
     known = functions(bench)
     worst = -1.0
@@ -80,7 +80,7 @@ def functions(bench: Bench) -> dict[str, Function]:
         model = bench.model(run, resolution)
         count = len(attention_kinds(model))
         if not -count <= level < count:
-            raise UserError(f"{run} has no level {level}", found=f"{count} levels at {model.resolution}²")
+            raise Impossible(f"{run} has no level {level}", found=f"{count} levels at {model.resolution}²")
         patch = model.patch if isinstance(model, DiT) else model.patch_height
         return model.resolution // patch >> level % count
 
@@ -116,19 +116,19 @@ def _evaluate(expression: str, known: Mapping[str, Function], at: Mapping[str, f
     try:
         value = language.evaluate(expression, known, at)
     except (ArithmeticError, TypeError, ValueError) as error:
-        raise UserError(
+        raise Impossible(
             "a formula cannot be computed",
             found=f"{expression} at {_values(at)}: {error}" if at else f"{expression}: {error}",
             expected="numbers that it is defined for",
         ) from error
     if isinstance(value, complex) or (isinstance(value, float) and not math.isfinite(value)):
-        raise UserError("a formula comes to no finite number", found=f"{expression} = {value}")
+        raise Impossible("a formula comes to no finite number", found=f"{expression} = {value}")
     return value
 
 
 def _number(value: language.Value, expression: str) -> float:
     if isinstance(value, str):
-        raise UserError("an equation compares numbers", found=f"{expression} = {value!r}")
+        raise Impossible("an equation compares numbers", found=f"{expression} = {value!r}")
     return value
 
 

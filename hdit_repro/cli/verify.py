@@ -124,7 +124,9 @@ def _print_wide(cells: Sequence[tuple[str, ...]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    sheet = Table(*HEADERS, box=None, pad_edge=False)
+    sheet = Table(box=None, pad_edge=False)
+    for header in HEADERS:
+        sheet.add_column(header, overflow="fold", no_wrap=header == "status")
     for *plain, status, note in cells:
         sheet.add_row(*map(Text, plain), Text(status, style=COLOURS[status]), Text(note))
     Console().print(sheet)
@@ -151,6 +153,7 @@ def _summary(findings: Sequence[Finding]) -> list[Finding]:
     surprises = [finding for finding in findings if finding.surprise]
     for finding in surprises:
         what = "an erratum that is not expected" if finding.status == "erratum" else "an expected erratum is not found"
+        what = "no value" if finding.computed is None and finding.status == "erratum" else what
         remark(f"surprise: {finding.claim.id} ({finding.claim.place}): {what}; {finding.note}")
     if not surprises:
         remark(f"all as expected, {counts['erratum']} errata among them")

@@ -87,7 +87,7 @@ def _lay(under: Resolved, table: dict[str, Any], remarks: dict[str, Any], defaul
     changed = leaves(table)
     sources = drop_under(under.sources, [*changed, *flat])
     if default:
-        sources |= {name: default for name in changed}
+        sources |= dict.fromkeys(changed, default)
         sources = {key: text for key, text in sources.items() if key not in flat}
         sources = {k: v for k, v in sources.items() if v != default or not _covered(k, flat)}
     return Resolved(tree, sources | flat)
@@ -101,7 +101,7 @@ def _refuse_idle(remarks: dict[str, str], tree: dict[str, Any]) -> None:
     """A remark on a part that no row has is a misspelling."""
     for name in remarks:
         if name.split(".")[0] not in PARTS:
-            pick({part: None for part in PARTS}, name.split(".")[0], kind="part of a run", where=f"source {name!r}")
+            pick(dict.fromkeys(PARTS), name.split(".")[0], kind="part of a run", where=f"source {name!r}")
 
 
 def _derive(resolved: Resolved) -> Resolved:

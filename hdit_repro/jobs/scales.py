@@ -29,7 +29,7 @@ def scale_overlays(scale: str, experiment: str, row: str, model: dict[str, Any])
     Raises:
         UserError: an unknown scale, or unknown keys in scales.toml.
     """
-    pick({name: None for name in SCALES}, scale, kind="scale", where="--scale")
+    pick(dict.fromkeys(SCALES), scale, kind="scale", where="--scale")
     if scale == "paper":
         return []
     path = next(folder / SCALES_FILE for folder in folders() if (folder / SCALES_FILE).exists())

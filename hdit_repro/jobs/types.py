@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from hdit_repro.spec.base import Spec
 from hdit_repro.spec.run import Run
 
@@ -31,7 +33,7 @@ class Job(Spec):
     group: str = ""
     note: str = ""
     paper: Paper = Paper()
-    sources: dict[str, str] = {}
+    sources: dict[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -19,6 +19,14 @@ RANKS = {1: r"\textbf{%s}", 2: r"\underline{%s}"}
 """How LaTeX marks the best and the second best measured value, as the paper does."""
 
 
+NARROW = (r"\scriptsize", r"\setlength{\tabcolsep}{3pt}")
+WIDE = (r"\fontsize{6}{7}\selectfont", r"\setlength{\tabcolsep}{2pt}")
+"""Size of letters and gaps in LaTeX, of tables up to and beyond PAGE letters a line."""
+
+PAGE = 120
+"""Letters of \\scriptsize, gaps counted as one, that stand in a line of an ordinary page."""
+
+
 def markdown(sheet: Sheet) -> str:
     """A heading, the table, and the notes as a list."""
     return f"# {plain(sheet.title)}\n\n{pipes(sheet)}\n\n{notes_of(sheet)}"
@@ -60,8 +68,7 @@ def latex(sheet: Sheet) -> str:
         r"\centering",
         rf"\caption{{{escape(sheet.title)}}}",
         rf"\label{{tab:{sheet.name}}}",
-        r"\scriptsize",
-        r"\setlength{\tabcolsep}{3pt}",
+        *(WIDE if _letters(sheet) > PAGE else NARROW),
         rf"\makebox[\textwidth][c]{{\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         *_latex_heads(sheet),
@@ -77,6 +84,12 @@ def latex(sheet: Sheet) -> str:
     lines += [rf"{escape(note)}\par" for note in sheet.notes]
     lines += [r"\end{minipage}", r"\end{table}"]
     return "\n".join(lines) + "\n"
+
+
+def _letters(sheet: Sheet) -> int:
+    """Letters in the widest possible line."""
+    lines = [[head.own for head in sheet.heads], *([cell.text for cell in row] for row in sheet.rows)]
+    return sum(1 + max(map(len, column)) for column in zip(*lines, strict=True))
 
 
 def _latex_heads(sheet: Sheet) -> list[str]:

@@ -9,6 +9,7 @@ from hdit_repro.cost.complexity import RESOLUTIONS
 from hdit_repro.records.schema import FLOOR, Record
 from hdit_repro.records.store import Problem
 from hdit_repro.render.cells import Cell, fixed, significant
+from hdit_repro.render.columns import Ours
 from hdit_repro.render.companions import Context
 from hdit_repro.render.costs import Complexity, Counted, Parameters
 from hdit_repro.render.definitions import Table
@@ -37,7 +38,7 @@ def notes(
     found += [remark for row in cells for cell in row for remark in cell.remarks]
     if scale != "paper":
         found.append(_scale_note(table, scale))
-    if any(row.job for row in rows):
+    if _has(table, Ours):
         records = [record for row in rows for record in row.records]
         found += _measured_notes(table, rows, records, scale) if records else [_nothing_yet(rows, scale)]
     found += [f"Left out: {problem.path.relative_to(folder).as_posix()}: {problem.reason}." for problem in problems]

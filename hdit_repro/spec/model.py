@@ -222,13 +222,15 @@ class Hourglass(Choice, tag="hourglass"):
             found = len(getattr(self, name))
             require(found in (0, levels), f"{name} names {found} levels and widths {levels}")
         require(self.patch != (self.patch_height, self.patch_height), "write a square patch as one number")
-        require(min(*self.widths, *self.depths, *self.heads, self.patch_height, self.patch_width) >= 1, "sizes start at 1")
+        require(
+            min(*self.widths, *self.depths, *self.heads, self.patch_height, self.patch_width) >= 1, "sizes start at 1"
+        )
         for width, heads, attention in zip(self.widths, self.heads, self.attention, strict=True):
             require(width % heads == 0, f"width {width} is no multiple of {heads} heads")
             if isinstance(self.position, AxialRoPE) and not isinstance(attention, NoAttention):
                 require(
                     (width // heads) % 8 == 0,
-                    f"axial RoPE rotates pairs on two axes of half a head, so a head of {width // heads} must be a multiple of 8",
+                    f"axial RoPE turns pairs on two axes of half a head: a head of {width // heads} is no multiple of 8",
                 )
         require(
             not isinstance(self.position, SinCosPosition) or self.widths[0] % 4 == 0,
@@ -262,7 +264,8 @@ class Hourglass(Choice, tag="hourglass"):
         step_h, step_w = self.patch_height * merges, self.patch_width * merges
         require(
             not grids or (height % step_h == 0 and width % step_w == 0 and min(height, width) > 0),
-            f"an image of {height} x {width} pixels cannot be cut: patches and merges need multiples of {step_h} x {step_w}",
+            f"an image of {height} x {width} pixels cannot be cut: patches and merges need multiples of "
+            f"{step_h} x {step_w}",
         )
         for level in self.levels if grids else ():
             check_grid(

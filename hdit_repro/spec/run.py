@@ -8,9 +8,8 @@ from functools import cached_property
 
 import msgspec
 
-from hdit_repro.spec.base import Spec, require
+from hdit_repro.spec.base import Spec, kind_of, require
 from hdit_repro.spec.data import DATASETS, Data
-from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.diffusion import Diffusion, Edm, Gaussian
 from hdit_repro.spec.evaluation import Evaluation
 from hdit_repro.spec.model import DiT, Hourglass, Model, Timestep
@@ -69,16 +68,14 @@ class Run(Spec, dict=True):
             "a respaced chain cannot have more steps than the diffusion",
         )
         require(
-            self.training.augmentation == 0 or isinstance(self.model, Hourglass) and self.model.augmentation_cond == 9,
+            not self.training.augmentation or (isinstance(self.model, Hourglass) and self.model.augmentation_cond == 9),
             "augmentation needs a network that takes its nine-value condition",
         )
 
     @cached_property
     def training_id(self) -> str:
         """Identity of the checkpoint: model, data, diffusion, training, seed, and the version of training."""
-        return _digest(
-            NUMERICS["train"], self.model, self.data, self.diffusion, self.training, self.seed
-        )
+        return _digest(NUMERICS["train"], self.model, self.data, self.diffusion, self.training, self.seed)
 
     @cached_property
     def sampling_id(self) -> str:

@@ -59,7 +59,9 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
     return folder.record
 
 
-def sample_features(job: Job, folder: RunFolder, extractor: FeatureExtractor, device: torch.device) -> dict[str, Tensor]:
+def sample_features(
+    job: Job, folder: RunFolder, extractor: FeatureExtractor, device: torch.device
+) -> dict[str, Tensor]:
     """All samples' features by name, in the order of their numbers: each N x width, float32 on the CPU.
 
     Shards that were measured by another extractor are measured anew from their images.

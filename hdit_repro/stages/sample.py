@@ -95,10 +95,10 @@ def _draw(
     def on_step() -> None:
         nonlocal steps
         steps += 1
-        share = min(settings.batch, len(todo)) * min(1.0, steps / calls)
-        report(Progress("sample", int(done + share), total, f"{kind_of(run.sampling.sampler)} step {steps}"))
+        part = int(len(numbers) * min(1.0, steps / calls))
+        report(Progress("sample", done + part, total, f"{kind_of(run.sampling.sampler)} step {steps} of {calls}"))
 
-    drawer = Drawer(run, network, device, on_step)
+    drawer, numbers = Drawer(run, network, device, on_step), range(0)
     for numbers in chunks(todo, settings.batch):
         steps = 0
         images, labels = drawer(list(numbers))

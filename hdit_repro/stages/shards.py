@@ -1,10 +1,10 @@
 """Shards of samples: features by number, and images where they are kept. Each is whole or redone.
 
-    samples/<sampling id>/shard-00000000-00000064.safetensors
-        number (B, int64), label (B, int64, where there are classes), features.<extractor>.<name> (B, width, float32),
-        image (B 3 H W, uint8, where kept)
-    samples/<sampling id>/manifest.json
-        {"sampling", "count", "complete", "shards": [{"file", "first", "count", "sha256", "images"}]}
+samples/<sampling id>/shard-00000000-00000064.safetensors
+    number (B, int64), label (B, int64, where there are classes), features.<extractor>.<name> (B, width, float32),
+    image (B 3 H W, uint8, where kept)
+samples/<sampling id>/manifest.json
+    {"sampling", "count", "complete", "shards": [{"file", "first", "count", "sha256", "images"}]}
 """
 
 from __future__ import annotations

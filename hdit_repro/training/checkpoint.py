@@ -1,8 +1,8 @@
 """Checkpoints: one safetensors file a step and a small marker with its digest, both whole or absent.
 
-    checkpoints/step-00000240.safetensors
-    checkpoints/step-00000240.json      {"file", "sha256", "step", "run"}: written after the file
-    checkpoints/final.json              the same for the finished run, with a summary: written last
+checkpoints/step-00000240.safetensors
+checkpoints/step-00000240.json      {"file", "sha256", "step", "run"}: written after the file
+checkpoints/final.json              the same for the finished run, with a summary: written last
 """
 
 from __future__ import annotations

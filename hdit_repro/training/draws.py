@@ -23,7 +23,6 @@ class Stream(IntEnum):
     NOISE = 0
     LEVEL = 1
     LABEL = 2
-    DROPOUT = 3
 
 
 def draw_keys(seed: int, draws: Sequence[int]) -> Tensor:

@@ -14,6 +14,7 @@ from hdit_repro.data.images import Images
 from hdit_repro.data.loader import Batch, batches
 from hdit_repro.errors import RunError
 from hdit_repro.models.build import build
+from hdit_repro.models.dropout import keyed
 from hdit_repro.spec.run import Run
 from hdit_repro.training.checkpoint import newest, save_checkpoint, thin
 from hdit_repro.training.ema import EmaWeights
@@ -38,7 +39,9 @@ StepReport = Callable[[int, int, dict[str, float]], None]
 def new_state(run: Run, device: torch.device) -> TrainingState:
     """A run before its first step; the weights follow from the run's seed."""
     network = build(run.model, seed=run.seed).to(device)
-    return TrainingState(network, EmaWeights(network, run.training.ema), make_optimizer(network, run.training.optimizer))
+    return TrainingState(
+        network, EmaWeights(network, run.training.ema), make_optimizer(network, run.training.optimizer)
+    )
 
 
 def resume(state: TrainingState, folder: Path, run: Run) -> None:
@@ -90,7 +93,8 @@ def prepared(run: Run, images: Images, first: int, last: int, device: torch.devi
 def step(state: TrainingState, objective: Objective, draws: Draws, run: Run) -> dict[str, Tensor]:
     """One optimiser step; returns tensors that nobody has waited for yet."""
     state.optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(draws.images.device.type, torch.bfloat16, enabled=run.training.precision == "bfloat16"):
+    bfloat16 = run.training.precision == "bfloat16"
+    with torch.autocast(draws.images.device.type, torch.bfloat16, enabled=bfloat16), keyed(state.network, draws.keys):
         loss = objective(state.network, draws).mean()
     loss.backward()  # type: ignore[no-untyped-call]
     norm = clip(state.network, run.training.clip)

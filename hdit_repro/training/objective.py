@@ -15,7 +15,7 @@ from hdit_repro.training.draws import draw_keys, drop_labels, level_uniforms, no
 
 
 class Draws(NamedTuple):
-    """Some draws of one step, with everything random about them but dropout.
+    """Some draws of one step, with everything random about them; `keys` (B, int64) are what dropout masks hang on.
 
     images: B C H W, float32 in [-1, 1]. noise: the same shape, unit normal. uniform: B, float64 in [0, 1), behind the
     noise level. place: B, int64, each draw's place in the global batch of `batch`. labels: B, int64, dropped ones
@@ -28,6 +28,7 @@ class Draws(NamedTuple):
     place: Tensor
     batch: int
     labels: Tensor | None
+    keys: Tensor
 
 
 def make_draws(
@@ -50,6 +51,7 @@ def make_draws(
         place=place,
         batch=batch,
         labels=None if kept is None else kept.to(device),
+        keys=keys.to(device),
     )
 
 
@@ -71,9 +73,7 @@ class EdmObjective:
         return levels.to(draws.images)
 
     def __call__(self, network: nn.Module, draws: Draws) -> Tensor:
-        return edm_loss(
-            network, draws.images, draws.noise, self.sigma(draws), self.edm, class_cond=draws.labels
-        )
+        return edm_loss(network, draws.images, draws.noise, self.sigma(draws), self.edm, class_cond=draws.labels)
 
 
 class GaussianObjective:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import typer
 
 from hdit_repro import cost, jobs
 from hdit_repro.cli.app import COMMANDS, app
+from hdit_repro.errors import RunError
 from hdit_repro.files import sha256_file
+from hdit_repro.launch import submit as submit_module
 from hdit_repro.launch.describe import describe
 from hdit_repro.launch.progress import Writer, write_failure
 from hdit_repro.records.layout import Roots, RunFolder
@@ -241,3 +244,27 @@ def test_version(command: Command) -> None:
     from hdit_repro import __version__
 
     assert command("--version").out.strip() == f"hdit-repro {__version__}"
+
+
+def test_submit_exits_with_one_where_a_row_failed(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    log = tmp_path / "runs" / "x.log"
+    failure = submit_module.Failure("table1/A", "train", "a made-up failure", log)
+    monkeypatch.setattr(submit_module, "submit", lambda *_, **__: submit_module.Submission(3, ("7",), (failure,)))
+    tables = [tmp_path / "runs" / "tables" / "smoke" / "table1.md"]
+    monkeypatch.setattr(submit_module, "run_render", lambda _: tables)
+    said = command("submit table1 --scale smoke --rows A --wait")
+    assert said.code == 1
+    assert "table1/A train: a made-up failure (log: runs/x.log)" in said.err
+    assert "table    runs/tables/smoke/table1.md" in said.out
+    monkeypatch.setattr(submit_module, "submit", lambda *_, **__: submit_module.Submission(3, ("7", "8"), ()))
+    assert command("submit table1 --scale smoke --rows A --wait").code == 0
+    assert command("submit table1 --scale smoke --rows A").out.split() == ["7", "8"]
+
+
+def test_a_render_that_fails_is_a_failure() -> None:
+    with pytest.raises(RunError, match="could not be rendered"):
+        submit_module.run_render((sys.executable, "-c", "raise SystemExit(3)"))
+    files = submit_module.run_render((sys.executable, "-c", "print('[\"a/b.md\"]')"))
+    assert files == [Path("a/b.md")]

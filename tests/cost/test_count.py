@@ -33,8 +33,14 @@ def gmacs(model, resolution):
 
 
 def test_29_of_the_30_costs_of_table_1_are_as_printed_and_r1_at_256_is_not():
-    found = {(row, size): round(gmacs(jobs.find(f"table1/{row}").run.model, size)) for row in PRINTED for size in (128, 256, 512)}
-    printed = {(row, size): value for row, line in PRINTED.items() for size, value in zip((128, 256, 512), line, strict=True)}
+    found = {
+        (row, size): round(gmacs(jobs.find(f"table1/{row}").run.model, size))
+        for row in PRINTED
+        for size in (128, 256, 512)
+    }
+    printed = {
+        (row, size): value for row, line in PRINTED.items() for size, value in zip((128, 256, 512), line, strict=True)
+    }
     assert {cell for cell in printed if printed[cell] != found[cell]} == {("R1", 256)}
     assert found["R1", 256] == 658  # six channels out for the learned sigma: 657.6
 
@@ -76,8 +82,11 @@ def spec_of(folder):
     """A k-diffusion config as a spec, by hand: only what the reference networks use."""
     config = json.loads((REFERENCE / folder / "config.json").read_text())
     model = config["model"]
-    kinds = {"global": lambda a: {"kind": "global"}, "neighborhood": lambda a: {"kind": "neighborhood", "kernel": a["kernel_size"]},
-             "shifted-window": lambda a: {"kind": "shifted-window", "window": a["window_size"]}}  # fmt: skip
+    kinds = {
+        "global": lambda a: {"kind": "global"},
+        "neighborhood": lambda a: {"kind": "neighborhood", "kernel": a["kernel_size"]},
+        "shifted-window": lambda a: {"kind": "shifted-window", "window": a["window_size"]},
+    }
     tree = {
         "resolution": min(model["input_size"]),
         "patch": model["patch_size"][0],

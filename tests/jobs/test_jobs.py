@@ -149,7 +149,12 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(folder, name):
     text, wanted = REFUSED[name]
-    folder("mine", ("" if "extends" in text else '[row.x]\nextends = "table1/E"\n') + ("[row.x]\n" if "extends" in text else "") + text)
+    folder(
+        "mine",
+        ("" if "extends" in text else '[row.x]\nextends = "table1/E"\n')
+        + ("[row.x]\n" if "extends" in text else "")
+        + text,
+    )
     with pytest.raises(UserError) as caught:
         jobs.load("mine")
     for part in wanted:

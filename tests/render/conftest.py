@@ -1,19 +1,20 @@
-"""Synthetic records of Table 1's rows, and a ledger of invented numbers."""
+"""Synthetic records, and a ledger of invented numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from hdit_repro import jobs
+from hdit_repro import jobs, paper
+from hdit_repro.paper import Claim, Ledger
 from hdit_repro.records import schema, store
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.records.schema import Metric, Protocol, Provenance, Record, Reference
-from hdit_repro.render.ledger import Printed
 from hdit_repro.render.measured import frechet_name, plain_name
+from hdit_repro.render.tables import material, render_tables, table_folder
 from hdit_repro.spec.base import kind_of
 
 Measure = Callable[..., Path]
@@ -28,7 +29,16 @@ def roots(tmp_path: Path) -> Roots:
 def measure(roots: Roots) -> Measure:
     """Write a record of a run ("table1/E") at a scale; returns where it lies."""
 
-    def write(name: str, scale: str, value: float, seed: int = 0, samples: int | None = None, **context: float) -> Path:
+    def write(
+        name: str,
+        scale: str,
+        value: float,
+        seed: int = 0,
+        samples: int | None = None,
+        score: float = 1.0,
+        seconds: float = 0.0,
+        **context: float,
+    ) -> Path:
         job = jobs.find(name, scale, seed)
         sampler = job.run.sampling.sampler
         record = schema.make(
@@ -36,7 +46,7 @@ def measure(roots: Roots) -> Measure:
             names=(name,),
             label=job.label,
             scale=scale,  # type: ignore[arg-type]
-            metrics={"inception-score": Metric(value=1.0)},
+            metrics={"inception-score": Metric(value=score)},
             protocol=Protocol(
                 extractor=kind_of(job.run.evaluation.extractor),
                 weights_digest="ab" * 32,
@@ -49,13 +59,13 @@ def measure(roots: Roots) -> Measure:
                 sampler=kind_of(sampler),
                 steps=sampler.steps,
                 network_evaluations=sampler.steps,
-                guidance=1.0,
+                guidance=job.run.sampling.guidance,
                 weights="ema",
                 labels="random",
             ),
             provenance=Provenance(
-                commit="0123456789abcdef", dirty=True, versions={}, device="cpu", host="Linux", seconds={},
-                gpu_hours=0.0, time="2030-01-01T00:00:00+00:00",
+                commit="0123456789abcdef", dirty=True, versions={}, device="cpu", host="Linux",
+                seconds={"train": seconds}, gpu_hours=0.0, time="2030-01-01T00:00:00+00:00",
             ),
             context={key.replace("_", "-"): number for key, number in context.items()},
         )  # fmt: skip
@@ -72,14 +82,25 @@ def named(record: Record, value: float) -> Record:
 
 
 @pytest.fixture
-def printed() -> Callable[[str], Mapping[str, Mapping[str, Printed]]]:
-    """A ledger of invented numbers: FID 77.25 for all rows, and R1's and E's costs at 256² (R1's is off)."""
+def ledger() -> Ledger:
+    """The project's ledger with invented numbers in Table 1: FID 77.25 for all rows, and R1's cost at 256² is off."""
 
-    def cells(table: str) -> Mapping[str, Mapping[str, Printed]]:
-        assert table == "table1"
-        rows = {job.name: {"fid": Printed(77.25, "77.25")} for job in jobs.load("table1")}
-        rows["table1/R1"]["gflop-256"] = Printed(656, "656")
-        rows["table1/E"]["gflop-256"] = Printed(65, "65")
-        return rows
+    def invented(claim: Claim) -> Claim:
+        if claim.table == "table1" and claim.column == "fid":
+            return msgspec.structs.replace(claim, printed=77.25, text="77.25")
+        if claim.id == "table1/R1/gflop-256":
+            return msgspec.structs.replace(claim, printed=656, text="656", reason="")
+        return claim
 
-    return cells
+    known = paper.read()
+    return Ledger(tuple(invented(claim) for claim in known), known.tables)
+
+
+@pytest.fixture
+def render(roots: Roots, ledger: Ledger) -> Callable[..., list[Path]]:
+    """Render tables of a scale from that ledger; by name, or Table 1 where no names are given."""
+
+    def run(scale: str, names: tuple[str, ...] = ("table1",), out: Path | None = None) -> list[Path]:
+        return render_tables(material(scale, roots, ledger), out or table_folder(scale, roots), names)
+
+    return run

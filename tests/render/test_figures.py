@@ -6,15 +6,20 @@ from pathlib import Path
 
 import numpy
 import pytest
+from matplotlib.figure import Figure
 
+from hdit_repro import paper
 from hdit_repro.errors import UserError
-from hdit_repro.render.figures import FIGURES, figure2, figure8, render_figures
+from hdit_repro.records import store
+from hdit_repro.records.layout import Roots
+from hdit_repro.render import measured
+from hdit_repro.render.figures import FIGURES, figure2, figure8, figure9, render_figures
 from hdit_repro.spec.base import kind_of, kinds
 from hdit_repro.spec.diffusion import EdmWeight, MinSnr, Snr, SoftMinSnr, Weighting
 
 
 def test_every_figure_in_every_format_twice_the_same(tmp_path: Path) -> None:
-    first, second = (render_figures(tmp_path / name) for name in ("a", "b"))
+    first, second = (render_figures(tmp_path / name, {}) for name in ("a", "b"))
     assert [path.name for path in first] == [f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png", "pdf")]
     for left, right in zip(first, second, strict=True):
         assert left.read_bytes() == right.read_bytes(), left.name
@@ -30,7 +35,7 @@ def test_figure_2_counts_the_printed_rows() -> None:
 
 def test_an_unknown_figure_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="figure2"):
-        render_figures(tmp_path, ["figure3"])
+        render_figures(tmp_path, {}, ["figure3"])
     assert not list(tmp_path.iterdir())
 
 
@@ -45,3 +50,30 @@ def test_loss_weights_by_hand() -> None:
 def test_every_weighting_can_be_drawn() -> None:
     drawn = {kind_of(weighting) for weighting in (Snr(), MinSnr(), SoftMinSnr(), EdmWeight())}
     assert drawn == set(kinds(Weighting))
+
+
+def test_figure_9_prints_the_optimum_and_says_that_nothing_is_measured() -> None:
+    ledger = paper.read()
+    assert figure9.printed(ledger, figure9.OPTIMUM) == (1.3, 3.21, 220.6)
+    assert figure9.printed(ledger, figure9.UNGUIDED) == (1.0, 6.92, 135.2)
+    assert figure9.ours({}) == ([], 9)
+    assert "ours: not measured (0 of 9 guidance weights)" in words(figure9.draw(ledger, {}))
+
+
+def test_figure_9_draws_what_is_measured(roots: Roots, measure) -> None:
+    measure("guidance/w1.0", "paper", 7.0, score=130.0)
+    measure("guidance/w1.3", "paper", 3.5, score=215.0)
+    measure("guidance/w1.1", "paper", 5.0, score=170.0, samples=5_000)
+    measure("guidance/w2.0", "smoke", 5.0, score=300.0)
+    index = measured.index(store.load(roots.results)[0])
+    assert figure9.ours(index) == ([(1.0, 7.0, 130.0), (1.3, 3.5, 215.0)], 9)
+    figure = figure9.draw(paper.read(), index)
+    (line,) = [line for line in figure.axes[0].lines if str(line.get_label()).startswith("ours")]
+    assert line.get_label() == "ours, 2 of 9 weights"
+    assert list(zip(line.get_xdata(), line.get_ydata(), strict=True)) == [(130.0, 7.0), (215.0, 3.5)]
+    assert not [text for text in words(figure) if "not measured" in text]
+
+
+def words(figure: Figure) -> list[str]:
+    """All free-standing texts of a figure's axes."""
+    return [text.get_text() for text in figure.axes[0].texts]

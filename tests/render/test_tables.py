@@ -13,7 +13,7 @@ import pytest
 from hdit_repro import jobs
 from hdit_repro.errors import UserError
 from hdit_repro.records.layout import Roots
-from hdit_repro.render.tables import render_tables, table_folder
+from hdit_repro.render.tables import table_folder
 
 ROWS = [job.row for job in jobs.load("table1")]
 
@@ -29,8 +29,8 @@ def text(paths: list[Path], name: str) -> str:
     return next(path for path in paths if path.name == name).read_text()
 
 
-def test_all_rows_stand_in_the_table_without_any_run(roots: Roots, printed) -> None:
-    paths = render_tables("paper", roots, printed=printed)
+def test_all_rows_stand_in_the_table_without_any_run(roots: Roots, render) -> None:
+    paths = render("paper")
     assert [path.name for path in paths] == ["table1.md", "table1.tex", "table1.csv"]
     table = lines(paths)
     assert list(table) == ROWS
@@ -41,8 +41,8 @@ def test_all_rows_stand_in_the_table_without_any_run(roots: Roots, printed) -> N
     assert "Nothing has been measured at paper scale yet" in text(paths, "table1.md")
 
 
-def test_costs_are_counted_from_the_paper_scale_at_every_scale(roots: Roots, printed) -> None:
-    tables = [lines(render_tables(scale, roots, printed=printed)) for scale in ("paper", "mini", "smoke")]
+def test_costs_are_counted_from_the_paper_scale_at_every_scale(roots: Roots, render) -> None:
+    tables = [lines(render(scale)) for scale in ("paper", "mini", "smoke")]
     keys = ["macs_128", "macs_256", "macs_512", "complexity", "parameters"]
     costs = [{row: [line[key] for key in keys] for row, line in table.items()} for table in tables]
     assert costs[0] == costs[1] == costs[2]
@@ -56,31 +56,30 @@ def test_costs_are_counted_from_the_paper_scale_at_every_scale(roots: Roots, pri
     assert {values[3] for values in costs[0].values()} == {"O(n^2)", "O(n)"}
 
 
-def test_a_count_that_contradicts_print_is_marked_and_no_other(roots: Roots, printed) -> None:
-    shown = text(render_tables("paper", roots, printed=printed), "table1.md")
+def test_a_count_that_contradicts_print_is_marked_and_no_other(roots: Roots, render) -> None:
+    shown = text(render("paper"), "table1.md")
     assert "657.63†" in shown
     assert "- † R1 at 256²: 657.63 rounds to 658, and print says 656.\n" in shown
     assert shown.count("†") == 2
 
 
-def test_scales_never_mix(roots: Roots, printed, measure) -> None:
+def test_scales_never_mix(roots: Roots, render, measure) -> None:
     """Mini and paper records lie in one folder; each table takes its own."""
     measure("table1/E", "paper", 30.125)
     measure("table1/D", "mini", 40.125)
     measure("table1/C", "smoke", 50.125)
     ours = {
-        scale: {row: line["ours"] for row, line in lines(render_tables(scale, roots, printed=printed)).items()}
-        for scale in ("paper", "mini", "smoke")
+        scale: {row: line["ours"] for row, line in lines(render(scale)).items()} for scale in ("paper", "mini", "smoke")
     }
     assert ours["paper"] == {**dict.fromkeys(ROWS, "not run"), "E": "30.125"}
     assert ours["mini"] == {**dict.fromkeys(ROWS, "not run"), "D": "40.125"}
     assert ours["smoke"] == {**dict.fromkeys(ROWS, "not run"), "C": "50.125"}
 
 
-def test_difference_stands_at_paper_scale_only(roots: Roots, printed, measure) -> None:
+def test_difference_stands_at_paper_scale_only(roots: Roots, render, measure) -> None:
     measure("table1/E", "paper", 30.0)
     measure("table1/E", "smoke", 30.0)
-    paper, smoke = (render_tables(scale, roots, printed=printed) for scale in ("paper", "smoke"))
+    paper, smoke = (render(scale) for scale in ("paper", "smoke"))
     assert lines(paper)["E"]["difference"] == "-47.25"
     assert "FID: ours − printed" in text(paper, "table1.md")
     assert "−47.25" in text(paper, "table1.md")
@@ -90,22 +89,22 @@ def test_difference_stands_at_paper_scale_only(roots: Roots, printed, measure) -
     assert "no difference is shown" in text(smoke, "table1.md")
 
 
-def test_headings_name_metric_and_scale(roots: Roots, printed, measure) -> None:
+def test_headings_name_metric_and_scale(roots: Roots, render, measure) -> None:
     measure("table1/E", "smoke", 30.0)
-    smoke = " ".join(text(render_tables("smoke", roots, printed=printed), "table1.md").split())
+    smoke = " ".join(text(render("smoke"), "table1.md").split())
     assert "| fd-efficientnet-lite0, smoke: ours |" in smoke
     assert "GFLOP@256² (paper scale): counted" in smoke
     assert "FID (paper scale): printed" in smoke
     assert "GFLOP in the paper means 10⁹ multiply-accumulates (MACs)" in smoke
-    paper = text(render_tables("paper", roots, printed=printed), "table1.md")
+    paper = text(render("paper"), "table1.md")
     assert "| FID: ours |" in " ".join(paper.split())
     assert "(paper scale)" not in paper
 
 
-def test_seeds_are_summarised(roots: Roots, printed, measure) -> None:
+def test_seeds_are_summarised(roots: Roots, render, measure) -> None:
     for seed, value in enumerate((30.0, 31.0, 32.0)):
         measure("table1/E", "paper", value, seed=seed)
-    paths = render_tables("paper", roots, printed=printed)
+    paths = render("paper")
     line = lines(paths)["E"]
     assert (line["ours"], line["ours_sd"], line["ours_seeds"]) == ("31.0", "1.0", "3")
     assert "31.00 ± 1.00 (n = 3)" in text(paths, "table1.md")
@@ -113,29 +112,30 @@ def test_seeds_are_summarised(roots: Roots, printed, measure) -> None:
     assert "sample standard deviation" in text(paths, "table1.md")
 
 
-def test_too_few_samples_are_no_fid(roots: Roots, printed, measure) -> None:
+def test_too_few_samples_are_no_fid(roots: Roots, render, measure) -> None:
     measure("table1/E", "paper", 30.0, samples=5000)
-    paths = render_tables("paper", roots, printed=printed)
+    paths = render("paper")
     assert lines(paths)["E"]["ours"] == "not run"
     assert "only fid@5000" in text(paths, "table1.md")
     assert lines(paths)["E"]["difference"] == ""
 
 
-def test_notes_name_protocol_floor_and_commit(roots: Roots, printed, measure) -> None:
+def test_notes_name_protocol_floor_and_commit(roots: Roots, render, measure) -> None:
     measure("table1/E", "smoke", 30.0, floor=3.25)
     measure("table1/R1", "smoke", 60.0, floor=3.25)
-    shown = text(render_tables("smoke", roots, printed=printed), "table1.md")
+    shown = text(render("smoke"), "table1.md")
     assert "Sampler (E): dpmpp\\_3m\\_sde, 50 steps, 50 network evaluations an image." in shown
     assert "Sampler (R1): ancestral, 250 steps" in shown
-    assert "128 samples of the ema weights" in shown
+    count = jobs.find("table1/E", "smoke").run.sampling.count
+    assert f"{count} samples of the ema weights" in shown
     assert "Floor, the same metric between two halves of the real images (R1, E): 3.25." in shown
     assert "Measured at commit 0123456789ab with changes." in shown
 
 
-def test_checks_show_what_training_did(roots: Roots, printed, measure) -> None:
+def test_checks_show_what_training_did(roots: Roots, render, measure) -> None:
     measure("table1/E", "smoke", 30.0, untrained=120.0, floor=3.25, loss_end=0.25, loss_constant=1.0)
     measure("table1/D", "smoke", 60.0, untrained=120.0, floor=3.25, loss_end=1.25, loss_constant=1.0)
-    shown = text(render_tables("smoke", roots, printed=printed, names=["table1-checks"]), "table1-checks.md")
+    shown = text(render("smoke", ["table1-checks"]), "table1-checks.md")
     table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in shown.splitlines() if line.startswith("|")]
     rows = {label.split()[0]: cells for label, *cells in table}
     assert rows["E"] == ["30.00", "120", "0.250", "3.25", "0.25", "1", "yes"]
@@ -143,11 +143,11 @@ def test_checks_show_what_training_did(roots: Roots, printed, measure) -> None:
     assert rows["C"] == ["not run", "not run", "", "not run", "not run", "not run", ""]
 
 
-def test_damaged_records_are_named_and_left_out(roots: Roots, printed, measure) -> None:
+def test_damaged_records_are_named_and_left_out(roots: Roots, render, measure) -> None:
     measure("table1/E", "smoke", 30.0)
     path = measure("table1/D", "smoke", 40.0)
     path.write_text(path.read_text()[:100])
-    paths = render_tables("smoke", roots, printed=printed)
+    paths = render("smoke")
     assert lines(paths)["E"]["ours"] == "30.0"
     assert lines(paths)["D"]["ours"] == "not run"
     shown = text(paths, "table1.md")
@@ -155,10 +155,10 @@ def test_damaged_records_are_named_and_left_out(roots: Roots, printed, measure) 
     assert str(roots.runs) not in shown
 
 
-def test_same_records_same_bytes(roots: Roots, printed, measure, tmp_path: Path) -> None:
+def test_same_records_same_bytes(roots: Roots, render, measure, tmp_path: Path) -> None:
     for seed, row in enumerate(ROWS):
         measure(f"table1/{row}", "smoke", 30.0 + seed, floor=3.0)
-    first, second = (render_tables("smoke", roots, tmp_path / name, printed=printed) for name in ("a", "b"))
+    first, second = (render("smoke", out=tmp_path / name) for name in ("a", "b"))
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
@@ -169,21 +169,21 @@ def test_folders(roots: Roots) -> None:
     assert table_folder("smoke", roots) == base / "runs" / "tables" / "smoke"
 
 
-def test_an_unknown_table_is_refused(roots: Roots, printed) -> None:
+def test_an_unknown_table_is_refused(roots: Roots, render) -> None:
     with pytest.raises(UserError, match="did you mean 'table1'"):
-        render_tables("smoke", roots, names=["tabel1"], printed=printed)
+        render("smoke", ["tabel1"])
     with pytest.raises(UserError, match="not made at paper scale"):
-        render_tables("paper", roots, names=["table1-checks"], printed=printed)
+        render("paper", ["table1-checks"])
     assert not list(roots.results.parent.rglob("*.md"))
 
 
-def test_an_unknown_scale_is_refused(roots: Roots, printed) -> None:
+def test_an_unknown_scale_is_refused(roots: Roots, render) -> None:
     with pytest.raises(UserError, match="there is no scale called 'huge'"):
-        render_tables("huge", roots, printed=printed)
+        render("huge")
 
 
 def test_nothing_heavy_is_imported() -> None:
     heavy = "{'torch', 'numpy', 'pandas', 'matplotlib', 'submitit'}"
-    code = f"import sys, hdit_repro.render.tables, hdit_repro.render.figures; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, hdit_repro.render.everything; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

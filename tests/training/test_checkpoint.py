@@ -104,7 +104,11 @@ def test_old_checkpoints_go_and_the_final_one_stays(tmp_path):
     markers = [save_checkpoint(tmp_path, make_state().tensors(), step, "run") for step in range(5)]
     write_json(tmp_path / "final.json", markers[0])
     thin(tmp_path, keep=2)
-    assert sorted(path.stem for path in tmp_path.glob("*.safetensors")) == ["step-00000000", "step-00000003", "step-00000004"]
+    assert sorted(path.stem for path in tmp_path.glob("*.safetensors")) == [
+        "step-00000000",
+        "step-00000003",
+        "step-00000004",
+    ]
     assert len(list(tmp_path.glob("step-*.json"))) == 3
 
 

@@ -34,7 +34,8 @@ def test_a_batch_split_in_any_way_has_the_same_draws(images, row):
     pixels, labels = images.batch(range(8)), images.labels(range(8))
     whole = make_draws(run, pixels, labels, range(40, 48), 40, 8, CPU)
     parts = [
-        make_draws(run, pixels[a:b], labels[a:b], range(40 + a, 40 + b), 40, 8, CPU) for a, b in ((0, 1), (1, 5), (5, 8))
+        make_draws(run, pixels[a:b], labels[a:b], range(40 + a, 40 + b), 40, 8, CPU)
+        for a, b in ((0, 1), (1, 5), (5, 8))
     ]
     for field in ("images", "noise", "uniform", "place", "labels"):
         assert torch.equal(torch.cat([getattr(part, field) for part in parts]), getattr(whole, field)), field

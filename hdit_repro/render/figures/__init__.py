@@ -6,6 +6,7 @@ Figures 1, 3 to 5 show pictures and diagrams, 6, 7 and 10 to 12 samples: nothing
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -50,4 +51,4 @@ def render_figures(
     chosen = list(FIGURES) if names is None else list(names)
     drawings = [(name, pick(FIGURES, name, kind="figure")) for name in chosen]
     known = ledger or paper.read()
-    return [path for name, draw in drawings for path in save(lambda: draw(known, records), out, name)]
+    return [path for name, draw in drawings for path in save(partial(draw, known, records), out, name)]

@@ -1,0 +1,98 @@
+"""Cost of ADM's U-Net, block by block. A convolution is in * out * kernel^2 MACs a pixel of what it puts out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from hdit_repro.cost.tally import Cost, Part
+from hdit_repro.spec.unet import UNet
+
+EMBEDDING = 4
+"""Width of the embedding of noise level and class, in base channels."""
+
+
+class _Sum:
+    """MACs and parameters by part."""
+
+    def __init__(self, embedding: int) -> None:
+        self.embedding = embedding
+        self._macs: dict[str, int] = defaultdict(int)
+        self._parameters: dict[str, int] = defaultdict(int)
+
+    def conv(self, part: str, inputs: int, outputs: int, pixels: int, kernel: int = 3) -> None:
+        """A convolution with bias; a linear layer is one with kernel 1 on one pixel."""
+        weights = inputs * outputs * kernel * kernel
+        self._macs[part] += weights * pixels
+        self._parameters[part] += weights + outputs
+
+    def parameters(self, part: str, count: int) -> None:
+        self._parameters[part] += count
+
+    def residual(self, inputs: int, outputs: int, side: int) -> None:
+        """Norm, convolution, scale and shift from the embedding, norm, convolution, and the skip past them.
+
+        `side` is that of the grid it puts out; the grid is halved or doubled before the first convolution.
+        """
+        pixels = side * side
+        self.parameters("norms", 2 * inputs + 2 * outputs)
+        self.conv("convolutions", inputs, outputs, pixels)
+        self.conv("embedding", self.embedding, 2 * outputs, 1, kernel=1)
+        self.conv("convolutions", outputs, outputs, pixels)
+        if inputs != outputs:
+            self.conv("skips", inputs, outputs, pixels, kernel=1)
+
+    def attention(self, width: int, side: int) -> None:
+        """Every pixel attends to every pixel: q @ k and weights @ v are 2 * width MACs a pair."""
+        pixels = side * side
+        self.parameters("norms", 2 * width)
+        self.conv("attention projections", width, 3 * width, pixels, kernel=1)
+        self._macs["attention"] += 2 * pixels * pixels * width
+        self.conv("attention projections", width, width, pixels, kernel=1)
+
+    def close(self) -> Cost:
+        parts = {name: Part(self._macs[name], count) for name, count in self._parameters.items()}
+        parts |= {name: Part(macs, self._parameters[name]) for name, macs in self._macs.items()}
+        return Cost(sum(part.macs for part in parts.values()), sum(part.parameters for part in parts.values()), parts)
+
+
+def unet(spec: UNet) -> Cost:
+    """One forward pass of one image of the network's own resolution, and its trainable parameters."""
+    embedding, side, width = EMBEDDING * spec.base, spec.resolution, spec.widths[0]
+    total = _Sum(embedding)
+    total.conv("embedding", spec.base, embedding, 1, kernel=1)
+    total.conv("embedding", embedding, embedding, 1, kernel=1)
+    total.parameters("embedding", spec.classes * embedding)
+    total.conv("convolutions", spec.channels, width, side * side)
+    kept, last = [width], len(spec.widths) - 1
+
+    for level, outputs in enumerate(spec.widths):
+        for _ in range(spec.blocks):
+            _block(total, spec, width, outputs, side)
+            width = outputs
+            kept.append(width)
+        if level < last:
+            side //= 2
+            total.residual(width, width, side)
+            kept.append(width)
+
+    total.residual(width, width, side)
+    total.attention(width, side)
+    total.residual(width, width, side)
+
+    for level, outputs in reversed(list(enumerate(spec.widths))):
+        for _ in range(spec.blocks + 1):
+            _block(total, spec, width + kept.pop(), outputs, side)
+            width = outputs
+        if level > 0:
+            side *= 2
+            total.residual(width, width, side)
+
+    total.parameters("norms", 2 * width)
+    total.conv("convolutions", width, spec.out_channels, side * side)
+    return total.close()
+
+
+def _block(total: _Sum, spec: UNet, inputs: int, outputs: int, side: int) -> None:
+    total.residual(inputs, outputs, side)
+    if side in spec.attention:
+        total.attention(outputs, side)

@@ -1,0 +1,102 @@
+"""The README's marked blocks: filled from the tables and the audit, and nothing beside them touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hdit_repro.audit import audit
+from hdit_repro.errors import UserError
+from hdit_repro.records.layout import Roots
+from hdit_repro.render import readme
+from hdit_repro.render.everything import render
+from hdit_repro.render.tables import material, sheet_of
+
+BLOCKS = {"one": lambda: "first\n", "two": lambda: "second\n"}
+README = """# Suite
+
+Before.
+
+<!-- begin: two -->
+old
+<!-- end: two -->
+Between: <!-- begin: one --> in a line is no marker.
+<!-- begin: one -->
+<!-- end: one -->
+After
+"""
+
+
+def test_blocks_are_replaced_and_all_else_is_kept() -> None:
+    filled = readme.fill(README, BLOCKS)
+    assert filled == README.replace("old\n", "second\n").replace("one -->\n<!-- end", "one -->\nfirst\n<!-- end")
+    assert readme.fill(filled, BLOCKS) == filled
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "place"),
+    [
+        ("<!-- begin: one -->\n", "has no end", "'one' in README.md"),
+        ("a\n<!-- end: one -->\n", "out of place", "README.md:2"),
+        ("<!-- begin: one -->\n<!-- begin: two -->\n<!-- end: two -->\n", "out of place", "README.md:2"),
+        ("<!-- begin: one -->\n<!-- end: two -->\n", "out of place", "README.md:2"),
+        (2 * "<!-- begin: one -->\n<!-- end: one -->\n", "out of place", "README.md:3"),
+        ("<!-- begin: tow -->\n<!-- end: tow -->\n", "no block called 'tow'", "'tow' in README.md"),
+    ],
+)
+def test_markers_that_do_not_match_are_refused(text: str, problem: str, place: str) -> None:
+    with pytest.raises(UserError, match=problem) as caught:
+        readme.fill(text, BLOCKS)
+    assert place in str(caught.value.found)
+
+
+def test_a_refused_readme_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(README.replace("<!-- end: one -->\n", ""))
+    before = path.read_text()
+    with pytest.raises(UserError):
+        readme.refresh(path, BLOCKS)
+    assert path.read_text() == before
+
+
+def test_no_readme_and_no_markers_are_nothing_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    assert not readme.refresh(path, BLOCKS)
+    path.write_text("# Suite\n")
+    assert not readme.refresh(path, BLOCKS)
+    assert path.read_text() == "# Suite\n"
+
+
+def test_rendering_at_paper_scale_fills_the_readme(roots: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = roots.results.parent / "README.md"
+    names = ("table1", "errata", "figure2")
+    path.write_text("\n".join(f"<!-- begin: {name} -->\n<!-- end: {name} -->" for name in names) + "\n")
+    monkeypatch.setattr("hdit_repro.render.everything.render_figures", lambda *_: [])
+    render("smoke", roots)
+    render("paper", roots, names=["table2"])
+    render("paper", roots, roots.runs / "elsewhere")
+    assert len(path.read_text().splitlines()) == 6
+    assert render("paper", roots)[-1] == ("readme", path)
+    text = path.read_text()
+    assert "![Figure 2" in text
+    assert "(tables/figure2.svg)" in text
+    assert (roots.results.parent / "tables" / "table1.md").is_file()
+    first = path.read_bytes()
+    render("paper", roots)
+    assert path.read_bytes() == first
+
+
+def test_the_table_has_our_costs_and_the_errata_are_the_audits(roots: Roots) -> None:
+    table = readme.table1(sheet_of(readme.TABLE, material("paper", roots)))
+    row = next(line for line in table.splitlines() if line.startswith("| E D + soft-min-snr"))
+    assert [cell.strip() for cell in row.split("|")[2:-1]] == [
+        "27.74", "not run", "31", "31.37", "65", "64.72", "198", "198.10", "O(n)", "117.0M",
+    ]  # fmt: skip
+    findings = audit()
+    listed = readme.errata(findings).splitlines()
+    assert len(listed) == sum(finding.status == "erratum" for finding in findings) >= 10
+    assert any(
+        line.startswith("- **Table 6, Mapping Width, FFHQ-1024²**: print says 768, 256 comes out") for line in listed
+    )
+    assert readme.errata(finding for finding in findings if finding.status == "holds") == ""
