@@ -22,14 +22,14 @@ class Computed(NamedTuple):
         steps: the computation with its numbers, as `verify --explain` shows it.
         holds: set by the checks that are true or not by themselves; None where the print decides.
         members: the members of a list, where the value is one.
-        inferred: why the job has the value, where the paper does not say it.
+        remark: where the value comes from, where a reader should know.
     """
 
     value: Value
     steps: tuple[str, ...]
     holds: bool | None = None
     members: tuple[Value, ...] | None = None
-    inferred: str = ""
+    remark: str = ""
 
 
 def say(value: object) -> str:

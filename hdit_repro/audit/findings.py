@@ -110,9 +110,8 @@ def _note(claim: Claim, found: Computed, *, holds: bool) -> str:
     """Why it is an erratum, or what a reader should know of what holds."""
     expected = claim.expect == "erratum"
     if holds:
-        inferred = f"the job's value is {found.inferred}" if found.inferred else ""
         missing = f"an erratum was expected and is not found; expected was: {claim.reason}" if expected else ""
-        return "; ".join(part for part in (missing, claim.note, inferred) if part)
+        return "; ".join(part for part in (missing, claim.note, found.remark) if part)
     shown = say(_shown(claim, found))
     if expected:
         source = f" [{claim.citation}]" if claim.citation else ""

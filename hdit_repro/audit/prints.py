@@ -24,7 +24,7 @@ def order(check: checks.Order, bench: Bench) -> Computed:
     lower, higher = numbers
     sign = "<" if lower < higher else ">" if lower > higher else "="
     value = f"{say(lower)} {sign} {say(higher)}"
-    return Computed(value, (*steps, value), holds=lower < higher)
+    return Computed(value, (*steps, value), holds=lower < higher, remark="by the printed numbers")
 
 
 def cited(check: checks.Cited, _bench: Bench) -> Computed:

@@ -29,7 +29,11 @@ def field(check: checks.Field, bench: Bench) -> Computed:
     if len(found) > 1:
         members = tuple(single for single, _ in found)
         value = say(members)
-    return Computed(value, tuple(steps), members=members, inferred="; ".join(dict.fromkeys(inferred)))
+    return Computed(value, tuple(steps), members=members, remark=_remark(inferred))
+
+
+def _remark(inferred: list[str]) -> str:
+    return f"the job's value is {'; '.join(dict.fromkeys(inferred))}" if inferred else ""
 
 
 def same(check: checks.Same, bench: Bench) -> Computed:

@@ -116,7 +116,7 @@ def _print(findings: Sequence[Finding]) -> None:
     if sys.stdout.isatty():
         _print_wide(cells)
     else:
-        table(HEADERS, cells, right=("printed", "computed"))
+        table(HEADERS, cells)
 
 
 def _print_wide(cells: Sequence[tuple[str, ...]]) -> None:

@@ -230,7 +230,7 @@ class Hourglass(Choice, tag="hourglass"):
             if isinstance(self.position, AxialRoPE) and not isinstance(attention, NoAttention):
                 require(
                     (width // heads) % 8 == 0,
-                    f"axial RoPE turns pairs on two axes of half a head: a head of {width // heads} is no multiple of 8",
+                    f"axial RoPE turns pairs on two axes of half a head: {width // heads} is no multiple of 8",
                 )
         require(
             not isinstance(self.position, SinCosPosition) or self.widths[0] % 4 == 0,

@@ -85,12 +85,12 @@ def test_complexity_shows_the_increments(bench: Bench) -> None:
 
 def test_field(bench: Bench) -> None:
     found = compute(checks.Field(run="table1/E", field="training.optimizer.betas"), bench)
-    assert (found.value, found.members, found.inferred) == ("[0.9, 0.95]", (0.9, 0.95), "")
+    assert (found.value, found.members, found.remark) == ("[0.9, 0.95]", (0.9, 0.95), "")
     assert found.steps == ("table1/E: training.optimizer.betas = [0.9, 0.95] (Table 6)",)
     two = compute(checks.Field(run="table1/E", field=("diffusion.sigma_min", "diffusion.sigma_max")), bench)
     assert two.members == (1e-3, 1e3)
     low = compute(checks.Field(run="table1/E", field="diffusion.density.noise_d_low"), bench)
-    assert low.inferred.startswith("inferred: k-diffusion")
+    assert low.remark.startswith("the job's value is inferred: k-diffusion")
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ candidates = [
     [("85M", 256, None), ("104M", 768, None), ("9M", "none", False)],
 )
 def test_reading(small: Callable[[str], Ledger], text: str, value: object, holds: bool | None) -> None:
-    """FFHQ has 85.1M parameters with a mapping network of width 256 and 104.0M with 768 (findings 3)."""
+    """FFHQ has 85.1M parameters with a mapping network of width 256 and 104.0M with 768."""
     bench = Bench(small(MAPPED.format(text=text)))
     found = _reading(bench)
     assert (found.value, found.holds) == (value, holds)

@@ -26,7 +26,7 @@ def test_orders() -> None:
 
 @pytest.mark.parametrize("row", ["B1", "B2", "C", "D", "E"])
 def test_local_rows_have_no_quadratic_term(row: str) -> None:
-    """Findings 18: E's costs are affine in n, up to the norms' linear layers, one set a level."""
+    """E's costs are affine in n, up to the norms' linear layers, one set a level."""
     found = growth(jobs.find(f"table1/{row}").run.model)
     assert abs(found.quadratic) * SIZES[-1] ** 2 < 1e-4 * found.linear * SIZES[-1]
     assert found.order == 1

@@ -33,6 +33,13 @@ def test_figure_2_counts_the_printed_rows() -> None:
     assert hdit[4096] < dit[4096] / 1000
 
 
+def test_figure_2_has_adms_networks_at_their_own_sizes() -> None:
+    adm = dict(figure2.adm_costs())
+    assert list(adm) == [128, 256, 512]
+    assert adm[256] > dict(figure2.costs("table1/E"))[256]
+    assert [curve.label for curve in figure2.curves()] == ["DiT-B/4", "ADM's U-Net, as published", "HDiT-B/4"]
+
+
 def test_an_unknown_figure_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="figure2"):
         render_figures(tmp_path, {}, ["figure3"])
