@@ -43,10 +43,15 @@ def experiment_files() -> dict[str, Path]:
     """Experiment name -> file; a file in the current folder's `jobs/` hides the project's of the same name."""
     files: dict[str, Path] = {}
     for folder in folders():
-        for path in sorted(folder.glob("*.toml")):
-            if path.name != SCALES_FILE:
-                files.setdefault(path.stem, path)
+        for path in _listed(folder.resolve(), folder.stat().st_mtime_ns):
+            files.setdefault(path.stem, path)
     return files
+
+
+@lru_cache(maxsize=16)
+def _listed(folder: Path, _state: int) -> tuple[Path, ...]:
+    """The job files of one folder, listed once for each state it is met in."""
+    return tuple(path for path in sorted(folder.glob("*.toml")) if path.name != SCALES_FILE)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
