@@ -76,7 +76,7 @@ def test_figure_9_draws_what_is_measured(roots: Roots, measure) -> None:
     assert figure9.ours(index) == ([(1.0, 7.0, 130.0), (1.3, 3.5, 215.0)], 9)
     figure = figure9.draw(paper.read(), index)
     (line,) = [line for line in figure.axes[0].lines if str(line.get_label()).startswith("ours")]
-    assert line.get_label() == "ours, 2 of 9 weights"
+    assert line.get_label() == "ours, 2 of 9 weights w"
     assert list(zip(line.get_xdata(), line.get_ydata(), strict=True)) == [(130.0, 7.0), (215.0, 3.5)]
     assert not [text for text in words(figure) if "not measured" in text]
 

@@ -74,20 +74,16 @@ def draw(ledger: Ledger, records: Index) -> Figure:
     points, sweep = ours(records)
     marked = [printed(ledger, claims) for claims in (UNGUIDED, OPTIMUM)]
     _ours(axes, points, sweep)
-    for point, marker, label in zip(marked, ("s", "D"), ("printed, no guidance", "printed optimum"), strict=True):
+    for point, marker, name in zip(marked, ("s", "D"), ("no guidance", "lowest FID"), strict=True):
+        where = f"FID {point.fid:g}, IS {point.inception_score:g} at w = {point.guidance:g}"
         axes.plot(
-            point.inception_score, point.fid, marker=marker, markersize=7, linestyle="none",
-            markerfacecolor="white", markeredgecolor=OKABE_ITO["black"], markeredgewidth=1.5, label=label,
+            point.inception_score, point.fid, marker=marker, markersize=8, linestyle="none", markerfacecolor="none",
+            markeredgecolor=OKABE_ITO["black"], markeredgewidth=1.5, label=f"printed, {name}: {where}",
         )  # fmt: skip
-        axes.annotate(
-            f"FID {point.fid:g}, IS {point.inception_score:g} at w = {point.guidance:g}",
-            (point.inception_score, point.fid), xytext=(0, 9), textcoords="offset points", ha="center",
-        )  # fmt: skip
-    scores = [point.inception_score for point in (*marked, *points)]
-    fids = [point.fid for point in (*marked, *points)]
+    scores, fids = ([point[place] for point in (*marked, *points)] for place in (2, 1))
     spread = max(scores) - min(scores)
-    axes.set_xlim(min(scores) - 0.4 * spread, max(scores) + 0.4 * spread)
-    axes.set_ylim(0, 1.3 * max(fids))
+    axes.set_xlim(min(scores) - 0.15 * spread, max(scores) + 0.15 * spread)
+    axes.set_ylim(0, 1.5 * max(fids))
     axes.set_xlabel("Inception Score (higher is better)")
     axes.set_ylabel("FID (lower is better)")
     axes.legend(loc="upper right")
@@ -95,16 +91,18 @@ def draw(ledger: Ledger, records: Index) -> Figure:
 
 
 def _ours(axes: Axes, points: Sequence[Point], sweep: int) -> None:
-    """The measured curve, or the words that there is none."""
+    """The measured curve with its weights on the outer side, or the words that there is none."""
     if not points:
         axes.text(0.03, 0.05, f"ours: not measured (0 of {sweep} guidance weights)", transform=axes.transAxes)
         return
     axes.plot(
         [point.inception_score for point in points], [point.fid for point in points],
-        color=OKABE_ITO["blue"], marker="o", markersize=5, label=f"ours, {len(points)} of {sweep} weights",
+        color=OKABE_ITO["blue"], marker="o", markersize=4, label=f"ours, {len(points)} of {sweep} weights w",
     )  # fmt: skip
+    lowest = min(points, key=lambda point: point.fid)
     for point in points:
+        side = (point.guidance > lowest.guidance) - (point.guidance < lowest.guidance)
         axes.annotate(
-            f"{point.guidance:g}", (point.inception_score, point.fid), xytext=(0, -12), textcoords="offset points",
-            ha="center", color=OKABE_ITO["blue"],
+            f"{point.guidance:g}", (point.inception_score, point.fid), xytext=(12 * side, -9 if side else -16),
+            textcoords="offset points", ha="center", va="center", color=OKABE_ITO["blue"],
         )  # fmt: skip
