@@ -11,8 +11,15 @@ import msgspec
 
 from hdit_repro.errors import UserError, pick
 from hdit_repro.jobs.files import folders, read_toml
+from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.records.layout import Roots
 from hdit_repro.spec.base import Choice, require
+
+WORKPLACE_VARIABLE = "HDIT_REPRO_WORKPLACE"
+"""Names the folder that holds `runs/` and `results/`; cluster jobs, which start elsewhere, are told by it."""
+
+RUNS_VARIABLE = "HDIT_REPRO_RUNS"
+"""Names the folder of runs where it is not `runs/` of the workplace."""
 
 
 class Local(Choice, tag="local", frozen=True, kw_only=True):
@@ -35,25 +42,6 @@ class Local(Choice, tag="local", frozen=True, kw_only=True):
     def workers(self, cpus: int, gpus: int) -> int:
         """How many rows run at once on a machine with so many CPUs and GPUs."""
         return self.jobs_at_once or gpus or max(1, cpus // self.threads)
-
-
-class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
-    """A partition of GPU nodes under SLURM. `speed` is one of its GPUs in A100; `speed_basis` says where from."""
-
-    name: str
-    gpu: str
-    speed: float
-    speed_basis: str
-    partition: str
-    gpus_per_node: int
-    train_gpus: int
-    time_limit_hours: float
-    price_per_gpu_hour: float
-
-    def __post_init__(self) -> None:
-        require(self.speed > 0 and self.time_limit_hours > 0, "speed and time_limit_hours must be positive")
-        require(self.gpus_per_node >= 1 and self.train_gpus >= 1, "GPUs start at 1")
-        require(self.price_per_gpu_hour >= 0, "a price is not negative")
 
 
 Cluster = Local | Slurm
@@ -103,15 +91,19 @@ def gpus_here() -> list[str]:
     return [str(index) for index, line in enumerate(line for line in lines if line.startswith("GPU "))]
 
 
-def workplace(start: Path | None = None) -> Roots:
+def workplace(start: Path | None = None, cluster: Cluster | None = None) -> Roots:
     """`runs/` and `results/` of the checkout that a folder lies in, or of the folder itself. Creates nothing.
 
     Args:
-        start: the folder; None is the current one.
+        start: the folder; None is $HDIT_REPRO_WORKPLACE, or else the current one.
+        cluster: whose profile may name another folder for the runs, as $HDIT_REPRO_RUNS does.
     """
-    here = (start or Path.cwd()).resolve()
+    here = (start or Path(os.environ.get(WORKPLACE_VARIABLE) or Path.cwd())).resolve()
     for folder in (here, *here.parents):
         if (folder / "pyproject.toml").is_file() and (folder / "hdit_repro" / "__init__.py").is_file():
             here = folder
             break
-    return Roots(here / "runs", here / "results")
+    named = cluster.runs if isinstance(cluster, Slurm) and cluster.runs else os.environ.get(RUNS_VARIABLE, "")
+    if start is not None or not named:
+        return Roots(here / "runs", here / "results")
+    return Roots(Path(os.path.expandvars(named)).expanduser().resolve(), here / "results")

@@ -87,7 +87,7 @@ def _measured_notes(table: Table, rows: Sequence[Row], records: list[Record], sc
     found = [f"Ours ({names}): {text}." for text, names in _grouped(rows, _protocol)]
     found += [f"Sampler ({names}): {text}." for text, names in _grouped(rows, _sampler)]
     found += [f"Intervals ({names}): {text}." for text, names in _grouped(rows, _interval) if text]
-    if any((found_ := row.measured()) and found_.sd is not None for row in rows):
+    if any((number := row.measured()) and number.sd is not None for row in rows):
         found.append("±: sample standard deviation over n training seeds.")
     if scale == "paper":
         found.append(

@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from itertools import groupby
 from pathlib import Path
 
 from hdit_repro.audit import Finding
-from hdit_repro.audit.computed import say
 from hdit_repro.errors import UserError, pick
 from hdit_repro.files import write_text
+from hdit_repro.paper.checks import Cited
 from hdit_repro.render.definitions import TABLE_1
 from hdit_repro.render.formats import notes_of, pipes, plain
+from hdit_repro.render.settled import in_unit
 from hdit_repro.render.sheet import Sheet
 
 MARKER = re.compile(r"^<!-- (begin|end): ([\w-]+) -->[ \t]*$", re.MULTILINE)
+
+NUMBERS = re.compile(r"(approx\. )?[−-]?[\d\[]")
+"""How a print begins that a computed value can be set against."""
 
 TABLE = TABLE_1._replace(
     name="readme",
@@ -34,14 +39,22 @@ def table1(sheet: Sheet) -> str:
 
 
 def errata(findings: Iterable[Finding]) -> str:
-    """One line for each claim that the audit finds to be an erratum, in the order of the ledger."""
+    """One line for each erratum that the audit finds, the first edition's first; neighbours with one reason share."""
+    found = sorted((item for item in findings if item.status == "erratum"), key=lambda item: item.claim.edition)
     lines = []
-    for finding in findings:
-        if finding.status == "erratum":
-            claim = finding.claim
-            came = "" if finding.computed is None else f", {plain(say(finding.computed))} comes out"
-            lines.append(f"- **{plain(claim.place)}**: print says {plain(claim.text)}{came}; {plain(finding.note)}\n")
+    for (text, came, note), same in groupby(found, key=_words):
+        places = "; ".join(item.claim.place for item in same)
+        lines.append(f"- **{plain(places)}**: print says {plain(text)}{plain(came)}: {plain(note)}.\n")
     return "".join(lines)
+
+
+def _words(finding: Finding) -> tuple[str, str, str]:
+    """Print, the computed value where print is a number or a list of them, and the note."""
+    claim = finding.claim
+    numeric = finding.computed is not None and NUMBERS.match(claim.text)
+    verb = "its source says" if isinstance(claim.check, Cited) else "it comes to"
+    came = f"; {verb} {in_unit(finding.computed, claim.unit)}" if numeric else ""
+    return claim.text, came, finding.note
 
 
 def figure2() -> str:

@@ -13,11 +13,39 @@ class Inception2015(Choice, tag="inception-2015"):
     """TensorFlow's Inception of 2015-12-05 with its in-graph resize: the paper's and ADM's protocol."""
 
 
+class InceptionClean(Choice, tag="inception-clean"):
+    """The same network behind clean-fid's resize: Pillow's bicubic with antialiasing, in float, not quantised."""
+
+
+class InceptionLegacyTensorflow(Choice, tag="inception-legacy-tensorflow"):
+    """clean-fid's `legacy_tensorflow`: the same network, with TensorFlow's resize as StyleGAN's TorchScript has it."""
+
+
+class InceptionLegacyPytorch(Choice, tag="inception-legacy-pytorch"):
+    """clean-fid's `legacy_pytorch`, which is pytorch-fid's: torch's bilinear resize, pixels to 2 x / 255 - 1."""
+
+
+class DinoV2Raw(Choice, tag="dinov2-vitl14-raw"):
+    """DINOv2 ViT-L/14 as in dgm-eval (Stein et al., 2023): Pillow's bicubic to 224, features as they come."""
+
+
+class DinoV2Normalised(Choice, tag="dinov2-vitl14-normalised"):
+    """DINOv2 ViT-L/14 as in k-diffusion: torch's bicubic with antialiasing, features of length sqrt(1024)."""
+
+
 class EfficientNetLite0(Choice, tag="efficientnet-lite0"):
     """EfficientNet-Lite0 (ImageNet), 1,280 pooled features; comes from the package index, needs no download."""
 
 
-Extractor = Inception2015 | EfficientNetLite0
+Extractor = (
+    Inception2015
+    | InceptionClean
+    | InceptionLegacyTensorflow
+    | InceptionLegacyPytorch
+    | DinoV2Raw
+    | DinoV2Normalised
+    | EfficientNetLite0
+)
 
 # What the samples are compared with.
 
@@ -36,14 +64,58 @@ class AdmReference(Choice, tag="adm"):
 
 Reference = DatasetReference | AdmReference
 
+MetricKind = Literal[
+    "frechet",
+    "spatial-frechet",
+    "frechet-infinity",
+    "inception-score",
+    "inception-score-ten-parts",
+    "kernel",
+    "kernel-chunks",
+    "precision-recall",
+]
+"""What can be asked for. One kind may give several numbers; `metric_names` says which."""
+
 
 class Evaluation(Spec):
     """Metrics of one set of samples on one feature network against one reference."""
 
     extractor: Extractor
     reference: Reference
-    metrics: tuple[Literal["frechet", "inception-score"], ...] = ("frechet",)
+    metrics: tuple[MetricKind, ...] = ("frechet",)
 
 
-FRECHET_NAMES = {"inception-2015": "fid", "efficientnet-lite0": "fd-efficientnet-lite0"}
+FRECHET_NAMES = {
+    "inception-2015": "fid",
+    "inception-clean": "fid-clean",
+    "inception-legacy-tensorflow": "fid-legacy-tensorflow",
+    "inception-legacy-pytorch": "fid-legacy-pytorch",
+    "dinov2-vitl14-raw": "fd-dinov2-raw",
+    "dinov2-vitl14-normalised": "fd-dinov2-normalised",
+    "efficientnet-lite0": "fd-efficientnet-lite0",
+}
 """The Frechet distance's name on each extractor."""
+
+KERNEL_NAMES = {extractor: name.replace("f", "k", 1) for extractor, name in FRECHET_NAMES.items()}
+"""The kernel distance's name on each extractor: kid, kid-clean, kd-dinov2-raw."""
+
+
+def metric_names(kind: MetricKind, extractor: str) -> tuple[str, ...]:
+    """The names of the numbers that `kind` gives on `extractor`; none where it is not defined there.
+
+    ADM's spatial FID and its Inception Score exist on `inception-2015` alone.
+    """
+    frechet = FRECHET_NAMES[extractor]
+    suffix = frechet.partition("-")[2]
+    end = f"-{suffix}" if suffix else ""
+    adm = extractor == "inception-2015"
+    return {
+        "frechet": (frechet,),
+        "frechet-infinity": (f"{frechet}-infinity",),
+        "spatial-frechet": ("sfid",) if adm else (),
+        "inception-score": ("inception-score",) if adm else (),
+        "inception-score-ten-parts": ("inception-score-ten-parts",) if adm else (),
+        "kernel": (KERNEL_NAMES[extractor],),
+        "kernel-chunks": (f"{KERNEL_NAMES[extractor]}-chunks",),
+        "precision-recall": (f"precision{end}", f"recall{end}"),
+    }[kind]

@@ -1,0 +1,87 @@
+"""What was submitted to SLURM: one journal a submission, written before and after each step. No torch.
+
+runs/submissions/<session>/journal.json. A unit that was about to be submitted and has no job id is looked for in the
+queue by its name, so that nothing is ever in the queue that nobody knows of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hdit_repro.errors import UserError
+from hdit_repro.files import read_json, write_json
+from hdit_repro.records.layout import Roots
+
+NAME = "journal.json"
+
+
+class Noted(msgspec.Struct, frozen=True, kw_only=True):
+    """One element of a unit: the stages it runs by key, the samples (first, end) if a range, and what it waits for."""
+
+    stages: tuple[str, ...]
+    numbers: tuple[int, int] | None = None
+    after: tuple[str, ...] = ()
+
+
+class Unit(msgspec.Struct, kw_only=True):
+    """One call of sbatch. `job_id` is empty before it; `begun` says that the call was about to be made."""
+
+    name: str
+    kind: str
+    gpus: int
+    hours: float
+    elements: tuple[Noted, ...]
+    begun: bool = False
+    job_id: str = ""
+
+    def id_of(self, place: int) -> str:
+        """The id of one element in the queue."""
+        return self.job_id if len(self.elements) == 1 else f"{self.job_id}_{place}"
+
+    @property
+    def ids(self) -> list[str]:
+        return [self.id_of(place) for place in range(len(self.elements))] if self.job_id else []
+
+
+class Journal(msgspec.Struct, kw_only=True):
+    """A submission: what was asked for, from which code, and its units in order.
+
+    `state` is "open" while it is being submitted, then "whole", or "cancelled" where it failed half-way.
+    """
+
+    session: str
+    cluster: str
+    request: dict[str, Any]
+    code: str
+    units: list[Unit]
+    state: str = "open"
+    version: int = 1
+
+
+def folder(roots: Roots, session: str) -> Path:
+    """The submission's own folder: journal, scripts, pickles, output of its jobs."""
+    return roots.runs / "submissions" / session
+
+
+def save(roots: Roots, journal: Journal) -> None:
+    """Write a journal, whole or not at all."""
+    write_json(folder(roots, journal.session) / NAME, msgspec.to_builtins(journal))
+
+
+def journals(roots: Roots) -> list[Journal]:
+    """All submissions to SLURM from this workplace, oldest first; damaged ones are left out."""
+    found: list[Journal] = []
+    for path in sorted((roots.runs / "submissions").glob(f"*/{NAME}")):
+        with contextlib.suppress(UserError, msgspec.ValidationError):
+            found.append(msgspec.convert(read_json(path), Journal))
+    return found
+
+
+def strays(known: Iterable[Journal]) -> dict[str, Unit]:
+    """Units that were about to be submitted when their submitter ended, by the name that they would have."""
+    return {unit.name: unit for journal in known for unit in journal.units if unit.begun and not unit.job_id}

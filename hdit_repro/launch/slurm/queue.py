@@ -1,0 +1,119 @@
+"""What SLURM says, and the few things that it is told. Only this module and submitit call its commands. No torch."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from hdit_repro.errors import RunError, UserError
+
+PATIENCE = 60.0
+"""Seconds that a command of SLURM may take."""
+
+WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
+"""States of a job that waits. All others that squeue shows have begun."""
+
+NEVER = "DependencyNeverSatisfied"
+
+
+class Queued(NamedTuple):
+    """A job, or an element of an array, that SLURM has not forgotten: "12" or "12_3", its state, why it waits."""
+
+    id: str
+    state: str
+    reason: str
+    name: str
+
+    @property
+    def waits(self) -> bool:
+        return self.state in WAITING
+
+
+class Partition(NamedTuple):
+    """A partition's name, whether it takes jobs, its nodes that are up, and the gres of its nodes ("gpu:a100:8")."""
+
+    name: str
+    up: bool
+    nodes: int
+    gres: tuple[str, ...]
+
+
+def present() -> bool:
+    """Whether this machine has SLURM's commands."""
+    return all(shutil.which(command) for command in ("sbatch", "squeue", "scancel", "sinfo"))
+
+
+def ask(*command: str) -> str:
+    """What a command of SLURM prints.
+
+    Raises:
+        UserError: there is no such command here.
+        RunError: it fails; the message has its own.
+    """
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    except FileNotFoundError as error:
+        raise UserError(
+            "there is no SLURM on this machine",
+            found=f"no command {command[0]}",
+            expected="sbatch, squeue, scancel and sinfo on PATH",
+            fix="run this on the cluster's login node, or use --cluster local",
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise RunError(
+            "SLURM does not answer", found=f"{command[0]} took more than {PATIENCE:g} s", expected="an answer"
+        ) from error
+    if done.returncode:
+        raise RunError(
+            f"{command[0]} failed",
+            found=done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}",
+            expected="an answer from SLURM",
+            fix=f"try it by hand: {' '.join(command)}",
+        )
+    return done.stdout
+
+
+def squeue() -> dict[str, Queued]:
+    """This user's jobs, elements of arrays one by one, by id."""
+    found = ask("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i|%T|%r|%j")
+    jobs = (Queued(*line.split("|", 3)) for line in found.splitlines() if line.count("|") >= 3)
+    return {job.id: job for job in jobs}
+
+
+def ended(ids: Iterable[str]) -> dict[str, str]:
+    """How jobs ended by the accounts ("NODE_FAIL", "TIMEOUT", "CANCELLED by 0"); empty where there are no accounts."""
+    wanted = sorted({job_id.partition("_")[0] for job_id in ids})
+    if not wanted or shutil.which("sacct") is None:
+        return {}
+    try:
+        lines = ask("sacct", "-n", "-X", "-P", "-o", "JobID,State", "-j", ",".join(wanted)).splitlines()
+    except RunError:
+        return {}
+    return dict(line.split("|", 1) for line in lines if "|" in line)
+
+
+def scancel(ids: Sequence[str]) -> None:
+    """Cancel jobs; those that have ended meanwhile are no error."""
+    for start in range(0, len(ids), 200):
+        ask("scancel", "-Q", *ids[start : start + 200])
+
+
+def partitions() -> dict[str, Partition]:
+    """The partitions that this user sees, by name."""
+    found: dict[str, Partition] = {}
+    for line in ask("sinfo", "-h", "-o", "%R|%a|%D|%G|%T").splitlines():
+        name, available, nodes, gres, state = line.split("|", 4)
+        met = found.get(name, Partition(name, available == "up", 0, ()))
+        count = 0 if state.startswith(("down", "drain", "fail", "unknown")) else int(nodes)
+        found[name] = met._replace(nodes=met.nodes + count, gres=tuple(dict.fromkeys((*met.gres, *_gres(gres)))))
+    return found
+
+
+def _gres(text: str) -> list[str]:
+    """ "gpu:a100:8(S:0-1),shard:2" -> ["gpu:a100:8", "shard:2"]."""
+    plain = re.sub(r"\([^)]*\)", "", text)
+    return [] if plain == "null" else [part for part in plain.split(",") if part]

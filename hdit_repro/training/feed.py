@@ -1,0 +1,175 @@
+"""Each step's draws, read and augmented ahead of time: this process's part of them, whatever the number of processes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Literal, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from hdit_repro.data.augmentation import augment
+from hdit_repro.data.images import Indices
+from hdit_repro.data.loader import Batch, read_batch
+from hdit_repro.data.order import index_of
+from hdit_repro.errors import UserError
+from hdit_repro.spec.run import Run
+
+AHEAD = 2
+"""Steps read before they are asked for."""
+WARPERS = 4
+"""Threads that augment."""
+FAR = 1000
+"""How many images in a row may be unreadable before the data set is given up."""
+
+T = TypeVar("T")
+Unreadable = Literal["fatal", "skip"]
+Share = Callable[[int, int], tuple[int, int]]
+
+
+class Source(Protocol):
+    """Images by number, as `data.images.Images` gives them."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Indices) -> Tensor: ...
+
+    def labels(self, indices: Indices) -> Tensor | None: ...
+
+
+class Fed(NamedTuple):
+    """This process's part of a step: the step's draws begin at `first` and are `count` over all processes.
+
+    `condition` (B 9, float32) says how images (then float32, 0 to 255) were augmented; None: uint8, as they are.
+    """
+
+    first: int
+    count: int
+    batch: Batch
+    condition: Tensor | None
+
+
+def feed(run: Run, images: Source, begin: int, end: int, share: Share | None = None) -> Iterator[Fed]:
+    """The draws of steps `begin` to `end` - 1, in a background thread. Close it to end the thread.
+
+    Args:
+        share: from a step's draws (first, count) to this process's part of them; None is all.
+
+    Raises:
+        UserError: an image is damaged; raised where its step was to come.
+    """
+    with ThreadPoolExecutor(WARPERS, thread_name_prefix="augment") as pool:
+
+        def read(step: int) -> Fed:
+            first, count = run.training.batch_at(step)
+            mine, number = (first, count) if share is None else share(first, count)
+            batch = read_batch(images, mine, number, seed=run.seed, flip=run.data.flip)  # type: ignore[arg-type]
+            if not run.training.augmentation:
+                return Fed(first, count, batch, None)
+            done = augment(batch.images, batch.draws.tolist(), run.seed, run.training.augmentation, pool)
+            return Fed(first, count, batch._replace(images=done.images), done.condition)
+
+        yield from ahead(read, range(begin, end), AHEAD)
+
+
+def ahead(work: Callable[[int], T], numbers: Iterable[int], depth: int) -> Iterator[T]:
+    """`work` of each number, in order, computed in one background thread `depth` before it is asked for."""
+    waiting = iter(numbers)
+    pending: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool:
+        try:
+            pending.extend(pool.submit(work, number) for number in islice(waiting, depth))
+            while pending:
+                result = pending.popleft().result()
+                pending.extend(pool.submit(work, number) for number in islice(waiting, 1))
+                yield result
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+class Readable:
+    """Images, of which an unreadable one is replaced by the next that can be read, with that one's label.
+
+    The replacement follows from the data set alone, so that every process and every restart takes the same.
+
+    Attributes:
+        replaced: (number, its replacement, why) of each that was met, in the order of meeting.
+    """
+
+    def __init__(self, images: Source) -> None:
+        self.images = images
+        self.replaced: list[tuple[int, int, str]] = []
+        self._by: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, indices: Indices) -> Tensor:
+        wanted = self._mapped(indices)
+        try:
+            return self.images.batch(wanted)
+        except UserError:
+            for number in np.unique(wanted).tolist():
+                self._look(number)
+            return self.images.batch(self._mapped(indices))
+
+    def labels(self, indices: Indices) -> Tensor | None:
+        return self.images.labels(self._mapped(indices))
+
+    def _mapped(self, indices: Indices) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+        return np.array([self._by.get(int(index), int(index)) for index in indices], dtype=np.int64)
+
+    def _look(self, number: int) -> None:
+        """Read image `number`, and find its replacement if that fails.
+
+        Raises:
+            UserError: none of the next ones can be read either.
+        """
+        reason: UserError | None = None
+        for offset in range(min(FAR, len(self))):
+            candidate = (number + offset) % len(self)
+            try:
+                self.images.batch([candidate])
+            except UserError as error:
+                reason = reason or error
+                continue
+            if reason is not None:
+                self._by[number] = candidate
+                self.replaced.append((number, candidate, reason.found or reason.problem))
+            return
+        assert reason is not None
+        raise reason
+
+
+def open_source(images: Source, unreadable: Unreadable) -> Source:
+    """The images as they are, where an unreadable one ends the run; or with replacements."""
+    return Readable(images) if unreadable == "skip" else images
+
+
+def cut(fed: Fed, most: int) -> list[Fed]:
+    """A step's part in pieces of at most `most` draws, of nearly one size; 0 is one piece."""
+    number = len(fed.batch.draws)
+    pieces = -(-number // most) if most else 1
+    edges = [piece * number // pieces for piece in range(pieces + 1)]
+    return [_piece(fed, a, b) for a, b in zip(edges, edges[1:], strict=False)]
+
+
+def _piece(fed: Fed, begin: int, end: int) -> Fed:
+    at = slice(begin, end)
+    labels = None if fed.batch.labels is None else fed.batch.labels[at]
+    batch = Batch(fed.batch.draws[at], fed.batch.images[at], labels)
+    return fed._replace(batch=batch, condition=None if fed.condition is None else fed.condition[at])
+
+
+def whole(fed: Fed) -> bool:
+    """Whether the part is all of the step."""
+    return len(fed.batch.draws) == fed.count
+
+
+def image_numbers(run: Run, fed: Fed, size: int) -> list[int]:
+    """The numbers of the images of the whole step, over all processes."""
+    return [int(number) for number in index_of(np.arange(fed.first, fed.first + fed.count), size, run.seed)]

@@ -1,0 +1,106 @@
+"""Which of how many processes this one is, from the environment: torchrun's variables, or SLURM's. No torch."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from hdit_repro.errors import UserError
+
+FIRST_PORT, PORTS = 20_000, 20_000
+
+
+class Place(NamedTuple):
+    """A process among `size`; `local_rank` numbers it on its node. All meet at `address`:`port`."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    address: str = ""
+    port: int = 0
+
+
+ALONE = Place()
+
+
+def place(mode: str = "auto", environment: Mapping[str, str] | None = None) -> Place:
+    """This process's place.
+
+    Args:
+        mode: "auto" reads RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT where RANK is set (torchrun, or by
+            hand); "slurm" reads SLURM_PROCID, SLURM_NTASKS and SLURM_LOCALID, the first node's name and a port from
+            the job id; "none" is one process, whatever is set.
+        environment: the variables; None is the process's own.
+
+    Raises:
+        UserError: a variable is missing, no number, or out of range.
+    """
+    found = os.environ if environment is None else environment
+    if mode == "slurm":
+        return _slurm(found)
+    if mode == "auto" and "RANK" in found:
+        rank, size = _number(found, "RANK"), _number(found, "WORLD_SIZE")
+        local = _number(found, "LOCAL_RANK") if "LOCAL_RANK" in found else rank
+        if size == 1 and "MASTER_ADDR" not in found:
+            return _checked(Place(rank, size, local))
+        return _checked(Place(rank, size, local, _text(found, "MASTER_ADDR"), _number(found, "MASTER_PORT")))
+    if mode in ("auto", "none"):
+        return ALONE
+    raise UserError("there is no such way to find the other processes", found=mode, expected="auto, slurm or none")
+
+
+def first_host(nodes: str) -> str:
+    """The first name of a SLURM node list: `gpu[003-006,9],other` is gpu003."""
+    depth, end = 0, len(nodes)
+    for at, letter in enumerate(nodes):
+        depth += (letter == "[") - (letter == "]")
+        if letter == "," and depth == 0:
+            end = at
+            break
+    return re.sub(r"\[([^\]\-,]+)[^\]]*\]", r"\1", nodes[:end])
+
+
+def _slurm(found: Mapping[str, str]) -> Place:
+    rank, size, local = (_number(found, name) for name in ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"))
+    if size == 1:
+        return _checked(Place(rank, size, local))
+    nodes = found.get("SLURM_STEP_NODELIST") or found.get("SLURM_JOB_NODELIST") or ""
+    address = found.get("MASTER_ADDR") or first_host(nodes) or _text(found, "SLURM_JOB_NODELIST")
+    port = _number(found, "MASTER_PORT") if "MASTER_PORT" in found else _port(found)
+    return _checked(Place(rank, size, local, address, port))
+
+
+def _port(found: Mapping[str, str]) -> int:
+    return FIRST_PORT + _number(found, "SLURM_JOB_ID") % PORTS
+
+
+def _checked(place: Place) -> Place:
+    if not (place.size >= 1 and 0 <= place.rank < place.size and place.local_rank >= 0):
+        raise UserError(
+            "the environment names an impossible process",
+            found=f"process {place.rank} of {place.size}, number {place.local_rank} on its node",
+            expected="0 <= rank < size",
+            fix="start with torchrun or srun, or unset RANK and WORLD_SIZE",
+        )
+    return place
+
+
+def _text(found: Mapping[str, str], name: str) -> str:
+    if not found.get(name):
+        raise UserError(
+            "the processes of a run cannot find each other",
+            found=f"{name} is not set",
+            expected="RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, or those of SLURM",
+            fix="start with torchrun or srun, or unset RANK",
+        )
+    return found[name]
+
+
+def _number(found: Mapping[str, str], name: str) -> int:
+    text = _text(found, name)
+    try:
+        return int(text)
+    except ValueError as error:
+        raise UserError(f"{name} is no number", found=text, expected="an integer") from error

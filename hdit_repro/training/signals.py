@@ -1,0 +1,79 @@
+"""How a run is asked to leave: a signal, a time limit, a stop file. No torch."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from hdit_repro.errors import RunError
+
+SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
+"""What schedulers send before they end a job. NCCL catches USR1 itself."""
+
+
+class Preempted(RunError):
+    """The run was asked to leave: its step is finished and saved, and the same command goes on from there.
+
+    `signum` is the signal that asked, or None. Exit code 75 (EX_TEMPFAIL) when run by hand or under torchrun.
+    """
+
+    exit_code = 75
+    signum: int | None = None
+
+
+class Stop:
+    """Notes that the run is asked to leave; look at `reason` after each step.
+
+    As a context it catches USR2 and TERM (in the main thread; elsewhere signals are left alone) and gives the handlers
+    back at its end, so that whoever had them before can be told then: `signal.raise_signal(stop.signum)`.
+
+    Args:
+        file: leave when this file exists; it is removed by `answered`.
+        seconds: leave after so many seconds from the context's start; 0 is never.
+    """
+
+    def __init__(self, file: Path | None = None, seconds: float = 0.0) -> None:
+        self.file, self.seconds = file, seconds
+        self.signum: int | None = None
+        self._began = time.monotonic()
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Stop:
+        self._began = time.monotonic()
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._before = {}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.signum = number
+
+    @property
+    def reason(self) -> str:
+        """Why to leave, or an empty string."""
+        if self.signum is not None:
+            return f"signal {signal.Signals(self.signum).name}"
+        if self.seconds and time.monotonic() - self._began >= self.seconds:
+            return f"the time limit of {self.seconds:g} s"
+        if self.file is not None and self.file.exists():
+            return f"the stop file {self.file}"
+        return ""
+
+    def answered(self) -> None:
+        """The run is saved and leaves: take the stop file away, so that the next start is not stopped again."""
+        if self.file is not None:
+            self.file.unlink(missing_ok=True)
+
+
+Reason = Callable[[], str]
