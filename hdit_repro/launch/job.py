@@ -19,9 +19,11 @@ from hdit_repro.errors import RunError
 from hdit_repro.files import is_locked, lock
 from hdit_repro.jobs import Job
 from hdit_repro.launch.graph import Task, required, unsettled
+from hdit_repro.launch.part import Part
 from hdit_repro.launch.progress import Writer, note_failure, read_failure
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.stages.settings import Report, Settings
+from hdit_repro.training.signals import Preempted
 
 StageFunction = Callable[[Job, RunFolder, Settings, Report], object]
 Outcome = Literal["done", "failed", "busy"]
@@ -39,45 +41,53 @@ def default_stages() -> Mapping[str, StageFunction]:
 
 def execute(
     task: Task,
-    function: StageFunction,
+    function: Callable[..., object],
     settings: Settings,
     *,
     owner: str,
     onward: Report | None = None,
     wait: bool = True,
+    numbers: range | None = None,
 ) -> bool:
     """Run one stage under its lock, unless it is done, and keep its progress on disk.
 
     Args:
         task: the stage.
-        function: what runs it.
+        function: what runs it; gets `numbers` too where they are given.
         settings: what cannot change its numbers.
         owner: who runs it, for the progress file.
         onward: gets every progress besides the file.
         wait: whether to wait for another process that runs the stage now.
+        numbers: of samples, where only those are to be drawn; such a part has a lock and files of its own.
 
     Returns:
         False when `wait` is off and another process runs it, else True: it is done.
 
     Raises:
+        Preempted: it was asked to leave, which is no failure.
         RunError: the stage ended and left no output.
         Exception: whatever the stage raised; it is kept in the failure file too.
     """
-    folder, stage = task.folder, task.stage
-    with lock(folder.lock(stage), wait=wait) as held:
+    part = Part(task.folder, task.stage, numbers)
+    only = {} if numbers is None else {"numbers": numbers}
+    with lock(part.lock, wait=wait) as held:
         if not held:
             return False
-        folder.failure(stage).unlink(missing_ok=True)
-        if folder.done(stage):
+        part.failure.unlink(missing_ok=True)
+        if part.done:
             return True
         try:
-            function(task.job, folder, settings, Writer(folder.progress(stage), owner, onward))
-            if not folder.done(stage):
+            function(task.job, task.folder, settings, Writer(part.progress, owner, onward), **only)
+            if not part.done:
                 raise RunError(
-                    f"{stage} of {task.name} ended without its output", found=str(folder.path), expected=task.key
+                    f"{task.stage} of {task.name} ended without its output",
+                    found=str(task.folder.path),
+                    expected=part.name,
                 )
+        except Preempted:
+            raise
         except Exception as error:
-            note_failure(folder.failure(stage), error, owner)
+            note_failure(part.failure, error, owner)
             raise
         return True
 
@@ -150,6 +160,8 @@ class StageChain:
         with into_log(task.folder.log(task.stage), f"{task.stage} {task.name}, {self.owner}"):
             try:
                 return execute(task, functions[task.stage], self.settings, owner=self.owner, wait=False)
+            except Preempted:
+                raise
             except Exception:
                 traceback.print_exc()
                 return True

@@ -32,8 +32,15 @@ KNOWN: dict[str, KnownWeights] = {
         "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
         "Apache-2.0",
     ),
+    "dinov2-vitl14": KnownWeights(
+        "dinov2_vitl14_pretrain.pth",
+        "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428",
+        "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
+        "Apache-2.0",
+    ),
 }
-"""torch-fidelity publishes the same bytes as weights-inception-2015-12-05-6726825d.pth."""
+"""By name; all Inception protocols share one file, which torch-fidelity publishes too, as
+weights-inception-2015-12-05-6726825d.pth."""
 
 
 class Listed(NamedTuple):

@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from hdit_repro.spec.base import Spec, require
-from hdit_repro.spec.evaluation import FRECHET_NAMES
+from hdit_repro.spec.evaluation import FRECHET_NAMES, MetricKind, metric_names
 from hdit_repro.spec.numerics import NUMERICS
 from hdit_repro.spec.run import Run
 
@@ -23,9 +23,14 @@ SCHEMA = 1
 PAPER_SAMPLES = 50_000
 """Samples behind a FID that carries no count in its name (Section 5.1)."""
 
+HIGHER = ("inception-score", "inception-score-ten-parts", "precision-recall")
+"""The kinds of metric that are better when higher."""
+
 METRICS: dict[str, Literal["lower", "higher"]] = {
-    **dict.fromkeys(FRECHET_NAMES.values(), "lower"),
-    "inception-score": "higher",
+    name: "higher" if kind in HIGHER else "lower"
+    for extractor in FRECHET_NAMES
+    for kind in get_args(MetricKind)
+    for name in metric_names(kind, extractor)
 }
 """Every metric's name, and which way is better. A name may end in `@COUNT` (see `metric_name`)."""
 

@@ -2,7 +2,8 @@
 
 checkpoints/step-00000240.safetensors
 checkpoints/step-00000240.json      {"file", "sha256", "step", "run"}: written after the file
-checkpoints/final.json              the same for the finished run, with a summary: written last
+checkpoints/ema-00000100.*          the same two, averages of the weights only, kept for ever
+checkpoints/final.json              the marker of the finished run's checkpoint, with a summary: written last
 """
 
 from __future__ import annotations
@@ -38,7 +39,19 @@ def save_checkpoint(folder: Path, tensors: dict[str, Tensor], step: int, run: st
     Raises:
         RunError: no space is left; earlier checkpoints stand.
     """
-    name = f"step-{step:08d}.safetensors"
+    return _write(folder, f"step-{step:08d}.safetensors", tensors, step, run)
+
+
+def save_snapshot(folder: Path, tensors: dict[str, Tensor], step: int, run: str) -> dict[str, Any]:
+    """Write averages of the weights as they are at a step, for evaluation; returns the marker.
+
+    Raises:
+        RunError: no space is left; earlier files stand.
+    """
+    return _write(folder, f"ema-{step:08d}.safetensors", tensors, step, run)
+
+
+def _write(folder: Path, name: str, tensors: dict[str, Tensor], step: int, run: str) -> dict[str, Any]:
     write_bytes(folder / name, save(tensors, {"step": str(step), "run": run}))
     marker = {"file": name, "sha256": sha256_file(folder / name), "step": step, "run": run}
     write_json((folder / name).with_suffix(".json"), marker)
@@ -62,6 +75,56 @@ def newest(folder: Path, run: str) -> Checkpoint | None:
                 continue
             raise
     return None
+
+
+def newest_file(folder: Path) -> Path | None:
+    """The newest checkpoint's path, for a message; it is not read."""
+    markers = sorted(folder.glob("step-*.json"))
+    return markers[-1].with_suffix(".safetensors") if markers else None
+
+
+def read_snapshot(folder: Path, step: int, run: str) -> Checkpoint:
+    """The averages kept at a step: `network.*` (buffers only), `ema.*` and `ema@DECAY.*`.
+
+    Raises:
+        RunError: there is none, or it is damaged.
+        UserError: it belongs to another run.
+    """
+    marker = folder / f"ema-{step:08d}.json"
+    try:
+        return read_checkpoint(folder, read_json(marker), run)
+    except DamageError as error:
+        raise RunError(
+            "a snapshot of the averages is damaged", found=str(error), expected="the file unchanged"
+        ) from error
+
+
+def has_snapshot(folder: Path, step: int) -> bool:
+    """Whether the averages of a step were kept."""
+    return (folder / f"ema-{step:08d}.json").exists()
+
+
+def clear_partial(folder: Path) -> None:
+    """Delete what killed processes left half-written. Only the process that writes the run's files may."""
+    for path in folder.glob(".*.partial"):
+        path.unlink(missing_ok=True)
+
+
+def read_step(folder: Path, step: int, run: str) -> Checkpoint:
+    """The checkpoint of a step, for a process that is told which.
+
+    Raises:
+        RunError: it is missing or damaged here.
+    """
+    marker = folder / f"step-{step:08d}.json"
+    try:
+        return read_checkpoint(folder, read_json(marker), run)
+    except (DamageError, UserError) as error:
+        raise RunError(
+            "the checkpoint that the main process goes on from cannot be read here",
+            found=str(error),
+            expected=f"{marker}, in a folder that all processes share",
+        ) from error
 
 
 class DamageError(Exception):
@@ -97,7 +160,7 @@ def read_checkpoint(folder: Path, marker: dict[str, Any], run: str) -> Checkpoin
 
 
 def thin(folder: Path, keep: int = 2) -> None:
-    """Delete all but the newest `keep` checkpoints; the one that final.json names stays."""
+    """Delete all but the newest `keep` checkpoints; the one that final.json names and snapshots stay."""
     final = folder / "final.json"
     kept = {str(json.loads(final.read_text())["file"])} if final.exists() else set()
     for marker in sorted(folder.glob("step-*.json"), reverse=True)[keep:]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -31,7 +31,7 @@ class World:
 
     rank: int = 0
     size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
     def main(self) -> bool:
@@ -159,7 +159,7 @@ class GradientSum:
         if world.size > 1:
             for number, bucket in enumerate(self.buckets):
                 for parameter in bucket:
-                    parameter.register_post_accumulate_grad_hook(self._hook(number))
+                    parameter.register_post_accumulate_grad_hook(self._hook(number))  # type: ignore[no-untyped-call]
 
     def begin(self) -> None:
         """The next backward pass is the step's last."""
@@ -210,4 +210,3 @@ def _deal(parameters: list[nn.Parameter], bucket_bytes: int) -> list[list[nn.Par
         buckets[-1].append(parameter)
         size += more
     return buckets
-

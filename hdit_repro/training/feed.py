@@ -1,11 +1,11 @@
-"""Each step's draws, read and augmented ahead of time: this process's part of them, whatever the number of processes."""
+"""Each step's draws, read and augmented ahead of time: this process's part of them, however many there are."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -41,18 +41,18 @@ class Source(Protocol):
 
 
 class Fed(NamedTuple):
-    """This process's part of a step: the step's draws begin at `first` and are `count` over all processes.
+    """This process's part of a step: the step's draws begin at `first` and are `size` over all processes.
 
     `condition` (B 9, float32) says how images (then float32, 0 to 255) were augmented; None: uint8, as they are.
     """
 
     first: int
-    count: int
+    size: int
     batch: Batch
     condition: Tensor | None
 
 
-def feed(run: Run, images: Source, begin: int, end: int, share: Share | None = None) -> Iterator[Fed]:
+def feed(run: Run, images: Source, begin: int, end: int, share: Share | None = None) -> Generator[Fed, None, None]:
     """The draws of steps `begin` to `end` - 1, in a background thread. Close it to end the thread.
 
     Args:
@@ -75,7 +75,7 @@ def feed(run: Run, images: Source, begin: int, end: int, share: Share | None = N
         yield from ahead(read, range(begin, end), AHEAD)
 
 
-def ahead(work: Callable[[int], T], numbers: Iterable[int], depth: int) -> Iterator[T]:
+def ahead(work: Callable[[int], T], numbers: Iterable[int], depth: int) -> Generator[T, None, None]:
     """`work` of each number, in order, computed in one background thread `depth` before it is asked for."""
     waiting = iter(numbers)
     pending: deque[Future[T]] = deque()
@@ -155,7 +155,7 @@ def cut(fed: Fed, most: int) -> list[Fed]:
     number = len(fed.batch.draws)
     pieces = -(-number // most) if most else 1
     edges = [piece * number // pieces for piece in range(pieces + 1)]
-    return [_piece(fed, a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    return [_piece(fed, a, b) for a, b in pairwise(edges)]
 
 
 def _piece(fed: Fed, begin: int, end: int) -> Fed:
@@ -167,9 +167,9 @@ def _piece(fed: Fed, begin: int, end: int) -> Fed:
 
 def whole(fed: Fed) -> bool:
     """Whether the part is all of the step."""
-    return len(fed.batch.draws) == fed.count
+    return len(fed.batch.draws) == fed.size
 
 
 def image_numbers(run: Run, fed: Fed, size: int) -> list[int]:
     """The numbers of the images of the whole step, over all processes."""
-    return [int(number) for number in index_of(np.arange(fed.first, fed.first + fed.count), size, run.seed)]
+    return [int(number) for number in index_of(np.arange(fed.first, fed.first + fed.size), size, run.seed)]

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
+from typing import Any
 
+from hdit_repro.errors import RunError
 from hdit_repro.files import write_text
+
+TIMED = ("images_per_s", "data_wait", "mfu", "memory_gib")
+"""What depends on the machine and the moment. Everything else in a line is the same bits after any restart."""
 
 
 class MetricsLog:
-    """Appends steps to a file. A process that begins with `steps_done` steps behind it drops later lines first."""
+    """Appends steps to a file. A process that begins with `steps_done` steps behind it drops later lines first.
+
+    Args:
+        path: of the file.
+        steps_done: by the run so far.
+    """
 
     def __init__(self, path: Path, steps_done: int) -> None:
         self.path = path
@@ -17,10 +29,37 @@ class MetricsLog:
         kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= steps_done]
         write_text(path, "".join(f"{line}\n" for line in kept))
 
-    def append(self, values: dict[str, float | int]) -> None:
-        """Add one step's values; they must hold `step`."""
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(values, allow_nan=False) + "\n")
+    def append(self, values: dict[str, Any]) -> None:
+        """Add one step's values; they must hold `step`.
+
+        Raises:
+            RunError: the disk is full.
+        """
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(values, allow_nan=False) + "\n")
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise RunError(
+                "no space left to write the log",
+                found=str(self.path),
+                expected="room for a line",
+                fix="free some space, then run the same command again",
+            ) from error
+
+    def sync(self) -> None:
+        """Make the lines so far durable; called before a checkpoint that they belong to is written."""
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def numbers(line: dict[str, float]) -> dict[str, float]:
+    """A line without what depends on the machine and the moment."""
+    return {name: value for name, value in line.items() if name not in TIMED}
 
 
 def read_log(path: Path) -> list[dict[str, float]]:

@@ -1,130 +1,193 @@
-"""The training loop: read a batch, take a step, average, log, save. Everything else is a named function."""
+"""The training loop: take a step, note it, save, leave when asked. Everything else is a named function."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
 
-from hdit_repro.data.images import Images
-from hdit_repro.data.loader import Batch, batches
-from hdit_repro.errors import RunError
+from hdit_repro.data.loader import Batch
+from hdit_repro.errors import RunError, UserError
 from hdit_repro.models.build import build
-from hdit_repro.models.dropout import keyed
 from hdit_repro.spec.run import Run
-from hdit_repro.training.checkpoint import newest, save_checkpoint, thin
+from hdit_repro.spec.training import Ema
+from hdit_repro.training.acceleration import accelerated
+from hdit_repro.training.checkpoint import Checkpoint, has_snapshot, newest, newest_file, read_step
+from hdit_repro.training.distributed import World, check_world
 from hdit_repro.training.ema import EmaWeights
-from hdit_repro.training.log import MetricsLog
-from hdit_repro.training.objective import Draws, Objective, make_draws, make_objective
+from hdit_repro.training.feed import Source, Unreadable, feed, open_source
+from hdit_repro.training.journal import Journal, StepReport
+from hdit_repro.training.meter import Meter
+from hdit_repro.training.objective import Draws
 from hdit_repro.training.optim import make_optimizer
+from hdit_repro.training.signals import Preempted, Stop
 from hdit_repro.training.state import TrainingState
+from hdit_repro.training.step import Stepper, draws_of
+from hdit_repro.training.watchdog import LIMIT
+from hdit_repro.training.writer import CheckpointWriter
 
 
 class LoopSettings(NamedTuple):
-    """What cannot change a run's numbers: device, steps between log lines, seconds between checkpoints."""
+    """What cannot change a run's numbers (`unreadable` changes them where an image is damaged, and says so).
+
+    device: of this process. log_every: steps between log lines. save_seconds: between checkpoints. world: the
+    processes. microbatch: draws at once in each process, 0 all. stop: who may ask the run to leave. unreadable: what an
+    image that cannot be read does. averages: decays of further averages of the weights. snapshots: steps at which the
+    averages are kept. recompute, compiled: see `acceleration`. tensorboard: scalars beside the log.
+    """
 
     device: torch.device
     log_every: int = 10
     save_seconds: float = 600.0
+    world: World | None = None
+    microbatch: int = 0
+    stop: Stop | None = None
+    unreadable: Unreadable = "fatal"
+    averages: tuple[float, ...] = ()
+    snapshots: tuple[int, ...] = ()
+    recompute: bool = False
+    compiled: bool = False
+    tensorboard: bool = False
 
 
-StepReport = Callable[[int, int, dict[str, float]], None]
-"""Called after logged steps with (steps done, steps in all, values)."""
-
-
-def new_state(run: Run, device: torch.device) -> TrainingState:
+def new_state(run: Run, device: torch.device, averages: tuple[float, ...] = ()) -> TrainingState:
     """A run before its first step; the weights follow from the run's seed."""
     network = build(run.model, seed=run.seed).to(device)
-    return TrainingState(
-        network, EmaWeights(network, run.training.ema), make_optimizer(network, run.training.optimizer)
-    )
+    ema, power = run.training.ema, run.training.ema.warmup_power
+    more = {decay: EmaWeights(network, Ema(decay=decay, warmup_power=power)) for decay in averages}
+    return TrainingState(network, EmaWeights(network, ema), make_optimizer(network, run.training.optimizer), 0, more)
 
 
-def resume(state: TrainingState, folder: Path, run: Run) -> None:
-    """Bring `state` to the newest whole checkpoint of the run, if there is one."""
-    found = newest(folder, run.training_id)
+def resume(state: TrainingState, folder: Path, run: Run, world: World | None = None) -> None:
+    """Bring `state` to the newest whole checkpoint of the run, if there is one: in all processes the main one's."""
+    world = world or World()
+    found: Checkpoint | None = newest(folder, run.training_id) if world.main else None
+    step = world.from_main(-1 if found is None else found.step)
+    if found is None and step >= 0:
+        found = read_step(folder, step, run.training_id)
     if found is not None:
         state.restore(found.tensors, found.step)
 
 
 def train(
-    run: Run, images: Images, checkpoints: Path, metrics: Path, settings: LoopSettings, report: StepReport
+    run: Run, images: Source, checkpoints: Path, metrics: Path, settings: LoopSettings, report: StepReport
 ) -> TrainingState:
     """Train a run from its newest checkpoint to its last step, and leave a checkpoint there.
 
     Raises:
-        RunError: the loss is not finite.
+        RunError: three steps in a row are not finite, the disk is full, or another process is gone.
+        Preempted: the run was asked to leave; its last step is saved.
+        UserError: the settings and the run, its checkpoints or the other processes do not fit together.
     """
-    state = new_state(run, settings.device)
-    resume(state, checkpoints, run)
-    objective, total = make_objective(run), run.training.total_steps
-    log = MetricsLog(metrics, state.step)
+    world = settings.world or World(device=settings.device)
+    check_world(run.training, world)
+    state = new_state(run, settings.device, settings.averages)
+    resume(state, checkpoints, run, world)
+    _check_processes(run, state, world)
+    _check_snapshots(settings.snapshots, state.step, run.training.total_steps, checkpoints)
+    images = open_source(images, settings.unreadable)
+    network = accelerated(state.network, recompute=settings.recompute, compiled=settings.compiled)
+    stepper = Stepper(run, state, world, settings.microbatch, network)
+    meter = Meter(run, world)
+    journal = Journal(
+        run, state, metrics, images, meter, report,
+        every=settings.log_every, main=world.main, tensorboard=settings.tensorboard,
+    )  # fmt: skip
+    writer = CheckpointWriter(checkpoints, run.training_id, active=world.main, before=journal.sync)
     state.network.train()
-    started = saved = time.monotonic()
-    seen = 0
-    for draws, batch in prepared(run, images, state.step, total, settings.device):
-        values = step(state, objective, draws, run)
-        seen += batch.images.shape[0]
-        if state.step % settings.log_every == 0 or state.step == total:
-            rate = seen / (time.monotonic() - started)
-            line = {name: float(value) for name, value in values.items()}
-            check_finite(line["loss"], state.step, checkpoints)
-            log.append({"step": state.step, **line, "images_per_s": rate})
-            report(state.step, total, {**line, "images_per_s": rate})
-        if time.monotonic() - saved > settings.save_seconds and state.step < total:
-            save(state, checkpoints, run)
-            saved = time.monotonic()
-    save(state, checkpoints, run)
+    with journal, writer:
+        advance(run, images, state, stepper, journal, writer, settings)
     return state
 
 
-def prepared(run: Run, images: Images, first: int, last: int, device: torch.device) -> Iterator[tuple[Draws, Batch]]:
+def advance(
+    run: Run,
+    images: Source,
+    state: TrainingState,
+    stepper: Stepper,
+    journal: Journal,
+    writer: CheckpointWriter,
+    settings: LoopSettings,
+) -> None:
+    """Take the steps that are left, and save."""
+    world, stop, total = stepper.world, settings.stop, run.training.total_steps
+    saved = time.monotonic()
+    with closing(feed(run, images, state.step, total, world.share)) as parts:
+        while state.step < total:
+            with journal.meter.waiting():
+                fed = next(parts)
+            outcome = stepper(fed, leave=bool(stop and stop.reason))
+            journal.note(outcome, fed)
+            writer.poll()
+            if outcome.verdict == "stop":
+                writer.wait()
+                raise not_finite(outcome.loss, outcome.grad_norm, state.step, writer.folder)
+            if state.step in settings.snapshots:
+                writer.snapshot(state)
+            if outcome.leave and state.step < total:
+                raise _left(state, writer, stop)
+            if time.monotonic() - saved > settings.save_seconds and state.step < total:
+                writer.save(state)
+                saved = time.monotonic()
+    writer.save(state)
+
+
+def prepared(run: Run, images: Source, first: int, last: int, device: torch.device) -> Iterator[tuple[Draws, Batch]]:
     """The draws of steps `first` to `last` - 1, ready for the network."""
-    spans = (run.training.batch_at(number) for number in range(first, last))
-    for batch in batches(images, spans, seed=run.seed, flip=run.data.flip):
-        numbers = batch.draws.tolist()
-        yield make_draws(run, batch.images, batch.labels, numbers, numbers[0], len(numbers), device), batch
+    with closing(feed(run, images, first, last)) as parts:
+        for fed in parts:
+            yield draws_of(run, fed, device), fed.batch
 
 
-def step(state: TrainingState, objective: Objective, draws: Draws, run: Run) -> dict[str, Tensor]:
-    """One optimiser step; returns tensors that nobody has waited for yet."""
-    state.optimizer.zero_grad(set_to_none=True)
-    bfloat16 = run.training.precision == "bfloat16"
-    with torch.autocast(draws.images.device.type, torch.bfloat16, enabled=bfloat16), keyed(state.network, draws.keys):
-        loss = objective(state.network, draws).mean()
-    loss.backward()  # type: ignore[no-untyped-call]
-    norm = clip(state.network, run.training.clip)
-    state.optimizer.step()
-    state.ema.update(state.network, state.step)
-    state.step += 1
-    return {"loss": loss.detach(), "grad_norm": norm}
+def not_finite(loss: float, norm: float, step: int, checkpoints: Path) -> RunError:
+    """The error of a run that has come apart."""
+    last = newest_file(checkpoints)
+    return RunError(
+        f"{LIMIT} steps in a row had a loss or gradient that is not finite, and the run stops",
+        found=f"loss {loss}, gradient norm {norm} at step {step}",
+        expected="finite numbers",
+        fix=f"the last good checkpoint is {last}" if last else "there is no checkpoint yet; the first steps fail",
+    )
 
 
-def clip(network: nn.Module, limit: float) -> Tensor:
-    """Scale gradients down to a norm of `limit` (0: leave them); returns the norm before."""
-    return nn.utils.clip_grad_norm_(network.parameters(), limit if limit else float("inf"))
+def _left(state: TrainingState, writer: CheckpointWriter, stop: Stop | None) -> Preempted:
+    """Save, and say so."""
+    writer.save(state)
+    writer.wait()
+    reason = (stop.reason if stop else "") or "another process was asked"
+    error = Preempted(
+        "the run was asked to leave and is saved",
+        found=f"{reason}, after step {state.step}",
+        expected="more time",
+        fix="run the same command again: it goes on from there",
+    )
+    error.signum = stop.signum if stop else None
+    if stop and writer.active:
+        stop.answered()
+    return error
 
 
-def check_finite(loss: float, step: int, checkpoints: Path) -> None:
-    """Stop a run that has come apart.
+def _check_processes(run: Run, state: TrainingState, world: World) -> None:
+    world.agree("the run", int(run.training_id, 16))
+    world.agree("the step", state.step)
+    world.agree("the averages of the weights", len(state.averages))
+
+
+def _check_snapshots(steps: tuple[int, ...], done: int, total: int, folder: Path) -> None:
+    """Refuse snapshots that cannot be taken.
 
     Raises:
-        RunError: the loss is infinite or no number; the message has the step.
+        UserError: a step lies behind and was not kept, or beyond the run's end.
     """
-    if not torch.isfinite(torch.tensor(loss)):
-        raise RunError(
-            "the loss is not finite",
-            found=f"{loss} at step {step}",
-            expected="a number",
-            fix=f"the newest whole checkpoint is in {checkpoints}; a lower learning rate or float32 may help",
+    missed = [step for step in steps if step > total or step < 1 or (step <= done and not has_snapshot(folder, step))]
+    if missed:
+        raise UserError(
+            "averages cannot be kept at these steps",
+            found=", ".join(map(str, missed)),
+            expected=f"steps from {done + 1} to {total}, for {done} are done",
+            fix="leave them out",
         )
-
-
-def save(state: TrainingState, checkpoints: Path, run: Run) -> None:
-    """Write a checkpoint and thin the older ones."""
-    save_checkpoint(checkpoints, state.tensors(), state.step, run.training_id)
-    thin(checkpoints)

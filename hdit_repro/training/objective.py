@@ -19,7 +19,7 @@ class Draws(NamedTuple):
 
     images: B C H W, float32 in [-1, 1]. noise: the same shape, unit normal. uniform: B, float64 in [0, 1), behind the
     noise level. place: B, int64, each draw's place in the global batch of `batch`. labels: B, int64, dropped ones
-    replaced, or None.
+    replaced, or None. augmentation: B 9, what was done to the images, or None where nothing is.
     """
 
     images: Tensor
@@ -29,16 +29,25 @@ class Draws(NamedTuple):
     batch: int
     labels: Tensor | None
     keys: Tensor
+    augmentation: Tensor | None = None
 
 
 def make_draws(
-    run: Run, images: Tensor, labels: Tensor | None, draws: Sequence[int], first: int, batch: int, device: torch.device
+    run: Run,
+    images: Tensor,
+    labels: Tensor | None,
+    draws: Sequence[int],
+    first: int,
+    batch: int,
+    device: torch.device,
+    condition: Tensor | None = None,
 ) -> Draws:
     """Prepare draws (numbers `draws`) of the step whose global batch of `batch` begins at draw `first`.
 
     Args:
-        images: B C H W, uint8.
+        images: B C H W, uint8; or float32 on the same scale, once augmented.
         labels: B, int64, or None.
+        condition: B 9, float32: how the images were augmented; None: not at all.
     """
     keys = draw_keys(run.seed, draws)
     pixels = images.to(device, torch.float32) / 127.5 - 1
@@ -52,6 +61,7 @@ def make_draws(
         batch=batch,
         labels=None if kept is None else kept.to(device),
         keys=keys.to(device),
+        augmentation=None if condition is None else condition.to(device),
     )
 
 
@@ -73,7 +83,10 @@ class EdmObjective:
         return levels.to(draws.images)
 
     def __call__(self, network: nn.Module, draws: Draws) -> Tensor:
-        return edm_loss(network, draws.images, draws.noise, self.sigma(draws), self.edm, class_cond=draws.labels)
+        cond = {"class_cond": draws.labels}
+        if draws.augmentation is not None:
+            cond["aug_cond"] = draws.augmentation
+        return edm_loss(network, draws.images, draws.noise, self.sigma(draws), self.edm, **cond)
 
 
 class GaussianObjective:

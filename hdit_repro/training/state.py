@@ -1,11 +1,12 @@
-"""Everything that must survive a restart, listed once: weights, EMA, optimiser moments, the step.
+"""Everything that must survive a restart, listed once: weights, averages, optimiser moments, the watchdog, the step.
 
-What is not here is derived: the order of images, noise, noise levels and dropped labels follow from the step.
+What is not here is derived: the order of images, noise, noise levels, dropped labels, augmentation and dropout masks
+follow from the step.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,45 +14,60 @@ from torch import Tensor, nn
 
 from hdit_repro.errors import UserError
 from hdit_repro.training.ema import EmaWeights
+from hdit_repro.training.watchdog import Watchdog
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 @dataclass
 class TrainingState:
-    """A run between two steps; `step` optimiser steps are done."""
+    """A run between two steps; `step` steps are behind it, those that the watchdog skipped included.
+
+    `averages` are further averages of the weights beside `ema`, by their decay; they change nothing else.
+    """
 
     network: nn.Module
     ema: EmaWeights
     optimizer: torch.optim.Optimizer
     step: int = 0
+    averages: dict[float, EmaWeights] = field(default_factory=dict)
+    watchdog: Watchdog = field(default_factory=Watchdog)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All tensors by name, for a safetensors file: `network.*` (buffers too), `ema.*`, `optimizer.*`."""
-        named = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        named |= {f"ema.{name}": value for name, value in self.ema.weights.items()}
+        """All tensors by name, for a safetensors file: `network.*` (buffers too), `ema.*`, `ema@DECAY.*`,
+        `optimizer.*`, `watchdog`."""
+        named = self._weights()
         names = {id(parameter): name for name, parameter in self.network.named_parameters()}
         for parameter, moments in self.optimizer.state.items():
             for moment in MOMENTS:
                 named[f"optimizer.{names[id(parameter)]}.{moment}"] = moments[moment]
+        named["watchdog"] = self.watchdog.tensor()
         return {name: value.detach().contiguous() for name, value in named.items()}
+
+    def averaged(self) -> dict[str, Tensor]:
+        """What samples are drawn from: the averages, and the network's buffers."""
+        buffers = {f"network.{name}": value for name, value in self.network.named_buffers()}
+        return {**buffers, **{name: value for name, value in self._weights().items() if name.startswith("ema")}}
 
     def restore(self, tensors: dict[str, Tensor], step: int) -> None:
         """Take everything back from `tensors()` of the same run.
 
         Raises:
-            UserError: a tensor is missing, left over, or has another shape (a checkpoint of another configuration).
+            UserError: a tensor is missing, left over, or has another shape (a checkpoint of another configuration, or
+                one with other averages).
         """
-        expected = {**{f"network.{n}": v for n, v in self.network.state_dict().items()}}
-        expected |= {f"ema.{name}": value for name, value in self.ema.weights.items()}
-        load_exactly(expected, {name: v for name, v in tensors.items() if not name.startswith("optimizer.")})
-        parameters = dict(self.network.named_parameters())
+        self._check_averages(tensors)
+        rest = ("optimizer.", "watchdog")
+        load_exactly(self._weights(), {name: v for name, v in tensors.items() if not name.startswith(rest)})
+        if "watchdog" in tensors:
+            self.watchdog.restore(tensors["watchdog"])
+        taken = step > self.watchdog.skipped
         state: dict[Tensor, dict[str, Any]] = {}
-        for name, parameter in parameters.items():
+        for name, parameter in dict(self.network.named_parameters()).items():
             keys = {moment: f"optimizer.{name}.{moment}" for moment in MOMENTS}
-            if step and not all(key in tensors for key in keys.values()):
+            if taken and not all(key in tensors for key in keys.values()):
                 raise UserError("a checkpoint lacks the optimiser's state", found=f"nothing for {name}")
-            if step:
+            if taken:
                 state[parameter] = {
                     moment: tensors[key].to(parameter.device if moment != "step" else "cpu").clone()
                     for moment, key in keys.items()
@@ -59,6 +75,25 @@ class TrainingState:
         self.optimizer.state.clear()
         self.optimizer.state.update(state)
         self.step = step
+
+    def _weights(self) -> dict[str, Tensor]:
+        named = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        named |= {f"ema.{name}": value for name, value in self.ema.weights.items()}
+        for decay, average in self.averages.items():
+            named |= {f"ema@{decay:g}.{name}": value for name, value in average.weights.items()}
+        return named
+
+    def _check_averages(self, tensors: dict[str, Tensor]) -> None:
+        first = next(iter(self.ema.weights), "")
+        kept = {name[4 : -len(first) - 1] for name in tensors if name.startswith("ema@") and name.endswith(f".{first}")}
+        asked = {f"{decay:g}" for decay in self.averages}
+        if kept != asked:
+            raise UserError(
+                "a checkpoint has other averages of the weights than are asked for",
+                found=", ".join(sorted(kept)) or "none beside the run's own",
+                expected=", ".join(sorted(asked)) or "none beside the run's own",
+                fix="ask for the decays that the run began with; an average cannot be begun later",
+            )
 
 
 @torch.no_grad()

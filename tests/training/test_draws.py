@@ -102,7 +102,7 @@ def test_no_constant_beats_the_best_one(images, row):
     channels = 6 if row == "R1" else 3
     generator = torch.Generator().manual_seed(0)
     for scale in (0.0, 0.1, 1.0):
-        image = scale * torch.randn(channels, 32, 32, generator=generator)
+        image = scale * torch.randn(channels, run.data.resolution, run.data.resolution, generator=generator)
         with torch.no_grad():
             loss = torch.cat([objective(Constant(image), draws) for draws in kept]).double().mean().item()
         assert best <= loss + 1e-9

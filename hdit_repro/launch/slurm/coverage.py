@@ -63,12 +63,13 @@ def cover(known: Iterable[Journal], queue: Mapping[str, Queued], done: Done) -> 
         if job_id not in fates:
             fates[job_id] = False  # nothing waits for itself
             job = queue.get(job_id)
-            fates[job_id] = job is not None and (not job.waits or (job.reason != NEVER and all(map(met, after(job_id)))))
+            fates[job_id] = job is not None and (
+                not job.waits or (job.reason != NEVER and all(map(met, after(job_id))))
+            )
         return fates[job_id]
 
     def after(job_id: str) -> tuple[str, ...]:
-        element = noted[job_id][0] if job_id in noted else None
-        return element.after if element is not None and element.stages else ()
+        return noted[job_id][0].after if job_id in noted else ()
 
     def met(job_id: str) -> bool:
         if job_id not in noted:

@@ -6,23 +6,34 @@ from collections.abc import Callable
 
 import torch
 
-from hdit_repro.metrics.extractors import efficientnet, inception
+from hdit_repro.errors import UserError
+from hdit_repro.metrics.extractors import dinov2, efficientnet, inception
 from hdit_repro.metrics.extractors.base import FeatureExtractor
+from hdit_repro.metrics.extractors.inception import Precision
 from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.evaluation import Extractor
 
 EXTRACTORS: dict[str, Callable[[torch.device], FeatureExtractor]] = {
-    "inception-2015": inception.build,
+    **{name: inception.builder(name) for name in inception.PREPARATIONS},
+    "dinov2-vitl14-raw": dinov2.builder("dinov2-vitl14-raw"),
+    "dinov2-vitl14-normalised": dinov2.builder("dinov2-vitl14-normalised"),
     "efficientnet-lite0": efficientnet.build,
 }
 
-__all__ = ["EXTRACTORS", "FeatureExtractor", "build_extractor"]
+__all__ = ["EXTRACTORS", "FeatureExtractor", "Precision", "build_extractor"]
 
 
-def build_extractor(extractor: Extractor, device: torch.device | str = "cpu") -> FeatureExtractor:
+def build_extractor(
+    extractor: Extractor, device: torch.device | str = "cpu", precision: Precision = "float32"
+) -> FeatureExtractor:
     """The feature network of a protocol, with its trained weights, on `device`.
 
     Raises:
-        UserError: its weights are missing or damaged.
+        UserError: its weights are missing or damaged, or it is not made for that precision.
     """
-    return EXTRACTORS[kind_of(extractor)](torch.device(device))
+    name = kind_of(extractor)
+    if precision == "float32":
+        return EXTRACTORS[name](torch.device(device))
+    if name not in inception.PREPARATIONS:
+        raise UserError(f"{name} runs in float32 only", found=precision, expected="an Inception protocol, or float32")
+    return inception.builder(name)(torch.device(device), precision)

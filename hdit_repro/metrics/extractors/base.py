@@ -18,6 +18,7 @@ GPU_GROUP = 64
 
 FEATURES = "features"
 LOGITS = "logits"
+SPATIAL = "spatial"
 
 
 class FeatureExtractor(Protocol):
@@ -40,8 +41,8 @@ class FeatureExtractor(Protocol):
             images: uint8 B 3 H W, on any device.
 
         Returns:
-            float32 on the extractor's device: "features" B F, and "logits" B K, of which each protocol says whether
-            they have their bias.
+            float32 on the extractor's device: "features" B F; where the network has them "logits" B K, of which each
+            protocol says whether they have their bias, and "spatial" B 2023, ADM's.
 
         Raises:
             ValueError: another type or shape.
@@ -80,10 +81,17 @@ def in_groups(
         for group in torch.split(images, size):
             missing = size - len(group)
             full = torch.cat([group, group[-1:].expand(missing, -1, -1, -1)]) if missing else group
-            out = network(full.to(device))
+            out = network(_moved(full, device))
             parts.append({name: value[: len(group)] for name, value in out.items()})
         joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     return {name: value.clone() for name, value in joined.items()}  # ordinary tensors, outside inference mode
+
+
+def _moved(group: Tensor, device: torch.device) -> Tensor:
+    """`group` on `device`; to a GPU through pinned memory, so that copying overlaps with what the GPU does."""
+    if device.type == "cuda" and group.device.type == "cpu":
+        return group.pin_memory().to(device, non_blocking=True)
+    return group.to(device)
 
 
 def fold_norm(parent: nn.Module, convolution: str, norm: str) -> None:

@@ -1,0 +1,90 @@
+"""submitit's SLURM executor, with whole units: scripts as text without a scheduler, dependencies, arrays, omissions."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from submitit import SlurmExecutor
+from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
+
+from hdit_repro.errors import RunError
+from hdit_repro.launch.slurm.script import without
+
+
+class Executor(SlurmExecutor):  # type: ignore[misc]
+    """One unit: its script, and its submission as one call of sbatch.
+
+    Args:
+        folder: the submission's own.
+        parameters: of the script, as submitit names them.
+        size: elements; more than one makes an array.
+        time_outs: how often a job may be requeued at the end of its time.
+        python: what starts Python; empty is this interpreter.
+        omit: parameters to leave out.
+        after: arguments of sbatch for what must have ended before.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        parameters: dict[str, Any],
+        size: int,
+        *,
+        time_outs: int = 3,
+        python: str = "",
+        omit: Sequence[str] = (),
+        after: Sequence[str] = (),
+    ) -> None:
+        super().__init__(folder, max_num_timeout=time_outs, python=python or None)
+        self.omit, self.after, self.size = tuple(omit), tuple(after), size
+        self.update_parameters(**parameters)
+        if size > 1:
+            self.parameters["map_count"] = size
+
+    @classmethod
+    def affinity(cls) -> int:
+        """Scripts can be made where there is no SLURM."""
+        return 2
+
+    @property
+    def text(self) -> str:
+        """The script that `submit_unit` hands to sbatch."""
+        return self._make_submission_file_text(self._submitit_command_str, "")
+
+    def submit_unit(self, functions: Sequence[Callable[[], object]]) -> str:
+        """Submit a callable an element; returns the id of the job or of the array.
+
+        Raises:
+            RunError: sbatch refuses; the message has its own.
+        """
+        assert len(functions) == self.size
+        folder = Path(self.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        pickles = []
+        for function in functions:
+            delayed = DelayedSubmission(function)
+            delayed.set_timeout(self.parameters["time"], self.max_num_timeout)
+            pickles.append(folder / f"{uuid.uuid4().hex}.pkl")
+            delayed.dump(pickles[-1])
+        try:
+            first = self._submit_command(self._submitit_command_str)
+        except (FailedJobError, FailedSubmissionError) as error:
+            raise RunError(
+                "sbatch refuses a job",
+                found=" ".join(str(error).split()),
+                expected=f"{self.parameters['job_name']} in the queue",
+                fix="mend the cluster's profile in jobs/clusters/; `hdit-repro cluster check NAME` tries it",
+            ) from error
+        for place, pickle in enumerate(pickles):
+            own = first.job_id if self.size == 1 else f"{first.job_id}_{place}"
+            pickle.rename(folder / f"{own}_submitted.pkl")
+        return str(first.job_id)
+
+    def _make_submission_file_text(self, command: str, uid: str) -> str:
+        return without(str(super()._make_submission_file_text(command, uid)), self.omit)
+
+    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+        return ["sbatch", *self.after, str(submission_file_path)]

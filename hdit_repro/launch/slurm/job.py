@@ -1,0 +1,214 @@
+"""What a job of the scheduler executes: the stages of one element, with requeueing where that helps.
+
+submitit unpickles it in the job, catches USR2 (preemption, end of time) and asks `checkpoint` for what to requeue. The
+trainer catches USR2 itself, finishes its step, saves, and raises `Preempted`; then submitit's handler is called here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hdit_repro.errors import UserError
+from hdit_repro.jobs import Job
+from hdit_repro.launch.graph import Task
+from hdit_repro.launch.job import StageChain, StageFunction, default_stages, execute, into_log
+from hdit_repro.launch.part import Part
+from hdit_repro.launch.progress import note_failure
+from hdit_repro.launch.slurm import attempts
+from hdit_repro.launch.status import last_line
+from hdit_repro.records.layout import RunFolder
+from hdit_repro.stages.settings import Progress, Report, Settings
+from hdit_repro.training.rendezvous import Place, place
+from hdit_repro.training.signals import Preempted
+
+GRACE = 900.0
+"""Seconds that a process waits to be ended by the scheduler, after it has done what it could."""
+
+
+@dataclass(frozen=True)
+class StageJob:
+    """The stages of one element, in order: the first of `numbers` if given, the others when all it needs is there.
+
+    Attributes:
+        tasks: the stages; of a pack, those of several rows, which its processes share.
+        session: the submission's name.
+        settings: what cannot change numbers.
+        gpus: of the whole job, for the bill.
+        numbers: of the samples that the first stage draws; None is all.
+        packed: whether the processes are workers of their own, and not ranks of one training.
+        stages: what runs each stage; None is the suite's own.
+    """
+
+    tasks: tuple[Task, ...]
+    session: str
+    settings: Settings
+    gpus: int
+    numbers: range | None = None
+    packed: bool = False
+    stages: Mapping[str, StageFunction] | None = None
+
+    def __call__(self) -> object:
+        here = place("slurm")
+        if self.packed:
+            return self._pack(here)
+        if here.size > 1:
+            os.environ.update(rendezvous(here))
+        functions = self.stages or default_stages()
+        for number, task in enumerate(self.tasks):
+            numbers = self.numbers if number == 0 else None
+            if task.ready or number == 0:
+                self._run(task, numbers, functions[task.stage], here)
+        return [task.key for task in self.tasks if task.folder.done(task.stage)]
+
+    def checkpoint(self) -> Any:
+        """For submitit, which requeues what this returns: the same again, since every stage goes on where it was."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+    def _run(self, task: Task, numbers: range | None, function: StageFunction, here: Place) -> None:
+        if here.rank:
+            self._follow(task, function)
+            return
+        part = Part(task.folder, task.stage, numbers)
+        name = f"{task.stage} of {task.name}"
+        with into_log(part.log, f"{name}, job {job_id()}"):
+            try:
+                with self._attempt(part, name):
+                    if not task.ready:
+                        raise UserError(
+                            f"{name} needs what {task.before} leaves",
+                            found=f"nothing finished under {task.folder.path}",
+                            expected=f"{task.before} done",
+                        )
+                    execute(task, function, self.settings, owner=f"{self.session}/{job_id()}", numbers=numbers)
+            except Exception:
+                traceback.print_exc()
+                raise
+
+    def _follow(self, task: Task, function: StageFunction) -> None:
+        """A rank besides the first: it takes part, writes nothing, and never ends before it is ended."""
+        if task.folder.done(task.stage):
+            return
+        try:
+            function(task.job, task.folder, self.settings, _silent)
+        except Preempted:
+            time.sleep(GRACE)
+            raise
+
+    @contextlib.contextmanager
+    def _attempt(self, part: Part, name: str) -> Iterator[None]:
+        """Note the start and the end of an attempt; requeue the job where it was preempted, or may fail once more."""
+        told = signal.getsignal(signal.SIGUSR2)
+        attempts.begin(part, self.session, job_id(), self.gpus)
+        try:
+            attempts.refuse_more(part, self.session, name)
+            yield
+        except Preempted as error:
+            attempts.end(part, "preempted")
+            _leave(told, error.signum)
+            raise
+        except Exception as error:
+            attempts.end(part, last_line(str(error)) or type(error).__name__)
+            if may_try_again(error, part, self.session):
+                requeue()
+            if not part.failure.exists():
+                note_failure(part.failure, error, f"{self.session}/{job_id()}")
+            raise
+        except BaseException:  # submitit's handler requeues and exits
+            attempts.end(part, "preempted")
+            raise
+        attempts.end(part, "done")
+
+    def _pack(self, here: Place) -> object:
+        """A worker among others of this job, each with a GPU of its own, that share the rows."""
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        gpus = [name for name in seen.split(",") if name]
+        if len(gpus) > here.local_rank and here.size > 1:
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpus[here.local_rank]
+        told = signal.getsignal(signal.SIGUSR2)
+        restart = os.environ.get("SLURM_RESTART_COUNT", "0")
+        worker = f"{job_id()}.{restart}.{here.rank}"
+        functions = {name: self._noted(name, run) for name, run in (self.stages or default_stages()).items()}
+        chain = StageChain(self.tasks, self.settings, self.session, worker, stages=functions)
+        try:
+            return chain()
+        except Preempted as error:
+            if here.rank:
+                time.sleep(GRACE)
+            else:
+                _leave(told, error.signum)
+            raise
+
+    def _noted(self, stage: str, function: StageFunction) -> StageFunction:
+        """A stage of a pack, whose attempts are noted too; a worker has one GPU."""
+
+        def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> object:
+            part, why = Part(folder, stage), "preempted"
+            attempts.begin(part, self.session, job_id(), 1)
+            try:
+                made = function(job, folder, settings, report)
+                why = "done"
+                return made
+            except Exception as error:
+                why = why if isinstance(error, Preempted) else last_line(str(error)) or type(error).__name__
+                raise
+            finally:
+                attempts.end(part, why)
+
+        return run
+
+
+def rendezvous(here: Place) -> dict[str, str]:
+    """The variables of env:// for a place among several."""
+    return {
+        "RANK": str(here.rank),
+        "WORLD_SIZE": str(here.size),
+        "LOCAL_RANK": str(here.local_rank),
+        "MASTER_ADDR": here.address,
+        "MASTER_PORT": str(here.port),
+    }
+
+
+def job_id() -> str:
+    """This job's id as the queue shows it: "12", or "12_3" of an array."""
+    array, place_in = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{place_in}" if array else os.environ.get("SLURM_JOB_ID", "0")
+
+
+def may_try_again(error: Exception, part: Part, session: str) -> bool:
+    """Whether another attempt could end otherwise: not for a request that was wrong, and not after three alike."""
+    if type(error) is UserError:
+        return False
+    count, _ = attempts.same_failures(attempts.read(part.attempts), session)
+    return 0 < count < attempts.MOST
+
+
+def requeue() -> None:
+    """Put this job back into the queue, which ends it; where that is not allowed, return."""
+    done = subprocess.run(["scontrol", "requeue", job_id()], check=False, capture_output=True, text=True)
+    print(f"requeued {job_id()}" if not done.returncode else f"not requeued: {done.stderr.strip()}", file=sys.stderr)
+    if not done.returncode:
+        sys.stderr.flush()
+        time.sleep(GRACE)
+
+
+def _leave(told: Callable[..., Any] | int | None, signum: int | None) -> None:
+    """After a save: requeue through submitit on USR2; on TERM wait for the scheduler, which knows whether to requeue."""
+    if signum == signal.SIGTERM:
+        time.sleep(GRACE)
+    elif callable(told):
+        told(signal.SIGUSR2, None)
+
+
+def _silent(progress: Progress) -> None:
+    """Progress of a rank that is not the first."""

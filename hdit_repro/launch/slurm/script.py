@@ -1,0 +1,123 @@
+"""A unit's sbatch script as text: a pure function of profile, resources and places. Asks no scheduler; no torch."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hdit_repro.launch.slurm.graph import Kind, Resources
+from hdit_repro.launch.slurm.profile import Slurm
+
+
+class Places(NamedTuple):
+    """Folders that a job needs: the submission's, the code's, the workplace's and its runs."""
+
+    session: Path
+    code: Path
+    workplace: Path
+    runs: Path
+
+
+def parameters(
+    profile: Slurm, kind: Kind, resources: Resources, name: str, places: Places, variables: Mapping[str, str]
+) -> dict[str, Any]:
+    """What submitit is told of a unit.
+
+    Args:
+        profile: the cluster.
+        kind: of the unit; a render takes no GPU.
+        resources: of each of its elements.
+        name: the job's name, which no other job has.
+        places: its folders.
+        variables: the submitter's own variables that a job needs (caches, data).
+    """
+    cpus = profile.cpus_per_gpu if resources.gpus else 1
+    wanted: dict[str, Any] = {
+        "job_name": name,
+        "time": resources.minutes,
+        "nodes": resources.nodes,
+        "ntasks_per_node": resources.tasks,
+        "cpus_per_task": cpus,
+        "partition": profile.cpu_partition or profile.partition if kind == "render" else profile.partition,
+        "account": profile.account or None,
+        "qos": profile.qos or None,
+        "constraint": (profile.constraint or None) if resources.gpus else None,
+        "mem": _memory(profile, resources),
+        "signal_delay_s": profile.signal_seconds,
+        "array_parallelism": profile.throttle,
+        "wckey": None,
+        "setup": setup(profile, places, variables, cpus),
+        "srun_args": _srun(profile, resources, cpus),
+        "additional_parameters": {"requeue": True, "chdir": str(places.session), **_raw(profile)},
+    }
+    if resources.gpus and profile.gpu_request == "gres":
+        wanted["gres"] = f"{profile.gres}:{resources.tasks * resources.gpus}"
+    elif resources.gpus and profile.gpu_request == "gpus-per-node":
+        wanted["gpus_per_node"] = resources.tasks * resources.gpus
+    return wanted
+
+
+def setup(profile: Slurm, places: Places, variables: Mapping[str, str], cpus: int) -> list[str]:
+    """The shell lines before a job: the site's, then where code and files lie, then the profile's variables."""
+    own = {
+        "HDIT_REPRO_WORKPLACE": str(places.workplace),
+        "HDIT_REPRO_RUNS": str(places.runs),
+        **variables,
+        "OMP_NUM_THREADS": str(cpus),
+        "SUBMITIT_PREEMPT_SIGNAL": "USR2",
+        **profile.environment,
+    }
+    lines = list(profile.setup)
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in own.items()]
+    lines.append(f"export PYTHONPATH={shlex.quote(str(places.code))}${{PYTHONPATH:+:$PYTHONPATH}}")
+    if profile.scratch:
+        lines += [f'export TMPDIR="{profile.scratch}"', 'mkdir -p "$TMPDIR"']
+    return lines
+
+
+def without(text: str, omitted: Sequence[str]) -> str:
+    """A script without the parameters that a site forbids."""
+    names = {name.replace("_", "-") for name in omitted}
+    kept = [line for line in text.splitlines(keepends=True) if _parameter(line) not in names]
+    return "".join(kept)
+
+
+def dependency(how: str, ids: Sequence[str]) -> list[str]:
+    """The arguments of sbatch for jobs that must have ended before; none where there are none."""
+    return [f"--dependency={how}:{':'.join(ids)}", "--kill-on-invalid-dep=yes"] if ids else []
+
+
+def whole_arrays(ids: Sequence[str], sizes: Mapping[str, int]) -> list[str]:
+    """Ids with those of an array that are all there put into one: "7_0", "7_1" -> "7" where array 7 has two."""
+    members: dict[str, list[str]] = {}
+    for job_id in ids:
+        members.setdefault(job_id.partition("_")[0], []).append(job_id)
+    found: list[str] = []
+    for array, inner in members.items():
+        found += [array] if "_" in inner[0] and len(inner) == sizes.get(array) else inner
+    return found
+
+
+def _parameter(line: str) -> str | None:
+    met = re.match(r"#SBATCH --([a-z-]+)", line)
+    return met[1] if met else None
+
+
+def _memory(profile: Slurm, resources: Resources) -> str | None:
+    if not profile.memory_per_gpu_gb or not resources.gpus:
+        return None
+    return f"{round(profile.memory_per_gpu_gb * resources.tasks * 1024)}M"
+
+
+def _srun(profile: Slurm, resources: Resources, cpus: int) -> list[str]:
+    """`--cpus-per-task` does not reach srun by itself since SLURM 22.05; a rank that fails takes the others along."""
+    many = ["--kill-on-bad-exit=1"] if resources.nodes * resources.tasks > 1 else []
+    told = [] if "cpus-per-task" in profile.omit else [f"--cpus-per-task={cpus}"]
+    return [*told, *many, *profile.srun_args]
+
+
+def _raw(profile: Slurm) -> dict[str, str | int | bool]:
+    return {name.replace("_", "-"): value for name, value in profile.sbatch.items() if value is not False}

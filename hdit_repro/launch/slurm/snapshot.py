@@ -1,0 +1,146 @@
+"""The code that jobs run: a copy of the commit beside the runs, which nothing moves under a queued job. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import NamedTuple
+
+from hdit_repro import __version__
+from hdit_repro.errors import RunError, UserError
+from hdit_repro.files import write_bytes, write_json
+from hdit_repro.records.layout import Roots
+from hdit_repro.records.provenance import CODE, UNKNOWN, Source, checkout_source
+
+PARTS = (*CODE, "tables/paper")
+"""What a snapshot holds of a checkout."""
+
+MARK = "environment.json"
+"""Written last: a snapshot without it is not whole."""
+
+PATCH = "changes.patch"
+VARIABLES = ("HDIT_REPRO_CACHE", "HDIT_REPRO_DATA", "CUDA_HOME", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "CONDA_PREFIX")
+
+
+class Code(NamedTuple):
+    """A snapshot: where it lies, and what it is a copy of. `source` says commit and dirt."""
+
+    path: Path
+    source: Source
+    checkout: Path
+
+
+def look(roots: Roots, *, allow_dirty: bool, checkout: Path | None = None) -> Code:
+    """Where the snapshot of the code that runs now lies, or would lie. Writes nothing.
+
+    Raises:
+        UserError: the checkout has changes that no commit holds, and they are not allowed.
+    """
+    checkout = checkout or Path(__file__).resolve().parents[3]
+    source = checkout_source(checkout)
+    if source.dirty and not allow_dirty:
+        changed = _git(checkout, "status", "--short", "--untracked-files=all", "--", *CODE).decode().splitlines()
+        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+        raise UserError(
+            "the code has changes that no commit holds",
+            found=", ".join(line[3:] for line in changed[:5]) + more,
+            expected="a clean checkout, so that each number has a commit",
+            fix="commit them, or submit with --allow-dirty, which keeps the changes beside the runs",
+        )
+    if source.commit == UNKNOWN:
+        name = f"installed-{__version__}-{_digest(_package_files())}"
+    elif source.dirty:
+        name = f"{source.commit[:12]}-dirty-{_digest([checkout / name for name in _tracked(checkout)])}"
+    else:
+        name = source.commit[:12]
+    return Code(roots.runs / "code" / name, source, checkout)
+
+
+def take(code: Code) -> None:
+    """Make the snapshot, unless it is there whole.
+
+    Raises:
+        RunError: git fails, or there is no room.
+    """
+    if (code.path / MARK).is_file():
+        return
+    code.path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=code.path.parent, prefix=".making-") as making:
+        new = Path(making) / "code"
+        new.mkdir()
+        if code.source.commit == UNKNOWN:
+            package = Path(__file__).resolve().parents[2]
+            shutil.copytree(package, new / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif code.source.dirty:
+            _copy(code.checkout, new)
+            write_bytes(new / PATCH, _git(code.checkout, "diff", "--binary", "HEAD", "--", *CODE))
+        else:
+            _archive(code.checkout, new)
+        write_json(new / MARK, environment())
+        shutil.rmtree(code.path, ignore_errors=True)
+        new.rename(code.path)
+
+
+def environment() -> dict[str, object]:
+    """What the code runs in: interpreter, packages with their versions, variables that matter."""
+    packages = {str(found.metadata["Name"]): found.version for found in distributions()}
+    return {
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "system": platform.platform(),
+        "packages": dict(sorted(packages.items())),
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+    }
+
+
+def _archive(checkout: Path, folder: Path) -> None:
+    """The commit itself, whatever lies in the checkout meanwhile."""
+    present = _git(checkout, "ls-tree", "--name-only", "HEAD", "--", *PARTS).decode().split()
+    with tempfile.NamedTemporaryFile(dir=folder.parent, suffix=".tar") as archive:
+        _git(checkout, "archive", "--format=tar", f"--output={archive.name}", "HEAD", "--", *present)
+        shutil.unpack_archive(archive.name, folder, "tar", filter="data")
+
+
+def _copy(checkout: Path, folder: Path) -> None:
+    """The files of a changed checkout as they lie there."""
+    for name in _tracked(checkout):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(checkout / name, target)
+
+
+def _tracked(checkout: Path) -> list[str]:
+    """Files that belong to the code: known to git, or new and not ignored."""
+    listed = _git(checkout, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *PARTS).decode()
+    return sorted({name for name in listed.split("\0") if name and (checkout / name).is_file()})
+
+
+def _package_files() -> list[Path]:
+    package = Path(__file__).resolve().parents[2]
+    return sorted(path for path in package.rglob("*") if path.suffix in (".py", ".toml") and path.is_file())
+
+
+def _digest(paths: list[Path]) -> str:
+    """Twelve digits of the files' names and contents."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{path}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _git(checkout: Path, *arguments: str) -> bytes:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    done = subprocess.run(["git", "-C", str(checkout), *arguments], capture_output=True, check=False, env=environment)
+    if done.returncode:
+        raise RunError(
+            "git could not copy the code", found=done.stderr.decode(errors="replace").strip(), expected="a snapshot"
+        )
+    return done.stdout

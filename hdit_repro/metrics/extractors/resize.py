@@ -1,0 +1,78 @@
+"""The resizes that feature networks are fed by. Each is a protocol: two of them give two different FIDs.
+
+All take uint8 B 3 H W on any device, and give float32 B 3 side side in grey values, 0 ... 255.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from hdit_repro.metrics.torchvision_shim import import_torchvision
+
+THREADS = 4
+"""For Pillow, which releases the interpreter while it resizes."""
+
+
+def tensorflow1(images: Tensor, side: int) -> Tensor:
+    """TensorFlow 1's bilinear resize, corners not aligned, no antialiasing; torch-fidelity's code, to its last bit."""
+    import_torchvision()
+    from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
+
+    resized: Tensor = interpolate_bilinear_2d_like_tensorflow1x(images.float(), (side, side), align_corners=False)
+    return resized
+
+
+def sampled_grid(images: Tensor, side: int) -> Tensor:
+    """The same points as `tensorflow1`, by an affine grid, as the TorchScript Inception of StyleGAN2-ADA samples them.
+
+    clean-fid's `legacy_tensorflow` runs that file; the two resizes differ by rounding.
+    """
+    height, width = images.shape[2:]
+    theta = torch.eye(2, 3, device=images.device)
+    theta[0, 2] = 1 / width - 1 / side
+    theta[1, 2] = 1 / height - 1 / side
+    grid = F.affine_grid(theta.expand(len(images), 2, 3), [len(images), 3, side, side], align_corners=False)
+    return F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def torch_bilinear(images: Tensor, side: int) -> Tensor:
+    """torch's bilinear resize, half-pixel centres, no antialiasing: clean-fid's `legacy_pytorch`, pytorch-fid's."""
+    return F.interpolate(images.float(), (side, side), mode="bilinear", align_corners=False).clamp(0, 255)
+
+
+def torch_bicubic(images: Tensor, side: int) -> Tensor:
+    """torch's bicubic resize with antialiasing, not clamped: k-diffusion's, for DINOv2."""
+    return F.interpolate(images.float(), (side, side), mode="bicubic", antialias=True, align_corners=False)
+
+
+def pillow_bicubic(images: Tensor, side: int) -> Tensor:
+    """Pillow's bicubic resize of each channel in float, clamped: clean-fid's, to the last bit (Parmar et al., 2022)."""
+    planes = rearrange(images, "b c h w -> (b c) h w").cpu().numpy()
+    with ThreadPoolExecutor(THREADS) as pool:
+        resized = list(pool.map(lambda plane: _bicubic_plane(plane, side), planes))
+    return rearrange(torch.from_numpy(np.stack(resized)), "(b c) h w -> b c h w", c=3).to(images.device)
+
+
+def pillow_bicubic_quantised(images: Tensor, side: int) -> Tensor:
+    """Pillow's bicubic resize of an RGB picture in 8 bits: torchvision's Resize of a Pillow image, dgm-eval's."""
+    pictures = rearrange(images, "b c h w -> b h w c").contiguous().cpu().numpy()
+
+    def small(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        resized = np.stack(list(pool.map(small, pictures)))
+    return rearrange(torch.from_numpy(resized), "b h w c -> b c h w").to(images.device).float()
+
+
+def _bicubic_plane(plane: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
+    picture = Image.fromarray(plane.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
+    return np.asarray(picture).clip(0, 255)

@@ -1,0 +1,66 @@
+"""How a step is computed, without changing what it is: recomputed activations, torch.compile, deterministic kernels."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from hdit_repro.models.blocks import AttentionLayer, PointwiseLayer
+from hdit_repro.models.dit import Block
+
+LAYERS = (AttentionLayer, PointwiseLayer, Block)
+
+
+def recompute_layers(network: nn.Module) -> None:
+    """Keep only each layer's input and compute the rest again in the backward pass: less memory, a third more time.
+
+    Dropout masks hang on the draws' keys, so that they are the same the second time if the backward pass too runs
+    under `models.dropout.keyed`.
+    """
+    for module in network.modules():
+        if isinstance(module, LAYERS):
+            plain = module.forward
+            module.forward = partial(  # type: ignore[method-assign]
+                checkpoint, plain, use_reentrant=False, preserve_rng_state=False
+            )
+
+
+def accelerated(network: nn.Module, *, recompute: bool, compiled: bool) -> nn.Module:
+    """What to call in place of `network`, whose weights it shares.
+
+    Args:
+        recompute: see `recompute_layers`.
+        compiled: torch.compile; the first step takes minutes, and sums are taken in other orders.
+    """
+    if recompute:
+        recompute_layers(network)
+    return torch.compile(network, dynamic=False) if compiled else network  # type: ignore[return-value]
+
+
+@contextlib.contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """Only kernels that give the same bits each time; without it a GPU's atomic sums may not.
+
+    It must be entered before the first CUDA call of the process, for cuBLAS reads its variable then.
+
+    Raises:
+        RuntimeError: later, by an operation that has no deterministic kernel.
+    """
+    if not wanted:
+        yield
+        return
+    before, benchmark = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        torch.backends.cudnn.benchmark = benchmark

@@ -1,0 +1,130 @@
+"""What a run writes down as it goes: metrics.jsonl, the events beside it, TensorBoard if asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from hdit_repro.errors import UserError
+from hdit_repro.spec.run import Run
+from hdit_repro.training.feed import Fed, Readable, Source, image_numbers
+from hdit_repro.training.log import MetricsLog
+from hdit_repro.training.meter import Meter, attention_scales
+from hdit_repro.training.state import TrainingState
+from hdit_repro.training.step import Outcome
+
+StepReport = Callable[[int, int, dict[str, float]], None]
+"""Called after logged steps with (steps done, steps in all, values)."""
+
+
+def events_path(metrics: Path) -> Path:
+    """metrics.events.jsonl: skipped steps, spikes (with the numbers of the step's images), unreadable images."""
+    return metrics.with_suffix(".events.jsonl")
+
+
+class Journal:
+    """Writes lines for the main process; in others it measures and writes nothing.
+
+    Args:
+        run: the run.
+        state: after its restart; later lines of an earlier process are dropped.
+        metrics: path of the log.
+        images: the data set, for the numbers of images.
+        every: steps between lines.
+        main: whether this process writes.
+        tensorboard: write scalars for TensorBoard beside the log too.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        state: TrainingState,
+        metrics: Path,
+        images: Source,
+        meter: Meter,
+        report: StepReport,
+        *,
+        every: int,
+        main: bool = True,
+        tensorboard: bool = False,
+    ) -> None:
+        self.run, self.state, self.images, self.meter, self.report = run, state, images, meter, report
+        self.every, self.main = every, main
+        self.total = run.training.total_steps
+        self._replaced = 0
+        if main:
+            self.log = MetricsLog(metrics, state.step)
+            self.events = MetricsLog(events_path(metrics), state.step)
+        self.board = _board(metrics.parent / "tensorboard", state.step) if main and tensorboard else None
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.board is not None:
+            self.board.close()
+
+    def note(self, outcome: Outcome, fed: Fed) -> None:
+        """Write down what is worth it of the step just done."""
+        self.meter.add(fed.size)
+        if not self.main:
+            return
+        if outcome.verdict != "fine":
+            self._event(outcome.verdict, outcome, fed)
+        self._replacements()
+        step = self.state.step
+        if step % self.every == 0 or step == self.total:
+            timed = self.meter.read()
+            values = {"loss": outcome.loss, "grad_norm": outcome.grad_norm, "skipped": self.state.watchdog.skipped}
+            values |= attention_scales(self.state.network)
+            if outcome.verdict in ("fine", "spike"):
+                self.log.append({"step": step, **values, **timed})
+                self._show({**values, **timed})
+            self.report(step, self.total, {**values, **timed})
+
+    def sync(self) -> None:
+        """Make the lines so far durable."""
+        if self.main:
+            self.log.sync()
+
+    def _event(self, kind: str, outcome: Outcome, fed: Fed) -> None:
+        numbers = image_numbers(self.run, fed, len(self.images))
+        found = {"loss": str(outcome.loss), "grad_norm": str(outcome.grad_norm), "mean": self.state.watchdog.mean}
+        self.events.append(
+            {"step": self.state.step, "event": kind, **found, "first_draw": fed.first, "images": numbers}
+        )
+
+    def _replacements(self) -> None:
+        """Write down which unreadable images were replaced since the last step."""
+        if isinstance(self.images, Readable):
+            for number, by, why in self.images.replaced[self._replaced :]:
+                event = {"step": self.state.step, "event": "unreadable", "image": number, "replaced_by": by, "why": why}
+                self.events.append(event)
+                self._replaced += 1
+
+    def _show(self, values: dict[str, float]) -> None:
+        if self.board is not None:
+            for name, value in values.items():
+                self.board.add_scalar(name, value, self.state.step)
+
+
+def _board(folder: Path, step: int) -> Any:
+    """TensorBoard's writer; steps after `step` of an earlier process are hidden.
+
+    Raises:
+        UserError: tensorboard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UserError(
+            "TensorBoard's files cannot be written",
+            found=str(error),
+            expected="the package tensorboard",
+            fix="pip install tensorboard, or leave --tensorboard out",
+        ) from error
+    return SummaryWriter(str(folder), purge_step=step + 1)
