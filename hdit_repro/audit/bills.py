@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from hdit_repro.jobs import Job
@@ -11,8 +12,6 @@ from hdit_repro.records.layout import STAGES
 
 PROFILES = ("a100", "h100")
 """The cluster profiles whose GPUs prices are given in."""
-
-SCALE = "paper"
 
 
 class Bill(NamedTuple):
@@ -43,9 +42,10 @@ class Bills:
         """
         if not self._clusters:
             self._clusters = {name: read_cluster(name) for name in PROFILES}
-        if job.name not in self._bills:
-            self._bills[job.name] = [_bill(job, name, cluster) for name, cluster in self._clusters.items()]
-        return self._bills[job.name]
+        key = f"{job.scale}/{job.name}"
+        if key not in self._bills:
+            self._bills[key] = [_bill(job, name, cluster) for name, cluster in self._clusters.items()]
+        return self._bills[key]
 
     def words(self, job: Job) -> str:
         """The job, both totals, how much of the first is training, and what it rests on."""
@@ -53,6 +53,15 @@ class Bills:
         totals = " or ".join(f"{_hours(bill.total)} {bill.gpu}-hours" for bill in bills)
         training = f"{_hours(bills[0].hours['train'])} of the former for training"
         return f"job {job.name} would settle it: {totals}, {training} (basis: {bills[0].basis})"
+
+    def many(self, job: Job, times: int) -> str:
+        """The price of running a job so many times more."""
+        return self.many_of((job,), times)
+
+    def many_of(self, jobs: Sequence[Job], times: int) -> str:
+        """The price of running each of some jobs so many times more, at the jobs' own scale."""
+        bills = zip(*(self.of(job) for job in jobs), strict=True)
+        return " or ".join(f"{_hours(times * sum(b.total for b in same))} {same[0].gpu}-hours" for same in bills)
 
     def steps(self, job: Job) -> tuple[str, ...]:
         """Stage by stage, and the command."""
@@ -64,7 +73,7 @@ class Bills:
 
 
 def _bill(job: Job, name: str, cluster: Cluster) -> Bill:
-    prices = {stage: price(job.run, stage, SCALE, cluster) for stage in STAGES}
+    prices = {stage: price(job.run, stage, job.scale, cluster) for stage in STAGES}
     gpu = cluster.gpu if isinstance(cluster, Slurm) else "A100"
     hours = {stage: found.gpu_hours for stage, found in prices.items()}
     return Bill(gpu, name, hours, prices["train"].basis)

@@ -10,8 +10,11 @@ from hdit_repro.audit.agreement import agrees, rule
 from hdit_repro.audit.bench import Bench
 from hdit_repro.audit.bills import Bills
 from hdit_repro.audit.computed import Computed, Impossible, Value, say
+from hdit_repro.audit.decide import RULE
 from hdit_repro.audit.evaluate import compute
 from hdit_repro.audit.measured import METRICS, Measurements
+from hdit_repro.audit.orders import on_orders
+from hdit_repro.audit.verdicts import Verdict, on_cell
 from hdit_repro.errors import UserError
 from hdit_repro.paper import Claim, Ledger, Unit, checks
 from hdit_repro.records.schema import Record
@@ -31,6 +34,7 @@ class Finding(NamedTuple):
         computed: in the claim's unit; a list as the paper writes it; None where there is nothing to compute, or where
             the job leaves the check without a value.
         steps: the computation with its numbers.
+        verdict: what our measurements say, where there are some; it changes neither status nor surprise.
     """
 
     claim: Claim
@@ -38,6 +42,7 @@ class Finding(NamedTuple):
     status: Status
     note: str
     steps: tuple[str, ...]
+    verdict: Verdict | None = None
 
     @property
     def surprise(self) -> bool:
@@ -61,6 +66,7 @@ class Finding(NamedTuple):
             "computed": self.computed,
             "status": self.status,
             "note": self.note,
+            "verdict": self.verdict.outcome if self.verdict else None,
             "edition": claim.edition,
             "expected": not self.surprise,
         }
@@ -78,7 +84,18 @@ def audit(ledger: Ledger | None = None, records: Iterable[Record] = ()) -> list[
     """
     ledger = paper.read() if ledger is None else ledger
     bench, bills, measurements = Bench(ledger), Bills(), Measurements(records)
-    return [_finding(claim, bench, bills, measurements) for claim in ledger]
+    findings = [_finding(claim, bench, bills, measurements) for claim in ledger]
+    orders = on_orders(ledger, measurements, bills)
+    return [
+        _ordered(finding, orders[finding.claim.id]) if finding.claim.id in orders else finding for finding in findings
+    ]
+
+
+def _ordered(finding: Finding, verdict: Verdict) -> Finding:
+    """A claim of order, which print bears out or not by itself, with the verdict on what was measured."""
+    words = f"measured: {verdict.words}"
+    note = _joined([finding.note, words])
+    return finding._replace(note=note, steps=(*finding.steps, words), verdict=verdict)
 
 
 def _finding(claim: Claim, bench: Bench, bills: Bills, measurements: Measurements) -> Finding:
@@ -137,7 +154,10 @@ def _open(claim: Claim, bench: Bench, bills: Bills, measurements: Measurements) 
     measured = measurements.of(claim, job.run)
     if measured is not None:
         words = measured.words(claim)
-        return Finding(claim, measured.mean, "measured", _joined([words, claim.note]), (words,))
+        verdict = on_cell(claim, job, measurements, bills)
+        steps = (words, verdict.words, RULE) if verdict else (words,)
+        note = _joined([verdict.words if verdict else "", words, claim.note])
+        return Finding(claim, measured.mean, "measured", note, steps, verdict)
     parts = [bills.words(job), _missing(claim), claim.note]
     return Finding(claim, None, "needs-run", _joined(parts), bills.steps(job))
 

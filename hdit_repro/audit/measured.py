@@ -6,11 +6,14 @@ from collections.abc import Iterable
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-import msgspec
-
 from hdit_repro.audit.computed import say
+from hdit_repro.audit.noise import Noise, estimate
+from hdit_repro.audit.replicates import Replicates, replicates
 from hdit_repro.paper import Claim, Unit
+from hdit_repro.records import rows
 from hdit_repro.records.schema import Protocol, Record, Scale, asked_samples, metric_name
+from hdit_repro.spec.base import kind_of
+from hdit_repro.spec.evaluation import FRECHET_NAMES
 from hdit_repro.spec.run import Run
 
 SCALE: Scale = "paper"
@@ -30,7 +33,7 @@ class Measured(NamedTuple):
     protocol: Protocol
 
     def words(self, claim: Claim) -> str:
-        """Ours, the print, the difference and the protocol. No verdict: a difference alone decides nothing."""
+        """Ours, the print, the difference and the protocol."""
         spread = f" (mean of {self.seeds} training seeds, standard deviation {say(self.sd)})" if self.seeds > 1 else ""
         parts = [f"ours {self.mean:.4g}{spread}, printed {claim.text}"]
         if isinstance(claim.printed, int | float):
@@ -39,24 +42,27 @@ class Measured(NamedTuple):
 
 
 class Measurements:
-    """Records at paper scale, by what repetitions of one row share."""
+    """Records of one scale, by what repetitions of one row share."""
 
-    def __init__(self, records: Iterable[Record]) -> None:
-        self._records: dict[str, list[Record]] = {}
-        for record in records:
-            if record.scale == SCALE:
-                self._records.setdefault(row_key(record.spec), []).append(record)
+    def __init__(self, records: Iterable[Record], scale: Scale = SCALE) -> None:
+        self.scale: Scale = scale
+        self._index = rows.index(record for record in records if record.scale == scale)
+        self._noises: dict[tuple[object, ...], Noise] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._index)
+
+    def records(self, run: Run) -> list[Record]:
+        """Of a row, under one protocol."""
+        return rows.of_row(self._index, self.scale, run) if self._index else []
 
     def of(self, claim: Claim, run: Run) -> Measured | None:
         """Our number for a claim about a run, measured as the claim says; None where there is none.
 
         Several samplings of one training seed are averaged first, so that each training counts once.
         """
-        if claim.unit not in METRICS or not self._records:
-            return None
-        samples = claim.samples or run.sampling.count
-        name = metric_name(METRICS[claim.unit], samples, asked_samples(SCALE, samples))
-        carrying = [record for record in self._records.get(row_key(run), []) if name in record.metrics]
+        name = self.metric(claim, run)
+        carrying = [record for record in self.records(run) if name in record.metrics] if name else []
         if not carrying:
             return None
         by_seed: dict[int, list[float]] = {}
@@ -66,11 +72,35 @@ class Measurements:
         sd = stdev(means) if len(means) > 1 else None
         return Measured(name, fmean(means), sd, len(means), carrying[0].protocol)
 
+    def metric(self, claim: Claim, run: Run) -> str:
+        """The name of the metric that a claim about a run is held against; empty where records have none.
 
-def row_key(run: Run) -> str:
-    """The evaluation's id with both seeds set to zero: what repetitions of one row share."""
-    sampling = msgspec.structs.replace(run.sampling, seed=0)
-    return msgspec.structs.replace(run, seed=0, sampling=sampling).evaluation_id
+        Below paper scale a FID is the Fréchet distance of the run's own extractor.
+        """
+        if claim.unit not in METRICS:
+            return ""
+        base = METRICS[claim.unit]
+        if self.scale != SCALE and claim.unit is Unit.FID:
+            base = FRECHET_NAMES[kind_of(run.evaluation.extractor)]
+        samples = run.sampling.count if self.scale != SCALE else claim.samples or run.sampling.count
+        return metric_name(base, samples, asked_samples(self.scale, samples))
+
+    def replicates(self, run: Run, metric: str) -> Replicates | None:
+        """The repetitions of a row."""
+        return replicates(self.records(run), metric)
+
+    def noise(self, run: Run, metric: str) -> Noise:
+        """The noise of a metric, pooled over all rows on the run's data set at its resolution."""
+        data = (kind_of(run.data.dataset), run.data.resolution)
+        if (metric, data) not in self._noises:
+            found: dict[str, Replicates] = {}
+            for (_, key), records in self._index.items():
+                kept = rows.split(records)[0]
+                theirs = kept[0].spec.data
+                if (kind_of(theirs.dataset), theirs.resolution) == data and (some := replicates(kept, metric)):
+                    found[key] = some
+            self._noises[metric, data] = estimate(found)
+        return self._noises[metric, data]
 
 
 def protocol_words(metric: str, protocol: Protocol) -> str:

@@ -30,7 +30,7 @@ def list_(as_objects: options.Json = False) -> None:
     Example: hdit-repro reference list
     """
     from hdit_repro.files import cache_folder
-    from hdit_repro.metrics.reference import adm_folder
+    from hdit_repro.metrics.adm import adm_folder
 
     folders = {"published": (adm_folder(), "*.npz"), "computed": (cache_folder() / "references", "*.safetensors")}
     rows = [
@@ -54,6 +54,6 @@ def add(
 
     Example: hdit-repro reference add VIRTUAL_imagenet128_labeled.npz
     """
-    from hdit_repro.metrics.reference import add_adm
+    from hdit_repro.metrics.adm import add_adm
 
     data(str(add_adm(path)))

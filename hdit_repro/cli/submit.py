@@ -10,15 +10,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import data, group, near, remark
+from hdit_repro.cli.output import as_json, data, group, near, remark
 from hdit_repro.errors import RunError
 
 if TYPE_CHECKING:
     from hdit_repro.jobs import Job
+    from hdit_repro.launch.clusters import Cluster
     from hdit_repro.launch.submit import Failure
     from hdit_repro.records.layout import Roots
 
 app = group()
+
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, scripts included; write nothing.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Stay, show progress, and render the tables.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, whatever it costs.")]
+Dirty = Annotated[
+    bool, typer.Option("--allow-dirty", help="Run code with uncommitted changes; they are kept beside the runs.")
+]
 
 
 @app.command("submit")
@@ -28,45 +37,83 @@ def submit(
     scale: options.Scale = "paper",
     rows: options.Rows = None,
     seeds: options.Seeds = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Stay, show progress, and render the tables.")] = False,
+    dry_run: DryRun = False,
+    wait: Wait = False,
+    yes: Yes = False,
+    allow_dirty: Dirty = False,
+    as_objects: options.Json = False,
 ) -> None:
     """Train, sample, measure and render what is missing of an experiment; run it again to go on.
 
     Example: hdit-repro submit table1 --scale smoke --wait
     """
+    from hdit_repro.launch.clusters import Slurm, read_cluster, workplace
+    from hdit_repro.launch.plan import wanted
+
+    profile = read_cluster(cluster)
+    jobs, roots = wanted(experiment, scale, options.names(rows), seeds), workplace(cluster=profile)
+    if isinstance(profile, Slurm):
+        from hdit_repro.cli import slurm
+
+        if dry_run:
+            slurm.show(jobs, roots, profile, as_objects)
+        elif slurm.start(jobs, roots, profile, yes=yes, allow_dirty=allow_dirty, wait=wait, as_objects=as_objects):
+            _say_where(jobs, roots)
+            _say_tables(_rendered(scale), jobs[0].experiment)
+        return
+    _here(jobs, roots, profile, dry_run, wait, as_objects)
+
+
+def _here(jobs: Sequence[Job], roots: Roots, profile: Cluster, dry_run: bool, wait: bool, as_objects: bool) -> None:
+    """On this machine."""
     from hdit_repro.cli.plan import print_plan
-    from hdit_repro.launch.clusters import read_cluster, workplace
-    from hdit_repro.launch.plan import make_plan, wanted
-    from hdit_repro.launch.submit import refuse_what_cannot_be, run_render
+    from hdit_repro.launch.plan import make_plan
+    from hdit_repro.launch.submit import refuse_what_cannot_be
     from hdit_repro.launch.submit import submit as start
 
-    profile, roots = read_cluster(cluster), workplace()
-    jobs = wanted(experiment, scale, options.names(rows), seeds)
     plan = make_plan(jobs, roots, profile)
     refuse_what_cannot_be(jobs, plan, profile)
     if dry_run:
-        print_plan(plan, profile)
+        if as_objects:
+            as_json([stage.as_row() for stage in plan])
+        else:
+            print_plan(plan, profile)
         return
     from hdit_repro.launch.follow import display
 
-    render = (sys.executable, "-m", "hdit_repro.cli", "render-tables", "--scale", scale)
-    done = start(jobs, roots, profile, display=display() if wait else None, render=render)
+    done = start(jobs, roots, profile, display=display() if wait else None, render=_render(jobs[0].scale))
     if not done.open:
-        remark(f"all {len(plan) - 1} stages of {experiment} at {scale} scale are done")
+        remark(f"all {len(plan) - 1} stages of {jobs[0].experiment} at {jobs[0].scale} scale are done")
     if done.open and not wait:
-        for job_id in done.job_ids:
+        if as_objects:
+            as_json(list(done.job_ids))
+        for job_id in () if as_objects else done.job_ids:
             data(job_id)
         remark(
             f"{done.open} stages for {len(done.job_ids)} workers; `hdit-repro status --watch` shows how far they are"
         )
         return
-    _say_where(jobs, roots)
+    if not as_objects:
+        _say_where(jobs, roots)
     try:
-        _say_tables(run_render((*render, "--json")), jobs[0].experiment)
+        written = _rendered(jobs[0].scale)
+        if as_objects:
+            as_json([str(path) for path in written])
+        else:
+            _say_tables(written, jobs[0].experiment)
     finally:
         if done.failures:
             raise _failed(done.failures)
+
+
+def _render(scale: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "hdit_repro.cli", "render-tables", "--scale", scale)
+
+
+def _rendered(scale: str) -> list[Path]:
+    from hdit_repro.launch.submit import run_render
+
+    return run_render((*_render(scale), "--json"))
 
 
 def _say_where(jobs: Sequence[Job], roots: Roots) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import weakref
 import zipfile
 import zlib
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from hdit_repro.data.retry import patiently
 from hdit_repro.errors import UserError
 
 MAX_MEMBER = 1 << 28
@@ -80,10 +83,21 @@ class Archive:
     def _pread(self, start: int, count: int) -> bytes:
         """`count` bytes from `start`, fewer at the end of the file."""
         parts = []
-        while count > 0 and (part := os.pread(self._file, count, start)):
+        while count > 0 and (part := patiently(partial(self._attempt, count, start))):
             parts.append(part)
             start, count = start + len(part), count - len(part)
         return b"".join(parts)
+
+    def _attempt(self, count: int, start: int) -> bytes:
+        """One positional read; a descriptor that a file server has forgotten is opened again in its place."""
+        try:
+            return os.pread(self._file, count, start)
+        except OSError as error:
+            if error.errno == errno.ESTALE:
+                again = os.open(self.path, os.O_RDONLY)
+                os.dup2(again, self._file)
+                os.close(again)
+            raise
 
     def _damaged(self, index: int, why: str) -> UserError:
         return UserError(

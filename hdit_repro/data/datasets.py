@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hdit_repro.data.images import Images
+from hdit_repro.data.places import DATA_VARIABLE, find
 from hdit_repro.data.store import FolderStore, ZipStore, open_store
 from hdit_repro.errors import UserError
 from hdit_repro.files import sha256_file
 from hdit_repro.spec.base import kind_of
-from hdit_repro.spec.data import DATASETS, Data
+from hdit_repro.spec.data import Data, Folder, facts_of
 
-DATA_VARIABLE = "HDIT_REPRO_DATA"
 EMOJI_DIGEST = "25e1939c8b59831044f67121ea3402aa10fa9d1b1414510dcce1233c2be074d9"
 
 
@@ -29,8 +29,11 @@ def open_dataset(data: Data, cache: bool = True) -> Images:
     """
     name = kind_of(data.dataset)
     store = OPENERS[name](data)
-    _check_count(store, name)
-    _check_preparation(store, data)
+    _check_count(store, data)
+    if isinstance(data.dataset, Folder):
+        name = data.dataset.name
+    else:
+        _check_preparation(store, data)
     return Images(store, data.resolution, data.transform, cache=cache, name=name)
 
 
@@ -61,10 +64,17 @@ def _ffhq(data: Data) -> ZipStore | FolderStore:
     return open_store(locate("ffhq", data.resolution), labelled=False)
 
 
+def _folder(data: Data) -> ZipStore | FolderStore:
+    """The user's own: the archive itself is the data set, whatever its images went through before."""
+    assert isinstance(data.dataset, Folder)
+    return find(data.dataset)
+
+
 OPENERS: dict[str, Callable[[Data], ZipStore | FolderStore]] = {
     "imagenet": _imagenet,
     "ffhq": _ffhq,
     "emoji": _emoji,
+    "folder": _folder,
 }
 
 
@@ -90,13 +100,13 @@ def locate(name: str, resolution: int) -> Path:
         f"the data set {name!r} is missing",
         found="none of " + ", ".join(map(str, places)),
         expected="a prepared archive, or the folder of its images",
-        fix=f"hdit-repro data prepare SOURCE {places[0]} --resolution {resolution}",
+        fix=f"hdit-repro data prepare SOURCE {places[0]} --resolution {resolution} --dataset {name}",
     )
 
 
-def _check_count(store: ZipStore | FolderStore, name: str) -> None:
+def _check_count(store: ZipStore | FolderStore, data: Data) -> None:
     """A part of ImageNet is not ImageNet: numbers measured on it would pass for those of the whole."""
-    facts = DATASETS[name]
+    facts, name = facts_of(data.dataset), kind_of(data.dataset)
     classes = store.classes if facts.classes else 0
     if (len(store), classes) != (facts.images, facts.classes):
         raise UserError(

@@ -6,7 +6,7 @@ import io
 import struct
 import zlib
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from hdit_repro.errors import UserError
 
@@ -18,16 +18,17 @@ ON_WHITE = frozenset({"P", "PA", "LA", "La", "RGBA", "RGBa"})
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def decode(data: bytes, name: str, *, cmyk: bool = False) -> Image.Image:
+def decode(data: bytes, name: str, *, cmyk: bool = False, upright: bool = False) -> Image.Image:
     """The picture in `data` as a loaded Pillow image of mode RGB, 8 bits a channel.
 
     The rule: grey is repeated over the channels; palettes and transparency are laid on white; orientation tags are
-    ignored, as ADM's and k-diffusion's loaders do; 16 bits a channel and all other modes are refused.
+    ignored, as ADM's and k-diffusion's loaders do, unless `upright` is asked for; 16 bits a channel and all other modes are refused.
 
     Args:
         data: the bytes of the file.
         name: where they come from, for messages.
         cmyk: convert CMYK by Pillow's rule in place of refusing it. ImageNet has a few such JPEG files.
+        upright: turn the picture as its orientation tag says.
 
     Raises:
         UserError: no image, a damaged one, one of an absurd size, or of a mode that the rule does not cover.
@@ -38,7 +39,7 @@ def decode(data: bytes, name: str, *, cmyk: bool = False) -> Image.Image:
         with Image.open(io.BytesIO(data)) as image:
             _check_size(image.size, name)
             image.load()
-            return to_rgb(image, name, cmyk=cmyk)
+            return to_rgb(ImageOps.exif_transpose(image) if upright else image, name, cmyk=cmyk)
     except (
         OSError,
         SyntaxError,

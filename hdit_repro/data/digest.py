@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from hdit_repro.errors import UserError
 from hdit_repro.files import cache_folder, read_json, sha256_file, write_json
@@ -18,20 +20,50 @@ def file_digest(path: Path | str) -> str:
     path = Path(path).resolve()
     state = path.stat()
     facts = {"path": str(path), "size": state.st_size, "changed": state.st_mtime_ns, "inode": state.st_ino}
-    memory = cache_folder() / "digests" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:24]}.json"
-    with contextlib.suppress(UserError, OSError):
-        known = read_json(memory)
-        if isinstance(known, dict) and {key: known.get(key) for key in facts} == facts:
-            return str(known["sha256"])
-    digest = sha256_file(path)
-    with contextlib.suppress(UserError, OSError):
-        write_json(memory, {**facts, "sha256": digest})
-    return digest
+    known = _remembered(path, facts)
+    return known or _remember(path, facts, sha256_file(path))
 
 
 def folder_digest(root: Path, names: list[str]) -> str:
-    """SHA-256 over the names and contents of the files `names` under `root`, in that order."""
+    """SHA-256 over the names and contents of the files `names` under `root`, in that order.
+
+    It is remembered for as long as no file changes its size, its time of change or its inode.
+    """
+    root = root.resolve()
+    facts = {"path": str(root), "state": state_digest((name, root / name) for name in names)}
+    known = _remembered(root, facts)
+    if known:
+        return known
     digest = hashlib.sha256()
     for name in names:
         digest.update(f"{name}\0{sha256_file(root / name)}\n".encode())
+    return _remember(root, facts, digest.hexdigest())
+
+
+def state_digest(files: Iterable[tuple[str, Path]], more: Iterable[tuple[str, str]] = ()) -> str:
+    """SHA-256 over names, sizes, times of change and inodes, and over pairs of text: cheap, reads no file."""
+    digest = hashlib.sha256()
+    for name, path in files:
+        state = path.stat()
+        digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\0{state.st_ino}\n".encode())
+    for name, text in more:
+        digest.update(f"{name}\0{text}\n".encode())
     return digest.hexdigest()
+
+
+def _memory(path: Path) -> Path:
+    return cache_folder() / "digests" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:24]}.json"
+
+
+def _remembered(path: Path, facts: dict[str, Any]) -> str:
+    with contextlib.suppress(UserError, OSError):
+        known = read_json(_memory(path))
+        if isinstance(known, dict) and {key: known.get(key) for key in facts} == facts:
+            return str(known["sha256"])
+    return ""
+
+
+def _remember(path: Path, facts: dict[str, Any], digest: str) -> str:
+    with contextlib.suppress(UserError, OSError):
+        write_json(_memory(path), {**facts, "sha256": digest})
+    return digest

@@ -1,120 +1,253 @@
-"""Preparing a data set once, so that every run reads small files of the right size; and checking one."""
+"""Preparing a data set once, so that every run reads small files of the right size."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
-import zipfile
+import os
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-from PIL import Image
+import PIL
+from PIL import Image, features
 
-from hdit_repro.data.images import DECODERS, Images
-from hdit_repro.data.store import LABELS, FolderStore, ZipStore
-from hdit_repro.errors import UserError
-from hdit_repro.files import atomic_file
+from hdit_repro.data.card import Card, card_path
+from hdit_repro.data.journal import Growing, member_name, paths
+from hdit_repro.data.store import DIGESTS, LABELS, Store
+from hdit_repro.data.transforms import TRANSFORMS
+from hdit_repro.errors import RunError, UserError, pick
+from hdit_repro.files import lock, sha256_file, write_json
+from hdit_repro.spec.data import DATASETS
 
-FOLDER_SIZE = 1000
-CHUNK = 256
-EPOCH = (1980, 1, 1, 0, 0, 0)
+COMMIT = 64
+"""Images between two lines of the journal: at most so many are made again after a kill."""
+
+IN_FLIGHT = 4
+"""Images that wait for their turn, for each worker: what bounds the memory."""
+
+ORIENTATION = 0x0112
 
 Progress = Callable[[int, int], None]
 
 
+class Made(NamedTuple):
+    """A transformed image as a PNG file, or the reason why it is refused; and what is remarkable about it."""
+
+    png: bytes
+    refused: str = ""
+    notes: tuple[str, ...] = ()
+
+
 def prepare(
-    store: ZipStore | FolderStore,
+    store: Store,
     destination: Path | str,
     resolution: int,
     transform: str,
+    *,
+    kind: str = "folder",
+    workers: int = 0,
     progress: Progress | None = None,
-) -> Path:
-    """Write the images of `store`, transformed, as a zip archive of stored PNG files with `dataset.json`.
+) -> Card:
+    """Write the images of `store`, transformed, as a zip archive of stored PNG files with labels, digests and a card.
 
-    The layout is StyleGAN's and EDM's; `dataset.json` also names the transform and the resolution. Equal images give
-    an equal archive: fixed times, sorted names.
+    The layout is StyleGAN's and EDM's. Equal images give an equal archive, byte for byte, whatever the workers and
+    however often the work was killed and taken up again: fixed times, the source's order. A file that is refused is
+    named in the card with the reason.
 
     Args:
         store: the source.
-        destination: the archive to write; it appears whole or not at all.
+        destination: the archive to write; it appears whole or not at all, its card beside it.
         resolution: side in pixels.
         transform: its name.
+        kind: "folder", or a data set's name, whose published counts must then hold and of which no file is refused.
+        workers: threads; 0 is one a CPU.
         progress: called with (images done, images in all).
 
     Raises:
-        UserError: `destination` exists or is no .zip, or an image of the source is refused; nothing is written.
-        RunError: the disk is full.
+        UserError: `destination` exists or is no .zip, no image is left, or a data set is not whole; nothing is written.
+        RunError: another process prepares the same archive, a source cannot be read, or the disk is full; the same
+            command goes on from there.
     """
     destination = Path(destination)
+    pick(TRANSFORMS, transform, kind="transform")
+    _refuse_counts(store, kind)
+    _refuse_destination(destination)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with lock(paths(destination)[1], wait=False) as mine:
+        if not mine:
+            raise RunError("another process prepares this archive", found=str(destination), fix="wait for it")
+        _refuse_destination(destination)
+        plan = _plan(store, resolution, transform, kind)
+        with Growing(destination, plan) as growing:
+            try:
+                _fill(growing, store, resolution, transform, kind, workers or cpus(), progress)
+                return _finish(growing, store, plan)
+            except UserError as error:
+                if not isinstance(error, RunError):
+                    for path in paths(destination):
+                        path.unlink(missing_ok=True)
+                raise
+            except OSError as error:
+                raise _interrupted(destination, error) from error
+
+
+def _interrupted(destination: Path, error: OSError) -> RunError:
+    return RunError(
+        "preparing a data set was interrupted",
+        found=f"{destination}: {os.strerror(error.errno) if error.errno else error}",
+        expected="room for the whole archive, and a source that can be read",
+        fix="mend that and run the same command again: it goes on where it stopped",
+    )
+
+
+def cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _plan(store: Store, resolution: int, transform: str, kind: str) -> dict[str, Any]:
+    """Everything that the archive's bytes follow from."""
+    return {
+        "kind": kind,
+        "resolution": resolution,
+        "transform": transform,
+        "upright": bool(getattr(store, "upright", False)),
+        "cmyk": bool(getattr(store, "cmyk", False)),
+        "versions": {"pillow": PIL.__version__, "zlib": str(features.version("zlib"))},
+        "source": {"files": len(store), "state": store.state},
+    }
+
+
+def _refuse_destination(destination: Path) -> None:
     if destination.suffix != ".zip" or destination.exists():
         raise UserError(
             "an archive cannot be written there",
             found=f"{destination}{' exists' if destination.exists() else ''}",
             expected="the name of a new .zip file",
+            fix="choose another name, or delete the archive and its card",
         )
-    images = Images(store, resolution, transform, cache=False)
-    names = [f"{i // FOLDER_SIZE:05d}/img{i:08d}.png" for i in range(len(store))]
-    with atomic_file(destination) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for index, data in enumerate(_pngs(images)):
-            archive.writestr(zipfile.ZipInfo(names[index], EPOCH), data)
-            if progress and ((index + 1) % CHUNK == 0 or index + 1 == len(names)):
-                progress(index + 1, len(names))
-        facts = json.dumps(_facts(store, names, resolution, transform), ensure_ascii=False)
-        archive.writestr(zipfile.ZipInfo(LABELS, EPOCH), facts)
-    return destination
 
 
-def _pngs(images: Images) -> Iterator[bytes]:
-    """The images as PNG files, in order, a chunk at a time."""
-
-    def encode(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, format="PNG")
-        return buffer.getvalue()
-
-    with ThreadPoolExecutor(DECODERS) as pool:
-        for first in range(0, len(images), CHUNK):
-            chunk = images.batch(range(first, min(first + CHUNK, len(images))))
-            yield from pool.map(encode, chunk.permute(0, 2, 3, 1).contiguous().numpy())
-
-
-def _facts(store: ZipStore | FolderStore, names: list[str], resolution: int, transform: str) -> dict[str, Any]:
-    labels = store.labels
-    rows = None if labels is None else [[name, int(label)] for name, label in zip(names, labels, strict=True)]
-    return {
-        "labels": rows,
-        "label_names": list(store.label_names),
-        "resolution": resolution,
-        "transform": transform,
-    }
+def _refuse_counts(store: Store, kind: str) -> None:
+    """A part of ImageNet is not ImageNet."""
+    if kind == "folder":
+        return
+    facts = pick(DATASETS, kind, kind="data set")
+    classes = store.classes if facts.classes else 0
+    if (len(store), classes) != (facts.images, facts.classes):
+        raise UserError(
+            f"this is not the data set {kind!r} whole",
+            found=f"{len(store):,} images, {classes} classes in {store.path}",
+            expected=f"{facts.images:,} images, {facts.classes} classes",
+            fix="get the whole data set, or prepare the part under a name of its own with --dataset folder",
+        )
 
 
-def verify(store: ZipStore | FolderStore, progress: Progress | None = None) -> list[str]:
-    """Decode every image.
-
-    Args:
-        store: what to check.
-        progress: called with (images done, images in all).
-
-    Returns:
-        What is wrong, one text a damaged or unsuitable image; empty when all is well.
-    """
-
-    def problem(index: int) -> str:
-        try:
-            store.image(index)
-        except UserError as error:
-            return f"{error.found or error.problem}"
-        return ""
-
-    problems = []
-    with ThreadPoolExecutor(DECODERS) as pool:
-        for first in range(0, len(store), CHUNK):
-            numbers = range(first, min(first + CHUNK, len(store)))
-            problems += [text for text in pool.map(problem, numbers) if text]
+def _fill(
+    growing: Growing, store: Store, resolution: int, transform: str, kind: str, workers: int, progress: Progress | None
+) -> None:
+    """Make what the journal does not have yet, in the source's order, a commit every few images."""
+    refused: list[tuple[str, str]] = []
+    notes: Counter[str] = Counter()
+    for index, made in _made(store, range(growing.done, len(store)), resolution, transform, workers):
+        notes.update(made.notes)
+        if made.refused:
+            if kind != "folder":
+                raise UserError(
+                    f"an image of the data set {kind!r} is refused",
+                    found=f"{store.names[index]}: {made.refused}",
+                    expected="every image whole",
+                    fix="get that file again",
+                )
+            refused.append((store.names[index], made.refused))
+        else:
+            growing.add(index, made.png, hashlib.sha256(made.png).hexdigest())
+        if (index + 1) % COMMIT == 0 or index + 1 == len(store):
+            growing.commit(index + 1, refused, dict(notes))
+            refused, notes = [], Counter()
             if progress:
-                progress(numbers[-1] + 1, len(store))
-    return problems
+                progress(index + 1, len(store))
+
+
+def _made(store: Store, numbers: range, side: int, transform: str, workers: int) -> Iterator[tuple[int, Made]]:
+    """The images in order, a few ahead of the one that is asked for."""
+    waiting: deque[tuple[int, Future[Made]]] = deque()
+    todo = iter(numbers)
+    with ThreadPoolExecutor(workers, thread_name_prefix="prepare") as pool:
+        try:
+            while True:
+                while len(waiting) < IN_FLIGHT * workers and (index := next(todo, None)) is not None:
+                    waiting.append((index, pool.submit(_make, store, index, side, transform)))
+                if not waiting:
+                    return
+                index, future = waiting.popleft()
+                yield index, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _make(store: Store, index: int, side: int, transform: str) -> Made:
+    try:
+        image = store.image(index)
+        pixels = TRANSFORMS[transform](image, side)
+    except RunError:
+        raise
+    except UserError as error:
+        detail = (error.found or "").replace(f"{store.path}/", "").replace(f" in {store.path}", "")
+        return Made(b"", f"{error.problem}: {detail}")
+    notes = []
+    if min(image.size) < side:
+        notes.append("enlarged")
+    if image.getexif().get(ORIENTATION, 1) != 1:
+        notes.append("oriented")
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return Made(buffer.getvalue(), notes=tuple(notes))
+
+
+def _finish(growing: Growing, store: Store, plan: dict[str, Any]) -> Card:
+    """The labels, the digests and the directory; then the card, then the archive's name."""
+    entries = growing.entries
+    if not entries:
+        raise UserError(
+            "no image is left to prepare",
+            found="; ".join(f"{file}: {why}" for file, why in growing.refused[:3]),
+            expected="at least one image that is taken",
+        )
+    names = [member_name(number) for number in range(len(entries))]
+    labels = None if store.labels is None else [int(store.labels[entry.source]) for entry in entries]
+    facts = {
+        "labels": None if labels is None else [list(pair) for pair in zip(names, labels, strict=True)],
+        "label_names": list(store.label_names),
+        "resolution": plan["resolution"],
+        "transform": plan["transform"],
+        "kind": plan["kind"],
+    }
+    digests = "".join(f"{entry.sha256}  {name}\n" for name, entry in zip(names, entries, strict=True))
+    growing.close({DIGESTS: digests.encode(), LABELS: json.dumps(facts, ensure_ascii=False).encode()})
+    card = Card(
+        name=growing.destination.stem,
+        kind=plan["kind"],
+        images=len(entries),
+        classes=store.classes,
+        resolution=plan["resolution"],
+        transform=plan["transform"],
+        upright=plan["upright"],
+        cmyk=plan["cmyk"],
+        sha256=sha256_file(growing.partial),
+        content=hashlib.sha256((digests + json.dumps(labels)).encode()).hexdigest(),
+        source_files=len(store),
+        source_state=plan["source"]["state"],
+        enlarged=growing.note("enlarged"),
+        oriented=growing.note("oriented"),
+        versions=plan["versions"],
+        refused=[*growing.refused, *((file, why) for file, why in store.skipped)],
+    )
+    write_json(card_path(growing.destination), card.as_json())
+    growing.publish()
+    return card

@@ -12,19 +12,25 @@ from PIL import Image
 
 from hdit_repro.data.archive import MAX_MEMBER, Archive
 from hdit_repro.data.decode import decode
-from hdit_repro.data.digest import file_digest, folder_digest
+from hdit_repro.data.digest import file_digest, folder_digest, state_digest
 from hdit_repro.data.labels import read_labels
-from hdit_repro.errors import UserError
+from hdit_repro.data.retry import patiently
+from hdit_repro.errors import RunError, UserError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 LABELS = "dataset.json"
+DIGESTS = "digests.sha256"
+"""SHA-256 of each image file, as `sha256sum` writes them, in an archive that was prepared here."""
+
+NO_IMAGE = "no image by its name"
 
 
 class Store(Protocol):
     """Images by number, in the order of their names.
 
     `labels` is int64 of the store's length, or None; `label_names` may be empty; `facts` is what else the store says
-    about itself (an archive made by `data prepare` names its transform and resolution).
+    about itself (an archive made by `data prepare` names its transform and resolution); `skipped` are (file, reason) of
+    what lies there and is no image by its name.
     """
 
     path: Path
@@ -32,6 +38,7 @@ class Store(Protocol):
     labels: NDArray[np.int64] | None
     label_names: tuple[str, ...]
     facts: dict[str, Any]
+    skipped: list[tuple[str, str]]
 
     def __len__(self) -> int: ...
 
@@ -39,12 +46,23 @@ class Store(Protocol):
     def digest(self) -> str:
         """SHA-256 of what the store holds."""
 
+    @property
+    def state(self) -> str:
+        """A cheap digest of names, sizes and times: as long as it stays, the contents are taken to stay."""
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, 0 without labels."""
+
+    def bytes_of(self, index: int) -> bytes:
+        """The file of image number `index`, as it is."""
+
     def image(self, index: int) -> Image.Image:
         """Image number `index`, decoded, mode RGB."""
 
 
-class _Numbered:
-    """What both stores derive from their names and labels."""
+class Numbered:
+    """What all stores derive from their names and labels."""
 
     names: list[str]
     labels: NDArray[np.int64] | None
@@ -76,22 +94,24 @@ class _Numbered:
         return len(self.label_names) or int(self.labels.max()) + 1
 
 
-class ZipStore(_Numbered):
+class ZipStore(Numbered):
     """A zip archive in the layout of StyleGAN, EDM and EDM2: images, and `dataset.json` with the labels.
 
     Args:
         path: the archive.
-        cmyk: passed to `decode`.
+        cmyk, upright: passed to `decode`.
 
     Raises:
         UserError: the archive or its labels are refused, or it holds no image.
     """
 
-    def __init__(self, path: Path | str, *, cmyk: bool = False) -> None:
-        self.path, self.cmyk = Path(path), cmyk
+    def __init__(self, path: Path | str, *, cmyk: bool = False, upright: bool = False) -> None:
+        self.path, self.cmyk, self.upright = Path(path), cmyk, upright
         self.archive = Archive(path)
         self._members = [i for i, name in enumerate(self.archive.names) if Path(name).suffix.lower() in SUFFIXES]
         self.names = [self.archive.names[i] for i in self._members]
+        known = {*self.names, LABELS, DIGESTS}
+        self.skipped = [(name, NO_IMAGE) for name in self.archive.names if name not in known]
         if not self.names:
             raise UserError("there is no image", found=str(self.path), expected="PNG, JPEG, WebP or BMP files")
         labels = self.archive.names.index(LABELS) if LABELS in self.archive.names else None
@@ -99,7 +119,24 @@ class ZipStore(_Numbered):
         self.labels, self.label_names, self.facts = read_labels(text, self.names, str(self.path))
 
     def image(self, index: int) -> Image.Image:
-        return decode(self.archive.read(self._members[index]), f"{self.names[index]} in {self.path}", cmyk=self.cmyk)
+        where = f"{self.names[index]} in {self.path}"
+        return decode(self.bytes_of(index), where, cmyk=self.cmyk, upright=self.upright)
+
+    def bytes_of(self, index: int) -> bytes:
+        return self.archive.read(self._members[index])
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each image file by name, where the archive states them; else empty."""
+        if DIGESTS not in self.archive.names:
+            return {}
+        text = self.archive.read(self.archive.names.index(DIGESTS)).decode("utf-8", "replace")
+        pairs = (line.partition("  ") for line in text.splitlines())
+        return {name: digest for digest, _, name in pairs}
+
+    @property
+    def state(self) -> str:
+        return state_digest([(self.path.name, self.path)])
 
     @cached_property
     def digest(self) -> str:
@@ -107,26 +144,36 @@ class ZipStore(_Numbered):
         return file_digest(self.path)
 
 
-class FolderStore(_Numbered):
+class FolderStore(Numbered):
     """A folder of images. Links are not followed out of it.
 
     Args:
         path: the folder.
         labelled: whether the first level of subfolders are classes, numbered in the order of their names.
-        cmyk: passed to `decode`.
+        cmyk, upright: passed to `decode`.
 
     Raises:
         UserError: no folder, no image, or an image beside the class folders.
     """
 
-    def __init__(self, path: Path | str, *, labelled: bool = True, cmyk: bool = False) -> None:
-        self.path, self.cmyk = Path(path), cmyk
+    def __init__(self, path: Path | str, *, labelled: bool = True, cmyk: bool = False, upright: bool = False) -> None:
+        self.path, self.cmyk, self.upright = Path(path), cmyk, upright
         self.facts: dict[str, Any] = {}
         if not self.path.is_dir():
             raise UserError("there is no such folder", found=str(self.path), expected="a folder of images")
         root = self.path.resolve()
-        files = (file for file in self.path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-        self.names = sorted(f.relative_to(self.path).as_posix() for f in files if f.resolve().is_relative_to(root))
+        self.names, self.skipped = [], []
+        for file in sorted(self.path.rglob("*")):
+            if file.is_dir() and not file.is_symlink():
+                continue
+            name = file.relative_to(self.path).as_posix()
+            if file.is_symlink() and not (file.is_file() and file.resolve().is_relative_to(root)):
+                self.skipped.append((name, "a link that leads nowhere, to a folder or out of this one"))
+            elif file.suffix.lower() not in SUFFIXES:
+                self.skipped.append((name, NO_IMAGE))
+            else:
+                self.names.append(name)
+        self.names.sort()
         if not self.names:
             raise UserError("there is no image", found=str(self.path), expected="PNG, JPEG, WebP or BMP files")
         self.labels, self.label_names = self._classes() if labelled else (None, ())
@@ -146,14 +193,21 @@ class FolderStore(_Numbered):
         return np.array([number[top] for top in tops], np.int64), tuple(folders)
 
     def image(self, index: int) -> Image.Image:
+        where = str(self.path / self.names[index])
+        return decode(self.bytes_of(index), where, cmyk=self.cmyk, upright=self.upright)
+
+    def bytes_of(self, index: int) -> bytes:
         file = self.path / self.names[index]
         try:
-            if file.stat().st_size > MAX_MEMBER:
+            if patiently(file.stat).st_size > MAX_MEMBER:
                 raise UserError("a file is too large for an image", found=str(file), expected=f"{MAX_MEMBER:,} bytes")
-            data = file.read_bytes()
+            return patiently(file.read_bytes)
         except OSError as error:
-            raise UserError("an image cannot be read", found=f"{file}: {error.strerror}") from error
-        return decode(data, str(file), cmyk=self.cmyk)
+            raise RunError("an image cannot be read", found=f"{file}: {error.strerror}") from error
+
+    @property
+    def state(self) -> str:
+        return state_digest((name, self.path / name) for name in self.names)
 
     @cached_property
     def digest(self) -> str:
@@ -161,17 +215,19 @@ class FolderStore(_Numbered):
         return folder_digest(self.path, self.names)
 
 
-def open_store(path: Path | str, *, labelled: bool = True, cmyk: bool = False) -> ZipStore | FolderStore:
+def open_store(
+    path: Path | str, *, labelled: bool = True, cmyk: bool = False, upright: bool = False
+) -> ZipStore | FolderStore:
     """The images under `path`, a zip archive or a folder.
 
     Args:
         path: what to open.
         labelled: of a folder, whether its subfolders are classes.
-        cmyk: passed to `decode`.
+        cmyk, upright: passed to `decode`.
 
     Raises:
         UserError: nothing is there, or it is refused.
     """
     if Path(path).is_dir():
-        return FolderStore(path, labelled=labelled, cmyk=cmyk)
-    return ZipStore(path, cmyk=cmyk)
+        return FolderStore(path, labelled=labelled, cmyk=cmyk, upright=upright)
+    return ZipStore(path, cmyk=cmyk, upright=upright)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from hdit_repro.data.decode import MAX_PIXELS
 from hdit_repro.errors import UserError
 
 Pixels = NDArray[np.uint8]
@@ -30,7 +31,9 @@ def adm(image: Image.Image, side: int) -> Pixels:
     while min(image.size) >= 2 * side:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     scale = side / min(image.size)
-    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    size = (round(image.width * scale), round(image.height * scale))
+    _refuse_endless(image, size)
+    image = image.resize(size, Image.Resampling.BICUBIC)
     return _crop(image, (image.width - side) // 2, (image.height - side) // 2, side)
 
 
@@ -49,6 +52,7 @@ def k_diffusion(image: Image.Image, side: int) -> Pixels:
     """
     width, height = image.size
     size = (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
+    _refuse_endless(image, size)
     if size != image.size:
         image = image.resize(size, Image.Resampling.BICUBIC)
     return _crop(image, round((image.width - side) / 2), round((image.height - side) / 2), side)
@@ -71,6 +75,20 @@ def none(image: Image.Image, side: int) -> Pixels:
 
 
 TRANSFORMS: dict[str, Transform] = {"adm": adm, "k-diffusion": k_diffusion, "none": none}
+
+
+def _refuse_endless(image: Image.Image, size: tuple[int, int]) -> None:
+    """A strip of 1 x 50,000 pixels would fill the memory on its way to a square.
+
+    Raises:
+        UserError: the picture between resize and crop would have more pixels than any that is decoded.
+    """
+    if size[0] * size[1] > MAX_PIXELS:
+        raise UserError(
+            "an image is too long for its width",
+            found=f"{image.width} x {image.height} pixels, {size[0]} x {size[1]} before the crop",
+            expected=f"at most {MAX_PIXELS:,} pixels before the crop",
+        )
 
 
 def _crop(image: Image.Image, left: int, top: int, side: int) -> Pixels:

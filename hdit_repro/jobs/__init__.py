@@ -10,6 +10,7 @@ from hdit_repro.jobs.resolve import resolve
 from hdit_repro.jobs.scales import SCALES as SCALES
 from hdit_repro.jobs.types import Job as Job
 from hdit_repro.jobs.types import Paper as Paper
+from hdit_repro.spec.data import Folder
 
 __all__ = ["SCALES", "Experiment", "Job", "Paper", "all_jobs", "experiments", "find", "load", "read"]
 
@@ -28,18 +29,24 @@ def read(experiment: str) -> Experiment:
     return read_experiment(experiment)
 
 
-def load(experiment: str, scale: str = "paper", rows: Iterable[str] | None = None, seed: int = 0) -> list[Job]:
-    """All rows of an experiment, or those named, as checked runs at a scale.
+def load(
+    experiment: str,
+    scale: str = "paper",
+    rows: Iterable[str] | None = None,
+    seed: int = 0,
+    dataset: Folder | None = None,
+) -> list[Job]:
+    """All rows of an experiment, or those named, as checked runs at a scale; on the user's own images, if given.
 
     Raises:
         UserError: an unknown experiment, row or scale, or a row that cannot be.
     """
     names = list(rows) if rows is not None else list(read(experiment).rows)
-    return [resolve(experiment, row, scale, seed) for row in names]
+    return [resolve(experiment, row, scale, seed, dataset) for row in names]
 
 
-def find(name: str, scale: str = "paper", seed: int = 0) -> Job:
-    """A run by its name: `experiment/row`, or `experiment` where that has one row.
+def find(name: str, scale: str = "paper", seed: int = 0, dataset: Folder | None = None) -> Job:
+    """A run by its name: `experiment/row`, or `experiment` where that has one row; `dataset` as in `load`.
 
     Raises:
         UserError: no such run; the message lists the rows, or the nearest name.
@@ -62,7 +69,7 @@ def find(name: str, scale: str = "paper", seed: int = 0) -> Job:
             expected=", ".join(f"{experiment}/{row}" for row in rows),
             fix=f"name a row: {experiment}/{rows[-1]}",
         )
-    return resolve(experiment, row if slash else rows[0], scale, seed)
+    return resolve(experiment, row if slash else rows[0], scale, seed, dataset)
 
 
 def all_jobs(scale: str = "paper") -> list[Job]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -16,20 +17,22 @@ _VALUE = re.compile(r"^Invalid (?:value|enum value) (?P<value>.+?)(?: - at|$)")
 _PLACE = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 
 
-def explain(error: msgspec.ValidationError, tree: dict[str, Any], where: str) -> UserError:
+def explain(error: msgspec.ValidationError, tree: dict[str, Any], place_of: Callable[[str], str]) -> UserError:
     """The error for a person: file and key, what was found, what is allowed, the nearest name.
 
     Args:
         error: what msgspec said of `tree`.
         tree: the resolved row.
-        where: the file and the row.
+        place_of: from a dotted field to the file, line and row where it stands.
     """
     text = str(error)
     place = _PLACE.search(text)
     path = place["path"].lstrip(".") if place else ""
     message = _PLACE.sub("", text)
-    if match := _UNKNOWN.match(message):
-        return _named("field", match["field"], path, _fields(tree, path), where)
+    unknown = _UNKNOWN.match(message)
+    where = place_of(f"{path}.{unknown['field']}".lstrip(".") if unknown else path)
+    if unknown:
+        return _named("field", unknown["field"], path, _fields(tree, path), where)
     if match := _VALUE.match(message):
         return _named("value", match["value"].strip("'\""), path, _allowed(tree, path), where)
     if match := _MISSING.match(message):

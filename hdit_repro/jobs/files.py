@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +13,9 @@ import msgspec
 from hdit_repro.errors import UserError, nearest, pick
 from hdit_repro.files import shipped
 from hdit_repro.jobs.types import Paper
+from hdit_repro.lines import Lines
+
+_STEP = re.compile(r"([A-Za-z_]\w*)|\[(\d+)\]")
 
 SCALES_FILE = "scales.toml"
 HEAD_KEYS = ("experiment", "title", "paper", "base", "row")
@@ -96,12 +100,25 @@ def _read(path: Path, _state: int) -> Experiment:
     base = tree.get("base", {})
     refuse_unknown(base, (*PARTS, "source"), f"{path}, [base]")
     for row, body in rows.items():
-        refuse_unknown(body, ROW_KEYS, f"{path}, [row.{row}]")
+        refuse_unknown(body, ROW_KEYS, at(path, row))
     try:
         paper = msgspec.convert(tree.get("paper", {}), Paper)
     except msgspec.ValidationError as error:
         raise UserError("the place in the paper is not understood", found=f"{path}: {error}") from error
     return Experiment(path.stem, path, str(tree.get("title", path.stem)), paper, base, rows)
+
+
+def at(path: Path, row: str = "", field: str = "") -> str:
+    """Where a person looks: the file and the line of a row's field, or of the nearest thing around it that the row has.
+
+    Args:
+        path: the job file.
+        row: a row's name; empty for the file as a whole.
+        field: dotted, list positions in brackets ("model.attention[0].kind"); empty for the row itself.
+    """
+    keys = [int(number) if number else name for name, number in _STEP.findall(field)]
+    line = Lines(path.read_text(encoding="utf-8"), keys=True).of(("row", row, *keys)) if row else 1
+    return f"{path}:{line}" + (f", row {row}" if row else "")
 
 
 def refuse_unknown(table: dict[str, Any], allowed: tuple[str, ...], where: str) -> None:

@@ -8,11 +8,11 @@ import msgspec
 
 from hdit_repro.errors import UserError, pick
 from hdit_repro.jobs.explain import explain
-from hdit_repro.jobs.files import PARTS, read_experiment
+from hdit_repro.jobs.files import PARTS, at, read_experiment
 from hdit_repro.jobs.merge import drop_under, flatten, leaves, overlay
 from hdit_repro.jobs.scales import scale_overlays
 from hdit_repro.jobs.types import Job
-from hdit_repro.spec.data import DATASETS
+from hdit_repro.spec.data import DATASETS, Folder
 from hdit_repro.spec.run import Run
 
 
@@ -23,8 +23,8 @@ class Resolved(NamedTuple):
     sources: dict[str, str]
 
 
-def resolve(experiment: str, row: str, scale: str = "paper", seed: int = 0) -> Job:
-    """A row of an experiment as a checked run at a scale.
+def resolve(experiment: str, row: str, scale: str = "paper", seed: int = 0, dataset: Folder | None = None) -> Job:
+    """A row of an experiment as a checked run at a scale, on its own data or on images of the user's own.
 
     Raises:
         UserError: unknown names, wrong types, impossible combinations, a circle of `extends`; with file and key.
@@ -34,16 +34,21 @@ def resolve(experiment: str, row: str, scale: str = "paper", seed: int = 0) -> J
     resolved = _lineage(experiment, row, ())
     for table in scale_overlays(scale, experiment, row, resolved.tree.get("model", {})):
         resolved = _lay(resolved, table, {}, f"{scale} scale")
+    if dataset is not None:
+        resolved = _lay(resolved, on_own_data(resolved.tree, dataset), {}, "--data")
     tree = _derive(resolved)
-    where = f"{source.path}, row {row}" + ("" if scale == "paper" else f", at {scale} scale")
+
+    def place_of(field: str) -> str:
+        return at(source.path, row, field) + ("" if scale == "paper" else f", at {scale} scale")
+
     try:
         run = msgspec.convert({**tree.tree, "seed": seed}, Run, strict=True)
     except msgspec.ValidationError as error:
-        raise explain(error, tree.tree, where) from error
+        raise explain(error, tree.tree, place_of) from error
     return Job(
         experiment=experiment,
         row=row,
-        label=str(body.get("label", row)),
+        label=str(body.get("label", row)) + (f", on {dataset.name}" if dataset else ""),
         group=str(body.get("group", "")),
         note=str(body.get("note", "")),
         title=source.title,
@@ -59,7 +64,9 @@ def _lineage(experiment: str, row: str, seen: tuple[str, ...]) -> Resolved:
     name = f"{experiment}/{row}"
     if name in seen:
         raise UserError(
-            "a row extends itself in a circle", found=" -> ".join((*seen, name)), expected="a row that ends in [base]"
+            "a row extends itself in a circle",
+            found=f"{' -> '.join((*seen, name))} in {at(read_experiment(experiment).path, row, 'extends')}",
+            expected="a row that ends in [base]",
         )
     source = read_experiment(experiment)
     body = pick(source.rows, row, kind=f"row of {experiment}", where=str(source.path))
@@ -69,9 +76,17 @@ def _lineage(experiment: str, row: str, seen: tuple[str, ...]) -> Resolved:
         under = _lay(Resolved({}, {}), _values(source.base), remarks, "")
     elif isinstance(parent, str):
         other, _, other_row = parent.rpartition("/")
+        try:
+            known = read_experiment(other or experiment).rows
+            pick(known, other_row, kind=f"row of {other or experiment}", where=at(source.path, row, "extends"))
+        except UserError as error:
+            error.found = f"extends = {parent!r} in {at(source.path, row, 'extends')}"
+            raise
         under = _lineage(other or experiment, other_row, (*seen, name))
     else:
-        raise UserError("`extends` names a row", found=f"{parent!r} in {source.path}, [row.{row}]", expected='"E"')
+        raise UserError(
+            "`extends` names a row", found=f"{parent!r} in {at(source.path, row, 'extends')}", expected='"E"'
+        )
     return _lay(under, _values(body), body.get("source", {}), f"row {row}")
 
 
@@ -104,17 +119,35 @@ def _refuse_idle(remarks: dict[str, str], tree: dict[str, Any]) -> None:
             pick(dict.fromkeys(PARTS), name.split(".")[0], kind="part of a run", where=f"source {name!r}")
 
 
+def on_own_data(tree: dict[str, Any], dataset: Folder) -> dict[str, Any]:
+    """What changes of a row where it is run on other images: the data set, and what its samples are compared with.
+
+    Published statistics are of published data sets, so the images themselves become the reference; `none` would
+    refuse images of another size, so it becomes `adm`, which leaves images of the right size as they are.
+    """
+    data: dict[str, Any] = {"dataset": msgspec.to_builtins(dataset)}
+    if tree.get("data", {}).get("transform") == "none":
+        data["transform"] = "adm"
+    reference: dict[str, Any] = {"kind": "dataset"}
+    count = tree.get("evaluation", {}).get("reference", {}).get("count")
+    if count is not None:
+        reference["count"] = min(int(count), dataset.images)
+    return {"data": data, "evaluation": {"reference": reference}}
+
+
 def _derive(resolved: Resolved) -> Resolved:
     """model.resolution and model.classes follow from the data, unless the row says them itself."""
     tree = overlay({}, resolved.tree)
     sources = {**resolved.sources, "seed": "the replicate asked for"}
     data, model = tree.get("data", {}), tree.get("model", {})
     dataset = data.get("dataset", {}) if isinstance(data, dict) else {}
-    facts = DATASETS.get(dataset.get("kind", "") if isinstance(dataset, dict) else "")
-    if isinstance(model, dict) and facts is not None and "resolution" in data:
+    kind = dataset.get("kind", "") if isinstance(dataset, dict) else ""
+    facts = DATASETS.get(kind)
+    classes = facts.classes if facts is not None else dataset.get("classes", 0) if kind == "folder" else None
+    if isinstance(model, dict) and classes is not None and "resolution" in data:
         for field, value, why in (
             ("resolution", data["resolution"], "the data's resolution"),
-            ("classes", facts.classes, "the data's classes"),
+            ("classes", classes, "the data's classes"),
         ):
             if field not in model:
                 model[field] = value

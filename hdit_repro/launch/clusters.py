@@ -11,7 +11,7 @@ import msgspec
 
 from hdit_repro.errors import UserError, pick
 from hdit_repro.jobs.files import folders, read_toml
-from hdit_repro.launch.slurm.profile import Slurm
+from hdit_repro.launch.slurm.profile import Slurm as Slurm
 from hdit_repro.records.layout import Roots
 from hdit_repro.spec.base import Choice, require
 

@@ -74,11 +74,11 @@ def execute(
         if not held:
             return False
         part.failure.unlink(missing_ok=True)
-        if part.done:
+        if part.done():
             return True
         try:
             function(task.job, task.folder, settings, Writer(part.progress, owner, onward), **only)
-            if not part.done:
+            if not part.done():
                 raise RunError(
                     f"{task.stage} of {task.name} ended without its output",
                     found=str(task.folder.path),

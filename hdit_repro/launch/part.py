@@ -46,7 +46,6 @@ class Part(NamedTuple):
         """Who began it when, and how that ended."""
         return self._file("attempts.json")
 
-    @property
     def done(self) -> bool:
         """Whether its output exists; of a range, whether whole shards hold its samples."""
         if self.numbers is None or self.folder.done(self.stage):
@@ -56,7 +55,7 @@ class Part(NamedTuple):
     @property
     def state(self) -> str:
         """ "done", "running", "failed" or "missing"."""
-        if self.done:
+        if self.done():
             return "done"
         if is_locked(self.lock):
             return "running"

@@ -9,7 +9,7 @@ from hdit_repro.errors import UserError
 from hdit_repro.jobs import Job, load
 from hdit_repro.launch.clusters import Cluster
 from hdit_repro.launch.graph import Task, required, tasks_of
-from hdit_repro.launch.price import price
+from hdit_repro.launch.price import disk, price
 from hdit_repro.records.layout import Roots, RunFolder
 
 RENDER = "render"
@@ -31,6 +31,7 @@ class Stage(NamedTuple):
         hours: wall time on those GPUs, or on one CPU.
         state: "done", "running", "failed" or "missing".
         basis: what the hours rest on.
+        disk: bytes that it leaves, about.
     """
 
     key: str
@@ -45,6 +46,7 @@ class Stage(NamedTuple):
     hours: float
     state: str
     basis: str
+    disk: int = 0
 
     def as_row(self) -> dict[str, Any]:
         """The stage as `plan --json` prints it."""
@@ -116,6 +118,7 @@ def _stage(task: Task, cluster: Cluster, is_open: bool) -> Stage:
         hours=cost.hours,
         state=task.folder.state(task.stage) if is_open else "done",
         basis=cost.basis,
+        disk=disk(job.run, task.stage),
     )
 
 

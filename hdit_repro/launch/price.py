@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from hdit_repro.cost import count
 from hdit_repro.launch.clusters import Cluster, Local
+from hdit_repro.launch.slurm.profile import Slurm
+from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.run import Run
 from hdit_repro.spec.sampling import Heun, Sampling
 
@@ -41,6 +43,21 @@ PAPER_GPUS = 4
 
 A100_FEATURES_PER_SECOND = 1_000.0
 """Assumption: images a second through a feature network on an A100, reading included."""
+
+
+STATE_BYTES = 16
+"""A parameter in a checkpoint: itself, its average, and two moments, in float32."""
+
+CHECKPOINTS = 3
+"""How many lie there at once, about: the one before, the newest, the one being written."""
+
+FEATURE_BYTES = {"inception-2015": 4 * (2048 + 1008), "efficientnet-lite0": 4 * 1280}
+"""A sample's features and logits in float32, by extractor."""
+
+KEPT_IMAGE_BYTES = 256 << 20
+"""Up to how much the images of a run are kept."""
+
+RECORD_BYTES = 16 << 10
 
 
 class Price(NamedTuple):
@@ -77,8 +94,21 @@ def price(run: Run, stage: str, scale: str, cluster: Cluster) -> Price:
     gpus = 1
     if stage == "train" and scale == "paper":
         gpus = PAPER_GPUS if isinstance(cluster, Local) else cluster.train_gpus
+    elif stage == "train" and isinstance(cluster, Slurm):
+        gpus = cluster.train_gpus_below_paper
     hours = _a100_hours(run, stage) / (1.0 if isinstance(cluster, Local) else cluster.speed)
     return Price(gpus, hours, hours / gpus, _basis(run, stage, cluster))
+
+
+def disk(run: Run, stage: str) -> int:
+    """Bytes that a stage leaves, about: checkpoints, features with images where they are few, a record."""
+    if stage == "train":
+        return count(run.model, run.data.resolution).parameters * STATE_BYTES * CHECKPOINTS
+    if stage == "evaluate":
+        return RECORD_BYTES
+    features = FEATURE_BYTES[kind_of(run.evaluation.extractor)] * run.sampling.count
+    images = run.sampling.count * run.model.channels * run.data.resolution**2
+    return features + (images if images <= KEPT_IMAGE_BYTES else 0)
 
 
 def yardstick(run: Run) -> Yardstick:

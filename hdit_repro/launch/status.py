@@ -25,6 +25,8 @@ class Row(NamedTuple):
         seconds_left: at that pace; None where nothing runs.
         error: the last line of why it failed.
         updated: Unix seconds of its last word.
+        queue: what a scheduler says of its jobs ("3 pending (Resources)"); it adds the state "queued".
+        gpu_hours, planned_gpu_hours: paid so far and planned, where a scheduler runs it.
     """
 
     run: str
@@ -40,6 +42,9 @@ class Row(NamedTuple):
     seconds_left: float | None
     error: str
     updated: float
+    queue: str = ""
+    gpu_hours: float = 0.0
+    planned_gpu_hours: float | None = None
 
     def as_row(self) -> dict[str, Any]:
         """The row as `status --json` prints it."""
@@ -48,9 +53,15 @@ class Row(NamedTuple):
 
 def read_status(roots: Roots, experiment: str | None = None) -> list[Row]:
     """Every stage of every run that was ever submitted here, by name; or those of one experiment."""
+    return status_of(known_tasks(roots, experiment))
+
+
+def known_tasks(roots: Roots, experiment: str | None = None, scale: str | None = None) -> list[Task]:
+    """The stages of all rows that run folders describe, or of those of one experiment, row or scale."""
     jobs = [job for job in known_jobs(roots) if experiment in (None, job.experiment, job.name)]
+    jobs = [job for job in jobs if scale in (None, job.scale)]
     jobs.sort(key=lambda job: (job.experiment, job.scale, job.run.seed))
-    return status_of(tasks_of(jobs, [RunFolder(roots, job.run, job.scale) for job in jobs]))
+    return tasks_of(jobs, [RunFolder(roots, job.run, job.scale) for job in jobs])
 
 
 def known_jobs(roots: Roots) -> list[Job]:

@@ -1,4 +1,4 @@
-"""Start what is missing and, if asked, stay until it is done. The only user of submitit."""
+"""Start what is missing and, if asked, stay until it is done. On this machine; launch/slurm is the other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import lock
 from hdit_repro.jobs import Job
-from hdit_repro.launch.clusters import Cluster, Local, Slurm, cpus_here, gpus_here
+from hdit_repro.launch.clusters import Cluster, Local, cpus_here, gpus_here
 from hdit_repro.launch.describe import describe
 from hdit_repro.launch.follow import Display, follow
 from hdit_repro.launch.graph import Task, required, unsettled
@@ -53,22 +53,14 @@ class Submission(NamedTuple):
 
 
 def refuse_what_cannot_be(jobs: Sequence[Job], plan: Sequence[Stage], cluster: Cluster) -> None:
-    """Refuse a submission that this machine or this version cannot carry, with the price and what can be done.
+    """Refuse a submission that this machine cannot carry, with the price and what can be done.
 
     Raises:
-        UserError: a SLURM cluster, or the paper's scale on this machine with something left to run.
+        UserError: the paper's scale on this machine with something left to run.
     """
     experiment = jobs[0].experiment
-    if isinstance(cluster, Slurm):
-        raise UserError(
-            f"submitting to {cluster.name} is not possible yet: there is no SLURM submission in this version",
-            found=f"--cluster {cluster.name}",
-            expected="--cluster local",
-            fix=f"`hdit-repro plan {experiment} --cluster {cluster.name}` prints what it costs; "
-            f"on a node of its own: `hdit-repro submit {experiment} --scale mini --wait`",
-        )
     left = to_run(plan)
-    if jobs[0].scale == "paper" and left:
+    if isinstance(cluster, Local) and jobs[0].scale == "paper" and left:
         hours = gpu_hours(left)
         raise UserError(
             f"{experiment} at paper scale is too much for this machine",

@@ -1,23 +1,25 @@
-"""Statistics of real images: of a data set, computed once and cached; and ADM's published files."""
+"""Statistics and features of the real images of a data set, computed once and cached."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from hdit_repro.errors import UserError
-from hdit_repro.files import cache_folder, lock, sha256_file, write_bytes
+from hdit_repro.files import cache_folder, lock, write_bytes
 from hdit_repro.metrics.extractors.base import FEATURES, FeatureExtractor
 from hdit_repro.metrics.frechet import frechet_distance
-from hdit_repro.metrics.statistics import Array, Statistics
+from hdit_repro.metrics.statistics import Statistics
 
 VERSION = 1
 """Raised when the numbers of a reference change, so that none of before is used."""
@@ -80,7 +82,11 @@ def chosen(images: int, count: int | None) -> NDArray[np.int64]:
 
 
 def dataset_reference(
-    images: ImageSource, extractor: FeatureExtractor, count: int | None = None, progress: Progress | None = None
+    images: ImageSource,
+    extractor: FeatureExtractor,
+    count: int | None = None,
+    progress: Progress | None = None,
+    output: str = FEATURES,
 ) -> DatasetStatistics:
     """Statistics of a data set on a feature network, from the cache or computed and cached.
 
@@ -89,24 +95,27 @@ def dataset_reference(
         extractor: the feature network.
         count: how many images, evenly spaced; None is all.
         progress: called with (images done, images in all) while computing.
+        output: which of the network's outputs.
 
     Raises:
         UserError: an image is damaged, or `count` cannot be had.
         RunError: the disk is full.
     """
     numbers = chosen(len(images), count)
-    facts = reference_facts(images, extractor, len(numbers))
+    facts = reference_facts(images, extractor, len(numbers), output)
     path = reference_path(facts)
     with lock(path.with_suffix(".lock")):
         found = _read(path, facts)
         if found is not None:
             return found
-        statistics = _compute(images, extractor, numbers, facts, progress)
+        statistics = _compute(images, extractor, numbers, facts, progress, output)
         _write(path, statistics)
     return statistics
 
 
-def reference_facts(images: ImageSource, extractor: FeatureExtractor, count: int) -> dict[str, Any]:
+def reference_facts(
+    images: ImageSource, extractor: FeatureExtractor, count: int, output: str = FEATURES
+) -> dict[str, Any]:
     """Everything that a data set's statistics depend on; also what a record says of its reference."""
     return {
         "version": VERSION,
@@ -118,6 +127,7 @@ def reference_facts(images: ImageSource, extractor: FeatureExtractor, count: int
         "extractor": extractor.name,
         "extractor_digest": extractor.digest,
         "protocol": extractor.protocol,
+        **({} if output == FEATURES else {"output": output}),
     }
 
 
@@ -134,15 +144,87 @@ def _compute(
     numbers: NDArray[np.int64],
     facts: dict[str, Any],
     progress: Progress | None,
+    output: str,
 ) -> DatasetStatistics:
-    halves = Statistics(extractor.width), Statistics(extractor.width)
-    for first in range(0, len(numbers), BATCH):
-        features = extractor.features(images.batch(numbers[first : first + BATCH]))[FEATURES]
+    halves: tuple[Statistics, ...] = ()
+    for batch in _features(images, extractor, numbers, progress, output):
+        halves = halves or (Statistics(batch.shape[1]), Statistics(batch.shape[1]))
         for parity, half in enumerate(halves):
-            half.update(features[parity::2])  # batches start at even places
-        if progress:
-            progress(min(first + BATCH, len(numbers)), len(numbers))
-    return DatasetStatistics(*halves, facts)
+            half.update(batch[parity::2])  # batches start at even places
+    return DatasetStatistics(halves[0], halves[1], facts)
+
+
+def _features(
+    images: ImageSource,
+    extractor: FeatureExtractor,
+    numbers: NDArray[np.int64],
+    progress: Progress | None,
+    output: str,
+) -> Iterator[Tensor]:
+    """Features of images `numbers`, a batch at a time. The next batch is decoded while the network works."""
+    starts = range(0, len(numbers), BATCH)
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(images.batch, numbers[:BATCH])
+        for first in starts:
+            pixels, after = coming.result(), first + BATCH
+            if after < len(numbers):
+                coming = reader.submit(images.batch, numbers[after : after + BATCH])
+            yield extractor.features(pixels)[output]
+            if progress:
+                progress(min(after, len(numbers)), len(numbers))
+
+
+def dataset_features(
+    images: ImageSource, extractor: FeatureExtractor, count: int, progress: Progress | None = None
+) -> Tensor:
+    """Features of `count` evenly spaced images of a data set, float32 `count` F, from the cache or computed and cached.
+
+    Raises:
+        UserError: an image is damaged, or `count` cannot be had.
+        RunError: the disk is full.
+    """
+    numbers = chosen(len(images), count)
+    facts = {**reference_facts(images, extractor, count), "kind": "features"}
+
+    def compute() -> Tensor:
+        return torch.cat([batch.float().cpu() for batch in _features(images, extractor, numbers, progress, FEATURES)])
+
+    return cached_features(facts, count, compute)
+
+
+def cached_features(facts: dict[str, Any], count: int, compute: Callable[[], Tensor]) -> Tensor:
+    """Features under the key `facts`, from the cache or computed and cached; a damaged file is redone."""
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import save
+
+    path = reference_path(facts)
+    with lock(path.with_suffix(".lock")):
+        if path.is_file():
+            with contextlib.suppress(SafetensorError, OSError, ValueError), safe_open(path, framework="pt") as file:
+                stored = json.loads((file.metadata() or {}).get("facts", "null"))
+                found: Tensor = file.get_tensor("features")
+                if stored == facts and len(found) == count:
+                    return found
+        features = compute().contiguous()
+        write_bytes(path, save({"features": features}, {"facts": json.dumps(facts, sort_keys=True)}))
+    return features
+
+
+def read_reference(path: Path) -> DatasetStatistics:
+    """Statistics that were computed and cached here, by their file.
+
+    Raises:
+        UserError: it is missing, damaged, or no such file.
+    """
+    found = _stored(path)
+    if found is None or not {"dataset", "extractor", "extractor_digest", "protocol", "count"} <= found.facts.keys():
+        raise UserError(
+            "these are no statistics of a data set",
+            found=str(path),
+            expected="a .safetensors file that `hdit-repro reference build` made",
+            fix="hdit-repro reference list",
+        )
+    return found
 
 
 def _write(path: Path, statistics: DatasetStatistics) -> None:
@@ -154,6 +236,14 @@ def _write(path: Path, statistics: DatasetStatistics) -> None:
 
 def _read(path: Path, facts: dict[str, Any]) -> DatasetStatistics | None:
     """What is cached, or None where nothing is, or where it is damaged or of something else (then it is redone)."""
+    found = _stored(path)
+    if found is None or found.facts != facts or found.even.count + found.odd.count != facts["count"]:
+        return None
+    return found
+
+
+def _stored(path: Path) -> DatasetStatistics | None:
+    """The statistics in a file, or None where there are none or they are damaged."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -161,87 +251,8 @@ def _read(path: Path, facts: dict[str, Any]) -> DatasetStatistics | None:
     try:
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            stored = json.loads((file.metadata() or {}).get("facts", "null"))
+            facts = json.loads((file.metadata() or {}).get("facts", "null"))
         even, odd = (Statistics.from_arrays(arrays, half) for half in ("even.", "odd."))
     except (SafetensorError, OSError, KeyError, ValueError):
         return None
-    if stored != facts or even.count + odd.count != facts["count"]:
-        return None
-    return DatasetStatistics(even, odd, facts)
-
-
-class AdmStatistics(NamedTuple):
-    """A published reference: mean float64 2048, covariance float64 2048 2048, the file's name and SHA-256."""
-
-    mean: Array
-    cov: Array
-    name: str
-    digest: str
-
-
-def adm_folder() -> Path:
-    """Where ADM's files lie."""
-    return cache_folder() / "references" / "adm"
-
-
-def add_adm(path: Path | str) -> Path:
-    """Copy one of ADM's reference files (keys mu, sigma) into the cache. Its name is the file's, without .npz.
-
-    Raises:
-        UserError: no such file, or none with statistics; nothing is written.
-        RunError: the disk is full.
-    """
-    path = Path(path)
-    if path.suffix != ".npz":
-        raise UserError("this is no reference of ADM's", found=str(path), expected="an .npz file with mu and sigma")
-    target = _adm_path(path.stem)
-    _read_adm(path)
-    with lock(target.with_suffix(".lock")):
-        if not (target.is_file() and sha256_file(target) == sha256_file(path)):
-            write_bytes(target, path.read_bytes())
-    return target
-
-
-def adm_reference(name: str) -> AdmStatistics:
-    """ADM's statistics by name (VIRTUAL_imagenet128_labeled).
-
-    Raises:
-        UserError: it was not added, or is damaged.
-    """
-    path = _adm_path(name)
-    if not path.is_file():
-        raise UserError(
-            f"the reference {name!r} is missing",
-            found=f"no {path}",
-            expected=f"{name}.npz, which ADM's authors publish (openai/guided-diffusion, evaluations)",
-            fix="hdit-repro reference add PATH",
-        )
-    mean, cov = _read_adm(path)
-    return AdmStatistics(mean, cov, name, sha256_file(path))
-
-
-def _adm_path(name: str) -> Path:
-    if not name or not all(letter.isalnum() or letter in "-_." for letter in name) or name.startswith("."):
-        raise UserError("a reference has a plain name", found=repr(name), expected="letters, digits, '-', '_' and '.'")
-    return adm_folder() / f"{name}.npz"
-
-
-def _read_adm(path: Path) -> tuple[Array, Array]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            mean, cov = np.asarray(file["mu"], np.float64), np.asarray(file["sigma"], np.float64)
-    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(
-            "a reference cannot be read", found=f"{path}: {error}", expected="an .npz file with mu and sigma"
-        ) from error
-    if (
-        mean.ndim != 1
-        or cov.shape != (mean.size, mean.size)
-        or not (np.isfinite(mean).all() and np.isfinite(cov).all())
-    ):
-        raise UserError(
-            "a reference holds no statistics",
-            found=f"{path}: mu {mean.shape}, sigma {cov.shape}",
-            expected="finite values: mu D, sigma D D",
-        )
-    return mean, cov
+    return DatasetStatistics(even, odd, facts) if isinstance(facts, dict) else None

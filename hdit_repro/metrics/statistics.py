@@ -118,6 +118,28 @@ class Statistics:
         return statistics
 
 
+BLOCK = 4_096
+"""Rows of `statistics_of` at a time: what bounds its memory, and fixed, so that no batch size can move a bit."""
+
+
+def statistics_of(features: Any) -> Statistics:
+    """Statistics of all feature vectors at once.
+
+    Args:
+        features: N D, a tensor or an array.
+
+    Raises:
+        ValueError: another shape.
+        RunError: a value is NaN or infinite.
+    """
+    if features.ndim != 2:
+        raise ValueError(f"features are N x D, found {tuple(features.shape)}")
+    statistics = Statistics(features.shape[1])
+    for first in range(0, len(features), BLOCK):
+        statistics.update(features[first : first + BLOCK])
+    return statistics
+
+
 def as_float64(value: Any) -> Array:
     """A tensor (of any device, with or without gradient), an array or a list as a float64 array."""
     if hasattr(value, "detach"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -17,8 +18,8 @@ from hdit_repro.spec.evaluation import FRECHET_NAMES, MetricKind, metric_names
 from hdit_repro.spec.numerics import NUMERICS
 from hdit_repro.spec.run import Run
 
-SCHEMA = 1
-"""Version of the record's shape. A reader of another version refuses the file by name."""
+SCHEMA = 2
+"""Version of the record's shape. Older ones are migrated when they are read, others are refused by name."""
 
 PAPER_SAMPLES = 50_000
 """Samples behind a FID that carries no count in its name (Section 5.1)."""
@@ -106,11 +107,12 @@ class Provenance(Spec, frozen=True, kw_only=True):
     time: str
 
 
-class Record(Spec, frozen=True, kw_only=True):
+class Record(Spec, frozen=True, kw_only=True, dict=True):
     """One measurement. Made by `make`, written and read by `hdit_repro.records.store`.
 
     `names` are the rows that asked for it ("table1/E", "table2/lerp"); `run` is the spec whole, as plain values;
-    `numerics` are the stages' versions that its ids were made with; `digest` is over everything else.
+    `seed` is the training's and `sampling_seed` the sampling's. `numerics` are the stages' versions that its ids were
+    made with; `digest` is over everything else.
     """
 
     schema: int
@@ -118,6 +120,7 @@ class Record(Spec, frozen=True, kw_only=True):
     label: str
     scale: Scale
     seed: int
+    sampling_seed: int
     run: dict[str, Any]
     numerics: dict[str, int]
     training_id: str
@@ -142,7 +145,7 @@ class Record(Spec, frozen=True, kw_only=True):
             require(name in CONTEXT, f"context has no {name!r}; it has {', '.join(CONTEXT)}")
             require(math.isfinite(value), f"context {name!r} must be a finite number")
 
-    @property
+    @cached_property
     def spec(self) -> Run:
         """The run as a spec.
 
@@ -180,6 +183,7 @@ def make(
         label=label,
         scale=scale,
         seed=run.seed,
+        sampling_seed=run.sampling.seed,
         run=plain,
         numerics=dict(NUMERICS),
         training_id=run.training_id,

@@ -5,6 +5,7 @@ One file a record makes writing safe for any number of processes: nobody appends
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,8 @@ import msgspec
 
 from hdit_repro.errors import UserError
 from hdit_repro.files import read_json, write_json
-from hdit_repro.records.schema import SCHEMA, Record, content_digest, seal
+from hdit_repro.records.migrate import digest_of, migrate
+from hdit_repro.records.schema import SCHEMA, Record, seal
 from hdit_repro.spec.numerics import NUMERICS
 
 
@@ -42,7 +44,8 @@ def read(path: Path) -> Record:
     Raises:
         UserError: the file is damaged, of another schema, edited by hand, out of date or in another's place.
     """
-    record = _decode(path, read_json(path))
+    plain = read_json(path)
+    record = _decode(path, plain)
     for check in (_untouched, _current, _own_ids, _own_place):
         check(path, record)
     return record
@@ -63,6 +66,11 @@ def load(folder: Path) -> tuple[list[Record], list[Problem]]:
     return records, problems
 
 
+def place(folder: Path, record: Record) -> Path:
+    """Where a record lies in a folder of records."""
+    return folder / record.training_id / f"{record.evaluation_id}.json"
+
+
 def by_evaluation(records: Iterable[Record]) -> dict[str, list[Record]]:
     """Records by evaluation id, in the order given."""
     found: dict[str, list[Record]] = {}
@@ -72,7 +80,11 @@ def by_evaluation(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 
 def _decode(path: Path, plain: Any) -> Record:
+    """The record, migrated; its `digest` is what its file says, or tells that an older one was edited."""
     schema = plain.get("schema") if isinstance(plain, dict) else None
+    with contextlib.suppress(KeyError, TypeError):
+        plain = migrate(plain) if isinstance(plain, dict) else plain
+        schema = plain["schema"]
     if schema != SCHEMA:
         raise _refusal(path, "a record has a schema that is not known here", f"schema {schema!r}", f"schema {SCHEMA}")
     try:
@@ -82,7 +94,7 @@ def _decode(path: Path, plain: Any) -> Record:
 
 
 def _untouched(path: Path, record: Record) -> None:
-    digest = content_digest(record)
+    digest = digest_of(msgspec.to_builtins(record))
     if digest != record.digest:
         found = f"digest {record.digest[:12] or 'missing'}, contents {digest[:12]}"
         raise _refusal(path, "a record was edited by hand", found, "contents as they were written")
@@ -100,10 +112,25 @@ def _own_ids(path: Path, record: Record) -> None:
         run = record.spec
     except msgspec.ValidationError as error:
         raise _refusal(path, "a record holds a run that is not known here", str(error), "a run spec") from error
-    found = (record.training_id, record.sampling_id, record.evaluation_id, record.seed)
-    expected = (run.training_id, run.sampling_id, run.evaluation_id, run.seed)
+    found = (record.training_id, record.sampling_id, record.evaluation_id, record.seed, record.sampling_seed)
+    expected = (run.training_id, run.sampling_id, run.evaluation_id, run.seed, run.sampling.seed)
     if found != expected:
         raise _refusal(path, "a record was edited by hand: ids and run do not belong together", found, expected)
+
+
+def upgrade(path: Path) -> bool:
+    """Rewrite a record of an older schema in the present one; returns whether there was anything to do.
+
+    A signed record is left as it is, since the signature is under its file's contents: it is read all the same.
+
+    Raises:
+        UserError: the record is none that can be read.
+    """
+    record = read(path)
+    if read_json(path)["schema"] == SCHEMA or any(path.parent.glob(f"{path.stem}.*.signed")):
+        return False
+    write(record, path)
+    return True
 
 
 def _own_place(path: Path, record: Record) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import string
 from typing import Literal, NamedTuple
 
-from hdit_repro.spec.base import Choice, Spec, require
+from hdit_repro.spec.base import Choice, Spec, kind_of, require
 
 
 class ImageNet(Choice, tag="imagenet"):
@@ -19,7 +20,27 @@ class Emoji(Choice, tag="emoji"):
     """The emoji that come with the project: 64^2, for exercising the pipeline, never a benchmark."""
 
 
-Dataset = ImageNet | FFHQ | Emoji
+class Folder(Choice, tag="folder"):
+    """Images of the user's own, a folder or an archive: what they are, never where they lie.
+
+    `digest` is SHA-256 of the archive, or over names and contents of the folder's images (64 hexadecimal digits);
+    `images` and `classes` (0 without labels) are counted in it.
+    """
+
+    name: str
+    digest: str
+    images: int
+    classes: int = 0
+
+    def __post_init__(self) -> None:
+        require(
+            len(self.digest) == 64 and set(self.digest) <= set(string.hexdigits.lower()),
+            f"digest is SHA-256 in 64 hexadecimal digits, and {self.digest!r} is not",
+        )
+        require(self.images >= 1 and self.classes >= 0, "a data set has at least one image")
+
+
+Dataset = ImageNet | FFHQ | Emoji | Folder
 
 
 class DatasetFacts(NamedTuple):
@@ -35,6 +56,17 @@ DATASETS: dict[str, DatasetFacts] = {
     "ffhq": DatasetFacts(70_000, 0, 1024),
     "emoji": DatasetFacts(3_781, 9, 64),
 }
+"""The data sets that are known by name; a `folder` states its own facts."""
+
+IMAGENET_CLASS_SIZES = (732, 1300)
+"""Fewest and most images of a class of ILSVRC2012's training set (Russakovsky et al., 2015, Table 2)."""
+
+
+def facts_of(dataset: Dataset) -> DatasetFacts:
+    """Images, classes and side of a data set: published, or as a folder states them."""
+    if isinstance(dataset, Folder):
+        return DatasetFacts(dataset.images, dataset.classes, 0)
+    return DATASETS[kind_of(dataset)]
 
 
 class Data(Spec):

@@ -9,7 +9,7 @@ from functools import cached_property
 import msgspec
 
 from hdit_repro.spec.base import Spec, kind_of, require
-from hdit_repro.spec.data import DATASETS, Data
+from hdit_repro.spec.data import Data, facts_of
 from hdit_repro.spec.diffusion import Diffusion, Edm, Gaussian
 from hdit_repro.spec.evaluation import Evaluation
 from hdit_repro.spec.model import DiT, Hourglass, Model, Timestep
@@ -36,7 +36,7 @@ class Run(Spec, dict=True):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        facts = DATASETS[kind_of(self.data.dataset)]
+        facts = facts_of(self.data.dataset)
         require(
             self.model.resolution == self.data.resolution,
             f"model.resolution {self.model.resolution} is not data.resolution {self.data.resolution}",

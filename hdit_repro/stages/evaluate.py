@@ -9,22 +9,19 @@ import torch
 from torch import Tensor
 
 from hdit_repro import jobs
-from hdit_repro.errors import RunError, UserError
+from hdit_repro.errors import RunError
 from hdit_repro.files import read_json
 from hdit_repro.jobs import Job
 from hdit_repro.metrics.extractors import FeatureExtractor, build_extractor
-from hdit_repro.metrics.extractors.base import FEATURES, LOGITS
 from hdit_repro.metrics.frechet import frechet_distance
-from hdit_repro.metrics.inception_score import adm_inception_score
-from hdit_repro.metrics.statistics import Statistics
 from hdit_repro.records import schema
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.records.provenance import collect
-from hdit_repro.records.schema import Metric, Protocol, Record, asked_samples, metric_name
+from hdit_repro.records.schema import Metric, Protocol, Record, asked_samples
 from hdit_repro.records.store import write
 from hdit_repro.spec.base import kind_of
-from hdit_repro.spec.evaluation import FRECHET_NAMES
 from hdit_repro.stages.device import facts, prepare
+from hdit_repro.stages.measure import Sides, measure
 from hdit_repro.stages.reference import LoadedReference, load_reference
 from hdit_repro.stages.sample import features_of, network_calls
 from hdit_repro.stages.settings import Progress, Report, Settings
@@ -51,7 +48,9 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
     reference = load_reference(job.run, extractor, on_reference)
     report(Progress("evaluate", 0, total, "features of the samples"))
     features = sample_features(job, folder, extractor, device)
-    metrics = measure(job, features, reference)
+    asked = asked_samples(job.scale, total)  # type: ignore[arg-type]
+    kind = kind_of(job.run.evaluation.extractor)
+    metrics = measure(job.run.evaluation.metrics, kind, Sides(features, reference), asked, job.name)
     context = companions(job, folder, extractor, reference, settings, device)
     seconds = {**stage_seconds(folder), "evaluate": time.monotonic() - started}
     write(make_record(job, folder, extractor, reference, metrics, context, seconds, device), folder.record)
@@ -92,32 +91,6 @@ def sample_features(
             features = features_of(extractor, tensors["image"].to(device))
         found.append({name.removeprefix(prefix): value for name, value in features.items()})
     return {name: torch.cat([part[name] for part in found]) for name in found[0]}
-
-
-def measure(job: Job, features: dict[str, Tensor], reference: LoadedReference) -> dict[str, Metric]:
-    """The metrics that the run asks for, under names that tell their protocol and sample count."""
-    count = job.run.sampling.count
-    asked = asked_samples(job.scale, count)  # type: ignore[arg-type]
-    kind = kind_of(job.run.evaluation.extractor)
-    found: dict[str, Metric] = {}
-    for metric in job.run.evaluation.metrics:
-        if metric == "frechet":
-            ours = Statistics(features[FEATURES].shape[1])
-            ours.update(features[FEATURES])
-            value = frechet_distance(ours.mean, ours.cov, reference.mean, reference.cov)
-            found[metric_name(FRECHET_NAMES[kind], count, asked)] = Metric(value=value)
-        elif LOGITS in features and kind == "inception-2015":
-            mean, spread = adm_inception_score(features[LOGITS])
-            low, high, how = mean - spread, mean + spread, "± one standard deviation over parts of 5,000"
-            found[metric_name("inception-score", count, asked)] = Metric(value=mean, low=low, high=high, interval=how)
-        else:
-            raise UserError(
-                "the Inception Score needs Inception's logits",
-                found=f"extractor {kind} in {job.name}",
-                expected="inception-2015",
-                fix='leave "inception-score" out of evaluation.metrics, or change the extractor',
-            )
-    return found
 
 
 def companions(

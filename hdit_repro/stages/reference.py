@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
 from hdit_repro.data.datasets import open_dataset
 from hdit_repro.errors import UserError
+from hdit_repro.metrics.adm import AdmStatistics, adm_reference
 from hdit_repro.metrics.extractors import FeatureExtractor
-from hdit_repro.metrics.reference import adm_reference, dataset_reference
+from hdit_repro.metrics.extractors.base import FEATURES, SPATIAL
+from hdit_repro.metrics.reference import cached_features, dataset_features, dataset_reference
 from hdit_repro.metrics.statistics import Array
 from hdit_repro.records.schema import Reference
 from hdit_repro.spec.evaluation import AdmReference
@@ -17,27 +22,51 @@ from hdit_repro.spec.run import Run
 ADM_COUNTS = {"VIRTUAL_imagenet128_labeled": 1_281_167, "VIRTUAL_imagenet256_labeled": 1_281_167}
 """Images behind ADM's published statistics: all of ImageNet's training set."""
 
+REAL_FEATURES = 10_000
+"""Real images, evenly spaced, that kernel distances and precision and recall compare with; ADM's files hold as many."""
+
+BATCH = 64
+
+Stats = tuple[Array, Array]
+
 
 class LoadedReference(NamedTuple):
-    """Mean and covariance (float64), the distance between two halves where that can be told, and the description."""
+    """Mean and covariance (float64), the distance between two halves where that can be told, and the description.
+
+    spatial: mean and covariance of ADM's spatial features. features: of single real images, N x width float32. Both are
+    computed when they are called for, and None stands for a reference that cannot give them.
+    """
 
     mean: Array
     cov: Array
     floor: float | None
     described: Reference
+    spatial: Callable[[], Stats] | None = None
+    features: Callable[[], Tensor] | None = None
 
 
 def load_reference(run: Run, extractor: FeatureExtractor, progress: Callable[[int, int], None]) -> LoadedReference:
     """The statistics that the run's job names, from the cache or computed.
 
     Raises:
-        UserError: a published file or the data set is missing, or the file is of another feature network.
+        UserError: a published file or the data set is missing, or the file is of another feature network or resolution.
     """
     spec = run.evaluation.reference
     if isinstance(spec, AdmReference):
-        return _adm(spec.name, run, extractor)
+        return _adm(spec.name, run.data.resolution, extractor)
+    return of_dataset(run, extractor, spec.count, progress)
+
+
+def of_dataset(
+    run: Run, extractor: FeatureExtractor, count: int | None, progress: Callable[[int, int], None]
+) -> LoadedReference:
+    """The run's own data set as a reference, all of it or `count` evenly spaced images.
+
+    Raises:
+        UserError: the data set is missing or damaged, or `count` cannot be had.
+    """
     images = open_dataset(run.data)
-    statistics = dataset_reference(images, extractor, spec.count, progress)
+    statistics = dataset_reference(images, extractor, count, progress)
     whole, facts = statistics.whole, statistics.facts
     described = Reference(
         kind="dataset",
@@ -48,25 +77,86 @@ def load_reference(run: Run, extractor: FeatureExtractor, progress: Callable[[in
         resolution=run.data.resolution,
         transform=run.data.transform,
     )
-    return LoadedReference(whole.mean, whole.cov, statistics.floor(), described)
+
+    def spatial() -> Stats:
+        found = dataset_reference(images, extractor, count, progress, SPATIAL).whole
+        return found.mean, found.cov
+
+    def features() -> Tensor:
+        return dataset_features(images, extractor, min(REAL_FEATURES, whole.count), progress)
+
+    has_spatial = extractor.name == "inception-2015"
+    return LoadedReference(
+        whole.mean, whole.cov, statistics.floor(), described, spatial if has_spatial else None, features
+    )
 
 
-def _adm(name: str, run: Run, extractor: FeatureExtractor) -> LoadedReference:
+def _adm(name: str, resolution: int, extractor: FeatureExtractor) -> LoadedReference:
     found = adm_reference(name)
-    if extractor.name != "inception-2015" or len(found.mean) != extractor.width:
-        raise UserError(
-            "a metric cannot be taken against a reference of another feature network",
-            found=f"{extractor.name}, {extractor.width} features, against {name} with {len(found.mean)}",
-            expected="inception-2015 for ADM's published statistics",
-            fix='evaluation = { extractor = { kind = "inception-2015" } }',
-        )
+    check_adm(found, extractor, (resolution, resolution))
     described = Reference(
         kind="adm",
         name=name,
         digest=found.digest,
         count=ADM_COUNTS.get(name, 0),
         split="train",
-        resolution=run.data.resolution,
+        resolution=resolution,
         transform="adm",
     )
-    return LoadedReference(found.mean, found.cov, None, described)
+    return adm_target(found, extractor, described)
+
+
+def adm_target(found: AdmStatistics, extractor: FeatureExtractor, described: Reference) -> LoadedReference:
+    """ADM's file as a reference: its statistics for FID and spatial FID, its images for precision and recall."""
+    spatial = found.spatial
+    return LoadedReference(
+        found.mean,
+        found.cov,
+        None,
+        described,
+        None if spatial is None else lambda: spatial,
+        None if found.images is None else lambda: _adm_features(found, extractor),
+    )
+
+
+def check_adm(found: AdmStatistics, extractor: FeatureExtractor, size: tuple[int, int]) -> None:
+    """Refuse ADM's statistics for another feature network, or for images of another size.
+
+    Raises:
+        UserError: they do not go together.
+    """
+    if extractor.name != "inception-2015" or len(found.mean) != extractor.width:
+        raise UserError(
+            "a metric cannot be taken against a reference of another feature network",
+            found=f"{extractor.name}, {extractor.width} features, against {found.name} with {len(found.mean)}",
+            expected="inception-2015 for ADM's published statistics",
+            fix='evaluation = { extractor = { kind = "inception-2015" } }',
+        )
+    if found.images is not None and (found.images.height, found.images.width) != size:
+        raise UserError(
+            "a metric cannot be taken against a reference of another resolution",
+            found=f"images of {size[1]} x {size[0]} against {found.name}, of {found.images.width} x "
+            f"{found.images.height}",
+            expected="one resolution on both sides",
+            fix="choose the reference of the images' resolution",
+        )
+
+
+def _adm_features(found: AdmStatistics, extractor: FeatureExtractor) -> Tensor:
+    images = found.images
+    assert images is not None
+    facts = {
+        "kind": "features",
+        "dataset": found.name,
+        "dataset_digest": found.digest,
+        "resolution": images.height,
+        "count": len(images),
+        "extractor": extractor.name,
+        "extractor_digest": extractor.digest,
+        "protocol": extractor.protocol,
+    }
+
+    def compute() -> Tensor:
+        return torch.cat([extractor.features(batch)[FEATURES].float().cpu() for batch in images.batches(BATCH)])
+
+    return cached_features(facts, len(images), compute)

@@ -19,6 +19,7 @@ from hdit_repro.spec.run import Run
 from hdit_repro.spec.sampling import Heun
 from hdit_repro.stages.denoiser import Drawer
 from hdit_repro.stages.device import prepare
+from hdit_repro.stages.export import SampleSet, export
 from hdit_repro.stages.settings import Progress, Report, Settings
 from hdit_repro.stages.shards import chunks, missing_numbers, read_tensors, whole_shards, write_shard
 from hdit_repro.training.checkpoint import read_final
@@ -50,7 +51,16 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report, numbers
         _draw(job.run, folder, network, extractor, todo, settings, report)
     if folder.done("sample") and not folder.grid.exists():
         save_grid(first_images(folder, GRID), folder.grid, columns=8)
+    if settings.keep_images in ("zip", "npz") and folder.done("sample"):
+        _export(job, folder, folder.samples / f"images.{settings.keep_images}")
     return folder.manifest
+
+
+def _export(job: Job, folder: RunFolder, path: Path) -> None:
+    """The samples as one file, unless it is there: it is written whole, and one sampling id has one set of images."""
+    if not path.exists():
+        samples = SampleSet(folder, job.name, f"hdit-repro sample --run {job.name} --scale {job.scale}")
+        export(samples, path)
 
 
 def trained_network(run: Run, folder: RunFolder, device: torch.device) -> nn.Module:
@@ -118,7 +128,7 @@ def _draw(
 def keeps_images(run: Run, settings: Settings) -> bool:
     """Whether images are kept beside their features."""
     size = run.sampling.count * run.model.channels * run.data.resolution**2
-    return settings.keep_images == "yes" or (settings.keep_images == "auto" and size <= KEEP_BYTES)
+    return settings.keep_images in ("zip", "npz") or (settings.keep_images == "auto" and size <= KEEP_BYTES)
 
 
 def features_of(extractor: FeatureExtractor, images: Tensor) -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,9 +14,15 @@ from hdit_repro.records.layout import RunFolder
 from hdit_repro.spec.run import Run
 from hdit_repro.stages.device import prepare
 from hdit_repro.stages.settings import Progress, Report, Settings
+from hdit_repro.training.acceleration import deterministic
 from hdit_repro.training.constant import best_constant_loss
+from hdit_repro.training.distributed import World, join, local_device
+from hdit_repro.training.feed import Source, open_source
+from hdit_repro.training.journal import events_path
 from hdit_repro.training.log import read_log
 from hdit_repro.training.loop import LoopSettings, prepared, train
+from hdit_repro.training.rendezvous import place
+from hdit_repro.training.signals import Stop
 
 LAST_LINES = 3
 """Over how many of the last logged lines a run's final loss is averaged."""
@@ -26,31 +31,66 @@ CONSTANT_DRAWS = 2048
 
 
 def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path:
-    """Train `job` to the end; returns the marker of its final checkpoint.
+    """Train `job` to the end, as one process or as one of several; returns the marker of its final checkpoint.
 
     Raises:
         UserError: the data set is missing, or a checkpoint is of another configuration.
-        RunError: the loss is not finite, or the disk is full.
+        RunError: losses are not finite, the disk is full, or another process is gone.
+        Preempted: asked to leave by USR2, TERM, the time limit or a file `stop` in the run's folder; all is saved.
     """
-    if folder.done("train"):
+    here = place(settings.distributed)
+    if here.size == 1 and folder.done("train"):
         return folder.final_marker
-    device = prepare(settings)
-    images = open_dataset(job.run.data)
+    with deterministic(settings.deterministic):
+        device = local_device(prepare(settings), here)
+        with join(here, device) as world:
+            if world.from_main(int(folder.done("train"))):
+                return folder.final_marker
+            with Stop(folder.path / "stop" if world.main else None, settings.time_limit) as stop:
+                _train(job.run, folder, settings, report, world, stop)
+            world.wait()
+    return folder.final_marker
+
+
+def _train(run: Run, folder: RunFolder, settings: Settings, report: Report, world: World, stop: Stop) -> None:
+    """The training, and the final marker by the main process."""
+    images = open_source(open_dataset(run.data), settings.unreadable)
     started = time.monotonic()
 
     def on_step(done: int, total: int, values: dict[str, float]) -> None:
         report(Progress("train", done, total, f"loss {values['loss']:.4f}", values))
 
-    loop = LoopSettings(device, settings.log_every, settings.save_seconds)
-    state = train(job.run, images, folder.checkpoints, folder.metrics, loop, on_step)
-    summary = {
-        "seconds": _spent(folder, time.monotonic() - started),
-        "loss_end": final_loss(folder.metrics),
-        "loss_constant": constant_loss(job.run, images, device),
-    }
-    marker = read_json(folder.checkpoints / f"step-{state.step:08d}.json")
-    write_json(folder.final_marker, {**marker, "summary": summary})
-    return folder.final_marker
+    try:
+        state = train(run, images, folder.checkpoints, folder.metrics, _loop(settings, world, stop), on_step)
+    finally:
+        seconds = _spent(folder, time.monotonic() - started) if world.main else 0.0
+    if world.main:
+        summary = {
+            "seconds": seconds,
+            "processes": world.size,
+            "loss_end": final_loss(folder.metrics),
+            "loss_constant": constant_loss(run, images, world.device),
+            "skipped_steps": state.watchdog.skipped,
+            "replaced_images": _replaced(folder.metrics),
+        }
+        marker = read_json(folder.checkpoints / f"step-{state.step:08d}.json")
+        write_json(folder.final_marker, {**marker, "summary": summary})
+
+
+def _loop(settings: Settings, world: World, stop: Stop) -> LoopSettings:
+    return LoopSettings(
+        device=world.device,
+        log_every=settings.log_every,
+        save_seconds=settings.save_seconds,
+        world=world,
+        microbatch=settings.microbatch,
+        stop=stop,
+        averages=settings.ema_decays,
+        snapshots=settings.snapshots,
+        recompute=settings.recompute,
+        compiled=settings.compiled,
+        tensorboard=settings.tensorboard,
+    )
 
 
 def final_loss(metrics: Path) -> float:
@@ -59,12 +99,17 @@ def final_loss(metrics: Path) -> float:
     return sum(losses) / len(losses)
 
 
-def constant_loss(run: Run, images: Any, device: torch.device) -> float:
+def constant_loss(run: Run, images: Source, device: torch.device) -> float:
     """The best constant predictor's loss on the draws of the run's last steps."""
     last = run.training.total_steps
     _, batch = run.training.batch_at(last - 1)
     steps = min(last, max(1, CONSTANT_DRAWS // batch))
     return best_constant_loss(run, [draws for draws, _ in prepared(run, images, last - steps, last, device)])
+
+
+def _replaced(metrics: Path) -> int:
+    """How many images could not be read and were replaced."""
+    return len({line["image"] for line in read_log(events_path(metrics)) if line["event"] == "unreadable"})
 
 
 def _spent(folder: RunFolder, seconds: float) -> float:

@@ -122,7 +122,7 @@ def _is_loss(error: BaseException) -> bool:
 
 def local_device(device: torch.device, place: Place) -> torch.device:
     """The GPU of this process where there are several; a device with a number is taken at its word."""
-    if device.type == "cuda" and device.index is None and place.size > 1:
+    if str(device) == "cuda" and place.size > 1:
         return torch.device("cuda", place.local_rank % max(1, torch.cuda.device_count()))
     return device
 

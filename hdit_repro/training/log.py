@@ -57,12 +57,12 @@ class MetricsLog:
             os.close(handle)
 
 
-def numbers(line: dict[str, float]) -> dict[str, float]:
+def numbers(line: dict[str, Any]) -> dict[str, Any]:
     """A line without what depends on the machine and the moment."""
     return {name: value for name, value in line.items() if name not in TIMED}
 
 
-def read_log(path: Path) -> list[dict[str, float]]:
+def read_log(path: Path) -> list[dict[str, Any]]:
     """All whole lines of a metrics.jsonl; a line cut off by a crash is left out."""
     return [json.loads(line) for line in _whole_lines(path)]
 

@@ -19,7 +19,7 @@ from hdit_repro.training.acceleration import accelerated
 from hdit_repro.training.checkpoint import Checkpoint, has_snapshot, newest, newest_file, read_step
 from hdit_repro.training.distributed import World, check_world
 from hdit_repro.training.ema import EmaWeights
-from hdit_repro.training.feed import Source, Unreadable, feed, open_source
+from hdit_repro.training.feed import Source, feed
 from hdit_repro.training.journal import Journal, StepReport
 from hdit_repro.training.meter import Meter
 from hdit_repro.training.objective import Draws
@@ -32,12 +32,11 @@ from hdit_repro.training.writer import CheckpointWriter
 
 
 class LoopSettings(NamedTuple):
-    """What cannot change a run's numbers (`unreadable` changes them where an image is damaged, and says so).
+    """What cannot change a run's numbers.
 
     device: of this process. log_every: steps between log lines. save_seconds: between checkpoints. world: the
-    processes. microbatch: draws at once in each process, 0 all. stop: who may ask the run to leave. unreadable: what an
-    image that cannot be read does. averages: decays of further averages of the weights. snapshots: steps at which the
-    averages are kept. recompute, compiled: see `acceleration`. tensorboard: scalars beside the log.
+    processes. microbatch: draws at once in each process, 0 all. stop: who may ask the run to leave. averages: decays
+    of further averages of the weights. snapshots: steps at which the averages are kept. recompute, compiled: see `acceleration`. tensorboard: scalars beside the log.
     """
 
     device: torch.device
@@ -46,7 +45,6 @@ class LoopSettings(NamedTuple):
     world: World | None = None
     microbatch: int = 0
     stop: Stop | None = None
-    unreadable: Unreadable = "fatal"
     averages: tuple[float, ...] = ()
     snapshots: tuple[int, ...] = ()
     recompute: bool = False
@@ -89,7 +87,6 @@ def train(
     resume(state, checkpoints, run, world)
     _check_processes(run, state, world)
     _check_snapshots(settings.snapshots, state.step, run.training.total_steps, checkpoints)
-    images = open_source(images, settings.unreadable)
     network = accelerated(state.network, recompute=settings.recompute, compiled=settings.compiled)
     stepper = Stepper(run, state, world, settings.microbatch, network)
     meter = Meter(run, world)

@@ -26,7 +26,7 @@ class CheckpointWriter:
     """
 
     def __init__(
-        self, folder: Path, run: str, *, active: bool = True, before: Callable[[], None] | None = None
+        self, folder: Path, run: str, *, active: bool = True, before: Callable[[], None] = lambda: None
     ) -> None:
         self.folder, self.run, self.active, self.before = folder, run, active, before
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")

@@ -117,7 +117,7 @@ def test_a_folder_of_the_users_comes_first(folder):
 
 REFUSED = {
     "a misspelt part": ("modle = { patch = 4 }", ["'modle'", "did you mean 'model'"]),
-    "a misspelt key": ("model = { depthz = [1] }", ["'depthz'", "did you mean 'depths'", "mine.toml, row x"]),
+    "a misspelt key": ("model = { depthz = [1] }", ["'depthz'", "did you mean 'depths'", "mine.toml:4, row x"]),
     "a misspelt kind": (
         'model = { attention = [{ kind = "neighbourhood" }, { kind = "global" }] }',
         ["'neighbourhood'", "did you mean 'neighborhood'", "shifted-window"],
@@ -164,8 +164,17 @@ def test_refused(folder, name):
 
 def test_a_circle_of_extends_is_refused(folder):
     folder("mine", '[row.x]\nextends = "y"\n[row.y]\nextends = "mine/x"\n')
-    with pytest.raises(UserError, match="circle"):
+    with pytest.raises(UserError, match=r"circle(.|\n)*mine\.toml:3"):
         jobs.load("mine")
+
+
+def test_an_error_names_the_line(folder):
+    folder("mine", '[row.x]\nextends = "table1/E"\n\n[row.x.model]\nwidths = [384, 768]\ndepthz = [2, 11]\n')
+    with pytest.raises(UserError, match=r"mine\.toml:7"):
+        jobs.load("mine")
+    folder("mine", '[row.y]\n[row.x]\nextends = "table1/EE"\n')
+    with pytest.raises(UserError, match=r"table1/EE(.|\n)*mine\.toml:4"):
+        jobs.load("mine", rows=["x"])
 
 
 def test_a_file_that_is_no_toml_is_refused_with_its_line(folder):

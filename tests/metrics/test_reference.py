@@ -9,9 +9,8 @@ import torch
 from hdit_repro.data.datasets import open_dataset
 from hdit_repro.errors import UserError
 from hdit_repro.metrics import frechet_distance
+from hdit_repro.metrics.adm import add_adm, adm_reference
 from hdit_repro.metrics.reference import (
-    add_adm,
-    adm_reference,
     chosen,
     dataset_reference,
     reference_facts,

@@ -1,4 +1,4 @@
-"""Who began a stage when, and how that ended: what tells a stage that fails again and again, and what was paid. No torch."""
+"""Who began a stage when, and how that ended: tells what fails again and again, and what was paid. No torch."""
 
 from __future__ import annotations
 

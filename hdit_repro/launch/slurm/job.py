@@ -203,7 +203,7 @@ def requeue() -> None:
 
 
 def _leave(told: Callable[..., Any] | int | None, signum: int | None) -> None:
-    """After a save: requeue through submitit on USR2; on TERM wait for the scheduler, which knows whether to requeue."""
+    """After a save: requeue through submitit on USR2; on TERM wait for the scheduler, which knows what comes next."""
     if signum == signal.SIGTERM:
         time.sleep(GRACE)
     elif callable(told):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+import msgspec
+
 from hdit_repro.spec.base import Choice, require
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -68,9 +70,9 @@ class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
     signal_seconds: int = 120
     setup: tuple[str, ...] = ()
     python: str = ""
-    environment: dict[str, str] = {}
+    environment: dict[str, str] = msgspec.field(default_factory=dict)
     srun_args: tuple[str, ...] = ()
-    sbatch: dict[str, str | int | bool] = {}
+    sbatch: dict[str, str | int | bool] = msgspec.field(default_factory=dict)
     omit: tuple[str, ...] = ()
     runs: str = ""
     scratch: str = ""
@@ -81,7 +83,7 @@ class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
         require(min(gpus) >= 1, "GPUs start at 1")
         require(
             all(count <= self.gpus_per_node or count % self.gpus_per_node == 0 for count in gpus),
-            f"training on more GPUs than a node has takes whole nodes: a multiple of gpus_per_node = {self.gpus_per_node}",
+            f"training on more GPUs than a node has takes a multiple of gpus_per_node = {self.gpus_per_node}",
         )
         require(min(self.price_per_gpu_hour, self.ask_above_gpu_hours) >= 0, "a price is not negative")
         require(self.cpus_per_gpu >= 1 and self.memory_per_gpu_gb >= 0, "a GPU has a CPU, and memory is not negative")

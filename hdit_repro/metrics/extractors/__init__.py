@@ -14,7 +14,10 @@ from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.evaluation import Extractor
 
 EXTRACTORS: dict[str, Callable[[torch.device], FeatureExtractor]] = {
-    **{name: inception.builder(name) for name in inception.PREPARATIONS},
+    "inception-2015": inception.builder("inception-2015"),
+    "inception-clean": inception.builder("inception-clean"),
+    "inception-legacy-tensorflow": inception.builder("inception-legacy-tensorflow"),
+    "inception-legacy-pytorch": inception.builder("inception-legacy-pytorch"),
     "dinov2-vitl14-raw": dinov2.builder("dinov2-vitl14-raw"),
     "dinov2-vitl14-normalised": dinov2.builder("dinov2-vitl14-normalised"),
     "efficientnet-lite0": efficientnet.build,

@@ -62,7 +62,8 @@ class Block(nn.Module):
         out = rearrange(F.scaled_dot_product_attention(q, k, v), "b h n e -> b n (h e)")
         x = x + self.ls1["gamma"] * self.attn["proj"](out)
         hidden = F.gelu(self.mlp["fc1"](self.norm2(x)))
-        return x + self.ls2["gamma"] * self.mlp["fc2"](hidden)
+        x = x + self.ls2["gamma"] * self.mlp["fc2"](hidden)
+        return x
 
 
 class VisionTransformer(nn.Module):
@@ -85,8 +86,7 @@ class VisionTransformer(nn.Module):
         tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], 1) + self.positions(height, width)
         for block in self.blocks:
             tokens = block(tokens)
-        out: Tensor = self.norm(tokens[:, 0])
-        return out
+        return torch.as_tensor(self.norm(tokens[:, 0]))
 
     def positions(self, height: int, width: int) -> Tensor:
         """The positions of a grid of tokens, resized as the published model does: 1 (1 + height * width) D."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -103,7 +103,13 @@ class InceptionFeatures:
         return {FEATURES: pooled, LOGITS: pooled @ self.to_logits, SPATIAL: spatial}
 
 
-def builder(name: str) -> Callable[[torch.device, Precision], InceptionFeatures]:
+class Builder(Protocol):
+    """Builds a network on a device."""
+
+    def __call__(self, device: torch.device, precision: Precision = "float32") -> InceptionFeatures: ...
+
+
+def builder(name: str) -> Builder:
     """What builds the network of protocol `name` with the weights that `hdit-repro weights add` brought in.
 
     It raises UserError where they are missing or damaged.

@@ -12,6 +12,7 @@ Axes: B batch, C channels, H W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ class Trunk(nn.Module):
             if hasattr(module, "conv") and hasattr(module, "bn"):
                 fold_norm(module, "conv", "bn")
         spatial = network.Mixed_6d.branch1x1.conv
-        self.spatial = _convolution(spatial.weight[:SPATIAL_CHANNELS], spatial.bias[:SPATIAL_CHANNELS])
+        self.spatial = Pointwise(spatial.weight[:SPATIAL_CHANNELS], spatial.bias[:SPATIAL_CHANNELS])
         self.stem = nn.Sequential(*(getattr(network, name) for name in STEM))
         self.early = nn.Sequential(*(merged(getattr(network, name)) for name in EARLY))
         self.late = nn.Sequential(*(merged(getattr(network, name)) for name in LATE))
@@ -68,14 +69,23 @@ class Trunk(nn.Module):
 
 def merged(block: nn.Module) -> nn.Module:
     """A block of torch-fidelity's whose 1 x 1 convolutions of the block's input are one."""
-    return _BLOCKS[type(block).__name__](block)
+    return BLOCKS[type(block).__name__](block)
 
 
-def _convolution(weight: Tensor, bias: Tensor) -> nn.Conv2d:
-    """A 1 x 1 convolution with these values."""
-    convolution = nn.Conv2d(weight.shape[1], weight.shape[0], 1)
-    convolution.weight, convolution.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
-    return convolution
+class Pointwise(nn.Module):
+    """A 1 x 1 convolution as a matrix product over the channels, which in this layout lie side by side.
+
+    Args:
+        weight: out in 1 1.
+        bias: out.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(weight[:, :, 0, 0].clone()), nn.Parameter(bias.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.permute(0, 2, 3, 1), self.weight, self.bias).permute(0, 3, 1, 2)
 
 
 class Heads(nn.Module):
@@ -92,10 +102,10 @@ class Heads(nn.Module):
         self.sizes = [head.out_channels for head in heads]
         self.averaged = averaged is not None
         weight = torch.cat([head.weight for head in heads])
-        self.convolution = _convolution(weight, torch.cat([head.bias for head in heads]))
+        self.pointwise = Pointwise(weight, torch.cat([head.bias for head in heads]))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        out = list(self.convolution(x).split(self.sizes, dim=1))
+        out = list(self.pointwise(x).split(self.sizes, dim=1))
         if self.averaged:
             out[-1] = F.avg_pool2d(out[-1], 3, stride=1, padding=1, count_include_pad=False)
         return [F.relu(part) for part in out]
@@ -164,11 +174,23 @@ class BlockE(nn.Module):
         return torch.cat([one, *sides, pool], 1)
 
 
-_BLOCKS = {
+def _as_it_is(block: nn.Module) -> nn.Module:
+    return block
+
+
+def _averaging(block: nn.Module) -> nn.Module:
+    return BlockE(block, average=True)
+
+
+def _maximal(block: nn.Module) -> nn.Module:
+    return BlockE(block, average=False)
+
+
+BLOCKS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "InceptionA": BlockA,
-    "InceptionB": lambda block: block,
+    "InceptionB": _as_it_is,
     "InceptionC": BlockC,
     "InceptionD": BlockD,
-    "InceptionE_1": lambda block: BlockE(block, average=True),
-    "InceptionE_2": lambda block: BlockE(block, average=False),
+    "InceptionE_1": _averaging,
+    "InceptionE_2": _maximal,
 }

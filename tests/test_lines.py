@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hdit_repro.paper.lines import Lines
+from hdit_repro.lines import Lines
 
 TEXT = '''# a comment
 edition = 1

@@ -1,0 +1,116 @@
+"""From a difference and its noise to a verdict. The rules, and their error rates, are stated here. No torch.
+
+- reproduced: two one-sided tests at 5 % (TOST) say that ours lies within MARGIN of print: the 90 % interval of the
+  difference lies inside it. Of rows whose true difference is the margin, at most 5 % are called reproduced.
+- not reproduced: the difference is beyond noise (two-sided, 5 %) and not shown to be within the margin. Of rows whose
+  true difference is none, at most 5 % are called not reproduced.
+- inconclusive: neither.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from statistics import NormalDist
+from typing import Literal, NamedTuple
+
+from hdit_repro.audit.noise import Spread
+
+Outcome = Literal["reproduced", "not reproduced", "inconclusive"]
+
+MARGIN = 0.05
+"""Within which fraction of print ours counts as the same."""
+
+LEVEL = 0.05
+"""Error rate of each verdict."""
+
+MOST_SEEDS = 1_000
+"""Trainings up to which it is worked out how many would settle a question."""
+
+RULE = (
+    f"reproduced: equivalent within ±{100 * MARGIN:g} % of print (two one-sided tests, each at {100 * LEVEL:g} %); "
+    f"not reproduced: different beyond noise (two-sided, {100 * LEVEL:g} %) and not equivalent; inconclusive: neither. "
+    "Print counts as one training with the same noise"
+)
+
+
+class Difference(NamedTuple):
+    """A difference of logarithms, its standard error, and the degrees of freedom of that."""
+
+    log: float
+    error: float
+    dof: float
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """The two-sided confidence interval."""
+        half = quantile(0.5 + level / 2, self.dof) * self.error
+        return self.log - half, self.log + half
+
+    def p_value(self) -> float:
+        """Of no difference, two-sided."""
+        return 2 * tail(abs(self.log) / self.error, self.dof) if self.error else float(self.log == 0)
+
+
+class Share(NamedTuple):
+    """What one mean adds to the variance of a difference: its spread, and how many trainings it is a mean of."""
+
+    spread: Spread
+    trainings: int
+
+
+def difference(log: float, shares: Sequence[Share]) -> Difference:
+    """A difference between means, with Welch and Satterthwaite's degrees of freedom.
+
+    Means that share one estimate of the noise share its error too, so that they count as one.
+    """
+    parts: dict[Spread, float] = {}
+    for spread, trainings in shares:
+        parts[spread] = parts.get(spread, 0.0) + spread.sd**2 / trainings
+    total = sum(parts.values())
+    doubt = sum(part**2 / spread.dof for spread, part in parts.items())
+    return Difference(log, math.sqrt(total), total**2 / doubt if doubt else math.inf)
+
+
+def verdict(found: Difference, margin: float = MARGIN) -> Outcome:
+    """The verdict on a difference from print."""
+    low, high = found.interval(1 - 2 * LEVEL)
+    if -math.log1p(margin) < low and high < math.log1p(margin):
+        return "reproduced"
+    return "not reproduced" if found.p_value() < LEVEL else "inconclusive"
+
+
+def order_verdict(found: Difference, adjusted: float) -> Outcome:
+    """The verdict on a claim that a logarithm difference is negative, by a p-value corrected for multiplicity."""
+    if adjusted >= LEVEL:
+        return "inconclusive"
+    return "reproduced" if found.log < 0 else "not reproduced"
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values, in the order given: the chance of any false verdict among all stays at LEVEL."""
+    adjusted = [0.0] * len(p_values)
+    worst = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = worst
+    return adjusted
+
+
+@lru_cache(maxsize=4096)
+def quantile(probability: float, dof: float) -> float:
+    """Of Student's t; of the normal distribution where `dof` is infinite."""
+    if math.isinf(dof):
+        return NormalDist().inv_cdf(probability)
+    from scipy.special import stdtrit
+
+    return float(stdtrit(dof, probability))
+
+
+def tail(value: float, dof: float) -> float:
+    """The chance of more than `value` under Student's t, or the normal distribution where `dof` is infinite."""
+    if math.isinf(dof):
+        return math.erfc(value / math.sqrt(2)) / 2
+    from scipy.special import stdtr
+
+    return float(stdtr(dof, -value))

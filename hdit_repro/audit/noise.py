@@ -1,0 +1,119 @@
+"""How large luck is: the noise between trainings and between samplings, from records or from what is published.
+
+A value is mu (1 + training noise) (1 + sampling noise), so in logarithms the noises are standard deviations, equal for
+all rows of a table unless a row has repetitions enough to speak for itself. No torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from statistics import variance
+from typing import NamedTuple
+
+from hdit_repro.audit.replicates import Replicates
+
+OWN = 8
+"""Trainings from which a row's noise is its own and no longer pooled with the other rows'."""
+
+ENOUGH = 4
+"""Degrees of freedom that records need before their noise replaces the published one."""
+
+
+class Spread(NamedTuple):
+    """A standard deviation of logarithms; `dof` of infinity is one that is taken as known. `basis` says whence."""
+
+    sd: float
+    dof: float
+    basis: str
+
+    @property
+    def known(self) -> bool:
+        return math.isinf(self.dof)
+
+    def words(self) -> str:
+        """1.3 % (published: ...)."""
+        return f"{100 * self.sd:.2g} % ({self.basis})"
+
+
+TRAINING_LOW, TRAINING_HIGH = 0.01, 0.02
+"""The published range of the coefficient of variation between trainings."""
+
+PRIOR = Spread(
+    0.013,
+    math.inf,
+    "published: retraining moves FID by 1 to 2 % (arXiv 2606.20536, on a latent SiT; that it holds here is an assumption)",
+)
+"""One training and one sampling together."""
+
+SAMPLING_PRIOR = Spread(
+    0.00625, math.inf, "published: sampling the same network again moves an FID of 3 to 5 by 0.02 to 0.03"
+)
+"""One sampling: 0.025 of 4. It is a part of PRIOR."""
+
+
+class Noise(NamedTuple):
+    """The noise of a table.
+
+    Attributes:
+        pooled: between means of trainings, over the rows that have no estimate of their own.
+        sampling: between samplings of one network.
+        own: by row, where that has OWN trainings or more.
+        samplings: samplings a training behind `pooled`.
+    """
+
+    pooled: Spread
+    sampling: Spread
+    own: Mapping[str, Spread]
+    samplings: float = 1.0
+
+    def of(self, row: str, samplings: float = 1.0) -> Spread:
+        """The spread of a mean over so many samplings of one training of a row; the paper's numbers rest on one."""
+        found = self.own.get(row, self.pooled)
+        behind = self.samplings if found is self.pooled else 1.0
+        if samplings == behind:
+            return found
+        least = found.sd**2 * min(1.0, behind / samplings)  # as if all of it came from sampling
+        changed = found.sd**2 + self.sampling.sd**2 * (1 / samplings - 1 / behind)
+        return found._replace(sd=math.sqrt(max(changed, least)))
+
+    def words(self) -> str:
+        """Both noises and where they come from."""
+        return f"noise between trainings {self.pooled.words()}; between samplings {self.sampling.words()}"
+
+
+def estimate(rows: Mapping[str, Replicates], prior: Spread = PRIOR) -> Noise:
+    """The noise of a table from its rows' repetitions; `prior` where these have fewer than ENOUGH degrees of freedom.
+
+    Args:
+        rows: of one metric, scale and table, by any name.
+        prior: of one training with one sampling.
+    """
+    sampling = _sampling(rows)
+    own = {
+        name: Spread(math.sqrt(variance(row.means.values())), row.seeds - 1, f"{row.seeds} trainings of this row")
+        for name, row in rows.items()
+        if row.seeds >= OWN
+    }
+    repeated = [row for name, row in rows.items() if name not in own and row.seeds > 1]
+    dof = sum(row.seeds - 1 for row in repeated)
+    if dof >= ENOUGH:
+        squares = sum((row.seeds - 1) * variance(row.means.values()) for row in repeated)
+        trainings = sum(row.seeds for row in repeated)
+        basis = f"pooled over {trainings} trainings of {len(repeated)} rows, {dof} degrees of freedom"
+        samplings = trainings / sum(row.seeds / row.samplings for row in repeated)
+        return Noise(Spread(math.sqrt(squares / dof), dof, basis), sampling, own, samplings)
+    basis = (
+        prior.basis if not dof else f"{prior.basis}; the records have {dof} of the {ENOUGH} degrees of freedom needed"
+    )
+    return Noise(prior._replace(basis=basis), sampling, own, 1.0)
+
+
+def _sampling(rows: Mapping[str, Replicates]) -> Spread:
+    """Between samplings of one network, pooled over networks."""
+    repeated = [logs for row in rows.values() for logs in row.logs.values() if len(logs) > 1]
+    dof = sum(len(logs) - 1 for logs in repeated)
+    if dof < ENOUGH:
+        return SAMPLING_PRIOR
+    squares = sum((len(logs) - 1) * variance(logs) for logs in repeated)
+    return Spread(math.sqrt(squares / dof), dof, f"from {dof + len(repeated)} samplings of {len(repeated)} networks")

@@ -1,0 +1,141 @@
+"""Claims of order ("B2 beats B1"): tested on our measurements, corrected for how many are tested. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from statistics import fmean, variance
+from typing import NamedTuple
+
+from hdit_repro import jobs
+from hdit_repro.audit.bills import Bills
+from hdit_repro.audit.decide import (
+    LEVEL,
+    MOST_SEEDS,
+    Difference,
+    Share,
+    difference,
+    holm,
+    order_verdict,
+)
+from hdit_repro.audit.measured import Measurements
+from hdit_repro.audit.noise import Spread
+from hdit_repro.audit.replicates import Replicates, percent
+from hdit_repro.audit.verdicts import Verdict
+from hdit_repro.jobs import Job
+from hdit_repro.paper import Claim, Ledger
+from hdit_repro.paper.checks import Order
+from hdit_repro.records.rows import row_key
+
+PAIRS = 5
+"""Training seeds that two rows must share, and have no others beside, for the paired test."""
+
+ORDER_RULE = (
+    f"claims of order: a two-sided test at {100 * LEVEL:g} % on the difference of logarithms, corrected by Holm's method "
+    f"for all distinct pairs tested; paired by training seed from {PAIRS} shared seeds on, Welch's with pooled noise "
+    "below; reproduced: different and in the claimed order; not reproduced: different and in the other; inconclusive: "
+    "not different"
+)
+
+
+class Pair(NamedTuple):
+    """Two rows of which `lower` is claimed to have the smaller number, with their test."""
+
+    lower: Job
+    higher: Job
+    found: Difference
+    spreads: tuple[Spread, Spread]
+    seeds: tuple[int, int]
+    paired: bool
+
+
+def on_orders(
+    ledger: Ledger, measurements: Measurements, bills: Bills, claims: Iterable[Claim] | None = None
+) -> dict[str, Verdict]:
+    """The verdict on each claim of order of which both sides are measured, by the claim's id.
+
+    Args:
+        claims: those that are tested together; None is all of the ledger.
+    """
+    if not measurements:
+        return {}
+    pairs = {
+        claim.id: pair
+        for claim in (ledger if claims is None else claims)
+        if isinstance(claim.check, Order) and (pair := _pair(claim.check, ledger, measurements)) is not None
+    }
+    distinct: dict[tuple[str, str], Pair] = {}
+    for pair in pairs.values():
+        distinct.setdefault(_name(pair), pair)
+    adjusted = dict(zip(distinct, holm([pair.found.p_value() for pair in distinct.values()]), strict=True))
+    return {name: _verdict(pair, adjusted[_name(pair)], len(distinct), bills) for name, pair in pairs.items()}
+
+
+def _name(pair: Pair) -> tuple[str, str]:
+    return tuple(sorted((row_key(pair.lower.run), row_key(pair.higher.run))))  # type: ignore[return-value]
+
+
+def _pair(check: Order, ledger: Ledger, measurements: Measurements) -> Pair | None:
+    claims = [ledger.claim(name) for name in (check.lower, check.higher)]
+    if any(claim.run is None for claim in claims):
+        return None
+    lower, higher = (jobs.find(claim.run, measurements.scale) for claim in claims if claim.run)
+    metrics = [measurements.metric(claim, job.run) for claim, job in zip(claims, (lower, higher), strict=True)]
+    sides = [measurements.replicates(job.run, name) for job, name in zip((lower, higher), metrics, strict=True)]
+    one, other = sides
+    if one is None or other is None or metrics[0] != metrics[1]:
+        return None
+    noise = measurements.noise(lower.run, metrics[0])
+    spreads = (noise.of(row_key(lower.run), one.samplings), noise.of(row_key(higher.run), other.samplings))
+    found, paired = compare(one, other, spreads)
+    return Pair(lower, higher, found, spreads, (one.seeds, other.seeds), paired)
+
+
+def compare(one: Replicates, other: Replicates, spreads: tuple[Spread, Spread]) -> tuple[Difference, bool]:
+    """One row less another in logarithms, and whether the test is the paired one.
+
+    Which test it is depends on the seeds alone and not on what was measured.
+    """
+    left, right = one.means, other.means
+    if left.keys() == right.keys() and len(left) >= PAIRS:
+        steps = [left[seed] - right[seed] for seed in left]
+        return Difference(fmean(steps), math.sqrt(variance(steps) / len(steps)), len(steps) - 1), True
+    shares = [Share(spread, row.seeds) for spread, row in zip(spreads, (one, other), strict=True)]
+    return difference(one.mean - other.mean, shares), False
+
+
+def _verdict(pair: Pair, adjusted: float, tested: int, bills: Bills) -> Verdict:
+    outcome = order_verdict(pair.found, adjusted)
+    low, high = pair.found.interval()
+    test = "paired by seed" if pair.paired else "Welch"
+    basis = f"spread of {pair.seeds[0]} paired differences" if pair.paired else pair.spreads[0].words()
+    words = (
+        f"{outcome}: {pair.lower.name} is {percent(pair.found.log):+.1f} % from {pair.higher.name} (95 % interval "
+        f"{percent(low):+.1f} % to {percent(high):+.1f} %, {test}, n = {pair.seeds[0]} and {pair.seeds[1]}, "
+        f"p = {adjusted:.2g} after Holm over {tested}); {basis}"
+    )
+    more, price = None, ""
+    if outcome == "inconclusive":
+        more = _more(pair, tested)
+        if more is not None:
+            price = f"{more} more {'seed' if more == 1 else 'seeds'} a side: {bills.many_of((pair.lower, pair.higher), more)}"
+        words = (
+            f"{words}; {price} would settle it if the difference stays" if price else f"{words}; too small to settle"
+        )
+    return Verdict(outcome, pair.found, min(pair.seeds), more, basis, words, price)
+
+
+def _more(pair: Pair, tested: int) -> int | None:
+    """Further trainings a side after which a difference like this is beyond noise under the strictest correction."""
+    own = pair.found.error * math.sqrt(pair.seeds[0])
+    for more in range(1, MOST_SEEDS + 1):
+        if pair.paired:
+            seeds = pair.seeds[0] + more
+            found = Difference(pair.found.log, own / math.sqrt(seeds), seeds - 1)
+        else:
+            spreads = [one if one.known else one._replace(dof=one.dof + 2 * more) for one in pair.spreads]
+            shares = [Share(spread, seeds + more) for spread, seeds in zip(spreads, pair.seeds, strict=True)]
+            found = difference(pair.found.log, shares)
+        if found.p_value() * tested < LEVEL:
+            return more
+    return None

@@ -1,0 +1,146 @@
+"""Does our order of a table's rows agree with the paper's? Kendall's tau, with an interval. No torch.
+
+The interval asks how far luck alone moves the number: both our values and the printed ones are drawn again with their
+noise, by a generator with a fixed seed.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+from hdit_repro import jobs
+from hdit_repro.audit.measured import Measurements
+from hdit_repro.paper import Claim, Ledger
+from hdit_repro.records.rows import row_key
+from hdit_repro.seeds import derive
+
+DRAWS = 2_000
+"""Times that the values are drawn again."""
+
+
+class Place(NamedTuple):
+    """A row's two values in logarithms with their standard errors: ours, and print."""
+
+    row: str
+    ours: float
+    ours_error: float
+    printed: float
+    printed_error: float
+
+
+class Rank(NamedTuple):
+    """Kendall's tau-b between our order and print's over some rows of a table.
+
+    Attributes:
+        low, high: 2.5 % and 97.5 % of tau over values drawn again with their noise.
+        chance: how often an order by lot agrees as well or better; None where values are tied.
+    """
+
+    table: str
+    rows: tuple[str, ...]
+    tau: float
+    low: float
+    high: float
+    chance: float | None
+    basis: str
+
+    def words(self) -> str:
+        """Kendall's tau 0.87 ..."""
+        lot = "" if self.chance is None else f"; an order by lot does as well in {100 * self.chance:.2g} % of cases"
+        return (
+            f"Kendall's tau between our order and the paper's over {len(self.rows)} rows ({', '.join(self.rows)}): "
+            f"{self.tau:.2f}, 95 % interval {self.low:.2f} to {self.high:.2f} under noise{lot}; {self.basis}"
+        )
+
+
+def rank(table: str, places: Sequence[Place], basis: str) -> Rank:
+    """The rank correlation of two rows or more.
+
+    Raises:
+        ValueError: fewer than two rows.
+    """
+    if len(places) < 2:
+        raise ValueError(f"an order has two rows or more, and {len(places)} are given")
+    dice = random.Random(derive(0, len(places), f"rank/{table}"))
+    drawn = sorted(
+        tau(
+            [dice.gauss(place.ours, place.ours_error) for place in places],
+            [dice.gauss(place.printed, place.printed_error) for place in places],
+        )
+        for _ in range(DRAWS)
+    )
+    ours, printed = [place.ours for place in places], [place.printed for place in places]
+    value = tau(ours, printed)
+    tied = len(set(ours)) < len(ours) or len(set(printed)) < len(printed)
+    return Rank(
+        table=table,
+        rows=tuple(place.row for place in places),
+        tau=value,
+        low=drawn[math.floor(0.025 * DRAWS)],
+        high=drawn[math.ceil(0.975 * DRAWS) - 1],
+        chance=None if tied else by_lot(len(places), value),
+        basis=basis,
+    )
+
+
+def tau(one: Sequence[float], other: Sequence[float]) -> float:
+    """Kendall's tau-b; 0 where either side is all ties."""
+    agree = ties_one = ties_other = 0
+    pairs = list(combinations(range(len(one)), 2))
+    for i, j in pairs:
+        left, right = one[i] - one[j], other[i] - other[j]
+        ties_one += left == 0
+        ties_other += right == 0
+        agree += (left * right > 0) - (left * right < 0)
+    both = (len(pairs) - ties_one) * (len(pairs) - ties_other)
+    return agree / math.sqrt(both) if both else 0.0
+
+
+def by_lot(rows: int, value: float) -> float:
+    """The chance that a random order of so many rows has a tau of `value` or more.
+
+    By counting permutations by inversions: of k + 1 rows, the new one makes 0 to k inversions.
+    """
+    counts = [1]
+    for size in range(2, rows + 1):
+        wider = [0] * (len(counts) + size - 1)
+        for inversions, count in enumerate(counts):
+            for new in range(size):
+                wider[inversions + new] += count
+        counts = wider
+    pairs = rows * (rows - 1) // 2
+    most = round(pairs * (1 - value) / 2)  # tau = 1 - 2 inversions / pairs
+    return sum(counts[: most + 1]) / math.factorial(rows)
+
+
+def on_tables(ledger: Ledger, measurements: Measurements) -> list[Rank]:
+    """The rank correlation of every printed table with two measured rows or more, by FID."""
+    if not measurements:
+        return []
+    found = []
+    for name in ledger.tables:
+        claims = [claim for claim in ledger if claim.table == name and claim.column == "fid" and claim.run]
+        placed = [
+            (place, basis) for claim in claims if (some := _place(claim, measurements)) for place, basis in [some]
+        ]
+        if len(placed) >= 2:
+            found.append(rank(name, [place for place, _ in placed], placed[0][1]))
+    return found
+
+
+def _place(claim: Claim, measurements: Measurements) -> tuple[Place, str] | None:
+    if claim.run is None or not isinstance(claim.printed, int | float) or claim.printed <= 0:
+        return None
+    run = jobs.find(claim.run, measurements.scale).run
+    metric = measurements.metric(claim, run)
+    ours = measurements.replicates(run, metric) if metric else None
+    if ours is None:
+        return None
+    noise, row = measurements.noise(run, metric), row_key(run)
+    error = noise.of(row, ours.samplings).sd / math.sqrt(ours.seeds)
+    place = Place(claim.row or claim.run, ours.mean, error, math.log(claim.printed), noise.of(row).sd)
+    return place, noise.words()

@@ -1,0 +1,55 @@
+"""A row measured several times: the logarithms of one metric, by training seed and sampling seed. No torch.
+
+Luck moves a Fréchet distance by a fraction of itself, so that everything here is in logarithms, where a coefficient of
+variation is a standard deviation and rows of different size can share one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from statistics import fmean
+from typing import NamedTuple
+
+from hdit_repro.records.schema import Record
+
+
+class Replicates(NamedTuple):
+    """Logarithms of a row's metric: training seed -> one value a sampling of that network."""
+
+    logs: Mapping[int, tuple[float, ...]]
+
+    @property
+    def seeds(self) -> int:
+        """How many trainings there are."""
+        return len(self.logs)
+
+    @property
+    def means(self) -> dict[int, float]:
+        """One value a training: the mean over its samplings."""
+        return {seed: fmean(values) for seed, values in self.logs.items()}
+
+    @property
+    def mean(self) -> float:
+        """The mean over trainings, each counted once."""
+        return fmean(self.means.values())
+
+    @property
+    def samplings(self) -> float:
+        """Samplings a training: the harmonic mean, by which sampling noise in the mean falls."""
+        return self.seeds / sum(1 / len(values) for values in self.logs.values())
+
+
+def replicates(records: Iterable[Record], metric: str) -> Replicates | None:
+    """The repetitions of a row under one protocol; None where no record has a positive value of the metric."""
+    logs: dict[int, list[float]] = {}
+    for record in records:
+        found = record.metrics.get(metric)
+        if found is not None and found.value > 0:
+            logs.setdefault(record.seed, []).append(math.log(found.value))
+    return Replicates({seed: tuple(values) for seed, values in logs.items()}) if logs else None
+
+
+def percent(log: float) -> float:
+    """A difference of logarithms as a change in percent."""
+    return 100 * math.expm1(log)

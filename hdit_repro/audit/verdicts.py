@@ -1,0 +1,94 @@
+"""Is a printed number reproduced? The verdict on a cell, what it rests on, and what would settle an open one. No torch."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from hdit_repro.audit.bills import Bills
+from hdit_repro.audit.decide import (
+    LEVEL,
+    MARGIN,
+    MOST_SEEDS,
+    Difference,
+    Outcome,
+    Share,
+    difference,
+    verdict,
+)
+from hdit_repro.audit.measured import Measurements
+from hdit_repro.audit.noise import Spread
+from hdit_repro.audit.replicates import percent
+from hdit_repro.jobs import Job
+from hdit_repro.paper import Claim
+from hdit_repro.records.rows import row_key
+
+
+class Verdict(NamedTuple):
+    """What our measurements say about a claim.
+
+    Attributes:
+        outcome: the verdict.
+        difference: ours less print, in logarithms; of an order, the side that is claimed lower less the other.
+        seeds: trainings of ours behind it; of an order, those of the side with fewer.
+        more: how many further trainings (of an order, of each side) would settle it if the difference stays as it is;
+            None where it is settled, or where no number of them does.
+        basis: the noise it rests on.
+        words: the whole, in a sentence.
+        price: of `more`, in words; empty where that is None.
+    """
+
+    outcome: Outcome
+    difference: Difference
+    seeds: int
+    more: int | None
+    basis: str
+    words: str
+    price: str = ""
+
+
+def on_cell(claim: Claim, job: Job, measurements: Measurements, bills: Bills) -> Verdict | None:
+    """The verdict on a printed number of a run; None where either side is no positive number."""
+    metric = measurements.metric(claim, job.run)
+    ours = measurements.replicates(job.run, metric) if metric else None
+    if ours is None or not isinstance(claim.printed, int | float) or claim.printed <= 0:
+        return None
+    noise, row = measurements.noise(job.run, metric), row_key(job.run)
+    shares = (Share(noise.of(row, ours.samplings), ours.seeds), Share(noise.of(row), 1))
+    found = difference(ours.mean - math.log(claim.printed), shares)
+    outcome = verdict(found)
+    more = seeds_to_settle(found.log, shares[0].spread, shares[1].spread, ours.seeds)
+    low, high = found.interval(1 - 2 * LEVEL)
+    words = (
+        f"{outcome}: ours is {percent(found.log):+.1f} % from print, 90 % interval {percent(low):+.1f} % to "
+        f"{percent(high):+.1f} %, margin ±{100 * MARGIN:g} %, n = {ours.seeds}; {shares[1].spread.words()}"
+    )
+    price = ""
+    if outcome == "inconclusive":
+        price = f"{more} more {'seed' if more == 1 else 'seeds'}: {bills.many(job, more)}" if more else ""
+        settled = f"{price} would settle it if the difference stays" if more else NEVER
+        words = f"{words}; {settled}"
+    return Verdict(outcome, found, ours.seeds, more if price else None, shares[1].spread.basis, words, price)
+
+
+NEVER = "no number of our seeds would settle it, since print is one training"
+
+
+def seeds_to_settle(log: float, ours: Spread, print_: Spread, seeds: int, margin: float = MARGIN) -> int | None:
+    """The fewest further trainings after which the verdict is no longer inconclusive, the difference being as it is.
+
+    Args:
+        log: ours less print, in logarithms.
+        ours: spread of one training of ours.
+        print_: spread of the printed number.
+        seeds: trainings that there are.
+
+    Returns:
+        None where MOST_SEEDS do not settle it.
+    """
+    for more in range(MOST_SEEDS + 1):
+        spreads = [spread if spread.known else spread._replace(dof=spread.dof + more) for spread in (ours, print_)]
+        found = difference(log, (Share(spreads[0], seeds + more), Share(spreads[1], 1)))
+        if verdict(found, margin) != "inconclusive":
+            return more
+    return None

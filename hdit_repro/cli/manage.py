@@ -1,0 +1,134 @@
+"""What happens to submissions afterwards: `cancel`, `retry`, `gc`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hdit_repro.cli import options
+from hdit_repro.cli.output import as_json, data, group, near, remark, table
+from hdit_repro.errors import UserError
+
+if TYPE_CHECKING:
+    from hdit_repro.launch.graph import Task
+    from hdit_repro.launch.slurm.act import Retry
+    from hdit_repro.records.layout import Roots
+
+app = group()
+
+OneScale = Annotated[str | None, typer.Option("--scale", metavar="SCALE", help="Only this scale.")]
+
+
+@app.command("cancel")
+def cancel(
+    experiment: options.Experiment,
+    scale: OneScale = None,
+    cluster: options.Cluster = "local",
+    as_objects: options.Json = False,
+) -> None:
+    """Cancel the jobs that wait or run for an experiment or a row, and for nothing else, and print their ids.
+
+    Example: hdit-repro cancel table1/E
+    """
+    from hdit_repro.launch.slurm.act import cancel as act
+
+    roots, tasks = _known(experiment, scale, cluster)
+    ids = act(roots, tasks)
+    if as_objects:
+        as_json(ids)
+        return
+    for job_id in ids:
+        data(job_id)
+    remark(f"{len(ids)} jobs cancelled" if ids else f"no job of {experiment} is in SLURM's queue")
+
+
+@app.command("retry")
+def retry(
+    experiment: options.Experiment,
+    scale: OneScale = None,
+    cluster: options.Cluster = "local",
+    allow_dirty: Annotated[bool, typer.Option("--allow-dirty", help="Run code with uncommitted changes.")] = False,
+    as_objects: options.Json = False,
+) -> None:
+    """Submit again what failed or was cancelled of an experiment, to the cluster where it was, with all that follows.
+
+    Example: hdit-repro retry table1
+    """
+    from hdit_repro.launch.slurm.act import failed
+
+    roots, tasks = _known(experiment, scale, cluster)
+    lost = failed(roots, tasks)
+    if not lost:
+        remark(f"nothing of {experiment} failed on SLURM; `hdit-repro submit` goes on with what is missing")
+    ids: list[str] = []
+    for found in lost:
+        remark(f"again, on {found.cluster}: {', '.join(found.stages)}")
+        ids += _submit(found, roots, allow_dirty)
+    if as_objects:
+        as_json(ids)
+        return
+    for job_id in ids:
+        data(job_id)
+
+
+@app.command("gc")
+def gc(
+    delete: Annotated[bool, typer.Option("--delete", help="Delete what is listed.")] = False,
+    cluster: options.Cluster = "local",
+    as_objects: options.Json = False,
+) -> None:
+    """List what may be deleted without losing a result: old checkpoints, snapshots of code, ended submissions.
+
+    Example: hdit-repro gc
+    """
+    from hdit_repro.launch.clusters import read_cluster, workplace
+    from hdit_repro.launch.gc import garbage, remove
+
+    found = garbage(workplace(cluster=read_cluster(cluster)))
+    if as_objects:
+        as_json([{"path": str(item.path), "bytes": item.bytes, "why": item.why} for item in found])
+    else:
+        cells = [(near(item.path), f"{item.bytes / 1e6:,.1f}", item.why) for item in found]
+        if cells:
+            table(("path", "MB", "why"), cells, right=("MB",))
+    total = f"{sum(item.bytes for item in found) / 1e9:,.2f} GB in {len(found)} places"
+    if delete:
+        remove(found)
+        remark(f"deleted {total}")
+    else:
+        remark(f"{total}; --delete deletes them" if found else "nothing to delete")
+
+
+def _known(experiment: str, scale: str | None, cluster: str) -> tuple[Roots, Sequence[Task]]:
+    """The stages of an experiment that were ever submitted here.
+
+    Raises:
+        UserError: there are none.
+    """
+    from hdit_repro.launch.clusters import read_cluster, workplace
+    from hdit_repro.launch.status import known_tasks
+
+    roots = workplace(cluster=read_cluster(cluster))
+    tasks = known_tasks(roots, experiment, scale)
+    if not tasks:
+        raise UserError(
+            f"{experiment} has never been submitted here" + (f" at {scale} scale" if scale else ""),
+            found=f"no run of it under {roots.runs}",
+            expected="a run folder",
+            fix="`hdit-repro status` prints what was",
+        )
+    return roots, tasks
+
+
+def _submit(found: Retry, roots: Roots, allow_dirty: bool) -> list[str]:
+    from hdit_repro.jobs import load
+    from hdit_repro.launch.clusters import Slurm, read_cluster
+    from hdit_repro.launch.slurm.submit import submit
+
+    profile = read_cluster(found.cluster)
+    assert isinstance(profile, Slurm)
+    jobs = [job for seed in found.seeds for job in load(found.experiment, found.scale, found.rows, seed)]
+    render = ("hdit_repro.cli", "render-tables", "--scale", found.scale)
+    return list(submit(jobs, roots, profile, render=render, allow_dirty=allow_dirty).job_ids)

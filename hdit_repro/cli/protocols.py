@@ -1,0 +1,89 @@
+"""Tables of metrics under several protocols, for `fid` and `eval --protocol`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast, get_args
+
+from hdit_repro.cli.output import as_json, remark, table
+from hdit_repro.errors import pick
+from hdit_repro.spec.base import kinds as tags
+from hdit_repro.spec.evaluation import Extractor, MetricKind
+
+if TYPE_CHECKING:
+    from hdit_repro.stages.compare import Row
+
+DIGITS = 6
+"""Significant figures of a value in a table; --json has them all."""
+
+
+def protocols_of(text: str) -> list[str]:
+    """The feature networks in "inception-2015,inception-clean", or all.
+
+    Raises:
+        UserError: a name is unknown.
+    """
+    known = {name: name for name in tags(Extractor)}
+    return list(known) if text == "all" else [pick(known, name.strip(), kind="protocol") for name in text.split(",")]
+
+
+def kinds_of(text: str) -> list[MetricKind]:
+    """The kinds of metric in "frechet,kernel", or all.
+
+    Raises:
+        UserError: a name is unknown.
+    """
+    known = {name: cast(MetricKind, name) for name in get_args(MetricKind)}
+    return list(known.values()) if text == "all" else [pick(known, n.strip(), kind="metric") for n in text.split(",")]
+
+
+def show_rows(rows: Sequence[Row], as_objects: bool) -> None:
+    """Rows as a table, or as JSON with `protocol`, `metric`, `value`, `low`, `high`, `interval`, `note`."""
+    if as_objects:
+        as_json([plain(row) for row in rows])
+        return
+    cells = []
+    for row in rows:
+        value = "-" if row.value is None else f"{row.value.value:.{DIGITS}g}"
+        ends = row.value is not None and row.value.low is not None and row.value.high is not None
+        interval = f"[{row.value.low:.{DIGITS}g}, {row.value.high:.{DIGITS}g}]" if row.value and ends else ""
+        how = (row.value.interval or "") if row.value else ""
+        cells.append((row.protocol, row.metric, value, interval, "; ".join(part for part in (how, row.note) if part)))
+    table(("protocol", "metric", "value", "interval", "remark"), cells, right=("value",))
+
+
+def plain(row: Row) -> dict[str, object]:
+    """A row as JSON."""
+    value = row.value
+    return {
+        "protocol": row.protocol,
+        "metric": row.metric,
+        "value": value.value if value else None,
+        "low": value.low if value else None,
+        "high": value.high if value else None,
+        "interval": value.interval if value else None,
+        "note": row.note,
+    }
+
+
+def quiet(_name: str, _done: int, _total: int) -> None:
+    """No progress."""
+
+
+def show_protocols(
+    run: str, scale: str, device: str, threads: int, protocol: str, metrics: str, as_objects: bool
+) -> None:
+    """Measure a run's kept samples under several protocols and print them side by side."""
+    names, kinds = protocols_of(protocol), kinds_of(metrics)
+    from hdit_repro import jobs
+    from hdit_repro.launch.clusters import workplace
+    from hdit_repro.records.layout import RunFolder
+    from hdit_repro.stages.protocols import by_protocol
+    from hdit_repro.stages.settings import Settings
+
+    job = jobs.find(run, scale)
+    folder = RunFolder(workplace(), job.run, job.scale)
+    settings = Settings(device=device, threads=threads)
+    rows = by_protocol(job, folder, settings, names, kinds, quiet)
+    show_rows(rows, as_objects)
+    remark("numbers of different protocols cannot be subtracted; each is to be read against its own")

@@ -1,0 +1,155 @@
+"""What `submit` says and asks where the cluster is SLURM's."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from hdit_repro.cli.output import as_json, data, near, remark
+from hdit_repro.errors import RunError, UserError
+
+if TYPE_CHECKING:
+    from hdit_repro.jobs import Job
+    from hdit_repro.launch.slurm.profile import Slurm
+    from hdit_repro.launch.slurm.submit import Draft, Submitted
+    from hdit_repro.records.layout import Roots
+
+EVERY = 2.0
+"""Seconds between two looks at queue and disk while somebody waits."""
+
+
+def show(jobs: Sequence[Job], roots: Roots, profile: Slurm, as_objects: bool) -> None:
+    """Print the scripts that a submission would hand to sbatch now."""
+    from hdit_repro.launch.slurm import queue
+    from hdit_repro.launch.slurm.submit import draft, scripts
+
+    listed = {}
+    if queue.present():
+        listed = queue.squeue()
+    else:
+        remark("there is no SLURM on this machine: the queue is taken to be empty")
+    planned = draft(jobs, roots, profile, listed, allow_dirty=True)
+    made = scripts(planned)
+    if planned.code.source.dirty:
+        remark("the code has changes that no commit holds: to submit it, commit them or add --allow-dirty")
+    if as_objects:
+        as_json([script._asdict() for script in made])
+        return
+    for number, script in enumerate(made, 1):
+        elements = f", an array of {script.size}" if script.size > 1 else ""
+        data(f"# {number} of {len(made)}: {script.name}{elements}")
+        data(f"# {' '.join(('sbatch', *script.arguments, 'SCRIPT'))}")
+        data(script.text)
+    remark(bill(planned))
+
+
+def start(
+    jobs: Sequence[Job],
+    roots: Roots,
+    profile: Slurm,
+    *,
+    yes: bool,
+    allow_dirty: bool,
+    wait: bool,
+    as_objects: bool,
+) -> bool:
+    """Submit, and print the new jobs' ids; True where everything is done and the tables may be rendered."""
+    from hdit_repro.launch.slurm.submit import submit
+
+    def confirm(planned: Draft) -> None:
+        remark(bill(planned))
+        _ask(planned, yes)
+
+    render = ("hdit_repro.cli", "render-tables", "--scale", jobs[0].scale)
+    made = submit(jobs, roots, profile, render=render, allow_dirty=allow_dirty, confirm=confirm)
+    if as_objects:
+        as_json({"session": made.session, "jobs": list(made.job_ids), "open": made.open, "queued": made.queued})
+    else:
+        for job_id in made.job_ids:
+            data(job_id)
+    remark(_outcome(made))
+    if not wait:
+        return made.open == 0 and not as_objects
+    _stay(jobs, roots, profile)
+    return not as_objects
+
+
+def bill(planned: Draft) -> str:
+    """What a draft comes to, in a line."""
+    hours, profile = planned.gpu_hours, planned.profile
+    jobs = len(planned.elements) + bool(planned.groups)
+    calls = len(planned.groups) + bool(planned.groups)
+    return (
+        f"{jobs} jobs in {calls} calls of sbatch, about {hours:,.2f} {profile.gpu}-hours "
+        f"(${hours * profile.price_per_gpu_hour:,.0f}), {planned.disk / 1e9:,.1f} GB under {near(planned.roots.runs)}"
+    )
+
+
+def _ask(planned: Draft, yes: bool) -> None:
+    """Ask before more than the profile's stated GPU-hours.
+
+    Raises:
+        UserError: the answer is no, or nobody can be asked.
+    """
+    most = planned.profile.ask_above_gpu_hours
+    if yes or planned.gpu_hours <= most:
+        return
+    if sys.stdin.isatty() and typer.confirm("Submit them?", err=True):
+        return
+    raise UserError(
+        "nothing was submitted: it costs more than is given without asking",
+        found=f"about {planned.gpu_hours:,.0f} GPU-hours",
+        expected=f"{most:,.0f} at most (ask_above_gpu_hours of {planned.profile.name}), or a yes",
+        fix="add --yes, or name fewer rows with --rows",
+    )
+
+
+def _outcome(made: Submitted) -> str:
+    if not made.open:
+        return "every stage is done"
+    if not made.job_ids:
+        return f"nothing new to submit: {made.queued} of {made.open} open stages are in the queue"
+    return f"submitted as {made.session}; `hdit-repro status` shows how far it is"
+
+
+def _stay(jobs: Sequence[Job], roots: Roots, profile: Slurm) -> None:
+    """Show progress until none of the rows is in the queue any more.
+
+    Raises:
+        RunError: stages failed, or ended with something left.
+    """
+    from hdit_repro.launch.follow import display, follow
+    from hdit_repro.launch.graph import required
+    from hdit_repro.launch.plan import make_plan, tasks_for
+    from hdit_repro.launch.slurm import queue
+    from hdit_repro.launch.slurm.submit import coverage_of
+
+    tasks = tasks_for(jobs, roots)
+    left = required(tasks)
+    hours = {stage.key: max(stage.hours, 1e-9) for stage in make_plan(jobs, roots, profile)}
+    covered = coverage_of(tasks, roots, queue.squeue())
+    looked = time.monotonic()
+
+    def alive() -> bool:
+        nonlocal covered, looked
+        if time.monotonic() - looked > EVERY:
+            covered, looked = coverage_of(tasks, roots, queue.squeue()), time.monotonic()
+        return any(covered.jobs(task.key) for task in tasks)
+
+    shown = display()
+    try:
+        follow(left, hours, alive, lambda task: not covered.jobs(task.key) and not task.folder.done(task.stage), shown)
+    finally:
+        shown.close()
+    if still := required(tasks):
+        names = list(dict.fromkeys(f"{task.name} {task.stage}" for task in still))
+        raise RunError(
+            f"{len(still)} stages are not done, and nothing of them is in the queue",
+            found=", ".join(names),
+            expected="every stage done",
+            fix=f"`hdit-repro status` says why; `hdit-repro retry {jobs[0].experiment}` tries again",
+        )

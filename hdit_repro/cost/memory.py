@@ -1,0 +1,142 @@
+"""How much memory a step of training takes in one process, before it is run. No torch.
+
+Weights, gradients, moments and averages are counted; activations are estimated: what autograd keeps for the backward
+pass was counted with torch's saved-tensor hooks and is linear in width, hidden width and heads, token by token. The
+kernels' own scratch and the allocator's slack come on top, and a network in plain torch's local attention keeps more.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from hdit_repro.cost import count
+from hdit_repro.spec.model import GEGLU, CosineSimilarity, DiT, Hourglass, MappingGate, Model, NoAttention
+
+Precision = Literal["float32", "bfloat16"]
+
+
+class Kept(NamedTuple):
+    """Bytes that autograd keeps, a token: `layer` of an attention layer a channel, `head` a head, `hidden` a hidden
+    channel, `gate` and `similarity` more a channel, `ends` around all layers and `merge` around a level a channel of the
+    outer one, `pixel` a value of a patch, `dit` a channel of a DiT's block, `input` a channel of a layer's input."""
+
+    layer: float
+    head: float
+    hidden: float
+    gate: float
+    similarity: float
+    ends: float
+    merge: float
+    pixel: float
+    dit: float
+    input: float
+
+
+KEPT: dict[Precision, Kept] = {
+    "float32": Kept(50, 5.3, 8, 8, 0, 12, 14, 8.6, 80, 4),
+    "bfloat16": Kept(32, 5.4, 4, 4, 8, 10, 7, 6.5, 48, 4),
+}
+COSINE_HEAD: dict[Precision, float] = {"float32": 16.0, "bfloat16": 12.0}
+POINTWISE = 0.35
+"""Share of `layer` that a layer without attention keeps: its norm and its residual."""
+
+
+class Memory(NamedTuple):
+    """Bytes in one process. `copies`: weights in bfloat16 while a step lasts; `sums`: gradients on their way to other
+    processes."""
+
+    weights: int
+    gradients: int
+    moments: int
+    averages: int
+    copies: int
+    sums: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        return sum(self)
+
+
+def training_memory(
+    model: Model,
+    batch: int,
+    precision: Precision = "float32",
+    *,
+    averages: int = 1,
+    processes: int = 1,
+    recompute: bool = False,
+) -> Memory:
+    """Memory of a training step.
+
+    Args:
+        model: the network, at its own resolution.
+        batch: draws that go through the network at once in one process (the microbatch, where there is one).
+        precision: of the activations; weights, gradients, moments and averages are float32.
+        averages: how many averages of the weights are kept.
+        processes: of the training.
+        recompute: only each layer's input is kept.
+    """
+    parameters = count(model, model.resolution).parameters
+    full = 4 * parameters
+    return Memory(
+        weights=full,
+        gradients=full,
+        moments=2 * full,
+        averages=averages * full,
+        copies=2 * parameters if precision == "bfloat16" else 0,
+        sums=full if processes > 1 else 0,
+        activations=round(batch * activation_bytes(model, precision, recompute=recompute)),
+    )
+
+
+def largest_batch(model: Model, memory: int, precision: Precision = "float32", **how: bool | int) -> int:
+    """How many draws at once fit into `memory` bytes, by the estimate; 0 where not even the weights do."""
+    empty = training_memory(model, 0, precision, **how).total  # type: ignore[arg-type]
+    one = training_memory(model, 1, precision, **how).total - empty  # type: ignore[arg-type]
+    return max(0, (memory - empty) // one)
+
+
+def activation_bytes(model: Model, precision: Precision, *, recompute: bool = False) -> float:
+    """What autograd keeps for one image."""
+    kept = KEPT[precision]
+    if isinstance(model, DiT):
+        tokens = (model.resolution // model.patch) ** 2
+        layer = tokens * (kept.dit * model.width + 7.45 * model.heads)
+        layers, largest = layer * model.depth, layer
+        inputs = tokens * kept.input * model.width * model.depth
+        rest = tokens * (kept.ends * model.width + kept.pixel * model.channels * model.patch**2)
+    else:
+        layers, largest, inputs = _layers(model, kept, precision)
+        rest = _ends(model, kept)
+    return rest + (inputs + largest if recompute else layers)
+
+
+def _layers(model: Hourglass, kept: Kept, precision: Precision) -> tuple[float, float, float]:
+    """Bytes of all layers, of the largest one, and of all layers' inputs alone."""
+    grid = (model.resolution // model.patch_height) * (model.resolution // model.patch_width)
+    cosine = isinstance(model.similarity, CosineSimilarity)
+    head = kept.head + (COSINE_HEAD[precision] if cosine else 0.0)
+    channel = kept.layer + (kept.similarity if cosine else 0.0)
+    channel += kept.gate if isinstance(model.gate, MappingGate) else 0.0
+    hidden = kept.hidden * (2 if isinstance(model.feed_forward, GEGLU) else 1)
+    total = largest = inputs = 0.0
+    for level in model.levels:
+        tokens = grid >> (2 * level.index)
+        attends = not isinstance(level.attention, NoAttention)
+        width = level.width * channel * (1.0 if attends else POINTWISE)
+        layer = tokens * (width + hidden * level.d_ff + (head * level.heads if attends else 0.0))
+        times = level.depth * (1 if level.index == len(model.levels) - 1 else 2)
+        total, largest = total + times * layer, max(largest, layer)
+        inputs += times * tokens * level.width * kept.input
+    return total, largest, inputs
+
+
+def _ends(model: Hourglass, kept: Kept) -> float:
+    """Bytes around the layers: patches in and out, merges, splits and skips."""
+    patch = model.patch_height * model.patch_width
+    grid = model.resolution**2 // patch
+    total = grid * (kept.ends * model.widths[0] + kept.pixel * model.channels * patch)
+    for level in model.levels[:-1]:
+        total += (grid >> (2 * level.index)) * kept.merge * level.width
+    return total

@@ -1,0 +1,145 @@
+"""ImageNet as it is published: one tar file that holds a tar file a class. Nothing is unpacked."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from hdit_repro.data.archive import MAX_MEMBER, climbs
+from hdit_repro.data.decode import decode
+from hdit_repro.data.digest import file_digest, state_digest
+from hdit_repro.data.retry import patiently
+from hdit_repro.data.store import SUFFIXES, Numbered
+from hdit_repro.errors import RunError, UserError
+
+TAR_SUFFIXES = frozenset({".tar"})
+
+
+class Place(NamedTuple):
+    """An image inside tar files: its name with its class first, the file, and where its bytes lie in it."""
+
+    name: str
+    file: Path
+    offset: int
+    size: int
+
+
+class Window(io.RawIOBase):
+    """A part of a file, as a file of its own."""
+
+    def __init__(self, descriptor: int, start: int, size: int) -> None:
+        self.descriptor, self.start, self.size, self.at = descriptor, start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self.at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self.at, os.SEEK_END: self.size}[whence]
+        return self.at
+
+    def tell(self) -> int:
+        return self.at
+
+    def read(self, count: int = -1) -> bytes:
+        left = max(0, self.size - self.at)
+        data = os.pread(self.descriptor, left if count < 0 else min(count, left), self.start + self.at)
+        self.at += len(data)
+        return data
+
+
+class TarStore(Numbered):
+    """The images in a tar of class tars (ILSVRC2012_img_train.tar), or in a folder of class tars (n01440764.tar ...).
+
+    Args:
+        path: the tar file, or the folder.
+        cmyk, upright: passed to `decode`.
+
+    Raises:
+        UserError: no tar file, a member that leads out or is absurdly large, or no image.
+    """
+
+    def __init__(self, path: Path | str, *, cmyk: bool = False, upright: bool = False) -> None:
+        self.path, self.cmyk, self.upright = Path(path), cmyk, upright
+        self.facts: dict[str, Any] = {}
+        files = sorted(self.path.glob("*.tar")) if self.path.is_dir() else [self.path]
+        self.skipped: list[tuple[str, str]] = []
+        places = sorted(place for file in files for place in self._read(file))
+        if not places:
+            raise UserError("there is no image", found=str(self.path), expected="tar files of images, one a class")
+        self._places = places
+        self.names = [place.name for place in places]
+        tops = [name.split("/")[0] for name in self.names]
+        self.label_names = tuple(sorted(set(tops)))
+        number = {name: index for index, name in enumerate(self.label_names)}
+        self.labels = np.array([number[top] for top in tops], np.int64)
+
+    def _read(self, file: Path) -> Iterator[Place]:
+        try:
+            with open(file, "rb") as opened:
+                yield from self._members(opened.fileno(), file, 0, file.stat().st_size, file.stem)
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise UserError(
+                "a file is no whole tar archive", found=f"{file}: {error}", fix="get the file again"
+            ) from error
+
+    def _members(self, descriptor: int, file: Path, start: int, size: int, label: str) -> Iterator[Place]:
+        """The images of a tar that begins at `start`; a tar within it is a class of its name."""
+        with tarfile.open(fileobj=io.BufferedReader(Window(descriptor, start, size)), mode="r:") as archive:
+            for member in archive:
+                if member.isdir():
+                    continue
+                suffix = PurePosixPath(member.name).suffix.lower()
+                if climbs(member.name) or not member.isreg():
+                    problem = "its name leads out of the archive" if member.isreg() else "it is a link or a device"
+                    raise UserError("an archive is refused", found=f"{member.name!r} in {file}: {problem}")
+                if start + member.offset_data + member.size > start + size:
+                    raise UserError("an archive is cut off", found=f"{member.name!r} in {file}", fix="get it again")
+                if suffix in TAR_SUFFIXES:
+                    inner = PurePosixPath(member.name).stem
+                    yield from self._members(descriptor, file, start + member.offset_data, member.size, inner)
+                elif suffix not in SUFFIXES or member.size > MAX_MEMBER:
+                    self.skipped.append((member.name, "no image by its name, or too large for one"))
+                else:
+                    name = f"{label}/{PurePosixPath(member.name).name}"
+                    yield Place(name, file, start + member.offset_data, member.size)
+
+    def image(self, index: int) -> Image.Image:
+        where = f"{self.names[index]} in {self.path}"
+        return decode(self.bytes_of(index), where, cmyk=self.cmyk, upright=self.upright)
+
+    def bytes_of(self, index: int) -> bytes:
+        place = self._places[index]
+
+        def read() -> bytes:
+            with open(place.file, "rb") as file:
+                file.seek(place.offset)
+                return file.read(place.size)
+
+        try:
+            return patiently(read)
+        except OSError as error:
+            raise RunError("an archive cannot be read", found=f"{place.file}: {error.strerror}") from error
+
+    @property
+    def state(self) -> str:
+        files = sorted({place.file for place in self._places})
+        return state_digest([(file.name, file) for file in files])
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the tar file, or of the digests of several."""
+        files = sorted({place.file for place in self._places})
+        if len(files) == 1:
+            return file_digest(files[0])
+        return state_digest([], [(file.name, file_digest(file)) for file in files])

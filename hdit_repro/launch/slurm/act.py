@@ -1,0 +1,74 @@
+"""Cancel what is queued, and submit again what failed. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from hdit_repro.launch.graph import Task, required
+from hdit_repro.launch.slurm import journal, queue
+from hdit_repro.launch.slurm.live import Live, look, overlay
+from hdit_repro.launch.status import status_of
+from hdit_repro.records.layout import Roots
+
+
+class Retry(NamedTuple):
+    """Rows of one experiment and scale to be submitted again, and the cluster that they were submitted to."""
+
+    experiment: str
+    scale: str
+    cluster: str
+    rows: tuple[str, ...]
+    seeds: tuple[int, ...]
+    stages: tuple[str, ...]
+
+
+def cancel(roots: Roots, tasks: Sequence[Task]) -> list[str]:
+    """Cancel every job in the queue that works for some stages and for no others; returns their ids.
+
+    A render with nothing left to wait for goes too.
+    """
+    live = look(roots, tasks)
+    if live is None:
+        return []
+    ours = {task.key for task in tasks}
+    ids = {one.job.id for one in live.covered.all if {*one.noted.stages} <= ours} | {*live.covered.doomed}
+    left = {one.unit for one in live.covered.all if one.job.id not in ids and one.noted.stages != ("render",)}
+    for entry in journal.journals(roots):
+        works = [unit for unit in entry.units if unit.kind != "render"]
+        if any({*unit.ids} & ids for unit in works) and not any(unit.name in left for unit in works):
+            ids |= {job_id for unit in entry.units if unit.kind == "render" for job_id in unit.ids}
+    found = sorted(ids & {*queue.squeue()})
+    queue.scancel(found)
+    return found
+
+
+def failed(roots: Roots, tasks: Sequence[Task]) -> list[Retry]:
+    """What of the stages failed or was cancelled, by experiment and scale, with the cluster it was last sent to."""
+    live = look(roots, tasks)
+    if live is None:
+        return []
+    rows = {task.key: row for task, row in zip(tasks, overlay(live, tasks, status_of(tasks)), strict=True)}
+    lost = [task for task in required(tasks) if rows[task.key].state == "failed"]
+    found: dict[tuple[str, str, str], list[Task]] = {}
+    for task in lost:
+        cluster = _cluster(live, task)
+        if cluster:
+            found.setdefault((task.job.experiment, task.job.scale, cluster), []).append(task)
+    return [_retry(*key, members) for key, members in found.items()]
+
+
+def _cluster(live: Live, task: Task) -> str:
+    sent = live.sent.get(task.key)
+    return sent[-1].cluster if sent else ""
+
+
+def _retry(experiment: str, scale: str, cluster: str, tasks: Sequence[Task]) -> Retry:
+    return Retry(
+        experiment,
+        scale,
+        cluster,
+        tuple(dict.fromkeys(task.job.row for task in tasks)),
+        tuple(dict.fromkeys(task.job.run.seed for task in tasks)),
+        tuple(f"{task.name} {task.stage}" for task in tasks),
+    )

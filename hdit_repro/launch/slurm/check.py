@@ -1,0 +1,127 @@
+"""`cluster check`: a job on each of some nodes says what it sees, and what is wrong with that is said here."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hdit_repro.errors import RunError, UserError
+from hdit_repro.files import read_json, write_text
+from hdit_repro.launch.slurm import preflight, queue
+from hdit_repro.launch.slurm.executor import Executor
+from hdit_repro.launch.slurm.graph import Resources
+from hdit_repro.launch.slurm.probe import ProbeJob
+from hdit_repro.launch.slurm.profile import Slurm
+from hdit_repro.launch.slurm.script import Places, parameters
+from hdit_repro.launch.slurm.snapshot import look, take
+from hdit_repro.launch.slurm.submit import HANDED_ON
+from hdit_repro.records.layout import Roots
+
+MINUTES = 11
+"""What the job asks for; it takes less than one. Below ten, submitit takes a preemption for a time-out."""
+
+CLOCK = 5.0
+"""Seconds by which a node's clock may differ."""
+
+
+class Checked(NamedTuple):
+    """What the nodes saw, and what is wrong, in words."""
+
+    nodes: list[dict[str, Any]]
+    wrong: list[str]
+
+
+def check(profile: Slurm, roots: Roots, nodes: int, patience: float) -> Checked:
+    """Hold the profile against the site, then submit a job on `nodes` nodes with one GPU each and wait for it.
+
+    Raises:
+        UserError: the profile does not fit the site.
+        RunError: sbatch refuses, or the job does not begin in time; it is cancelled then.
+    """
+    preflight.check_site(profile)
+    roots.runs.mkdir(parents=True, exist_ok=True)
+    preflight.check_room(roots.runs, 0)
+    code = look(roots, allow_dirty=True)
+    take(code)
+    folder = roots.runs / "submissions" / f"check-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
+    token = secrets.token_hex(8)
+    write_text(folder / "token", token)
+    places = Places(folder, code.path, roots.results.parent, roots.runs)
+    variables = {name: str(Path(os.environ[name]).resolve()) for name in HANDED_ON if os.environ.get(name)}
+    resources = Resources(nodes, 1, 1, MINUTES, 0)
+    wanted = parameters(profile, "sample", resources, folder.name, places, variables)
+    executor = Executor(folder, wanted, 1, python=profile.python or sys.executable, omit=profile.omit)
+    preflight.try_script(executor.text)
+    sent = time.time()
+    job_id = executor.submit_unit([ProbeJob(folder, token)])
+    _wait(job_id, patience)
+    seen = [read_json(path) for path in sorted(folder.glob("node-*.json"))]
+    wrong = [problem for node in seen for problem in problems(node, profile, sent)]
+    if len(seen) < nodes:
+        wrong.insert(0, _lost(folder, job_id, nodes - len(seen)))
+    return Checked(seen, wrong)
+
+
+def problems(node: Mapping[str, Any], profile: Slurm, sent: float) -> list[str]:
+    """What is wrong with what a node saw, with the mend.
+
+    Args:
+        node: what `ProbeJob` left.
+        profile: the cluster.
+        sent: when the job was submitted, by this machine's clock.
+    """
+    name, found = node["node"] or node["host"], []
+    if not node["sees_runs"]:
+        found.append(f"{name} does not see the folder of runs: name one that every node has (`runs`)")
+    if profile.gpu_request != "none" and not node["gpus"]:
+        found.append(f"{name} was given no GPU: look at `gpu_request` and `gres`")
+    if node["gpus"] and not node["torch_gpus"]:
+        found.append(f"torch {node['torch']} on {name} cannot use its GPU: another build, or modules in `setup`")
+    if not node["write_mb_per_second"]:
+        found.append(f"{name} cannot write the folder of runs")
+    if node["data"] and not node["data_there"]:
+        found.append(f"{name} does not see HDIT_REPRO_DATA={node['data']}")
+    if node["time"] < sent - CLOCK or node["time"] > time.time() + CLOCK:
+        found.append(f"the clock of {name} differs by {node['time'] - sent:+.0f} s from this machine's")
+    return found
+
+
+def _wait(job_id: str, patience: float) -> None:
+    """Until the job has left the queue."""
+    deadline = time.monotonic() + patience
+    while job_id in (listed := queue.squeue()):
+        if time.monotonic() > deadline:
+            job = listed[job_id]
+            queue.scancel([job_id])
+            raise RunError(
+                "the check's job did not come to an end in time",
+                found=f"job {job_id}: {job.state.lower()} ({job.reason})",
+                expected=f"an end within {patience:g} s",
+                fix="raise --patience, or look at `sinfo` and `squeue --start`",
+            )
+        time.sleep(0.5)
+
+
+def _lost(folder: Path, job_id: str, count: int) -> str:
+    """A job that left nothing: the folder is not seen, or Python did not start."""
+    log = folder / f"{job_id}_0_log.err"
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.exists() else []
+    why = lines[-1] if lines else "no output: the nodes may not see the folder of runs, or not the interpreter"
+    ended = queue.ended([job_id]).get(job_id, "unknown to the accounts")
+    return f"{count} tasks left no word (job {job_id}, {ended}): {why}"
+
+
+def refuse_local(name: str) -> UserError:
+    """A check of this machine is another command's business."""
+    return UserError(
+        f"{name} is no SLURM cluster, and there is no job to submit for a check",
+        found=f'kind = "local" in jobs/clusters/{name}.toml',
+        expected='a profile of kind "slurm"',
+        fix="hdit-repro cluster list",
+    )

@@ -1,0 +1,135 @@
+"""What would make a submission fail, found before it is made: partition, GPUs, caps, room. No torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from hdit_repro.errors import RunError, UserError, nearest, pick
+from hdit_repro.files import write_bytes
+from hdit_repro.launch.slurm import queue
+from hdit_repro.launch.slurm.profile import Slurm
+
+PROBE_BYTES = 1 << 20
+
+
+def check_site(profile: Slurm) -> None:
+    """Hold a profile against what the site says of itself.
+
+    Raises:
+        UserError: no SLURM here, a partition that the site does not know or that takes no jobs, GPUs that no node has.
+        RunError: SLURM does not answer.
+    """
+    where = f"jobs/clusters/{profile.name}.toml"
+    known = queue.partitions()
+    for name in dict.fromkeys(filter(None, (profile.partition, profile.cpu_partition))):
+        partition = pick(known, name, kind="partition at this site", where=where)
+        if not partition.up or not partition.nodes:
+            raise UserError(
+                f"partition {name} takes no jobs",
+                found="it is down" if not partition.up else "none of its nodes is up",
+                expected="a partition that is up",
+                fix=f"`sinfo -p {name}` says why; another partition goes into {where}",
+            )
+    if profile.gpu_request != "none":
+        _check_gpus(profile, known[profile.partition].gres, where)
+
+
+def _check_gpus(profile: Slurm, gres: Sequence[str], where: str) -> None:
+    """Refuse GPUs that no node of the partition has: of another type, or fewer than a job takes."""
+    wanted = profile.gres if profile.gpu_request == "gres" else "gpu"
+    counts = {kind: int(count or 1) for kind, _, count in (_split(entry) for entry in gres)}
+    plain = wanted.partition(":")[0]
+    fitting = [
+        count for kind, count in counts.items() if kind == wanted or (wanted == plain and kind.split(":")[0] == plain)
+    ]
+    if not fitting:
+        close = nearest(wanted, counts)
+        raise UserError(
+            f"no node of partition {profile.partition} has {wanted}",
+            found=f"gres = {wanted!r} in {where}",
+            expected=", ".join(sorted(counts)) or "(its nodes list no gres)",
+            fix=f"did you mean {close!r}?"
+            if close
+            else f"`sinfo -p {profile.partition} -o %G` shows what its nodes have",
+        )
+    if max(fitting) < profile.gpus_per_node:
+        raise UserError(
+            f"no node of partition {profile.partition} has {profile.gpus_per_node} GPUs",
+            found=f"gpus_per_node = {profile.gpus_per_node} in {where}",
+            expected=f"{max(fitting)} at most",
+            fix=f"set gpus_per_node = {max(fitting)}",
+        )
+
+
+def _split(entry: str) -> tuple[str, str, str]:
+    """ "gpu:a100:8" -> ("gpu:a100", ":", "8"); a count is the last part if it is a number."""
+    kind, colon, count = entry.rpartition(":")
+    return (kind, colon, count) if count.isdigit() else (entry, "", "1")
+
+
+def check_room(runs: Path, planned: int) -> None:
+    """Refuse a folder of runs that cannot be written, is over its quota, or has less room than is planned.
+
+    Raises:
+        UserError: with the mend.
+        RunError: the disk or the quota is full.
+    """
+    probe = runs / f".room-{os.getpid()}"
+    try:
+        write_bytes(probe, b"\0" * PROBE_BYTES)
+    except RunError:
+        raise
+    except OSError as error:
+        raise UserError(
+            "the folder of runs cannot be written",
+            found=f"{runs}: {error.strerror}",
+            expected="a folder that this machine and every node can write",
+            fix="name another one: `runs` in the cluster's profile",
+        ) from error
+    finally:
+        probe.unlink(missing_ok=True)
+    free = shutil.disk_usage(runs).free
+    if free < planned:
+        raise UserError(
+            "there is not enough room for what is planned",
+            found=f"{free / 1e9:,.1f} GB free at {runs}",
+            expected=f"{planned / 1e9:,.1f} GB",
+            fix="`hdit-repro gc` lists what may go; or name another folder: `runs` in the cluster's profile",
+        )
+
+
+def check_cap(profile: Slurm, queued: int, new: int) -> None:
+    """Refuse more jobs than the site lets into the queue, before the first is submitted.
+
+    Raises:
+        UserError: with the counts.
+    """
+    if profile.submit_cap and queued + new > profile.submit_cap:
+        raise UserError(
+            "the site does not take so many jobs at once",
+            found=f"{new} to be submitted, {queued} in the queue",
+            expected=f"{profile.submit_cap} in all (submit_cap of {profile.name})",
+            fix="name fewer rows with --rows, raise shard_hours or pack_hours, or come back when some are done",
+        )
+
+
+def try_script(text: str, arguments: Sequence[str] = ()) -> None:
+    """Have SLURM judge a script without submitting it: account, QOS, limits.
+
+    Raises:
+        UserError: it refuses, with its own words.
+    """
+    done = subprocess.run(
+        ["sbatch", "--test-only", *arguments], input=text, capture_output=True, text=True, timeout=60, check=False
+    )
+    if done.returncode:
+        raise UserError(
+            "SLURM would not take a job of this profile",
+            found=" ".join(done.stderr.split()),
+            expected="a script that sbatch --test-only accepts",
+            fix="`submit --dry-run` prints the script; raw values go into `sbatch`, forbidden ones into `omit`",
+        )

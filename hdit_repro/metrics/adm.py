@@ -1,0 +1,114 @@
+"""ADM's published references: statistics and images of one data set in one .npz file (Dhariwal and Nichol, 2021).
+
+mu, sigma: pool_3's mean and covariance over the whole data set; mu_s, sigma_s: the same of the spatial features; arr_0:
+10,000 of the images, for precision and recall. FID uses the statistics, not the 10,000 images.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hdit_repro.errors import UserError
+from hdit_repro.files import cache_folder, lock, sha256_file, write_bytes
+from hdit_repro.metrics.npz import ARRAY, NpzImages, arrays_in, read_float
+from hdit_repro.metrics.statistics import Array
+
+
+class AdmStatistics(NamedTuple):
+    """A published reference: mean float64 2048, covariance float64 2048 2048, the file's name and SHA-256; the same of
+    its spatial features, and its images, where it holds them."""
+
+    mean: Array
+    cov: Array
+    name: str
+    digest: str
+    spatial: tuple[Array, Array] | None = None
+    images: NpzImages | None = None
+
+
+def adm_folder() -> Path:
+    """Where ADM's files lie."""
+    return cache_folder() / "references" / "adm"
+
+
+def add_adm(path: Path | str) -> Path:
+    """Copy one of ADM's reference files (keys mu, sigma) into the cache. Its name is the file's, without .npz.
+
+    Raises:
+        UserError: no such file, or none with statistics; nothing is written.
+        RunError: the disk is full.
+    """
+    path = Path(path)
+    if path.suffix != ".npz":
+        raise UserError("this is no reference of ADM's", found=str(path), expected="an .npz file with mu and sigma")
+    target = _adm_path(path.stem)
+    read_statistics(path)
+    with lock(target.with_suffix(".lock")):
+        if not (target.is_file() and sha256_file(target) == sha256_file(path)):
+            write_bytes(target, path.read_bytes())
+    return target
+
+
+def adm_reference(name: str) -> AdmStatistics:
+    """ADM's statistics by name (VIRTUAL_imagenet128_labeled).
+
+    Raises:
+        UserError: it was not added, or is damaged.
+    """
+    path = _adm_path(name)
+    if not path.is_file():
+        raise UserError(
+            f"the reference {name!r} is missing",
+            found=f"no {path}",
+            expected=f"{name}.npz, which ADM's authors publish (openai/guided-diffusion, evaluations)",
+            fix="hdit-repro reference add PATH",
+        )
+    return read_statistics(path)
+
+
+def read_statistics(path: Path) -> AdmStatistics:
+    """An .npz file with mu and sigma, and whatever else of ADM's it holds.
+
+    Raises:
+        UserError: it is missing, damaged, or holds no statistics.
+    """
+    names = _names(path)
+    mean, cov = _pair(path, "mu", "sigma")
+    spatial = _pair(path, "mu_s", "sigma_s") if {"mu_s", "sigma_s"} <= set(names) else None
+    images = NpzImages(path) if ARRAY in names else None
+    return AdmStatistics(mean, cov, path.stem, sha256_file(path), spatial, images)
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        return arrays_in(path)
+    except UserError as error:
+        raise UserError(
+            "a reference cannot be read", found=error.found, expected="an .npz file with mu and sigma"
+        ) from error
+
+
+def _adm_path(name: str) -> Path:
+    if not name or not all(letter.isalnum() or letter in "-_." for letter in name) or name.startswith("."):
+        raise UserError("a reference has a plain name", found=repr(name), expected="letters, digits, '-', '_' and '.'")
+    return adm_folder() / f"{name}.npz"
+
+
+def _pair(path: Path, mu: str, sigma: str) -> tuple[Array, Array]:
+    try:
+        mean, cov = read_float(path, mu), read_float(path, sigma)
+    except UserError as error:
+        raise UserError(
+            "a reference cannot be read", found=error.found, expected=f"an .npz file with {mu} and {sigma}"
+        ) from error
+    square = mean.ndim == 1 and cov.shape == (mean.size, mean.size)
+    if not square or not (np.isfinite(mean).all() and np.isfinite(cov).all()):
+        raise UserError(
+            "a reference holds no statistics",
+            found=f"{path}: {mu} {mean.shape}, {sigma} {cov.shape}",
+            expected=f"finite values: {mu} D, {sigma} D D",
+        )
+    return mean, cov

@@ -1,0 +1,96 @@
+"""Records as one flat table: a line a metric of a record. csv needs nothing; parquet needs pandas with pyarrow."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from hdit_repro.errors import UserError, pick
+from hdit_repro.files import atomic_file, write_text
+from hdit_repro.records.schema import CONTEXT, Record
+
+FORMATS = ("csv", "parquet")
+
+
+def lines(records: Iterable[Record]) -> list[dict[str, Any]]:
+    """One dict a metric of a record, all with the same keys; empty values are None."""
+    return [line for record in records for line in _lines(record)]
+
+
+def _lines(record: Record) -> Iterable[dict[str, Any]]:
+    protocol, reference, made = record.protocol, record.protocol.reference, record.provenance
+    shared = {
+        "names": " ".join(record.names),
+        "label": record.label,
+        "scale": record.scale,
+        "seed": record.seed,
+        "sampling_seed": record.sampling_seed,
+    }
+    how = {
+        "extractor": protocol.extractor,
+        "weights_digest": protocol.weights_digest,
+        "resize": protocol.resize,
+        "reference": reference.name,
+        "reference_digest": reference.digest,
+        "reference_count": reference.count,
+        "resolution": reference.resolution,
+        "samples": protocol.samples,
+        "sampler": protocol.sampler,
+        "steps": protocol.steps,
+        "network_evaluations": protocol.network_evaluations,
+        "guidance": protocol.guidance,
+        "weights": protocol.weights,
+        **{name: record.context.get(name) for name in CONTEXT},
+        "training_id": record.training_id,
+        "sampling_id": record.sampling_id,
+        "evaluation_id": record.evaluation_id,
+        "digest": record.digest,
+        "commit": made.commit,
+        "dirty": made.dirty,
+        "device": made.device,
+        "gpu_hours": made.gpu_hours,
+        "time": made.time,
+    }
+    for name, metric in record.metrics.items():
+        yield {**shared, "metric": name, "value": metric.value, "low": metric.low, "high": metric.high, **how}
+
+
+def export(records: Iterable[Record], path: Path) -> int:
+    """Write records to `path`, whose ending says how; returns the number of lines.
+
+    Raises:
+        UserError: an ending that is not known, nothing to write, or parquet without pyarrow.
+    """
+    pick(dict.fromkeys(FORMATS), path.suffix.lstrip("."), kind="ending of an export", where=str(path))
+    found = lines(records)
+    if not found:
+        raise UserError(
+            "there is nothing to export", found="no record", expected="one or more", fix="hdit-repro results lint"
+        )
+    if path.suffix == ".parquet":
+        _parquet(found, path)
+        return len(found)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(found[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(found)
+    write_text(path, text.getvalue())
+    return len(found)
+
+
+def _parquet(found: list[dict[str, Any]], path: Path) -> None:
+    if find_spec("pyarrow") is None:
+        raise UserError(
+            "parquet needs pyarrow, which is not installed",
+            found=str(path),
+            expected="a path that ends in .csv, or pyarrow",
+            fix="pip install pyarrow",
+        )
+    import pandas
+
+    with atomic_file(path) as file:
+        pandas.DataFrame(found).to_parquet(file, index=False)

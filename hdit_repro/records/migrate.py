@@ -1,0 +1,50 @@
+"""Records of older schemas, brought to the present one step at a time. No torch.
+
+A file is checked under its own schema first: a migration never makes an edited record pass for a whole one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+from hdit_repro.records.schema import SCHEMA
+
+Plain = dict[str, Any]
+
+
+def _sampling_seed(plain: Plain) -> Plain:
+    """1 -> 2: the sampling's seed stands beside the training's, so that csv and tables can tell them apart."""
+    return {**plain, "sampling_seed": plain["run"]["sampling"]["seed"]}
+
+
+MIGRATIONS: dict[int, Callable[[Plain], Plain]] = {1: _sampling_seed}
+"""From a schema to the next."""
+
+
+def digest_of(plain: Plain) -> str:
+    """SHA-256 over canonical JSON of everything but `digest`, whatever the schema."""
+    content = {key: value for key, value in plain.items() if key != "digest"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def migrate(plain: Plain) -> Plain:
+    """The record in the present schema, resealed if it was of an older one and whole.
+
+    A record whose digest did not fit before does not fit afterwards. Unknown schemas come back as they are.
+
+    Raises:
+        KeyError, TypeError: a field that a step needs is missing.
+    """
+    schema = plain.get("schema")
+    if not isinstance(schema, int) or isinstance(schema, bool) or schema not in MIGRATIONS:
+        return plain
+    whole = digest_of(plain) == plain.get("digest")
+    while schema < SCHEMA:
+        plain = MIGRATIONS[schema](plain)
+        schema += 1
+        plain["schema"] = schema
+    return {**plain, "digest": digest_of(plain) if whole else "edited before it was migrated"}

@@ -1,0 +1,67 @@
+"""Which records are repetitions of one row, and which of them may stand behind one number. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+import msgspec
+
+from hdit_repro.records.schema import Record, Scale
+from hdit_repro.spec.run import Run
+
+Index = dict[tuple[str, str], list[Record]]
+"""Records by scale and row."""
+
+
+def row_key(run: Run) -> str:
+    """The evaluation's id with both seeds set to zero: what repetitions of one row share."""
+    sampling = msgspec.structs.replace(run.sampling, seed=0)
+    return _id(msgspec.structs.replace(run, seed=0, sampling=sampling))
+
+
+@lru_cache(maxsize=4096)
+def _id(run: Run) -> str:
+    return run.evaluation_id
+
+
+def index(records: Iterable[Record]) -> Index:
+    """Records by (scale, row key), in the order given."""
+    found: Index = {}
+    for record in records:
+        found.setdefault((record.scale, row_key(record.spec)), []).append(record)
+    return found
+
+
+def of_row(found: Index, scale: Scale | str, run: Run) -> list[Record]:
+    """The records of a row at a scale under one protocol, whatever their seeds, by both seeds and id."""
+    return split(found.get((scale, row_key(run)), []))[0]
+
+
+def set_aside(found: Index, scale: Scale | str, run: Run) -> list[Record]:
+    """The records of a row at a scale that were measured in another way than those of `of_row`."""
+    return split(found.get((scale, row_key(run)), []))[1]
+
+
+def how(record: Record) -> tuple[object, ...]:
+    """What a run's spec leaves open of its protocol, and what must agree before two numbers are averaged.
+
+    Weights of the feature network, resize, reference, quantisation. The number of samples is in the metric's name.
+    """
+    protocol = record.protocol
+    return (protocol.extractor, protocol.weights_digest, protocol.resize, protocol.reference, protocol.quantised)
+
+
+def split(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+    """The records of the protocol with the most training seeds, of those the latest; and all others."""
+    groups: dict[tuple[object, ...], list[Record]] = {}
+    for record in sorted(records, key=lambda record: (record.seed, record.sampling_seed, record.evaluation_id)):
+        groups.setdefault(how(record), []).append(record)
+    if len(groups) < 2:
+        return next(iter(groups.values()), []), []
+
+    def weight(group: list[Record]) -> tuple[int, str]:
+        return len({record.seed for record in group}), max(record.provenance.time for record in group)
+
+    kept = max(groups.values(), key=weight)
+    return kept, [record for group in groups.values() if group is not kept for record in group]

@@ -1,0 +1,85 @@
+"""Signatures under records: a person vouches for a record as it is, by its digest. No torch.
+
+`results/<training id>/<evaluation id>.<name>.signed` holds JSON with `digest`, `by`, `note` and `time`. The digest is
+that of the record's file as it lies, so a record that is changed and resealed afterwards no longer fits.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from hdit_repro.errors import UserError
+from hdit_repro.files import read_json, write_json
+from hdit_repro.records import store
+from hdit_repro.records.migrate import digest_of
+from hdit_repro.spec.base import Spec
+
+SUFFIX = ".signed"
+
+
+class Signature(Spec, frozen=True, kw_only=True):
+    """Who vouches for which contents, when (UTC in ISO 8601), and in which words."""
+
+    digest: str
+    by: str
+    time: str
+    note: str = ""
+
+
+def sign(path: Path, by: str, note: str = "") -> Path:
+    """Sign the record under `path`; the same person signs again by the same call. Returns the signature's file.
+
+    Raises:
+        UserError: the record is none that can be read, or `by` is empty.
+    """
+    name = re.sub(r"[^a-z0-9]+", "-", by.lower()).strip("-")
+    if not name:
+        raise UserError("a signature needs a name", found=repr(by), expected="letters or digits", fix="--by NAME")
+    store.read(path)
+    signature = Signature(digest=contents(path), by=by, note=note, time=datetime.now(UTC).isoformat(timespec="seconds"))
+    target = path.with_name(f"{path.stem}.{name}{SUFFIX}")
+    write_json(target, msgspec.to_builtins(signature))
+    return target
+
+
+def read(file: Path) -> Signature:
+    """One signature.
+
+    Raises:
+        UserError: its file is damaged.
+    """
+    try:
+        return msgspec.convert(read_json(file), Signature)
+    except msgspec.ValidationError as error:
+        raise UserError(
+            "a signature is damaged", found=f"{file}: {error}", expected="digest, by, time, note"
+        ) from error
+
+
+def contents(path: Path) -> str:
+    """Digest of a record's file as it lies.
+
+    Raises:
+        UserError: it is no JSON object.
+    """
+    plain = read_json(path)
+    if not isinstance(plain, dict):
+        raise UserError("a record is damaged", found=str(path), expected="a JSON object")
+    return digest_of(plain)
+
+
+def vouched(path: Path) -> tuple[list[Signature], list[Signature]]:
+    """The signatures that fit the record under `path` as it lies, and those that were given to other contents.
+
+    Raises:
+        UserError: a file of them, or the record's, is damaged.
+    """
+    found = [read(file) for file in sorted(path.parent.glob(f"{path.stem}.*{SUFFIX}"))]
+    if not found:
+        return [], []
+    digest = contents(path)
+    return [one for one in found if one.digest == digest], [one for one in found if one.digest != digest]

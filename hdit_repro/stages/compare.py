@@ -1,0 +1,245 @@
+"""Two sets of images, or of their statistics, under any protocols: what `hdit-repro fid` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hdit_repro.errors import UserError
+from hdit_repro.metrics.adm import AdmStatistics, read_statistics
+from hdit_repro.metrics.extractors import FeatureExtractor
+from hdit_repro.metrics.extractors.base import FEATURES, SPATIAL
+from hdit_repro.metrics.frechet import frechet_distance
+from hdit_repro.metrics.infinity import Curve, frechet_curve
+from hdit_repro.metrics.npz import ARRAY, arrays_in
+from hdit_repro.metrics.reference import DatasetStatistics, read_reference
+from hdit_repro.metrics.statistics import statistics_of
+from hdit_repro.records.schema import PAPER_SAMPLES, Metric, Reference
+from hdit_repro.spec.evaluation import FRECHET_NAMES, MetricKind, metric_names
+from hdit_repro.stages.imagesets import ImageSet, open_images
+from hdit_repro.stages.measure import Sides, measure
+from hdit_repro.stages.reference import LoadedReference, Stats, adm_target, check_adm
+
+KEPT = 100_000
+"""Images of a reference whose features are held in memory (a gibibyte and a half of Inception's)."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with the name of a set, images done, images in all."""
+
+
+class Side(NamedTuple):
+    """One side: images, ADM's statistics (mu, sigma), a data set's cached ones; images and statistics may be both."""
+
+    name: str
+    images: ImageSet | None = None
+    saved: AdmStatistics | None = None
+    cached: DatasetStatistics | None = None
+
+
+class Row(NamedTuple):
+    """One line of the table: a protocol, a metric's name, its value or a note why there is none."""
+
+    protocol: str
+    metric: str
+    value: Metric | None
+    note: str = ""
+
+
+def open_side(path: Path, workers: int = 0) -> Side:
+    """What lies under `path`: a folder, a zip, an .npz (images, statistics or both), or a cached .safetensors.
+
+    Raises:
+        UserError: nothing is there, or it is refused.
+    """
+    if path.suffix == ".safetensors":
+        return Side(str(path), cached=read_reference(path))
+    if path.suffix == ".npz" and path.is_file():
+        names = arrays_in(path)
+        saved = read_statistics(path) if "mu" in names else None
+        if saved is None and ARRAY not in names:
+            raise UserError(
+                "an .npz holds neither images nor statistics", found=str(path), expected="arr_0, or mu and sigma"
+            )
+        return Side(str(path), open_images(path) if ARRAY in names else None, saved)
+    return Side(str(path), open_images(path, workers))
+
+
+def check_sizes(a: Side, b: Side) -> None:
+    """Refuse images of two sizes.
+
+    Raises:
+        UserError: the sides differ.
+    """
+    if a.images is not None and b.images is not None and a.images.size != b.images.size:
+        raise UserError(
+            "images of two sizes are compared by resizing one side, and that moves the number",
+            found=f"{a.name}: {_size(a.images)}; {b.name}: {_size(b.images)} (width x height)",
+            expected="one size on both sides",
+            fix="bring one side to the other's size first, and say how",
+        )
+
+
+def compare(
+    a: Side,
+    b: Side,
+    extractor: FeatureExtractor,
+    protocol: str,
+    kinds: Sequence[MetricKind],
+    batch: int,
+    progress: Progress,
+) -> tuple[list[Row], dict[str, Tensor] | None, LoadedReference]:
+    """The metrics `kinds` of samples `a` against the reference `b` on one feature network.
+
+    Metrics that a side cannot give (those of single images, of a side that is statistics) have a note for a value.
+
+    Returns:
+        The rows; the samples' features, where there are images; the reference.
+
+    Raises:
+        UserError: an image is refused, or saved statistics are of another feature network or size.
+    """
+    target = _target(b, a.images.size if a.images else None, extractor, batch, progress)
+    if a.images is None:
+        return _of_statistics(_statistics(a, extractor), target, protocol, kinds), None, target
+    features = gather(a.images, extractor, batch, progress)
+    rows: list[Row] = []
+    for kind in kinds:
+        names = metric_names(kind, protocol)
+        try:
+            found = measure([kind], protocol, Sides(features, target), PAPER_SAMPLES) if names else {}
+        except (UserError, ValueError) as error:
+            note = error.problem if isinstance(error, UserError) else str(error)
+            rows += [Row(protocol, name, None, note) for name in names]
+        else:
+            rows += [Row(protocol, name, metric) for name, metric in found.items()]
+    return rows, features, target
+
+
+def curve_of(features: dict[str, Tensor], target: LoadedReference) -> Curve:
+    """How the Frechet distance falls with the number of samples."""
+    return frechet_curve(features[FEATURES], target.mean, target.cov)
+
+
+def gather(images: ImageSet, extractor: FeatureExtractor, batch: int, progress: Progress) -> dict[str, Tensor]:
+    """All features of a set by output, in order: each N x width, float32 on the CPU."""
+    parts: list[dict[str, Tensor]] = []
+    done = 0
+    for pixels in images.batches(batch):
+        parts.append({name: value.float().cpu() for name, value in extractor.features(pixels).items()})
+        done += len(pixels)
+        progress(images.name, done, images.count)
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _target(
+    side: Side, size: tuple[int, int] | None, extractor: FeatureExtractor, batch: int, progress: Progress
+) -> LoadedReference:
+    """A side as a reference."""
+    if side.saved is not None:
+        _check_width(side.saved, extractor)
+        if side.saved.spatial is not None:
+            check_adm(side.saved, extractor, size or _own_size(side.saved))
+        count = 0 if side.images is None else side.images.count
+        resolution = 0 if side.images is None else side.images.size[0]
+        described = _described(side.name, "statistics", side.saved.digest, count, resolution)
+        return adm_target(side.saved, extractor, described)
+    if side.cached is not None:
+        mean, cov = _cached(side.cached, side.name, extractor)
+        facts = side.cached.facts
+        resolution = int(facts["resolution"])
+        if size is not None and size != (resolution, resolution):
+            raise UserError(
+                "a metric cannot be taken against a reference of another resolution",
+                found=f"images of {size[1]} x {size[0]} against {facts['dataset']} at {resolution}",
+                expected="one resolution on both sides",
+                fix="hdit-repro reference build, at the images' resolution",
+            )
+        described = _described(side.name, "dataset", str(facts["dataset_digest"]), int(facts["count"]), resolution)
+        return LoadedReference(mean, cov, side.cached.floor(), described)
+    assert side.images is not None
+    described = _described(side.name, "images", side.images.digest, side.images.count, side.images.size[0])
+    return _of_images(side.images, extractor, described, batch, progress)
+
+
+def _of_images(
+    images: ImageSet, extractor: FeatureExtractor, described: Reference, batch: int, progress: Progress
+) -> LoadedReference:
+    if images.count > KEPT:
+        raise UserError(
+            f"a reference of more than {KEPT:,} images is not held in memory",
+            found=f"{images.count:,} images in {images.name}",
+            expected="its statistics, made once",
+            fix=f"hdit-repro reference build {images.name} --extractor {extractor.name}",
+        )
+    features = gather(images, extractor, batch, progress)
+    whole = statistics_of(features[FEATURES])
+
+    def spatial() -> Stats:
+        found = statistics_of(features[SPATIAL])
+        return found.mean, found.cov
+
+    return LoadedReference(
+        whole.mean, whole.cov, None, described, spatial if SPATIAL in features else None, lambda: features[FEATURES]
+    )
+
+
+def _statistics(side: Side, extractor: FeatureExtractor) -> Stats:
+    """Mean and covariance of a side that has no images."""
+    if side.cached is not None:
+        return _cached(side.cached, side.name, extractor)
+    assert side.saved is not None
+    _check_width(side.saved, extractor)
+    return side.saved.mean, side.saved.cov
+
+
+def _of_statistics(ours: Stats, target: LoadedReference, protocol: str, kinds: Sequence[MetricKind]) -> list[Row]:
+    rows = []
+    for kind in kinds:
+        for name in metric_names(kind, protocol):
+            if kind == "frechet":
+                value = frechet_distance(*ours, target.mean, target.cov)
+                rows.append(Row(protocol, FRECHET_NAMES[protocol], Metric(value=value), "from saved statistics"))
+            else:
+                rows.append(Row(protocol, name, None, "needs images; saved statistics give Frechet distances only"))
+    return rows
+
+
+def _cached(found: DatasetStatistics, name: str, extractor: FeatureExtractor) -> Stats:
+    facts = found.facts
+    theirs, ours = (facts["extractor"], facts["extractor_digest"]), (extractor.name, extractor.digest)
+    if theirs != ours or facts["protocol"] != extractor.protocol:
+        raise UserError(
+            "a metric cannot be taken against a reference of another feature network",
+            found=f"{extractor.name} ({extractor.digest[:8]}) against {name}, of {theirs[0]} ({theirs[1][:8]})",
+            expected="one network, with one set of weights, on both sides",
+            fix=f"use --protocol {theirs[0]}, or: hdit-repro reference build ... --extractor {extractor.name}",
+        )
+    whole = found.whole
+    return whole.mean, whole.cov
+
+
+def _check_width(saved: AdmStatistics, extractor: FeatureExtractor) -> None:
+    if len(saved.mean) != extractor.width:
+        raise UserError(
+            "a metric cannot be taken against a reference of another feature network",
+            found=f"{extractor.name}, {extractor.width} features, against {saved.name} with {len(saved.mean)}",
+            expected="statistics of the same network",
+        )
+
+
+def _own_size(saved: AdmStatistics) -> tuple[int, int]:
+    return (0, 0) if saved.images is None else (saved.images.height, saved.images.width)
+
+
+def _described(name: str, kind: str, digest: str, count: int, resolution: int) -> Reference:
+    return Reference(
+        kind=kind, name=name, digest=digest, count=count, split="", resolution=resolution, transform="none"
+    )
+
+
+def _size(images: ImageSet) -> str:
+    return f"{images.size[1]} x {images.size[0]}"

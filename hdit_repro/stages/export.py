@@ -1,0 +1,108 @@
+"""A run's samples as files that others' evaluators read: ADM's .npz, or a zip of PNGs. Both hold the same pixels."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from PIL import Image
+from torch import Tensor
+
+from hdit_repro.errors import RunError, UserError
+from hdit_repro.files import atomic_file
+from hdit_repro.metrics.npz import write_npz
+from hdit_repro.records.layout import RunFolder
+from hdit_repro.stages.shards import Shard, missing_numbers, read_tensors, whole_shards
+
+LABELS = "dataset.json"
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The time of each member, so that one set of images gives one archive to the last bit."""
+
+
+class SampleSet:
+    """The kept samples of a run as an `ImageSet`, in the order of their numbers.
+
+    Raises:
+        RunError: samples are missing, or their images were not kept.
+    """
+
+    def __init__(self, folder: RunFolder, name: str, fix: str) -> None:
+        self.folder, self.name = folder, name
+        self.remarks: Counter[str] = Counter()
+        self.count = folder.run.sampling.count
+        self.size = (folder.run.data.resolution, folder.run.data.resolution)
+        self.digest = folder.run.sampling_id
+        self._shards = _whole(folder, name, fix)
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """The samples in order: uint8 B 3 H W, B of `size` but for the last."""
+        waiting: list[Tensor] = []
+        for _, tensors in read_tensors(self.folder, self._shards, "image"):
+            waiting = list(torch.cat([*waiting, tensors["image"]]).split(size))
+            while waiting and (len(waiting) > 1 or len(waiting[0]) == size):
+                yield waiting.pop(0)
+        if waiting:
+            yield waiting[0]
+
+    def labels(self) -> list[int] | None:
+        """The class of each sample, or None where there are no classes."""
+        found = [tensors["label"] for _, tensors in read_tensors(self.folder, self._shards, "label") if tensors]
+        return torch.cat(found).tolist() if found else None
+
+
+def _whole(folder: RunFolder, name: str, fix: str) -> list[Shard]:
+    shards, damaged = whole_shards(folder)
+    missing = missing_numbers(folder, shards, range(folder.run.sampling.count))
+    if missing:
+        raise RunError(
+            f"{len(missing)} samples are missing",
+            found=f"{folder.samples}" + (f", damaged: {', '.join(damaged)}" if damaged else ""),
+            expected=f"{folder.run.sampling.count} samples",
+            fix=fix,
+        )
+    bare = [shard for shard in shards if not shard.images]
+    if bare:
+        raise RunError(
+            f"the images of {name} were not kept",
+            found=f"{sum(shard.count for shard in bare)} samples with features alone in {folder.samples}",
+            expected="samples drawn with --keep-images zip or npz",
+            fix=f"delete {folder.samples}, then: {fix} --keep-images zip",
+        )
+    return sorted(shards, key=lambda shard: shard.first)
+
+
+def export(samples: SampleSet, path: Path, batch: int = 64) -> Path:
+    """Write all samples to `path`, whole or not at all: .npz (uint8 N H W 3 as arr_0) or .zip (PNGs, dataset.json).
+
+    Raises:
+        UserError: another ending.
+        RunError: the disk is full.
+    """
+    if path.suffix == ".npz":
+        write_npz(path, samples.count, samples.batches(batch))
+    elif path.suffix == ".zip":
+        _write_zip(path, samples, batch)
+    else:
+        raise UserError("samples are exported to one of two formats", found=str(path), expected="a path to .npz or .zip")
+    return path
+
+
+def _write_zip(path: Path, samples: SampleSet, batch: int) -> None:
+    """PNGs in folders of a thousand, and the labels, in the layout of StyleGAN, EDM and EDM2."""
+    names: list[str] = []
+    with atomic_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for pixels in samples.batches(batch):
+            for picture in rearrange(pixels, "b c h w -> b h w c").contiguous().numpy():
+                names.append(f"{len(names) // 1000:05d}/img{len(names):08d}.png")
+                data = io.BytesIO()
+                Image.fromarray(picture).save(data, "PNG", compress_level=1)
+                archive.writestr(zipfile.ZipInfo(names[-1], EPOCH), data.getvalue())
+        labels = samples.labels()
+        listed = None if labels is None else [list(pair) for pair in zip(names, labels, strict=True)]
+        archive.writestr(zipfile.ZipInfo(LABELS, EPOCH), json.dumps({"labels": listed}))

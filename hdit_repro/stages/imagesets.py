@@ -1,0 +1,216 @@
+"""Anybody's images as the metrics see them: a folder, a zip or an .npz, in batches of uint8 B 3 H W.
+
+Nothing is converted in silence. A file is refused, with its name, or converted by the rule of `data.decode` (grey
+repeated, palettes and transparency laid on white) and counted; JPEG files are counted too, since their artefacts alone
+can move a FID by several points.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from einops import rearrange
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from hdit_repro.data.archive import MAX_MEMBER, Archive
+from hdit_repro.data.decode import decode
+from hdit_repro.data.digest import file_digest, folder_digest
+from hdit_repro.data.store import SUFFIXES, FolderStore
+from hdit_repro.errors import UserError
+from hdit_repro.metrics.npz import NpzImages
+
+AHEAD = 3
+"""Batches that are decoded before they are asked for."""
+
+LOSSY = {"JPEG": "JPEG files", "MPO": "JPEG files", "WEBP": "WebP files"}
+CONVERTED = {
+    "L": "grey files, repeated over the channels",
+    "1": "grey files, repeated over the channels",
+    "P": "palette files, laid on white",
+}
+
+
+class ImageSet(Protocol):
+    """Images of one size, in a fixed order.
+
+    name: for messages. count: how many. remarks: what was met in the files, counted, once they have been read.
+    """
+
+    name: str
+    count: int
+    remarks: Counter[str]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the set holds."""
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """The images in order: uint8 B 3 H W, B of `size` but for the last."""
+
+
+class FileSet:
+    """The image files of a folder or a zip archive, in the order of their names.
+
+    Args:
+        path: the folder or the archive.
+        workers: threads that decode; 0 takes one a core, at most eight. They cannot change what comes out.
+
+    Raises:
+        UserError: nothing is there, it is refused, or it holds no image.
+    """
+
+    def __init__(self, path: Path | str, workers: int = 0) -> None:
+        self.path, self.name = Path(path), str(path)
+        self.workers = workers or min(8, os.cpu_count() or 1)
+        self.remarks: Counter[str] = Counter()
+        self._read: Callable[[int], bytes]
+        if self.path.is_dir():
+            self.names = FolderStore(self.path, labelled=False).names
+            self._read = self._file
+        else:
+            archive = Archive(self.path)
+            members = [i for i, name in enumerate(archive.names) if Path(name).suffix.lower() in SUFFIXES]
+            self.names = [archive.names[member] for member in members]
+            self._read = lambda index: archive.read(members[index])
+        if not self.names:
+            raise UserError("there is no image", found=self.name, expected="PNG, JPEG, WebP or BMP files")
+        self.count = len(self.names)
+        self._size: tuple[int, int] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the first image."""
+        if self._size is None:
+            height, width, _ = self._decoded(0)[0].shape
+            self._size = height, width
+        return self._size
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the archive, or over the names and contents of the folder's images."""
+        return folder_digest(self.path, self.names) if self.path.is_dir() else file_digest(self.path)
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """See `ImageSet.batches`. Later batches are decoded while the caller works on one.
+
+        Raises:
+            UserError: a file is damaged, of a kind that is not taken, or of another size than the first; it is named.
+        """
+        self.remarks.clear()
+        _ = self.size  # known before the threads compare with it
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="decode") as pool:
+            waiting: deque[list[Future[tuple[NDArray[np.uint8], list[str]]]]] = deque()
+            starts = iter(range(0, self.count, size))
+            try:
+                while True:
+                    for first in starts:
+                        last = min(first + size, self.count)
+                        waiting.append([pool.submit(self._decoded, index) for index in range(first, last)])
+                        if len(waiting) > AHEAD:
+                            break
+                    if not waiting:
+                        return
+                    yield self._stacked([future.result() for future in waiting.popleft()])
+            finally:
+                for futures in waiting:
+                    for future in futures:
+                        future.cancel()
+
+    def _stacked(self, decoded: list[tuple[NDArray[np.uint8], list[str]]]) -> Tensor:
+        for _, remarks in decoded:
+            self.remarks.update(remarks)
+        stacked = np.stack([pixels for pixels, _ in decoded])
+        return rearrange(torch.from_numpy(stacked), "b h w c -> b c h w").contiguous()
+
+    def _decoded(self, index: int) -> tuple[NDArray[np.uint8], list[str]]:
+        """Image `index` as H W 3, and what is to be said of its file."""
+        name = f"{self.names[index]} in {self.path}"
+        data = self._read(index)
+        pixels = np.array(decode(data, name), np.uint8)
+        if self._size is not None and pixels.shape[:2] != self._size:
+            height, width = self._size
+            raise UserError(
+                "images of several sizes cannot be measured together",
+                found=f"{name}: {pixels.shape[1]} x {pixels.shape[0]} pixels (width x height)",
+                expected=f"{width} x {height}, as {self.names[0]} has",
+                fix="bring all images to one size first, and say how",
+            )
+        return pixels, sniff(data)
+
+    def _file(self, index: int) -> bytes:
+        path = self.path / self.names[index]
+        try:
+            if path.stat().st_size > MAX_MEMBER:
+                raise UserError("a file is too large for an image", found=str(path), expected=f"{MAX_MEMBER:,} bytes")
+            return path.read_bytes()
+        except OSError as error:
+            raise UserError("an image cannot be read", found=f"{path}: {error.strerror}") from error
+
+
+def sniff(data: bytes) -> list[str]:
+    """What is to be said of an image file that decodes: a lossy format, a conversion."""
+    with contextlib.suppress(OSError), Image.open(io.BytesIO(data)) as image:
+        said = [LOSSY[image.format]] if image.format in LOSSY else []
+        if image.mode in CONVERTED:
+            said.append(CONVERTED[image.mode])
+        elif image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+            said.append("files with transparency, laid on white")
+        return said
+    return []
+
+
+class NpzSet:
+    """The images of an .npz file in ADM's format.
+
+    Raises:
+        UserError: it holds none.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path, self.name = Path(path), str(path)
+        self._images = NpzImages(path)
+        self.count = len(self._images)
+        self.remarks: Counter[str] = Counter()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self._images.height, self._images.width
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file."""
+        return file_digest(self.path)
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """See `ImageSet.batches`."""
+        return self._images.batches(size)
+
+
+def open_images(path: Path | str, workers: int = 0) -> ImageSet:
+    """The images under `path`: a folder, a zip archive, or an .npz with `arr_0`.
+
+    Raises:
+        UserError: nothing is there, or it is refused.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError("there are no such images", found=str(path), expected="a folder, a .zip or an .npz file")
+    if path.suffix == ".npz":
+        return NpzSet(path)
+    return FileSet(path, workers)

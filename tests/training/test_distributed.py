@@ -1,0 +1,121 @@
+"""Any number of processes, any split of the batch: the same draws, and the same steps up to the order of sums."""
+
+import signal
+import time
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from hdit_repro.data.order import index_of
+from hdit_repro.errors import UserError
+from hdit_repro.training.checkpoint import newest
+from hdit_repro.training.distributed import GradientSum, World, check_world
+from hdit_repro.training.log import read_log
+
+STEPS = 10
+
+
+@pytest.fixture(scope="module")
+def split(tiny, tiny_images, processes, tmp_path_factory):
+    """The run of ten steps, split in a way: (losses, draws by process, final tensors)."""
+    done = {}
+
+    def get(size, microbatch=0, batch=8):
+        key = (size, microbatch, batch)
+        if key not in done:
+            run = tiny(steps=6, batch=batch, growth=[{"steps": 4, "batch": 2 * batch}])
+            folder = tmp_path_factory.mktemp(f"split-{size}-{microbatch}-{batch}")
+            started = processes(run, folder, size, microbatch=microbatch)
+            assert started.join() == [0] * size, started.results()
+            found = started.results()
+            tensors = newest(folder / "checkpoints", run.training_id).tensors
+            done[key] = ([line["loss"] for line in read_log(folder / "metrics.jsonl")], found, tensors)
+        return done[key]
+
+    return get
+
+
+@pytest.mark.parametrize(("size", "microbatch"), [(1, 4), (2, 0), (2, 2), (4, 0), (3, 0)])
+def test_any_split_takes_the_same_steps(split, size, microbatch):
+    losses, _, tensors = split(1)
+    other, _, others = split(size, microbatch)
+    assert len(losses) == len(other) == STEPS
+    np.testing.assert_allclose(other, losses, rtol=1e-5)
+    for name, value in tensors.items():
+        if name.startswith("ema."):
+            torch.testing.assert_close(others[name], value, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize(("size", "microbatch"), [(1, 0), (1, 4), (2, 0), (2, 2), (4, 0), (3, 0)])
+def test_together_the_processes_draw_every_image_number_once(split, tiny, size, microbatch):
+    _, results, _ = split(size, microbatch)
+    draws = sorted(draw for result in results for draw in result["draws"])
+    assert draws == list(range(6 * 8 + 4 * 16))
+    parts = [index_of(result["draws"], 3781, 0) for result in results]
+    assert sorted(np.concatenate(parts)) == sorted(index_of(draws, 3781, 0))
+
+
+def test_shares_cover_a_step_and_differ_by_one_at_most():
+    for size in (1, 2, 3, 7):
+        shares = [World(rank, size).share(100, 23) for rank in range(size)]
+        assert [first for first, _ in shares] == [100 + sum(n for _, n in shares[:rank]) for rank in range(size)]
+        assert sum(count for _, count in shares) == 23
+        assert max(count for _, count in shares) - min(count for _, count in shares) <= 1
+
+
+def test_more_processes_than_draws_are_refused(tiny):
+    with pytest.raises(UserError, match="more processes than draws"):
+        check_world(tiny(batch=4).training, World(0, 5))
+    check_world(tiny(batch=4).training, World(0, 4))
+
+
+def test_buckets_hold_every_parameter_once_from_the_last_to_the_first():
+    network = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(5)))
+    sums = GradientSum(network, World(), bucket_bytes=100)
+    dealt = [parameter for bucket in sums.buckets for parameter in bucket]
+    assert [id(p) for p in dealt] == [id(p) for p in reversed(list(network.parameters()))]
+    assert len(sums.buckets) > 1
+    assert all(len(bucket) == 1 or sum(p.numel() * 4 for p in bucket) <= 100 for bucket in sums.buckets)
+
+
+def test_processes_of_different_runs_refuse_each_other(tiny, processes, tmp_path):
+    """Rank 1 is of another seed."""
+    run, other = tiny(), tiny(seed=1)
+    started = processes(run, tmp_path, 2, per_rank={"1": msgspec.to_builtins(other)})
+    assert started.join() == [2, 2]
+    assert all("differ in the run" in result["message"] for result in started.results())
+
+
+@pytest.mark.parametrize("ask", ["USR2", "TERM", "file"])
+def test_one_process_is_asked_and_all_save_and_leave(tiny, processes, tmp_path, ask):
+    run = tiny(steps=400)
+    started = processes(run, tmp_path, 2, pause=0.02)
+    log = tmp_path / "metrics.jsonl"
+    until = time.monotonic() + 30
+    while not read_log(log) and time.monotonic() < until:
+        time.sleep(0.02)
+    if ask == "file":
+        (tmp_path / "stop").touch()
+    else:
+        started.signal(1, getattr(signal, f"SIG{ask}"))
+    assert started.join() == [75, 75]
+    first, second = (result["message"] for result in started.results())
+    assert "asked to leave and is saved" in first
+    assert {"USR2": "signal SIGUSR2", "TERM": "signal SIGTERM", "file": "another process"}[ask] in second
+    saved = newest(tmp_path / "checkpoints", run.training_id)
+    assert saved.step == read_log(log)[-1]["step"] < 400
+    assert not (tmp_path / "stop").exists()
+
+
+def test_a_lost_process_is_named_and_the_checkpoint_goes_on(tiny, processes, tmp_path):
+    run = tiny(steps=400)
+    started = processes(run, tmp_path, 2, save_seconds=-1.0)
+    while not list((tmp_path).glob("checkpoints/step-*.json")):
+        time.sleep(0.02)
+    started.kill(1)
+    codes = started.join()
+    assert codes == [1, -9]
+    assert "another process of the run is gone" in (tmp_path / "result-0.json").read_text()
+    assert newest(tmp_path / "checkpoints", run.training_id).step > 0

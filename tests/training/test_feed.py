@@ -1,0 +1,128 @@
+"""What reaches a step: the draws in order, augmented where asked, unreadable images by the chosen policy."""
+
+import threading
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from hdit_repro.data.augmentation import augment
+from hdit_repro.data.order import index_of
+from hdit_repro.errors import UserError
+from hdit_repro.spec.run import Run
+from hdit_repro.training.feed import Readable, ahead, cut, feed, open_source
+from hdit_repro.training.objective import make_objective
+from hdit_repro.training.step import draws_of
+
+CPU = torch.device("cpu")
+
+
+class Damaged:
+    """A data set of 12 images whose pixels say their number; some cannot be read."""
+
+    def __init__(self, *bad):
+        self.bad = set(bad)
+
+    def __len__(self):
+        return 12
+
+    def batch(self, indices):
+        for index in indices:
+            if int(index) in self.bad:
+                raise UserError("an image is damaged", found=f"img{int(index)}.png")
+        return (
+            torch.tensor([int(i) for i in indices], dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 16, 16).clone()
+        )
+
+    def labels(self, indices):
+        return torch.tensor([int(i) % 9 for i in indices])
+
+
+def test_augmentation_reaches_the_network_with_its_condition(tiny, tiny_images):
+    run = tiny(augmentation=1.0)
+    fed = next(feed(run, tiny_images, 0, 1))
+    numbers = index_of(fed.batch.draws, len(tiny_images), run.seed)
+    expected = augment(tiny_images.batch(numbers), range(8), run.seed, 1.0)
+    assert torch.equal(fed.batch.images, expected.images)
+    assert torch.equal(fed.condition, expected.condition)
+    told = []
+
+    def network(x, sigma, **cond):
+        told.append(cond)
+        return x
+
+    make_objective(run)(network, draws_of(run, fed, CPU))
+    assert torch.equal(told[0]["aug_cond"], expected.condition)
+    assert expected.condition.abs().sum() > 0
+
+
+def test_without_augmentation_images_stay_bytes_and_the_network_is_told_nothing(tiny, tiny_images):
+    run = tiny(augmentation=0.0)
+    fed = next(feed(run, tiny_images, 0, 1))
+    assert fed.condition is None
+    assert fed.batch.images.dtype == torch.uint8
+    told = []
+    make_objective(run)(lambda x, sigma, **cond: told.append(cond) or x, draws_of(run, fed, CPU))
+    assert set(told[0]) == {"class_cond"}
+
+
+def test_pieces_of_a_step_are_of_nearly_one_size_and_in_order(tiny, tiny_images):
+    fed = next(feed(tiny(batch=11), tiny_images, 0, 1))
+    for most, sizes in ((0, [11]), (11, [11]), (4, [3, 4, 4]), (1, [1] * 11), (100, [11])):
+        pieces = cut(fed, most)
+        assert [len(piece.batch.draws) for piece in pieces] == sizes
+        for name in ("draws", "images", "labels"):
+            assert torch.equal(torch.cat([getattr(p.batch, name) for p in pieces]), getattr(fed.batch, name))
+        assert torch.equal(torch.cat([piece.condition for piece in pieces]), fed.condition)
+
+
+def test_an_unreadable_image_is_fatal_and_named(tiny):
+    run = tiny(batch=12, augmentation=0.0)
+    with pytest.raises(UserError, match="img5") as caught:
+        next(feed(run, open_source(Damaged(5), "fatal"), 0, 1))
+    assert caught.value.exit_code == 2
+
+
+def test_an_unreadable_image_is_replaced_by_the_next_and_noted(tiny):
+    run = tiny(batch=12, augmentation=0.0)
+    source = open_source(Damaged(5, 6, 11), "skip")
+    fed = next(feed(run, source, 0, 1))
+    wanted = index_of(range(12), 12, run.seed)
+    by = {5: 7, 6: 7, 11: 0}
+    expected = [by.get(int(number), int(number)) for number in wanted]
+    assert fed.batch.images[:, 0, 0, 0].tolist() == expected
+    assert fed.batch.labels.tolist() == [number % 9 for number in expected]
+    assert sorted(source.replaced) == [(5, 7, "img5.png"), (6, 7, "img6.png"), (11, 0, "img11.png")]
+    again = next(feed(run, Readable(Damaged(5, 6, 11)), 0, 1, lambda first, count: (first + 3, 4)))
+    assert again.batch.images[:, 0, 0, 0].tolist() == expected[3:7]
+
+
+def test_a_data_set_of_which_nothing_can_be_read_is_refused(tiny):
+    with pytest.raises(UserError, match="damaged"):
+        next(feed(tiny(batch=4, augmentation=0.0), Readable(Damaged(*range(12))), 0, 1))
+
+
+def test_reading_ahead_keeps_the_order_and_ends_its_thread():
+    asked = []
+
+    def work(number):
+        asked.append(number)
+        return number * number
+
+    found = ahead(work, range(1000), 2)
+    assert [next(found) for _ in range(5)] == [0, 1, 4, 9, 16]
+    found.close()
+    assert len(asked) <= 7
+    assert not any(thread.name.startswith("feed") for thread in threading.enumerate())
+    assert list(ahead(work, range(3), 5)) == [0, 1, 4]
+
+
+def test_mirrored_and_augmented_draws_do_not_depend_on_the_process(tiny, tiny_images):
+    tree = msgspec.to_builtins(tiny(batch=9))
+    tree["data"]["flip"] = True
+    run = msgspec.convert(tree, Run)
+    whole = next(feed(run, tiny_images, 2, 3))
+    parts = [next(feed(run, tiny_images, 2, 3, lambda f, n, r=r: (f + 3 * r, 3))) for r in range(3)]
+    assert np.concatenate([part.batch.draws for part in parts]).tolist() == list(range(18, 27))
+    assert torch.equal(torch.cat([part.batch.images for part in parts]), whole.batch.images)

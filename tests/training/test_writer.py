@@ -1,0 +1,197 @@
+"""Writing in the background: whole files, a full disk, snapshots of the averages, TensorBoard beside the log."""
+
+import errno
+import io
+import threading
+import warnings
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hdit_repro import files
+from hdit_repro.errors import RunError, UserError
+from hdit_repro.training import checkpoint
+from hdit_repro.training.checkpoint import DamagedCheckpoint, newest, newest_file, read_snapshot
+from hdit_repro.training.log import numbers, read_log
+from hdit_repro.training.loop import LoopSettings, new_state, train
+from hdit_repro.training.writer import CheckpointWriter
+
+CPU = torch.device("cpu")
+EVERY = LoopSettings(CPU, log_every=1, save_seconds=-1.0)
+
+
+def quiet(*_):
+    pass
+
+
+class FullDisk(io.BytesIO):
+    """Takes some bytes and then none."""
+
+    def write(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(tiny, tmp_path, monkeypatch):
+    """The state at the time of saving is written, whatever happens to it meanwhile."""
+    state, go = new_state(tiny(), CPU), threading.Event()
+    expected = {name: value.clone() for name, value in state.tensors().items()}
+    plain = checkpoint.write_bytes
+
+    def late(path, data):
+        assert go.wait(10)
+        plain(path, data)
+
+    monkeypatch.setattr(checkpoint, "write_bytes", late)
+    with CheckpointWriter(tmp_path, "run") as writer:
+        writer.save(state)
+        with torch.no_grad():
+            for parameter in state.network.parameters():
+                parameter.add_(1.0)
+        writer.poll()
+        assert newest_file(tmp_path) is None
+        go.set()
+    for name, value in newest(tmp_path, "run").tensors.items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_a_full_disk_ends_the_run_and_the_checkpoint_before_stays(tiny, tiny_images, tmp_path, monkeypatch):
+    run = tiny(steps=400)
+    plain = files.os.fdopen
+
+    def fdopen(descriptor, *rest, **more):
+        if newest_file(tmp_path / "c") is not None:
+            files.os.close(descriptor)
+            return FullDisk()
+        return plain(descriptor, *rest, **more)
+
+    monkeypatch.setattr(files.os, "fdopen", fdopen)
+    with pytest.raises(RunError, match="no space left") as caught:
+        train(run, tiny_images, tmp_path / "c", tmp_path / "m.jsonl", EVERY, quiet)
+    assert caught.value.exit_code == 1
+    monkeypatch.undo()
+    saved = newest(tmp_path / "c", run.training_id)
+    assert saved.step >= 1
+    assert sorted(path.name for path in (tmp_path / "c").iterdir() if path.suffix == ".partial") == []
+    short = tiny(steps=400)
+    assert short.training_id == run.training_id
+
+
+def test_a_full_disk_for_the_log_is_said(tmp_path, monkeypatch):
+    from hdit_repro.training import log
+
+    lines = log.MetricsLog(tmp_path / "m.jsonl", 0)
+    lines.append({"step": 1})
+
+    def full(*_args, **_more):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", full)
+        with pytest.raises(RunError, match="no space left to write the log"):
+            lines.append({"step": 2})
+    assert read_log(lines.path) == [{"step": 1}]
+
+
+@pytest.mark.parametrize("harm", ["truncated", "flipped"])
+def test_a_run_with_a_damaged_newest_checkpoint_ends_with_the_same_bits(tiny, tiny_images, tmp_path, harm):
+    run = tiny(steps=6)
+    straight = train(run, tiny_images, tmp_path / "a", tmp_path / "a.jsonl", EVERY, quiet)
+
+    class Leave(Exception):
+        pass
+
+    def leave(done, *_):
+        if done == 4:
+            raise Leave
+
+    with pytest.raises(Leave):
+        train(run, tiny_images, tmp_path / "b", tmp_path / "b.jsonl", EVERY, leave)
+    victim = newest_file(tmp_path / "b")
+    data = bytearray(victim.read_bytes())
+    if harm == "truncated":
+        del data[-100:]
+    else:
+        data[len(data) // 2] ^= 1
+    victim.write_bytes(data)
+    with pytest.warns(DamagedCheckpoint, match=victim.name):
+        resumed = train(run, tiny_images, tmp_path / "b", tmp_path / "b.jsonl", EVERY, quiet)
+    for name, value in straight.tensors().items():
+        assert torch.equal(resumed.tensors()[name], value), name
+    first, second = ([numbers(line) for line in read_log(tmp_path / name)] for name in ("a.jsonl", "b.jsonl"))
+    assert first == second
+    assert {"loss", "grad_norm", "skipped", "scale_min", "scale_max"} < first[0].keys()
+    timed = read_log(tmp_path / "a.jsonl")[0]
+    assert timed["images_per_s"] > 0
+    assert 0 <= timed["data_wait"] <= 1
+    assert timed["memory_gib"] > 0.05
+    assert "mfu" not in timed
+
+
+def test_averages_are_kept_at_the_steps_asked_for_and_survive_thinning(tiny, tiny_images, tmp_path):
+    run = tiny(steps=6)
+    settings = EVERY._replace(averages=(0.9,), snapshots=(2, 6))
+    seen = {}
+
+    def report(done, *_):
+        seen[done] = True
+
+    state = train(run, tiny_images, tmp_path / "c", tmp_path / "m.jsonl", settings, report)
+    assert [path.name for path in sorted((tmp_path / "c").glob("ema-*.json"))] == [
+        "ema-00000002.json",
+        "ema-00000006.json",
+    ]
+    last = read_snapshot(tmp_path / "c", 6, run.training_id)
+    for name, value in state.averaged().items():
+        assert torch.equal(last.tensors[name], value), name
+    assert any(name.startswith("ema@0.9.") for name in last.tensors)
+    assert any(name.startswith("network.") for name in last.tensors)
+    short = tiny(steps=2)
+    two = train(short, tiny_images, tmp_path / "d", tmp_path / "n.jsonl", EVERY._replace(averages=(0.9,)), quiet)
+    for name, value in two.averaged().items():
+        found = read_snapshot(tmp_path / "c", 2, run.training_id).tensors[name]
+        assert torch.equal(found, value), name
+
+
+def test_snapshots_that_cannot_be_taken_and_other_averages_are_refused(tiny, tiny_images, tmp_path):
+    run = tiny(steps=4)
+    train(run, tiny_images, tmp_path / "c", tmp_path / "m.jsonl", EVERY, quiet)
+    with pytest.raises(UserError, match="cannot be kept at these steps"):
+        train(run, tiny_images, tmp_path / "c", tmp_path / "m.jsonl", EVERY._replace(snapshots=(3,)), quiet)
+    with pytest.raises(UserError, match="cannot be kept at these steps"):
+        train(run, tiny_images, tmp_path / "e", tmp_path / "m.jsonl", EVERY._replace(snapshots=(5,)), quiet)
+    with pytest.raises(UserError, match="other averages"):
+        train(run, tiny_images, tmp_path / "c", tmp_path / "m.jsonl", EVERY._replace(averages=(0.9,)), quiet)
+
+
+def test_a_damaged_snapshot_is_named(tiny, tiny_images, tmp_path):
+    run = tiny(steps=1)
+    train(run, tiny_images, tmp_path, tmp_path / "m.jsonl", EVERY._replace(snapshots=(1,)), quiet)
+    (tmp_path / "ema-00000001.safetensors").write_bytes(b"x")
+    with pytest.raises(RunError, match="snapshot"):
+        read_snapshot(tmp_path, 1, run.training_id)
+
+
+def test_leftovers_of_killed_writers_go(tiny, tmp_path):
+    (tmp_path / ".step-00000001.safetensors.abc.partial").write_bytes(b"half")
+    with CheckpointWriter(tmp_path, "run", active=False):
+        pass
+    assert len(list(tmp_path.iterdir())) == 1
+    with CheckpointWriter(tmp_path, "run") as writer:
+        writer.save(new_state(tiny(), CPU))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000000.json", "step-00000000.safetensors"]
+    assert load_file(tmp_path / "step-00000000.safetensors")
+
+
+def test_tensorboard_gets_the_scalars(tiny, tiny_images, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tensorboard's own imports
+        train(tiny(steps=2), tiny_images, tmp_path / "c", tmp_path / "m.jsonl", EVERY._replace(tensorboard=True), quiet)
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        found = EventAccumulator(str(tmp_path / "tensorboard"))
+        found.Reload()
+    lines = read_log(tmp_path / "m.jsonl")
+    assert [(one.step, pytest.approx(one.value)) for one in found.Scalars("loss")] == [
+        (line["step"], line["loss"]) for line in lines
+    ]

@@ -1,0 +1,84 @@
+"""One process of a training, started by conftest.py, which hands over CONFIG. Leaves result-RANK.json."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import torch
+
+from hdit_repro import files
+from hdit_repro.data.datasets import open_dataset
+from hdit_repro.errors import UserError
+from hdit_repro.spec.run import Run
+from hdit_repro.training import checkpoint, step
+from hdit_repro.training.distributed import join
+from hdit_repro.training.loop import LoopSettings, train
+from hdit_repro.training.rendezvous import Place
+from hdit_repro.training.signals import Stop
+
+
+def note_draws(seen):
+    """Keep the numbers of all draws this process takes."""
+    plain = step.make_draws
+
+    def noting(run, images, labels, draws, *rest):
+        seen.extend(draws)
+        return plain(run, images, labels, draws, *rest)
+
+    step.make_draws = noting
+
+
+def slow_writing(folder):
+    """Write half of a checkpoint, say so by the file `writing`, wait, and write the rest."""
+
+    def write(path, data):
+        with files.atomic_file(path) as file:
+            file.write(data[: len(data) // 2])
+            file.flush()
+            (folder / "writing").touch()
+            time.sleep(0.15)
+            file.write(data[len(data) // 2 :])
+            (folder / "writing").unlink()
+
+    checkpoint.write_bytes = write
+
+
+def main(config):
+    torch.set_num_threads(1)
+    folder, rank = Path(config["folder"]), config["rank"]
+    run = msgspec.convert(config.get("per_rank", {}).get(str(rank), config["run"]), Run)
+    seen, losses = [], []
+    note_draws(seen)
+    if config.get("slow_writing"):
+        slow_writing(folder)
+
+    def report(done, total, values):
+        losses.append(values["loss"])
+        time.sleep(config.get("pause", 0.0))
+
+    code, message = 0, ""
+    try:
+        with (
+            join(Place(rank, config["size"], rank, "127.0.0.1", config["port"]), torch.device("cpu")) as world,
+            Stop(folder / "stop" if rank == 0 else None) as stop,
+        ):
+            settings = LoopSettings(
+                torch.device("cpu"),
+                log_every=1,
+                save_seconds=config.get("save_seconds", 1e9),
+                world=world,
+                microbatch=config.get("microbatch", 0),
+                stop=stop,
+            )
+            train(run, open_dataset(run.data), folder / "checkpoints", folder / "metrics.jsonl", settings, report)
+            world.wait()
+    except UserError as error:
+        code, message = error.exit_code, str(error)
+    result = {"draws": seen, "losses": losses, "message": message}
+    (folder / f"result-{rank}.json").write_text(json.dumps(result))
+    sys.exit(code)
+
+
+main(CONFIG)  # noqa: F821
