@@ -60,8 +60,16 @@ class Bills:
 
     def many_of(self, jobs: Sequence[Job], times: int) -> str:
         """The price of running each of some jobs so many times more, at the jobs' own scale."""
+        if jobs[0].scale == "smoke":
+            return self._here(jobs, times)
         bills = zip(*(self.of(job) for job in jobs), strict=True)
         return " or ".join(f"{_hours(times * sum(b.total for b in same))} {same[0].gpu}-hours" for same in bills)
+
+    def _here(self, jobs: Sequence[Job], times: int) -> str:
+        """On one CPU of this machine."""
+        cluster = read_cluster("local")
+        hours = sum(price(job.run, stage, job.scale, cluster).hours for job in jobs for stage in STAGES)
+        return f"{60 * times * hours:,.0f} CPU-minutes"
 
     def steps(self, job: Job) -> tuple[str, ...]:
         """Stage by stage, and the command."""

@@ -44,12 +44,16 @@ class Difference(NamedTuple):
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """The two-sided confidence interval."""
+        if math.isinf(self.error):
+            return -math.inf, math.inf
         half = quantile(0.5 + level / 2, self.dof) * self.error
         return self.log - half, self.log + half
 
     def p_value(self) -> float:
         """Of no difference, two-sided."""
-        return 2 * tail(abs(self.log) / self.error, self.dof) if self.error else float(self.log == 0)
+        if not self.error or math.isinf(self.error):
+            return float(self.log == 0 or bool(self.error))
+        return 2 * tail(abs(self.log) / self.error, self.dof)
 
 
 class Share(NamedTuple):
@@ -68,8 +72,8 @@ def difference(log: float, shares: Sequence[Share]) -> Difference:
     for spread, trainings in shares:
         parts[spread] = parts.get(spread, 0.0) + spread.sd**2 / trainings
     total = sum(parts.values())
-    doubt = sum(part**2 / spread.dof for spread, part in parts.items())
-    return Difference(log, math.sqrt(total), total**2 / doubt if doubt else math.inf)
+    doubt = sum(part**2 / spread.dof for spread, part in parts.items() if not spread.known)
+    return Difference(log, math.sqrt(total), total**2 / doubt if doubt and not math.isinf(total) else math.inf)
 
 
 def verdict(found: Difference, margin: float = MARGIN) -> Outcome:

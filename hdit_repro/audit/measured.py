@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from typing import NamedTuple
 
 from hdit_repro.audit.computed import say
-from hdit_repro.audit.noise import Noise, estimate
+from hdit_repro.audit.noise import PRIOR, UNKNOWN, Noise, estimate
 from hdit_repro.audit.replicates import Replicates, replicates
 from hdit_repro.paper import Claim, Unit
 from hdit_repro.records import rows
@@ -99,7 +99,7 @@ class Measurements:
                 theirs = kept[0].spec.data
                 if (kind_of(theirs.dataset), theirs.resolution) == data and (some := replicates(kept, metric)):
                     found[key] = some
-            self._noises[metric, data] = estimate(found)
+            self._noises[metric, data] = estimate(found, PRIOR if self.scale == SCALE else UNKNOWN)
         return self._noises[metric, data]
 
 

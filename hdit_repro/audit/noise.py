@@ -31,9 +31,18 @@ class Spread(NamedTuple):
     def known(self) -> bool:
         return math.isinf(self.dof)
 
+    @property
+    def unknown(self) -> bool:
+        """Nothing can be told from luck."""
+        return math.isinf(self.sd)
+
     def words(self) -> str:
         """1.3 % (published: ...)."""
-        return f"{100 * self.sd:.2g} % ({self.basis})"
+        return f"unknown ({self.basis})" if self.unknown else f"{100 * self.sd:.2g} % ({self.basis})"
+
+    def brief(self) -> str:
+        """1.3 % (published)."""
+        return self._replace(basis=self.basis.partition(":")[0]).words()
 
 
 TRAINING_LOW, TRAINING_HIGH = 0.01, 0.02
@@ -42,7 +51,7 @@ TRAINING_LOW, TRAINING_HIGH = 0.01, 0.02
 PRIOR = Spread(
     0.013,
     math.inf,
-    "published: retraining moves FID by 1 to 2 % (arXiv 2606.20536, on a latent SiT; that it holds here is an assumption)",
+    "published: retraining moves FID by 1 to 2 % (arXiv 2606.20536, measured on a latent SiT and assumed to hold here)",
 )
 """One training and one sampling together."""
 
@@ -50,6 +59,14 @@ SAMPLING_PRIOR = Spread(
     0.00625, math.inf, "published: sampling the same network again moves an FID of 3 to 5 by 0.02 to 0.03"
 )
 """One sampling: 0.025 of 4. It is a part of PRIOR."""
+
+UNKNOWN = Spread(
+    math.inf,
+    math.inf,
+    f"nothing is published for this scale: {ENOUGH} degrees of freedom of repeated trainings are needed, say four rows "
+    "with `--seeds 2`",
+)
+"""Below paper scale, before trainings are repeated."""
 
 
 class Noise(NamedTuple):

@@ -31,10 +31,10 @@ PAIRS = 5
 """Training seeds that two rows must share, and have no others beside, for the paired test."""
 
 ORDER_RULE = (
-    f"claims of order: a two-sided test at {100 * LEVEL:g} % on the difference of logarithms, corrected by Holm's method "
-    f"for all distinct pairs tested; paired by training seed from {PAIRS} shared seeds on, Welch's with pooled noise "
-    "below; reproduced: different and in the claimed order; not reproduced: different and in the other; inconclusive: "
-    "not different"
+    f"claims of order: a two-sided test at {100 * LEVEL:g} % on the difference of logarithms, corrected by Holm's "
+    f"method for all distinct pairs tested; paired by training seed from {PAIRS} shared seeds on, Welch's with pooled "
+    "noise below; reproduced: different and in the claimed order; not reproduced: different and in the other; "
+    "inconclusive: not different"
 )
 
 
@@ -106,9 +106,14 @@ def compare(one: Replicates, other: Replicates, spreads: tuple[Spread, Spread]) 
 
 def _verdict(pair: Pair, adjusted: float, tested: int, bills: Bills) -> Verdict:
     outcome = order_verdict(pair.found, adjusted)
+    if math.isinf(pair.found.error):
+        unknown = next(spread for spread in pair.spreads if spread.unknown)
+        away = f"{pair.lower.name} is {percent(pair.found.log):+.1f} % from {pair.higher.name}"
+        words = f"{outcome}: {away}; noise {unknown.words()}"
+        return Verdict(outcome, pair.found, min(pair.seeds), None, unknown.basis, words)
     low, high = pair.found.interval()
     test = "paired by seed" if pair.paired else "Welch"
-    basis = f"spread of {pair.seeds[0]} paired differences" if pair.paired else pair.spreads[0].words()
+    basis = f"spread of {pair.seeds[0]} paired differences" if pair.paired else f"noise {pair.spreads[0].brief()}"
     words = (
         f"{outcome}: {pair.lower.name} is {percent(pair.found.log):+.1f} % from {pair.higher.name} (95 % interval "
         f"{percent(low):+.1f} % to {percent(high):+.1f} %, {test}, n = {pair.seeds[0]} and {pair.seeds[1]}, "
@@ -118,7 +123,8 @@ def _verdict(pair: Pair, adjusted: float, tested: int, bills: Bills) -> Verdict:
     if outcome == "inconclusive":
         more = _more(pair, tested)
         if more is not None:
-            price = f"{more} more {'seed' if more == 1 else 'seeds'} a side: {bills.many_of((pair.lower, pair.higher), more)}"
+            hours = bills.many_of((pair.lower, pair.higher), more)
+            price = f"{more} more {'seed' if more == 1 else 'seeds'} a side: {hours}"
         words = (
             f"{words}; {price} would settle it if the difference stays" if price else f"{words}; too small to settle"
         )

@@ -1,7 +1,8 @@
 """Does our order of a table's rows agree with the paper's? Kendall's tau, with an interval. No torch.
 
 The interval asks how far luck alone moves the number: both our values and the printed ones are drawn again with their
-noise, by a generator with a fixed seed.
+noise, by a generator with a fixed seed. Where the noise is not known, the rows count as a sample of all that could have
+been compared, and the interval is Fieller, Hartley and Pearson's (1957) for tau: -1 to 1 below five rows.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 import random
 from collections.abc import Sequence
 from itertools import combinations
+from statistics import NormalDist
 from typing import NamedTuple
 
 from hdit_repro import jobs
@@ -36,7 +38,7 @@ class Rank(NamedTuple):
     """Kendall's tau-b between our order and print's over some rows of a table.
 
     Attributes:
-        low, high: 2.5 % and 97.5 % of tau over values drawn again with their noise.
+        low, high: the 95 % interval.
         chance: how often an order by lot agrees as well or better; None where values are tied.
     """
 
@@ -53,7 +55,7 @@ class Rank(NamedTuple):
         lot = "" if self.chance is None else f"; an order by lot does as well in {100 * self.chance:.2g} % of cases"
         return (
             f"Kendall's tau between our order and the paper's over {len(self.rows)} rows ({', '.join(self.rows)}): "
-            f"{self.tau:.2f}, 95 % interval {self.low:.2f} to {self.high:.2f} under noise{lot}; {self.basis}"
+            f"{self.tau:.2f}, 95 % interval {self.low:.2f} to {self.high:.2f} {self.basis}{lot}"
         )
 
 
@@ -65,6 +67,24 @@ def rank(table: str, places: Sequence[Place], basis: str) -> Rank:
     """
     if len(places) < 2:
         raise ValueError(f"an order has two rows or more, and {len(places)} are given")
+    ours, printed = [place.ours for place in places], [place.printed for place in places]
+    value = tau(ours, printed)
+    unknown = any(math.isinf(place.ours_error) for place in places)
+    low, high = of_sample(value, len(places)) if unknown else under_noise(table, places)
+    tied = len(set(ours)) < len(ours) or len(set(printed)) < len(printed)
+    return Rank(
+        table=table,
+        rows=tuple(place.row for place in places),
+        tau=value,
+        low=low,
+        high=high,
+        chance=None if tied else by_lot(len(places), value),
+        basis=basis,
+    )
+
+
+def under_noise(table: str, places: Sequence[Place]) -> tuple[float, float]:
+    """2.5 % and 97.5 % of tau over values drawn again."""
     dice = random.Random(derive(0, len(places), f"rank/{table}"))
     drawn = sorted(
         tau(
@@ -73,18 +93,17 @@ def rank(table: str, places: Sequence[Place], basis: str) -> Rank:
         )
         for _ in range(DRAWS)
     )
-    ours, printed = [place.ours for place in places], [place.printed for place in places]
-    value = tau(ours, printed)
-    tied = len(set(ours)) < len(ours) or len(set(printed)) < len(printed)
-    return Rank(
-        table=table,
-        rows=tuple(place.row for place in places),
-        tau=value,
-        low=drawn[math.floor(0.025 * DRAWS)],
-        high=drawn[math.ceil(0.975 * DRAWS) - 1],
-        chance=None if tied else by_lot(len(places), value),
-        basis=basis,
-    )
+    return drawn[math.floor(0.025 * DRAWS)], drawn[math.ceil(0.975 * DRAWS) - 1]
+
+
+def of_sample(value: float, rows: int) -> tuple[float, float]:
+    """95 % interval of tau where the rows are a sample: variance 0.437 / (rows - 4) of its arctanh."""
+    if rows < 5:
+        return -1.0, 1.0
+    most = 1 - 2 / (rows * (rows - 1))  # of a perfect order too, half an exchange remains open
+    value = min(max(value, -most), most)
+    half = NormalDist().inv_cdf(0.975) * math.sqrt(0.437 / (rows - 4))
+    return math.tanh(math.atanh(value) - half), math.tanh(math.atanh(value) + half)
 
 
 def tau(one: Sequence[float], other: Sequence[float]) -> float:
@@ -118,18 +137,19 @@ def by_lot(rows: int, value: float) -> float:
 
 
 def on_tables(ledger: Ledger, measurements: Measurements) -> list[Rank]:
-    """The rank correlation of every printed table with two measured rows or more, by FID."""
+    """The rank correlation by FID of every printed table with two measured rows or more; of equal rows, the first."""
     if not measurements:
         return []
-    found = []
-    for name in ledger.tables:
+    found: dict[tuple[str, ...], Rank] = {}
+    for name in sorted(ledger.tables, key=lambda name: ledger.tables[name].edition):
         claims = [claim for claim in ledger if claim.table == name and claim.column == "fid" and claim.run]
         placed = [
             (place, basis) for claim in claims if (some := _place(claim, measurements)) for place, basis in [some]
         ]
         if len(placed) >= 2:
-            found.append(rank(name, [place for place, _ in placed], placed[0][1]))
-    return found
+            one = rank(name, [place for place, _ in placed], placed[0][1])
+            found.setdefault(one.rows, one)
+    return list(found.values())
 
 
 def _place(claim: Claim, measurements: Measurements) -> tuple[Place, str] | None:
@@ -143,4 +163,5 @@ def _place(claim: Claim, measurements: Measurements) -> tuple[Place, str] | None
     noise, row = measurements.noise(run, metric), row_key(run)
     error = noise.of(row, ours.samplings).sd / math.sqrt(ours.seeds)
     place = Place(claim.row or claim.run, ours.mean, error, math.log(claim.printed), noise.of(row).sd)
-    return place, noise.words()
+    words = f"under noise of {noise.pooled.brief()}"
+    return place, "over rows, since noise is not known at this scale" if noise.pooled.unknown else words

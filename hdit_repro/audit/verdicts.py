@@ -1,4 +1,4 @@
-"""Is a printed number reproduced? The verdict on a cell, what it rests on, and what would settle an open one. No torch."""
+"""Is a printed number reproduced? The verdict on a cell, its basis, and what would settle an open one. No torch."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def on_cell(claim: Claim, job: Job, measurements: Measurements, bills: Bills) ->
     low, high = found.interval(1 - 2 * LEVEL)
     words = (
         f"{outcome}: ours is {percent(found.log):+.1f} % from print, 90 % interval {percent(low):+.1f} % to "
-        f"{percent(high):+.1f} %, margin ±{100 * MARGIN:g} %, n = {ours.seeds}; {shares[1].spread.words()}"
+        f"{percent(high):+.1f} %, margin ±{100 * MARGIN:g} %, n = {ours.seeds}, noise {shares[1].spread.brief()}"
     )
     price = ""
     if outcome == "inconclusive":

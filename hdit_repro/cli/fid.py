@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,11 +12,22 @@ from hdit_repro.cli import options
 from hdit_repro.cli.output import as_json, data, group, near, remark, table
 from hdit_repro.cli.protocols import kinds_of, plain, protocols_of, quiet, show_rows
 from hdit_repro.errors import UserError
+from hdit_repro.spec.evaluation import FRECHET_NAMES, MetricKind
+
+if TYPE_CHECKING:
+    from hdit_repro.metrics.extractors import Precision
+    from hdit_repro.stages.compare import Row, Side
 
 app = group()
 
 SIDE_HELP = "A folder or zip of images, an .npz (ADM's arr_0, or mu and sigma), or a cached reference."
-PRECISIONS = ("float32", "bfloat16")
+
+
+class Floats(StrEnum):
+    """What a network computes in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
 
 
 @app.command("fid")
@@ -32,8 +44,8 @@ def fid(
         bool, typer.Option("--curve", help="Show how the distance falls with the number of samples.")
     ] = False,
     precision: Annotated[
-        str, typer.Option("--precision", metavar="TYPE", help="float32, or bfloat16 for Inception (another number).")
-    ] = "float32",
+        Floats, typer.Option("--precision", help="float32, or bfloat16 for Inception (another number).")
+    ] = Floats.float32,
     device: Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:1.")] = "auto",
     threads: Annotated[int, typer.Option("--threads", metavar="N", help="CPU threads; 0 leaves torch's choice.")] = 0,
     workers: Annotated[int, typer.Option("--workers", metavar="N", help="Threads that decode; 0 is one a core.")] = 0,
@@ -45,24 +57,87 @@ def fid(
     Example: hdit-repro fid samples.zip reference.npz --protocol all
     """
     names, kinds = protocols_of(protocol), kinds_of(metrics)
-    if precision not in PRECISIONS:
-        raise UserError("there is no such precision", found=precision, expected=", ".join(PRECISIONS))
     if batch < 1 or workers < 0 or threads < 0:
         raise UserError("a count is too small", found=f"--batch {batch} --workers {workers} --threads {threads}")
-    _Comparison(a, b, device, threads, workers).show(names, kinds, precision, batch, curve, as_objects)
+    rows, curves, remarks = _measured(a, b, names, kinds, curve, (device, threads, workers, batch, precision.value))
+    if as_objects:
+        as_json({"rows": [plain(row) for row in rows], "curves": curves, "remarks": remarks})
+        return
+    for line in remarks:
+        remark(line)
+    show_rows(rows, as_objects=False)
+    for name, found in curves.items():
+        data("")
+        cells = [(f"{count:,}", f"{value:.6g}") for count, value in zip(found["counts"], found["values"], strict=True)]
+        table(("samples", name), [*cells, ("infinitely many", f"{found['infinity']:.6g}")], right=("samples", name))
 
 
-class _Comparison:
-    """Both sides, opened; what is measured on them, printed."""
+def _measured(
+    a: Path,
+    b: Path,
+    names: list[str],
+    kinds: list[MetricKind],
+    curve: bool,
+    how: tuple[str, int, int, int, Precision],
+) -> tuple[list[Row], dict[str, Any], list[str]]:
+    """Rows, curves by metric, and what is to be said of the files."""
+    from hdit_repro.metrics.extractors import extractor_by_name
+    from hdit_repro.stages.compare import Row, check_sizes, compare, curve_of, open_side
+    from hdit_repro.stages.device import prepare
+    from hdit_repro.stages.settings import Settings
 
-    def __init__(self, a: Path, b: Path, device: str, threads: int, workers: int) -> None:
-        from hdit_repro.stages.compare import check_sizes, open_side
-        from hdit_repro.stages.device import prepare
-        from hdit_repro.stages.settings import Settings
+    device, threads, workers, batch, precision = how
+    where = prepare(Settings(device=device, threads=threads))
+    sides = open_side(a, workers), open_side(b, workers)
+    check_sizes(*sides)
+    rows: list[Row] = []
+    curves: dict[str, Any] = {}
+    for name in names:
+        try:
+            extractor = extractor_by_name(name, where, precision)
+        except UserError as error:
+            if len(names) == 1:
+                raise
+            rows.append(Row(name, FRECHET_NAMES[name], None, f"{error.problem}; {error.fix}".rstrip("; ")))
+            continue
+        found, features, target = compare(*sides, extractor, name, kinds, batch, quiet)
+        rows += found
+        if curve and features is not None:
+            curves[FRECHET_NAMES[name]] = curve_of(features, target)._asdict()
+    if all(row.value is None for row in rows):
+        raise UserError("nothing could be measured", found="; ".join(f"{row.metric}: {row.note}" for row in rows))
+    return rows, curves, [line for side in sides for line in _said(side)]
 
-        self.device = prepare(Settings(device=device, threads=threads))
-        self.a, self.b = open_side(a, workers), open_side(b, workers)
-        check_sizes(self.a, self.b)
 
-    def show(self, names, kinds, precision, batch, curve, as_objects) -> None:  # type: ignore[no-untyped-def]
-        raise NotImplementedError
+def _said(side: Side) -> list[str]:
+    """What was met in a side's files, with how many there were."""
+    if side.images is None:
+        return []
+    size = f"{side.images.size[1]} x {side.images.size[0]}"
+    said = [f"{side.name}: {side.images.count:,} images of {size}"]
+    for what, many in sorted(side.images.remarks.items()):
+        why = "; compression alone moves these numbers" if what in ("JPEG files", "WebP files") else ""
+        said.append(f"warning: {side.name}: {many:,} {what}{why}")
+    return said
+
+
+@app.command("export")
+def export(
+    run: options.RunOption,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="What to write: .npz (ADM's format) or .zip (PNGs).")],
+    scale: options.Scale = "paper",
+) -> None:
+    """Write a run's kept samples as one file that others' evaluators read.
+
+    Example: hdit-repro export --run table1/E --scale smoke samples.npz
+    """
+    from hdit_repro import jobs
+    from hdit_repro.launch.clusters import workplace
+    from hdit_repro.records.layout import RunFolder
+    from hdit_repro.stages.export import SampleSet
+    from hdit_repro.stages.export import export as write
+
+    job = jobs.find(run, scale)
+    folder = RunFolder(workplace(), job.run, job.scale)
+    samples = SampleSet(folder, job.name, f"hdit-repro sample --run {job.name} --scale {scale}")
+    data(near(write(samples, path)))

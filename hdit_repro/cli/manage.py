@@ -123,12 +123,10 @@ def _known(experiment: str, scale: str | None, cluster: str) -> tuple[Roots, Seq
 
 
 def _submit(found: Retry, roots: Roots, allow_dirty: bool) -> list[str]:
-    from hdit_repro.jobs import load
     from hdit_repro.launch.clusters import Slurm, read_cluster
     from hdit_repro.launch.slurm.submit import submit
 
     profile = read_cluster(found.cluster)
     assert isinstance(profile, Slurm)
-    jobs = [job for seed in found.seeds for job in load(found.experiment, found.scale, found.rows, seed)]
     render = ("hdit_repro.cli", "render-tables", "--scale", found.scale)
-    return list(submit(jobs, roots, profile, render=render, allow_dirty=allow_dirty).job_ids)
+    return list(submit(found.jobs, roots, profile, render=render, allow_dirty=allow_dirty).job_ids)

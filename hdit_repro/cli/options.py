@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from hdit_repro.spec.data import Folder
 
 RUN_HELP = "A run by its name, as `hdit-repro list` prints it: experiment/row, or an experiment with one row."
 EXPERIMENT_HELP = "An experiment, as `hdit-repro list` prints it, or one row of it."
@@ -20,6 +24,28 @@ Cluster = Annotated[
 Rows = Annotated[str | None, typer.Option("--rows", metavar="A,E", help="Only these rows.")]
 Seeds = Annotated[int, typer.Option("--seeds", metavar="N", help="Run seeds 0 to N - 1.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+OwnData = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="PATH", help="Run on these images, a folder or an archive, in place of the row's."),
+]
+
+
+def own_data(path: Path | None, note: bool = True) -> Folder | None:
+    """The data set under a path, by what it holds; None where no path is given.
+
+    Args:
+        path: a folder or an archive.
+        note: remember where it lies, for the stages that will look for it.
+    """
+    if path is None:
+        return None
+    from hdit_repro.data.places import describe, remember
+
+    dataset = describe(path)
+    if note:
+        remember(dataset, path)
+    return dataset
 
 
 def names(text: str | None) -> list[str] | None:

@@ -22,6 +22,7 @@ def plan(
     scale: options.Scale = "paper",
     rows: options.Rows = None,
     seeds: options.Seeds = 1,
+    own: options.OwnData = None,
     as_objects: options.Json = False,
 ) -> None:
     """Show what an experiment would run, what of it is done, and what the rest costs; nothing is written.
@@ -32,7 +33,9 @@ def plan(
     from hdit_repro.launch.plan import make_plan, wanted
 
     profile = read_cluster(cluster)
-    stages = make_plan(wanted(experiment, scale, options.names(rows), seeds), workplace(), profile)
+    stages = make_plan(
+        wanted(experiment, scale, options.names(rows), seeds, options.own_data(own, note=False)), workplace(), profile
+    )
     if as_objects:
         as_json([stage.as_row() for stage in stages])
         return

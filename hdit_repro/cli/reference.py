@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from hdit_repro.cli import options
 from hdit_repro.cli.output import as_json, data, group, remark, table
+from hdit_repro.errors import UserError
 
 app = group()
 reference = group()
@@ -32,18 +34,71 @@ def list_(as_objects: options.Json = False) -> None:
     from hdit_repro.files import cache_folder
     from hdit_repro.metrics.adm import adm_folder
 
-    folders = {"published": (adm_folder(), "*.npz"), "computed": (cache_folder() / "references", "*.safetensors")}
-    rows = [
-        {"kind": kind, "name": path.stem, "path": str(path)}
-        for kind, (folder, pattern) in folders.items()
-        for path in sorted(folder.glob(pattern))
-    ]
+    published = sorted(adm_folder().glob("*.npz"))
+    computed = sorted((cache_folder() / "references").glob("*.safetensors"))
+    rows: list[dict[str, object]] = [{"kind": "published", "name": p.stem, "path": str(p)} for p in published]
+    rows += [_computed(path) for path in computed]
     if as_objects:
         as_json(rows)
         return
-    table(("kind", "name", "path"), [(row["kind"], row["name"], row["path"]) for row in rows])
+    columns = ("kind", "name", "extractor", "resolution", "transform", "count", "path")
+    table(columns, [tuple(str(row.get(column, "")) for column in columns) for row in rows])
     if not rows:
         remark("none yet; statistics of a data set are computed when they are first needed")
+
+
+def _computed(path: Path) -> dict[str, object]:
+    """A computed file with what it says of itself: data set, digest, count, resize, extractor."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
+    except (SafetensorError, OSError, ValueError):
+        facts = {}
+    return {"kind": "computed" if facts else "damaged", "name": path.stem, "path": str(path), **facts}
+
+
+@reference.command("build")
+def build(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="imagenet, ffhq or emoji.")],
+    resolution: Annotated[int, typer.Option("--resolution", metavar="N", help="Side in pixels.")],
+    transform: Annotated[
+        str, typer.Option("--resize", metavar="NAME", help="How it gets there: adm, k-diffusion or none.")
+    ] = "k-diffusion",
+    count: Annotated[
+        int | None, typer.Option("--count", metavar="N", help="Evenly spaced images; all if not said.")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", metavar="NAME", help="The only one known is train.")] = "train",
+    extractor: Annotated[
+        str, typer.Option("--extractor", metavar="NAME", help="The feature network.")
+    ] = "inception-2015",
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:1.")] = "auto",
+) -> None:
+    """Compute the statistics of a data set on a feature network, and keep them.
+
+    Example: hdit-repro reference build emoji --resolution 64 --resize none --extractor efficientnet-lite0
+    """
+    import msgspec
+
+    from hdit_repro.spec.data import Data
+
+    if split != "train":
+        raise UserError("only training sets are known", found=f"--split {split}", expected="train")
+    try:
+        spec = msgspec.convert({"dataset": {"kind": dataset}, "resolution": resolution, "transform": transform}, Data)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise UserError("there is no such data set", found=str(error), expected="imagenet, ffhq or emoji") from error
+    from hdit_repro.data.datasets import open_dataset
+    from hdit_repro.metrics.extractors import extractor_by_name
+    from hdit_repro.metrics.reference import dataset_reference, reference_path
+    from hdit_repro.stages.device import prepare
+    from hdit_repro.stages.settings import Settings
+
+    network = extractor_by_name(extractor, prepare(Settings(device=device)))
+    found = dataset_reference(open_dataset(spec), network, count)
+    remark(f"{found.whole.count:,} images; between their halves the distance is {found.floor():.4g}")
+    data(str(reference_path(found.facts)))
 
 
 @reference.command("add")

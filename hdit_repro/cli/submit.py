@@ -37,6 +37,7 @@ def submit(
     scale: options.Scale = "paper",
     rows: options.Rows = None,
     seeds: options.Seeds = 1,
+    own: options.OwnData = None,
     dry_run: DryRun = False,
     wait: Wait = False,
     yes: Yes = False,
@@ -51,7 +52,10 @@ def submit(
     from hdit_repro.launch.plan import wanted
 
     profile = read_cluster(cluster)
-    jobs, roots = wanted(experiment, scale, options.names(rows), seeds), workplace(cluster=profile)
+    jobs, roots = (
+        wanted(experiment, scale, options.names(rows), seeds, options.own_data(own, note=not dry_run)),
+        workplace(cluster=profile),
+    )
     if isinstance(profile, Slurm):
         from hdit_repro.cli import slurm
 

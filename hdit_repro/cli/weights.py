@@ -9,6 +9,7 @@ import typer
 
 from hdit_repro.cli import options
 from hdit_repro.cli.output import as_json, data, group, table
+from hdit_repro.errors import UserError
 
 app = group()
 weights = group()
@@ -44,7 +45,8 @@ def list_(as_objects: options.Json = False) -> None:
 
 @weights.command("add")
 def add(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="The file, fetched by hand.")],
+    path: Annotated[Path | None, typer.Argument(metavar="PATH", help="The file, fetched by hand.")] = None,
+    url: Annotated[str | None, typer.Option("--url", help="Fetch it from here, on a machine with internet.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="What it is; found out by its digest if not said.")] = None,
 ) -> None:
     """Add a file of weights after checking its SHA-256.
@@ -52,5 +54,13 @@ def add(
     Example: hdit-repro weights add pt_inception-2015-12-05-6726825d.pth
     """
     from hdit_repro.metrics.weights import add as add_weights
+    from hdit_repro.metrics.weights import fetch
 
-    data(str(add_weights(path, name)))
+    if path is not None and url is None:
+        data(str(add_weights(path, name)))
+    elif url is not None and path is None:
+        data(str(fetch(url, name)))
+    else:
+        raise UserError(
+            "weights come from one place", found=f"PATH {path}, --url {url}", expected="a file or an address"
+        )

@@ -6,12 +6,16 @@ import io
 import struct
 import zlib
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hdit_repro.errors import UserError
 
 MAX_PIXELS = 80_000_000
 """A picture with more pixels than this is refused before it is decoded (a megabyte can unpack to a gigabyte)."""
+
+SIZE = f"at most {MAX_PIXELS:,} pixels"
+
+WHOLE = "a whole PNG, JPEG, WebP or BMP file"
 
 GREY = frozenset({"1", "L"})
 ON_WHITE = frozenset({"P", "PA", "LA", "La", "RGBA", "RGBa"})
@@ -22,7 +26,8 @@ def decode(data: bytes, name: str, *, cmyk: bool = False, upright: bool = False)
     """The picture in `data` as a loaded Pillow image of mode RGB, 8 bits a channel.
 
     The rule: grey is repeated over the channels; palettes and transparency are laid on white; orientation tags are
-    ignored, as ADM's and k-diffusion's loaders do, unless `upright` is asked for; 16 bits a channel and all other modes are refused.
+    ignored, as ADM's and k-diffusion's loaders do, unless `upright` is asked for; 16 bits a channel and all other modes
+    are refused.
 
     Args:
         data: the bytes of the file.
@@ -40,6 +45,11 @@ def decode(data: bytes, name: str, *, cmyk: bool = False, upright: bool = False)
             _check_size(image.size, name)
             image.load()
             return to_rgb(ImageOps.exif_transpose(image) if upright else image, name, cmyk=cmyk)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UserError("an image has an absurd size", found=f"{name}: {error}", expected=SIZE) from error
+    except UnidentifiedImageError as error:
+        found = f"{name}: its first bytes are of no known format"
+        raise UserError("an image is damaged or no image", found=found, expected=WHOLE) from error
     except (
         OSError,
         SyntaxError,
@@ -47,11 +57,8 @@ def decode(data: bytes, name: str, *, cmyk: bool = False, upright: bool = False)
         EOFError,
         struct.error,
         zlib.error,
-        Image.DecompressionBombError,
     ) as error:
-        raise UserError(
-            "an image is damaged or no image", found=f"{name}: {error}", expected="a whole PNG, JPEG or WebP file"
-        ) from error
+        raise UserError("an image is damaged or no image", found=f"{name}: {error}", expected=WHOLE) from error
 
 
 def to_rgb(image: Image.Image, name: str, *, cmyk: bool = False) -> Image.Image:
@@ -76,7 +83,7 @@ def _check_size(size: tuple[int, int], name: str) -> None:
         raise UserError(
             "an image has an absurd size",
             found=f"{name}: {size[0]} x {size[1]} pixels",
-            expected=f"at most {MAX_PIXELS:,} pixels",
+            expected=SIZE,
         )
 
 

@@ -73,6 +73,8 @@ class Growing:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):  # type: ignore[no-untyped-def]
+        """What is not committed is dropped: the zip file must write no directory when it is forgotten."""
+        self._zip.fp = None
         self._file.close()
 
     @property

@@ -51,11 +51,12 @@ class Window(io.RawIOBase):
     def tell(self) -> int:
         return self.at
 
-    def read(self, count: int = -1) -> bytes:
-        left = max(0, self.size - self.at)
-        data = os.pread(self.descriptor, left if count < 0 else min(count, left), self.start + self.at)
+    def readinto(self, buffer: Any) -> int:
+        wanted = min(len(buffer), max(0, self.size - self.at))
+        data = os.pread(self.descriptor, wanted, self.start + self.at)
+        buffer[: len(data)] = data
         self.at += len(data)
-        return data
+        return len(data)
 
 
 class TarStore(Numbered):

@@ -223,8 +223,8 @@ def _duplicates(store: Store, numbers: list[int], looks: list[Look]) -> Iterator
 
     pairs = near_pairs(hashes, image)
     for pair in pairs[:SHOWN]:
-        one, other = (store.names[numbers[distinct[index]]] for index in pair)
-        yield Finding("near duplicate", other, f"looks almost like {one}", wrong=False)
+        earlier, later = (store.names[numbers[distinct[index]]] for index in pair)
+        yield Finding("near duplicate", later, f"looks almost like {earlier}", wrong=False)
     if len(pairs) > SHOWN:
         yield Finding("near duplicate", store.path.name, f"{len(pairs):,} images look almost like one", wrong=False)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,10 +73,13 @@ def drawn(folder: RunFolder) -> set[int]:
     return set()
 
 
-def ranges(numbers: Iterable[int], size: int) -> list[range]:
-    """Numbers as consecutive ranges of at most `size`, cut at multiples of `size`."""
+def ranges(numbers: Sequence[int], size: int) -> list[range]:
+    """Ascending numbers as consecutive ranges of at most `size`, cut at multiples of `size`."""
+    if isinstance(numbers, range) and numbers.step == 1:
+        firsts = range(numbers.start // size * size, numbers.stop, size)
+        return [range(max(first, numbers.start), min(first + size, numbers.stop)) for first in firsts if numbers]
     found: list[range] = []
-    for number in sorted(numbers):
+    for number in numbers:
         last = found[-1] if found else None
         if last is not None and last.stop == number and number % size:
             found[-1] = range(last.start, number + 1)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from hdit_repro.errors import UserError
 from hdit_repro.jobs import Job, load
 from hdit_repro.launch.clusters import Cluster
 from hdit_repro.launch.graph import Task, required, tasks_of
 from hdit_repro.launch.price import disk, price
 from hdit_repro.records.layout import Roots, RunFolder
+from hdit_repro.spec.data import Folder
 
 RENDER = "render"
 
@@ -59,8 +62,15 @@ class Stage(NamedTuple):
         }
 
 
-def wanted(experiment: str, scale: str, rows: Sequence[str] | None = None, seeds: int = 1) -> list[Job]:
-    """The jobs of a request: an experiment (or `experiment/row`), some of its rows, and seeds 0 to `seeds` - 1.
+def wanted(
+    experiment: str,
+    scale: str,
+    rows: Sequence[str] | None = None,
+    seeds: int = 1,
+    dataset: Folder | None = None,
+) -> list[Job]:
+    """The jobs of a request: an experiment (or `experiment/row`), some of its rows, and seeds 0 to `seeds` - 1; on
+    images of the user's own, if given.
 
     Raises:
         UserError: an unknown experiment, row or scale, or fewer than one seed.
@@ -75,7 +85,15 @@ def wanted(experiment: str, scale: str, rows: Sequence[str] | None = None, seeds
     if slash:
         rows = [row]
     chosen = list(dict.fromkeys(rows)) if rows is not None else None
-    return [job for seed in range(seeds) for job in load(name, scale, chosen, seed)]
+    first = load(name, scale, chosen, 0, dataset)
+    return [with_seed(job, seed) for seed in range(seeds) for job in first]
+
+
+def with_seed(job: Job, seed: int) -> Job:
+    """The same row with another seed; a job file says nothing else of seeds."""
+    if job.run.seed == seed:
+        return job
+    return msgspec.structs.replace(job, run=msgspec.structs.replace(job.run, seed=seed))
 
 
 def tasks_for(jobs: Iterable[Job], roots: Roots) -> list[Task]:

@@ -43,6 +43,31 @@ def frechet_distance(mean_a: Any, cov_a: Any, mean_b: Any, cov_b: Any) -> float:
     return max(float(apart - 2 * cross), 0.0)  # rounding can leave -1e-13 between equal ones
 
 
+def frechet_of_samples(rows: Array, mean: Array, cov: Array, anchor: Array) -> float:
+    """The distance of samples to a reference with covariance `cov` = anchor anchor^T, whose root is taken once.
+
+    For fewer samples than features, the singular values of X anchor / sqrt(N - 1), X centred, are those of
+    A^(1/2) B^(1/2): no covariance of the samples is made.
+
+    Args:
+        rows: N D, float64, of the samples.
+        mean, cov: D and D D, of the reference.
+        anchor: `root(cov)`.
+
+    Raises:
+        ValueError: fewer than two samples, or values that are not finite.
+    """
+    if len(rows) < 2 or not np.isfinite(rows).all():
+        raise ValueError(f"two or more finite feature vectors are needed, found {len(rows)}")
+    centre, scale = rows.mean(axis=0), len(rows) - 1
+    centred = rows - centre
+    if len(rows) > rows.shape[1]:
+        return frechet_distance(centre, centred.T @ centred / scale, mean, cov)
+    cross = np.linalg.svd(centred @ anchor, compute_uv=False).sum() / np.sqrt(scale)
+    step = centre - mean
+    return max(float(step @ step + (centred**2).sum() / scale + np.trace(cov) - 2 * cross), 0.0)
+
+
 def _fast_cross(cov_a: Array, cov_b: Array) -> tuple[float, float] | None:
     """tr((A B)^(1/2)) by Cholesky, and a bound of its error; None where a covariance is singular."""
     try:

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hdit_repro.metrics.frechet import frechet_distance
-from hdit_repro.metrics.statistics import Array, Statistics, as_float64
+from hdit_repro.metrics.frechet import frechet_of_samples, root
+from hdit_repro.metrics.statistics import Array, as_float64
 
 POINTS = 15
 FEWEST = 5_000
@@ -42,12 +42,11 @@ def frechet_curve(features: Any, mean: Array, cov: Array, points: int = POINTS) 
         raise ValueError(f"a curve needs 20 samples or more, found {len(rows)}")
     first = min(FEWEST, max(len(rows) // 10, 2))
     counts = np.unique(np.linspace(first, len(rows), points).astype(np.int64))
+    anchor = root(cov)
     values = []
     for place, count in enumerate(counts):
         chosen = np.random.default_rng((SEED, place)).choice(len(rows), int(count), replace=False)
-        part = Statistics(rows.shape[1])
-        part.update(rows[np.sort(chosen)])
-        values.append(frechet_distance(part.mean, part.cov, mean, cov))
+        values.append(frechet_of_samples(rows[np.sort(chosen)], mean, cov, anchor))
     slope, infinity = np.polyfit(1 / counts, values, 1)
     residual = float(np.sqrt(np.mean((np.asarray(values) - infinity - slope / counts) ** 2)))
     return Curve(tuple(int(count) for count in counts), tuple(values), float(infinity), residual)

@@ -6,10 +6,11 @@ import hashlib
 import io
 import pickle
 import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from hdit_repro.errors import UserError, pick
+from hdit_repro.errors import RunError, UserError, pick
 from hdit_repro.files import atomic_file, cache_folder, lock, sha256_file
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ KNOWN: dict[str, KnownWeights] = {
 }
 """By name; all Inception protocols share one file, which torch-fidelity publishes too, as
 weights-inception-2015-12-05-6726825d.pth."""
+
+
+TIMEOUT = 60.0
+"""Seconds without a byte after which fetching is given up."""
 
 
 class Listed(NamedTuple):
@@ -89,6 +94,33 @@ def add(path: Path | str, name: str | None = None) -> Path:
         if not (target.is_file() and sha256_file(target) == digest):
             _copy(path, target, digest)
     return target
+
+
+def fetch(url: str, name: str | None = None) -> Path:
+    """Fetch weights over the network and add them as `add` does. For a login node: no stage opens a connection.
+
+    Raises:
+        UserError: the address is no https one, or what came is not the published file.
+        RunError: it cannot be reached, or the disk is full.
+    """
+    import urllib.error
+    import urllib.request
+
+    if not url.startswith("https://"):
+        raise UserError("weights are fetched over https alone", found=url, expected=_published())
+    folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder(), prefix=".fetch-") as place:
+        target = Path(place) / "download"
+        try:
+            with urllib.request.urlopen(url, timeout=TIMEOUT) as source, open(target, "wb") as file:
+                shutil.copyfileobj(source, file)
+        except (urllib.error.URLError, OSError) as error:
+            raise RunError(
+                "weights could not be fetched",
+                found=f"{url}: {error}",
+                fix="fetch the file on a machine with internet, then: hdit-repro weights add PATH",
+            ) from error
+        return add(target, name)
 
 
 def _copy(path: Path, target: Path, digest: str) -> None:

@@ -8,7 +8,7 @@
 | linear, `small`; DiT's labels | N(0, 0.02^2) (facebookresearch/DiT) |
 | bias | 0 |
 | labels; Fourier weights of the HDiT | N(0, 1) |
-| learned positions | N(0, 0.02^2) |
+| learned positions | DiT's sines and cosines, from which they learn on (inferred) |
 | norm scale, cosine scale, lerp factor | 1, the spec's (10), 1/2 |
 | RoPE frequencies, sin-cos positions | computed |
 
@@ -109,7 +109,7 @@ def _lerp(module: Lerp, source: Source) -> None:
 
 
 def _learned(module: LearnedPosition, source: Source) -> None:
-    source.normal(module.weight, "weight", SMALL)
+    module.weight.copy_(sin_cos(*module.weight.shape))
 
 
 def _rope(module: AxialRoPE, source: Source) -> None:

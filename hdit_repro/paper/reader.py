@@ -13,10 +13,10 @@ import msgspec
 
 from hdit_repro.errors import UserError, nearest
 from hdit_repro.files import shipped
-from hdit_repro.paper import checks, printed
-from hdit_repro.paper.ledger import Ledger
 from hdit_repro.lines import Lines
 from hdit_repro.lines import Path as KeyPath
+from hdit_repro.paper import checks, printed
+from hdit_repro.paper.ledger import Ledger
 from hdit_repro.paper.raw import RawClaim, RawColumn, RawFile, RawRow, RawTable, Traits, merge
 from hdit_repro.paper.types import Agreement, Claim, Column, Exact, Round, Row, Table, Unit
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
+from hdit_repro.render import measured
 from hdit_repro.render.cells import ABSENT, EMPTY, NOT_RUN, Cell, Value, fixed, signed
 from hdit_repro.render.ledger import shown
 from hdit_repro.render.rows import FRECHET, Row
@@ -96,6 +97,7 @@ class Ours:
             "sd": found.sd,
             "low": low,
             "high": high,
+            "values": " ".join(f"{seed}:{value:.6g}" for seed, value in measured.each(found)),
             "records": " ".join(record.evaluation_id for record in found.records),
         }
         named = {f"{self.prefix}_{name}": value for name, value in extra.items()}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from hdit_repro.audit.agreement import agrees
 from hdit_repro.audit.bench import Bench
+from hdit_repro.audit.bills import Bills
 from hdit_repro.audit.evaluate import compute
 from hdit_repro.audit.fields import look, plain
+from hdit_repro.audit.measured import METRICS, SCALE, Measurements
+from hdit_repro.audit.verdicts import on_cell
 from hdit_repro.paper import Claim, Ledger
 from hdit_repro.paper.checks import Reading
+from hdit_repro.records.schema import Record
 from hdit_repro.render.cells import Value
 
 
@@ -29,6 +33,17 @@ def judge_of(ledger: Ledger) -> Judge:
     """A judge over a ledger and the job files as they are; each run is read once."""
     bench = Bench(ledger)
     return lambda claims: {column: _verdict(claim, bench) for column, claim in claims.items() if claim.check}
+
+
+def judged(ledger: Ledger, records: Iterable[Record], scale: str) -> dict[str, str]:
+    """The verdicts on measured cells by claim, in words; at paper scale only."""
+    measurements = Measurements(records) if scale == SCALE else None
+    if not measurements:
+        return {}
+    bills, bench = Bills(), Bench(ledger)
+    cells = [claim for claim in ledger if claim.unit in METRICS and claim.run and claim.needs == "run"]
+    found = {claim.id: on_cell(claim, bench.job(claim.run), measurements, bills) for claim in cells if claim.run}
+    return {name: verdict.words for name, verdict in found.items() if verdict}
 
 
 def _verdict(claim: Claim, bench: Bench) -> Verdict:

@@ -6,14 +6,15 @@ from collections.abc import Iterable
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-import msgspec
-
+from hdit_repro.records.rows import Index as Index
+from hdit_repro.records.rows import index as index
+from hdit_repro.records.rows import of_row as of_row
+from hdit_repro.records.rows import row_key as row_key
+from hdit_repro.records.rows import set_aside as set_aside
 from hdit_repro.records.schema import Metric, Record, asked_samples, metric_name
 from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.evaluation import FRECHET_NAMES
 from hdit_repro.spec.run import Run
-
-Index = dict[tuple[str, str], list[Record]]
 
 
 class Measured(NamedTuple):
@@ -30,29 +31,9 @@ class Measured(NamedTuple):
     records: tuple[Record, ...]
 
 
-def row_key(run: Run) -> str:
-    """The evaluation's id with both seeds set to zero: what repetitions of one row share."""
-    sampling = msgspec.structs.replace(run.sampling, seed=0)
-    return msgspec.structs.replace(run, seed=0, sampling=sampling).evaluation_id
-
-
-def index(records: Iterable[Record]) -> Index:
-    """Records by (scale, row key)."""
-    found: Index = {}
-    for record in records:
-        found.setdefault((record.scale, row_key(record.spec)), []).append(record)
-    return found
-
-
 def frechet_name(run: Run) -> str:
     """The base name of the Fréchet distance on the run's extractor ("fid", "fd-efficientnet-lite0")."""
     return FRECHET_NAMES[kind_of(run.evaluation.extractor)]
-
-
-def of_row(found: Index, scale: str, run: Run) -> list[Record]:
-    """The records of a row at a scale, whatever their seeds, by seed and time."""
-    records = found.get((scale, row_key(run)), [])
-    return sorted(records, key=lambda record: (record.seed, record.evaluation_id))
 
 
 def summarise(records: list[Record], base: str) -> Measured | None:
@@ -70,6 +51,11 @@ def summarise(records: list[Record], base: str) -> Measured | None:
     only = carrying[0].metrics[base] if len(carrying) == 1 else None
     interval = only if only is not None and only.low is not None else None
     return Measured(base, fmean(means), stdev(means) if len(means) > 1 else None, len(means), interval, tuple(carrying))
+
+
+def each(found: Measured) -> list[tuple[int, float]]:
+    """Each value behind a number with its training seed."""
+    return [(record.seed, record.metrics[found.name].value) for record in found.records]
 
 
 def plain_name(record: Record, base: str) -> str:

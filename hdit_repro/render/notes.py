@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hdit_repro.audit.decide import RULE
 from hdit_repro.cost.complexity import RESOLUTIONS
+from hdit_repro.records.lint import difference
 from hdit_repro.records.schema import FLOOR, Record
 from hdit_repro.records.store import Problem
 from hdit_repro.render.cells import Cell, fixed, significant
@@ -41,6 +43,7 @@ def notes(
     if _has(table, Ours):
         records = [record for row in rows for record in row.records]
         found += _measured_notes(table, rows, records, scale) if records else [_nothing_yet(rows, scale)]
+        found += _aside(rows)
     found += [f"Left out: {problem.path.relative_to(folder).as_posix()}: {problem.reason}." for problem in problems]
     return list(dict.fromkeys(found))
 
@@ -77,6 +80,16 @@ def _scale_note(table: Table, scale: str) -> str:
     )
 
 
+def _aside(rows: Sequence[Row]) -> list[str]:
+    """Numbers of different protocols are never averaged."""
+    return [
+        f"Left out ({row.key}): {', '.join(record.evaluation_id for record in row.aside)}, measured otherwise than the "
+        f"row's other records ({difference(row.aside[0], row.records[0])})."
+        for row in rows
+        if row.aside
+    ]
+
+
 def _nothing_yet(rows: Sequence[Row], scale: str) -> str:
     names = dict.fromkeys(row.job.experiment for row in rows if row.job)
     commands = ", ".join(f"`hdit-repro submit {name} --scale {scale}`" for name in names)
@@ -94,6 +107,9 @@ def _measured_notes(table: Table, rows: Sequence[Row], records: list[Record], sc
             f"Differences are ours less print. Print: {table.protocol}. Where ours above is another protocol, the "
             "difference holds that too."
         )
+        found += [f"Verdict ({row.key}): {said}." for row in rows for said in row.judged.values()]
+        if any(row.judged for row in rows):
+            found.append(f"Verdicts: {RULE}.")
     floors = _grouped(rows, _floor)
     if not _has(table, Context):
         found += [f"Floor, the same metric between two halves of the real images ({n}): {t}." for t, n in floors if t]

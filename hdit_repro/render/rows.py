@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from hdit_repro import jobs
@@ -22,9 +23,9 @@ class Row(NamedTuple):
 
     `key`, `label` and `group` are print's, or the job's where print does not have the row. `job` is at the table's
     scale; `paper` is the same row at paper scale, from which all costs are counted; both are None where the row is no
-    single job's. `records` are those of this scale. By the ledger's columns: `claims` are the printed cells,
-    `verdicts` what the audit makes of those that can be checked, `recorded` the records of cells with a job of their
-    own.
+    single job's. `records` are those of this scale and one protocol, `aside` those measured otherwise. By the ledger's
+    columns: `claims` are the printed cells, `verdicts` what the audit makes of those that can be checked, `recorded`
+    the records of cells with a job of their own, `judged` the verdicts on those that were measured, in words.
     """
 
     key: str
@@ -33,9 +34,11 @@ class Row(NamedTuple):
     job: Job | None
     paper: Job | None
     records: tuple[Record, ...]
+    aside: tuple[Record, ...]
     claims: Mapping[str, Claim]
     verdicts: Mapping[str, Verdict]
     recorded: Mapping[str, tuple[Record, ...]]
+    judged: Mapping[str, str]
 
     def base(self, metric: str = FRECHET) -> str:
         """The name of a metric without a count: the run's own Fréchet distance ("fid"), or `metric` itself."""
@@ -51,11 +54,12 @@ class Row(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What rows are made from: print, the audit's judge over it, and records by scale and row."""
+    """What rows are made from: print, the audit's judge over it, records by scale and row, verdicts by claim."""
 
     ledger: Ledger
     judge: Judge
     records: measured.Index
+    judged: Mapping[str, str] = MappingProxyType({})
 
 
 def rows_of(source: Source, table: str, experiment: str, scale: str) -> list[Row]:
@@ -90,6 +94,7 @@ def _row(
         job=job,
         paper=jobs.find(run) if run else None,
         records=records(job) if job else (),
+        aside=tuple(measured.set_aside(source.records, scale, job.run)) if job else (),
         claims=claims,
         verdicts=source.judge(claims),
         recorded={
@@ -97,4 +102,5 @@ def _row(
             for column, claim in claims.items()
             if claim.run and claim.run != run
         },
+        judged={column: source.judged[claim.id] for column, claim in claims.items() if claim.id in source.judged},
     )

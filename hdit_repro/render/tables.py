@@ -17,7 +17,7 @@ from hdit_repro.records.schema import Record
 from hdit_repro.render import measured
 from hdit_repro.render.definitions import TABLES, Table
 from hdit_repro.render.formats import csv, latex, markdown
-from hdit_repro.render.judge import judge_of
+from hdit_repro.render.judge import judge_of, judged
 from hdit_repro.render.rows import Source, rows_of
 from hdit_repro.render.sheet import Sheet, build
 
@@ -50,7 +50,8 @@ def material(scale: str, roots: Roots, ledger: Ledger | None = None) -> Material
     ledger = ledger or paper.read()
     folder = roots.records(scale)
     records, problems = store.load(folder)
-    return Material(scale, ledger, records, problems, folder, Source(ledger, judge_of(ledger), measured.index(records)))
+    source = Source(ledger, judge_of(ledger), measured.index(records), judged(ledger, records, scale))
+    return Material(scale, ledger, records, problems, folder, source)
 
 
 def table_folder(scale: str, roots: Roots) -> Path:

@@ -69,7 +69,7 @@ class AxialRoPE(Choice, tag="axial-rope"):
 
 
 class LearnedPosition(Choice, tag="learned"):
-    """One learned vector per token of the outermost grid, added after the patches are embedded."""
+    """One learned vector per token of the outermost grid, added after the patches are embedded; starts as sin-cos."""
 
 
 class SinCosPosition(Choice, tag="sin-cos"):
@@ -233,7 +233,7 @@ class Hourglass(Choice, tag="hourglass"):
                     f"axial RoPE turns pairs on two axes of half a head: {width // heads} is no multiple of 8",
                 )
         require(
-            not isinstance(self.position, SinCosPosition) or self.widths[0] % 4 == 0,
+            isinstance(self.position, AxialRoPE) or self.widths[0] % 4 == 0,
             f"sin-cos positions need an outermost width that 4 divides, and {self.widths[0]} is not",
         )
         self.check_size(self.resolution, self.resolution, grids=isinstance(self.patch, int))

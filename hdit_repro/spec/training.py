@@ -71,7 +71,8 @@ class Span(NamedTuple):
 
 class Training(Spec):
     """The recipe. `growth` are phases after the first, with a larger batch (ImageNet-256^2, Table 6 footnote 6).
-    `clip` bounds the gradient's norm; 0 leaves it alone."""
+    `clip` bounds the gradient's norm; 0 leaves it alone. `imported` is SHA-256 of a file of weights that were trained
+    elsewhere: such a run is never trained here, and what its recipe says is not known to hold."""
 
     steps: int
     batch: int
@@ -82,6 +83,7 @@ class Training(Spec):
     class_dropout: float = 0.1
     augmentation: float = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"
+    imported: str | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         require(self.steps >= 1 and self.batch >= 1, "steps and batch start at 1")

@@ -44,10 +44,13 @@ class SampleSet:
         """The samples in order: uint8 B 3 H W, B of `size` but for the last."""
         waiting: list[Tensor] = []
         for _, tensors in read_tensors(self.folder, self._shards, "image"):
-            waiting = list(torch.cat([*waiting, tensors["image"]]).split(size))
-            while waiting and (len(waiting) > 1 or len(waiting[0]) == size):
-                yield waiting.pop(0)
-        if waiting:
+            waiting.append(tensors["image"])
+            held = torch.cat(waiting)
+            whole = len(held) - len(held) % size
+            for first in range(0, whole, size):
+                yield held[first : first + size]
+            waiting = [held[whole:]]
+        if waiting and len(waiting[0]):
             yield waiting[0]
 
     def labels(self) -> list[int] | None:
@@ -89,7 +92,9 @@ def export(samples: SampleSet, path: Path, batch: int = 64) -> Path:
     elif path.suffix == ".zip":
         _write_zip(path, samples, batch)
     else:
-        raise UserError("samples are exported to one of two formats", found=str(path), expected="a path to .npz or .zip")
+        raise UserError(
+            "samples are exported to one of two formats", found=str(path), expected="a path to .npz or .zip"
+        )
     return path
 
 

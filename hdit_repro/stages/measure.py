@@ -80,11 +80,13 @@ def _ten_parts_score(sides: Sides) -> list[Metric]:
 
 
 def _kernel(sides: Sides) -> list[Metric]:
-    return [_spread(kernel_distance(sides.samples[FEATURES], sides.real()))]
+    ours, real = sides.samples[FEATURES], sides.real()
+    return [_spread(kernel_distance(ours, real), max(len(ours), len(real)))]
 
 
 def _kernel_chunks(sides: Sides) -> list[Metric]:
-    return [_spread(kernel_distance_chunks(sides.samples[FEATURES], sides.real()))]
+    ours, real = sides.samples[FEATURES], sides.real()
+    return [_spread(kernel_distance_chunks(ours, real), max(len(ours), len(real)))]
 
 
 def _precision_recall(sides: Sides) -> list[Metric]:
@@ -149,7 +151,10 @@ def _score(score: InceptionScore, parts: str) -> Metric:
     return Metric(value=score.mean, low=low, high=high, interval=f"± one standard deviation over {parts}")
 
 
-def _spread(distance: KernelDistance) -> Metric:
+def _spread(distance: KernelDistance, images: int) -> Metric:
+    """With the scatter of the subsets, where they are more than the same images again and again."""
+    if distance.subsets < 2 or distance.size >= images:
+        return Metric(value=distance.mean)
     return Metric(
         value=distance.mean,
         low=distance.mean - distance.std,

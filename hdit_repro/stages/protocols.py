@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hdit_repro.errors import UserError
 from hdit_repro.jobs import Job
-from hdit_repro.metrics.extractors import EXTRACTORS, FeatureExtractor
+from hdit_repro.metrics.extractors import FeatureExtractor, extractor_by_name
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.records.schema import asked_samples
 from hdit_repro.spec.base import kind_of
@@ -44,7 +44,7 @@ def by_protocol(
     for protocol in protocols:
         names = [name for kind in kinds for name in metric_names(kind, protocol)]
         try:
-            extractor = EXTRACTORS[protocol](device)
+            extractor = extractor_by_name(protocol, device)
         except UserError as error:
             rows += [Row(protocol, name, None, f"{error.problem}; {error.fix}") for name in names]
             continue

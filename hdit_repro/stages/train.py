@@ -95,7 +95,7 @@ def _loop(settings: Settings, world: World, stop: Stop) -> LoopSettings:
 
 def final_loss(metrics: Path) -> float:
     """Mean of the last logged training losses."""
-    losses = [line["loss"] for line in read_log(metrics)][-LAST_LINES:]
+    losses = [float(line["loss"]) for line in read_log(metrics)][-LAST_LINES:]
     return sum(losses) / len(losses)
 
 

@@ -36,7 +36,8 @@ class LoopSettings(NamedTuple):
 
     device: of this process. log_every: steps between log lines. save_seconds: between checkpoints. world: the
     processes. microbatch: draws at once in each process, 0 all. stop: who may ask the run to leave. averages: decays
-    of further averages of the weights. snapshots: steps at which the averages are kept. recompute, compiled: see `acceleration`. tensorboard: scalars beside the log.
+    of further averages of the weights. snapshots: steps at which the averages are kept. recompute, compiled: see
+    `acceleration`. tensorboard: scalars beside the log.
     """
 
     device: torch.device

@@ -9,18 +9,19 @@ import pytest
 import torch
 from PIL import Image
 
-from hdit_repro.data import datasets
+from hdit_repro.data import datasets, places
 from hdit_repro.data.datasets import EMOJI_DIGEST, OPENERS, open_dataset
 from hdit_repro.data.images import Images
-from hdit_repro.data.prepare import prepare, verify
+from hdit_repro.data.prepare import prepare
 from hdit_repro.data.store import open_store
+from hdit_repro.data.verify import verify
 from hdit_repro.errors import UserError
 from hdit_repro.spec.base import kinds
 from hdit_repro.spec.data import DATASETS, FFHQ, Data, Dataset, DatasetFacts, Emoji, ImageNet
 
 
 @pytest.fixture(autouse=True)
-def places(tmp_path, monkeypatch):
+def folders(tmp_path, monkeypatch):
     monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HDIT_REPRO_DATA", str(tmp_path / "data"))
     (tmp_path / "data").mkdir()
@@ -40,7 +41,7 @@ def source(root, classes=2, each=3, size=(20, 24)):
 
 
 def test_registry_is_the_specs():
-    assert set(OPENERS) == set(kinds(Dataset)) == set(DATASETS)
+    assert set(OPENERS) == set(kinds(Dataset)) == {*DATASETS, "folder"}
 
 
 def test_emoji():
@@ -134,8 +135,8 @@ def test_folder_and_prepared_archive_agree(tmp_path, monkeypatch):
     assert prepared.store.label_names == ("n00", "n01")
     with pytest.raises(UserError, match="prepared in another way"):
         open_dataset(Data(dataset=ImageNet(), resolution=16, transform="k-diffusion"))
-    again = prepare(open_store(root), tmp_path / "again.zip", 16, "adm")
-    assert again.read_bytes() == target.read_bytes()
+    prepare(open_store(root), tmp_path / "again.zip", 16, "adm")
+    assert (tmp_path / "again.zip").read_bytes() == target.read_bytes()
 
 
 def test_ffhq_has_no_labels(tmp_path, monkeypatch):
@@ -146,17 +147,15 @@ def test_ffhq_has_no_labels(tmp_path, monkeypatch):
     assert images.classes == 0
 
 
-def test_preparing_writes_all_or_nothing(tmp_path):
+def test_a_broken_image_is_refused_by_name(tmp_path):
     root = source(tmp_path / "set")
     (root / "n01" / "1.png").write_bytes(b"no image")
     store = open_store(root)
-    with pytest.raises(UserError, match=r"n01/1\.png"):
-        prepare(store, tmp_path / "out.zip", 16, "adm")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "set"]
-    problems = verify(store)
-    assert len(problems) == 1
-    assert "n01/1.png" in problems[0]
-    for taken in (tmp_path / "set", tmp_path / "out.tar"):
+    card = prepare(store, tmp_path / "out.zip", 16, "adm")
+    assert [file for file, _ in card.refused] == ["n01/1.png"]
+    broken = [finding for finding in verify(store).findings if finding.wrong]
+    assert [(finding.check, finding.where) for finding in broken] == [("broken", "n01/1.png")]
+    for taken in (tmp_path / "set", tmp_path / "out.tar", tmp_path / "out.zip"):
         with pytest.raises(UserError, match="cannot be written there"):
             prepare(store, taken, 16, "adm")
 
@@ -168,3 +167,34 @@ def test_the_wrong_size_names_the_image(tmp_path):
         images.batch([2])
     with pytest.raises(UserError, match="no transform called"):
         Images(open_store(root), 16, "bilinear")
+
+
+def test_a_folder_of_ones_own_is_found_by_its_digest(tmp_path, monkeypatch):
+    root = source(tmp_path / "mine")
+    dataset = places.describe(root)
+    assert (dataset.name, dataset.images, dataset.classes) == ("mine", 6, 2)
+    data = Data(dataset=dataset, resolution=16, transform="adm")
+    with pytest.raises(UserError, match="not here as it was"):
+        open_dataset(data)
+    places.remember(dataset, root)
+    images = open_dataset(data)
+    assert images.name == "mine"
+    assert images.digest == dataset.digest
+    assert images.labels(range(6)).tolist() == [0, 0, 0, 1, 1, 1]
+    batch = images.batch(range(6))
+    moved = tmp_path / "data" / "mine"
+    root.rename(moved)  # found under $HDIT_REPRO_DATA by its name
+    assert torch.equal(open_dataset(data).batch(range(6)), batch)
+    assert places.describe(moved) == dataset  # where it lies is no part of what it is
+    (moved / "n00" / "0.png").write_bytes((moved / "n01" / "0.png").read_bytes())
+    with pytest.raises(UserError, match="has the digest"):
+        open_dataset(data)
+
+
+def test_a_prepared_archive_is_a_data_set_of_its_own(tmp_path):
+    """Its images may be brought to another size: the archive is the data set, not what it was made of."""
+    prepare(open_store(source(tmp_path / "set")), tmp_path / "set.zip", 16, "k-diffusion")
+    dataset = places.describe(tmp_path / "set.zip")
+    places.remember(dataset, tmp_path / "set.zip")
+    assert dataset.name == "set"
+    assert open_dataset(Data(dataset=dataset, resolution=8, transform="adm")).batch([0]).shape == (1, 3, 8, 8)

@@ -145,7 +145,7 @@ def test_smoke_is_priced_in_minutes_of_a_cpu(roots: Roots) -> None:
     local = read_cluster("local")
     assert isinstance(local, Local)
     run = jobs.find("table1/E", "smoke").run
-    macs = cost.count(run.model, 32).macs * 3 * run.training.samples_seen
+    macs = cost.count(run.model, run.data.resolution).macs * 3 * run.training.samples_seen
     train = next(stage for stage in plan if stage.run == "table1/E" and stage.stage == "train")
     assert train.hours * 3600 == pytest.approx(macs / local.cpu_macs_per_second)
 
@@ -159,8 +159,7 @@ def test_the_paper_is_refused_here_with_its_price(roots: Roots) -> None:
     assert f"{gpu_hours(to_run(plan)):,.0f} A100-hours" in str(refusal.value)
     assert "--scale smoke" in refusal.value.fix
     assert "--cluster a100" in refusal.value.fix
-    with pytest.raises(UserError, match="no SLURM submission"):
-        refuse_what_cannot_be(asked, plan, read_cluster("a100"))
+    refuse_what_cannot_be(asked, plan, read_cluster("a100"))
 
 
 def test_clusters_are_checked_when_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hdit_repro.metrics import frechet_distance
+from hdit_repro.metrics.frechet import frechet_of_samples, root
 
 
 def covariance(rng: np.random.Generator, width: int, samples: int | None = None) -> np.ndarray:
@@ -99,3 +100,54 @@ def test_bad_input(change, message):
     given_ = {"mean_a": np.zeros(4), "cov_a": np.eye(4), "mean_b": np.zeros(4), "cov_b": np.eye(4)}
     with pytest.raises(ValueError, match=message):
         frechet_distance(**{**given_, **change})
+
+
+def test_clean_fid_and_pytorch_fid_agree():
+    """Their arithmetic is one; clean-fid's copy is installed."""
+    from hdit_repro.metrics.torchvision_shim import import_torchvision
+
+    import_torchvision()
+    import warnings
+
+    from cleanfid.fid import frechet_distance as theirs
+
+    rng = np.random.default_rng(5)
+    a, b = covariance(rng, 48), covariance(rng, 48)
+    mean_a, mean_b = rng.standard_normal((2, 48))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of sqrtm(disp=)
+        wanted = theirs(mean_a, a, mean_b, b)
+    assert frechet_distance(mean_a, a, mean_b, b) == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize("samples", [2, 30, 63, 64, 65, 200])
+def test_samples_against_a_root(samples):
+    rng = np.random.default_rng(samples)
+    rows, cov, mean = rng.standard_normal((samples, 64)) * 1.2, covariance(rng, 64), rng.standard_normal(64)
+    wanted = frechet_distance(rows.mean(0), np.cov(rows, rowvar=False), mean, cov)
+    assert frechet_of_samples(rows, mean, cov, root(cov)) == pytest.approx(wanted, rel=1e-10)
+    with pytest.raises(ValueError, match="two or more"):
+        frechet_of_samples(rows[:1], mean, cov, root(cov))
+
+
+def test_both_ways_agree(monkeypatch):
+    """The fast way is taken where its error is bounded, and gives what the careful one gives."""
+    from hdit_repro.metrics import frechet as module
+
+    rng = np.random.default_rng(6)
+    a, b, mean = covariance(rng, 60), covariance(rng, 60), rng.standard_normal(60)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "root", None)  # the careful way would fail
+        fast = frechet_distance(mean, a, 0 * mean, b)
+    monkeypatch.setattr(module, "_fast_cross", lambda *_: None)
+    assert fast == pytest.approx(frechet_distance(mean, a, 0 * mean, b), rel=1e-10)
+
+
+@pytest.mark.parametrize("close", [1e-4, 1e-7])
+def test_near_distances_take_the_careful_way(close):
+    """Where almost everything cancels, the bound of the fast way is too wide."""
+    rng = np.random.default_rng(7)
+    a = covariance(rng, 40)
+    wanted = float((np.sqrt(np.linalg.eigvalsh(a)) ** 2).sum() * (np.sqrt(1 + close) - 1) ** 2)
+    mean = np.zeros(40)
+    assert frechet_distance(mean, a, mean, a * (1 + close)) == pytest.approx(wanted, abs=1e-12 * np.trace(a))

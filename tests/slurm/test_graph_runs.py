@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -94,8 +95,8 @@ def test_a_failing_row_holds_up_no_other_and_three_alike_are_enough(
     (roots.runs / "fail.json").unlink()
     (roots.runs / "flaky.json").unlink()
     (lost,) = act.failed(roots, known_tasks(roots))
-    assert (set(lost.rows), lost.cluster) == ({"A", "D"}, "tiny")
-    send(list(lost.rows), roots, profile(), slow)
+    assert ({job.row for job in lost.jobs}, lost.cluster) == ({"A", "D"}, "tiny")
+    send([job.row for job in lost.jobs], roots, profile(), slow)
     until(lambda: empty(roots), 120)
     assert {row.state for row in states(roots).values()} == {"done"}
     assert len([line for line in history(roots, "start") if line.startswith("table1/E")]) == 4
@@ -104,7 +105,7 @@ def test_a_failing_row_holds_up_no_other_and_three_alike_are_enough(
 def test_a_shard_cancelled_by_hand_is_redone_and_nothing_else(
     roots: Roots, profile: Any, slow: ModuleType, until: Until
 ) -> None:
-    write_json(roots.runs / "ticks.json", {"table1/A sample": 12})
+    write_json(roots.runs / "ticks.json", {"table1/A sample": 30})
     send(["A"], roots, profile(), slow)
     until(
         lambda: (
@@ -121,7 +122,7 @@ def test_a_shard_cancelled_by_hand_is_redone_and_nothing_else(
     assert "cancelled" in row.error
     (lost,) = act.failed(roots, known_tasks(roots))
     assert lost.stages == ("table1/A sample",)
-    again = send(list(lost.rows), roots, profile(), slow)
+    again = send([job.row for job in lost.jobs], roots, profile(), slow)
     assert len(again.job_ids) == 2
     until(lambda: empty(roots))
     assert states(roots)["table1/A", "evaluate"].state == "done"
@@ -133,51 +134,46 @@ def test_a_node_that_dies_is_survived(slurm: Path, roots: Roots, profile: Any, s
     write_json(roots.runs / "ticks.json", {"table1/A train": 25})
     send(["A"], roots, profile(partition="h100", gpu="h100", pack_hours="1.0"), slow)
     until(lambda: (roots.runs / "history.txt").exists())
-    node = history(roots, "start")[0].split()[-1]
+    job_id, node = history(roots, "start")[0].split()[-2:]
     try:
-        kill_node(slurm, node)
+        kill_node(slurm, node, job_id)
         until(lambda: len(history(roots, "start")) > 1, 120)
         until(lambda: empty(roots))
     finally:
         start_node(slurm, node)
+        until(lambda: node_is_back(node), 30)
     starts = [line.split() for line in history(roots, "start") if " train " in line]
     assert [line[-1] == node for line in starts] == [True, False]
     assert {row.state for row in states(roots).values()} == {"done"}
 
 
-def kill_node(slurm: Path, node: str) -> None:
-    """End a node's daemon and everything that it started, at once and without a word."""
+def kill_node(slurm: Path, node: str, job_id: str) -> None:
+    """End a node's daemon, then those of the job's steps, then the job: at once, so that nobody tells SLURM."""
     os.kill(int((slurm / "pid" / f"slurmd-{node}").read_text()), signal.SIGKILL)
-    conf = f"SLURM_CONF={slurm}/etc/slurm.conf".encode()
+    steps, processes = [], []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            variables = (process / "environ").read_bytes().split(b"\0")
-            ours = conf in variables and f"SLURMD_NODENAME={node}".encode() in variables
-            step = (process / "comm").read_text().strip() == "slurmstepd" and f"{node}" in stepd_node(process)
-            if ours or (step and f"SLURM_TEST_MARK={slurm}".encode() in variables):
-                os.kill(int(process.name), signal.SIGKILL)
-        except (OSError, ValueError):
+            title = (process / "cmdline").read_bytes()
+            if title.startswith(f"slurmstepd: [{job_id}.".encode()):
+                steps.append(int(process.name))
+            elif f"SLURM_JOB_ID={job_id}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                processes.append(int(process.name))
+        except OSError:
             continue
-
-
-def stepd_node(process: Path) -> str:
-    """A step's daemon carries its node's spool folder in its open files."""
-    return " ".join(str(link.readlink()) for link in (process / "fd").iterdir())
+    for pid in (*steps, *processes):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def start_node(slurm: Path, node: str) -> None:
     """The daemon again, as slurm-up.sh starts it."""
-    with open(slurm / "log" / f"slurmd-{node}.out", "a") as log:
-        started = subprocess.Popen(
-            ["slurmd", "-D", "-N", node],
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env={**os.environ, "SLURM_TEST_MARK": str(slurm)},
-        )
-    (slurm / "pid" / f"slurmd-{node}").write_text(f"{started.pid}\n")
+    log, pid = slurm / "log" / f"slurmd-{node}.out", slurm / "pid" / f"slurmd-{node}"
+    line = f"cd /; setsid slurmd -D -N {node} </dev/null >>{log} 2>&1 & echo $! >{pid}"
+    subprocess.run(["bash", "-c", line], env={**os.environ, "SLURM_TEST_MARK": str(slurm)}, check=True)
+
+
+def node_is_back(node: str) -> bool:
+    return queue.ask("sinfo", "-h", "-n", node, "-N", "-o", "%T").split()[:1] == ["idle"]
 
 
 def test_cancel_leaves_nothing_and_touches_no_other_row(
@@ -242,9 +238,8 @@ def test_a_submitter_killed_half_way_is_completed_by_the_next(
     cluster = profile()
     write_json(roots.runs / "ticks.json", {"table1/A train": 15})
     kill = "kill -9 $PPID; sleep 0.2"
-    body = f"if [ $n = 2 ]; then {kill if when == 'before' else ''}\n"
-    body += f'SBATCH "$@"; {kill if when == "after" else ""}; exit; fi\nexec SBATCH "$@"'
-    body = body.replace("then \n", "then :\n") if when == "after" else body.replace("; ;", ";")
+    order = f'{kill}; SBATCH "$@"' if when == "before" else f'SBATCH "$@"; {kill}'
+    body = f'if [ $n = 2 ]; then {order}; exit; fi\nexec SBATCH "$@"'
     path = shim(here / "bin", body)
     died = subprocess.run([sys.executable, "-c", SUBMITTER], env={**os.environ, "PATH": path}, check=False)
     assert died.returncode == -signal.SIGKILL

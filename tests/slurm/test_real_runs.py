@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def test_a_preempted_run_ends_with_the_weights_of_an_undisturbed_one(
     alone = here / "alone"
     alone.mkdir()
     command_line = ["env", f"HDIT_REPRO_WORKPLACE={alone}"]
-    train = ["hdit-repro", "train", "--run", "table1/A", "--scale", "smoke", "--threads", "1"]
+    train = [sys.executable, "-m", "hdit_repro.cli", "train", "--run", "table1/A", "--scale", "smoke", "--threads", "1"]
     done = subprocess.run([*command_line, *train], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     ours, theirs = weights(folder), weights(folder_of(Roots(alone / "runs", alone / "results"), "A"))

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from hdit_repro import files
 from hdit_repro.errors import RunError, UserError
-from hdit_repro.training import checkpoint
+from hdit_repro.training import checkpoint, log
 from hdit_repro.training.checkpoint import DamagedCheckpoint, newest, newest_file, read_snapshot
 from hdit_repro.training.log import numbers, read_log
 from hdit_repro.training.loop import LoopSettings, new_state, train
@@ -78,8 +78,6 @@ def test_a_full_disk_ends_the_run_and_the_checkpoint_before_stays(tiny, tiny_ima
 
 
 def test_a_full_disk_for_the_log_is_said(tmp_path, monkeypatch):
-    from hdit_repro.training import log
-
     lines = log.MetricsLog(tmp_path / "m.jsonl", 0)
     lines.append({"step": 1})
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hdit_repro.launch.graph import Task, required
+from hdit_repro.jobs import Job
+from hdit_repro.launch.graph import Task, required, row_name
 from hdit_repro.launch.slurm import journal, queue
 from hdit_repro.launch.slurm.live import Live, look, overlay
 from hdit_repro.launch.status import status_of
@@ -18,8 +19,7 @@ class Retry(NamedTuple):
     experiment: str
     scale: str
     cluster: str
-    rows: tuple[str, ...]
-    seeds: tuple[int, ...]
+    jobs: tuple[Job, ...]
     stages: tuple[str, ...]
 
 
@@ -68,7 +68,6 @@ def _retry(experiment: str, scale: str, cluster: str, tasks: Sequence[Task]) -> 
         experiment,
         scale,
         cluster,
-        tuple(dict.fromkeys(task.job.row for task in tasks)),
-        tuple(dict.fromkeys(task.job.run.seed for task in tasks)),
+        tuple({row_name(task.job): task.job for task in tasks}.values()),
         tuple(f"{task.name} {task.stage}" for task in tasks),
     )

@@ -177,9 +177,10 @@ def _of_sampling(
     waiting = covered.jobs(sampling.key) if sampling else []
     if sampling is not None:
         drawn_now = drawn(sampling.folder) if done is None else done.get(sampling.key, set())
-        missing = set(range(sampling.job.run.sampling.count)) - drawn_now - covered.numbers(sampling.key)
+        there, everything = drawn_now | covered.numbers(sampling.key), range(sampling.job.run.sampling.count)
+        missing = [number for number in everything if number not in there] if there else everything
         along = [] if waiting and uncovered else measures
-        shards = _shards(sampling, along, sorted(missing), trained, costs, profile)
+        shards = _shards(sampling, along, missing, trained, costs, profile)
         before = (*(element.job.id for element in waiting), *(shard.name for shard in shards))
     if not uncovered or (shards and not waiting):
         return shards
@@ -216,7 +217,8 @@ def _shards(
 def _resources(profile: Slurm, gpus: int, hours: float) -> Resources:
     """GPUs laid out on nodes, one task each; time with slack, up to the limit, and time-outs for the rest."""
     limit = int(profile.time_limit_hours * 60)
-    wanted = max(LEAST_MINUTES, math.ceil(hours * 60 * SLACK / 30) * 30)
+    step = 6 * 60 if hours > 8 else LEAST_MINUTES  # coarse, so that rows of about one length share an array
+    wanted = max(LEAST_MINUTES, math.ceil(hours * 60 * SLACK / step) * step)
     on_a_node = min(gpus, profile.gpus_per_node)
     time_outs = 3 + 2 * math.ceil(hours * 60 * SLACK / limit)
     return Resources(max(1, math.ceil(gpus / profile.gpus_per_node)), on_a_node, 1, min(limit, wanted), time_outs)

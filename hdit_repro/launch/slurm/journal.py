@@ -7,6 +7,7 @@ queue by its name, so that nothing is ever in the queue that nobody knows of.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,11 @@ def journals(roots: Roots) -> list[Journal]:
         with contextlib.suppress(UserError, msgspec.ValidationError):
             found.append(msgspec.convert(read_json(path), Journal))
     return found
+
+
+def age(roots: Roots, entry: Journal) -> float:
+    """Seconds since a journal was last written."""
+    return time.time() - (folder(roots, entry.session) / NAME).stat().st_mtime
 
 
 def strays(known: Iterable[Journal]) -> dict[str, Unit]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ class Live:
     asked: bool
     ends: dict[str, str] = field(default_factory=dict)
     clusters: dict[str, Cluster | None] = field(default_factory=dict)
+    files: dict[Path, set[str]] = field(default_factory=dict)
 
 
 def look(roots: Roots, tasks: Sequence[Task]) -> Live | None:
@@ -76,9 +78,14 @@ def overlay(live: Live, tasks: Sequence[Task], rows: Sequence[Row]) -> list[Row]
 
 
 def parts(live: Live, task: Task) -> list[Part]:
-    """The stage as a whole, and the ranges of it that were submitted singly."""
+    """The stage as a whole, and those ranges of it that were submitted singly and have left files."""
+    folder = task.folder.path / "state"
+    if folder not in live.files:
+        live.files[folder] = set(os.listdir(folder)) if folder.is_dir() else set()  # noqa: PTH208
     spans = dict.fromkeys(sent.numbers for sent in live.sent.get(task.key, ()) if sent.numbers)
-    return [Part(task.folder, task.stage), *(Part(task.folder, task.stage, range(*numbers)) for numbers in spans)]
+    ranges = (Part(task.folder, task.stage, range(*numbers)) for numbers in spans)
+    names = live.files[folder]
+    return [Part(task.folder, task.stage), *(part for part in ranges if f"{part.name}.attempts.json" in names)]
 
 
 def _sent(known: Iterable[Journal]) -> dict[str, list[Sent]]:

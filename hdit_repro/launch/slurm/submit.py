@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,9 @@ from hdit_repro.stages.settings import Settings
 
 HANDED_ON = ("HDIT_REPRO_CACHE", "HDIT_REPRO_DATA")
 """Variables of the submitter that jobs need, whatever the site does to their environment."""
+
+SETTLING = 5.0
+"""Seconds after which an sbatch whose caller was killed has come to its end."""
 
 RENDER = Resources(nodes=1, tasks=1, gpus=0, minutes=30, time_outs=3)
 
@@ -192,14 +196,16 @@ def recover(roots: Roots) -> dict[str, queue.Queued]:
 
     What has an id goes on, and is built upon; what was submitted without its id having been written is cancelled.
     """
-    listed, known = queue.squeue(), journal.journals(roots)
+    known = journal.journals(roots)
     lost = journal.strays(known)
+    if any(entry.state == "open" for entry in known):
+        time.sleep(max(0.0, SETTLING - journal.age(roots, known[-1])))
+    listed = queue.squeue()
     stray = sorted({job.id.partition("_")[0] for job in listed.values() if job.name in lost})
     queue.scancel(stray)
     for entry in known:
         if entry.state == "open":
-            entry.units = [unit for unit in entry.units if unit.job_id]
-            entry.state = "whole" if entry.units else "cancelled"
+            entry.state = "whole" if any(unit.job_id for unit in entry.units) else "cancelled"
             journal.save(roots, entry)
     return {job_id: job for job_id, job in listed.items() if job_id.partition("_")[0] not in stray}
 

@@ -1,0 +1,198 @@
+"""Which of the paper's differences could be told from luck, with how many trainings a side, at what price. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import combinations, pairwise
+from typing import Any, NamedTuple
+
+from hdit_repro import jobs
+from hdit_repro.audit.decide import LEVEL, MOST_SEEDS, Share, difference, quantile
+from hdit_repro.audit.measured import SCALE, Measurements
+from hdit_repro.audit.noise import Spread
+from hdit_repro.jobs import Job
+from hdit_repro.launch.clusters import Cluster
+from hdit_repro.launch.price import price
+from hdit_repro.paper import Claim, Ledger, Unit
+from hdit_repro.paper.checks import Order
+from hdit_repro.records.layout import STAGES
+from hdit_repro.records.rows import row_key
+from hdit_repro.spec.run import Run
+
+POWER = 0.8
+"""Chance of finding a difference that the second count of seeds is for."""
+
+
+class Comparison(NamedTuple):
+    """Two printed numbers and what it takes to tell them apart.
+
+    Attributes:
+        lower, higher: the claims; the first prints the smaller number.
+        why: "claim" of order, "step" (one row builds on the other), "neighbours" by FID, or "pair" of a table.
+        percent: how far apart they are: 100 times the difference of logarithms.
+        threshold: from which percent on n trainings a side find a difference beyond noise.
+        resolvable: whether the printed difference is beyond it.
+        seeds: trainings a side from which on it is; None where MOST_SEEDS are not enough.
+        surely: trainings a side that find a true difference of this size in POWER of all cases.
+        gpu_hours: of n trainings a side with their samples and measurements.
+        seeds_gpu_hours: of `surely` a side.
+    """
+
+    lower: Claim
+    higher: Claim
+    why: str
+    percent: float
+    threshold: float
+    resolvable: bool
+    seeds: int | None
+    surely: int | None
+    gpu_hours: float
+    seeds_gpu_hours: float | None
+
+    @property
+    def name(self) -> str:
+        """Both rows by the names of their jobs."""
+        return f"{self.lower.run} / {self.higher.run}"
+
+    def as_row(self) -> dict[str, Any]:
+        """The comparison as `power --json` prints it."""
+        rounded = {key: round(value, 4) for key, value in self._asdict().items() if isinstance(value, float)}
+        sides = {
+            "lower": self.lower.run,
+            "higher": self.higher.run,
+            "printed": [self.lower.printed, self.higher.printed],
+        }
+        return {**self._asdict(), **rounded, **sides}
+
+
+def power(
+    ledger: Ledger, cluster: Cluster, seeds: int, measurements: Measurements, table: str | None = None,
+    spread: Spread | None = None,
+) -> list[Comparison]:  # fmt: skip
+    """The comparisons that matter, or all pairs of one table, the smallest difference first.
+
+    Args:
+        seeds: trainings a side.
+        measurements: their noise is used where they have enough of it.
+        table: a table of the ledger; None is every claim of order, step of an ablation and neighbours by FID.
+        spread: of one training; None is the measurements', or the published one.
+    """
+    pairs = _pairs_of(ledger, table) if table else _that_matter(ledger)
+    hours = cache(lambda name: _hours(jobs.find(name), cluster))
+    found: dict[tuple[str, str], Comparison] = {}
+    for one, other, why in pairs:
+        assert one.run
+        assert other.run
+        runs = [jobs.find(name).run for name in (one.run, other.run)]
+        left, right = (row_key(run) for run in runs)
+        key = (min(left, right), max(left, right))
+        if left != right and key not in found and _comparable(*runs):
+            noise = spread or measurements.noise(runs[0], measurements.metric(one, runs[0])).pooled
+            found[key] = _compare(one, other, why, noise, seeds, hours(one.run) + hours(other.run))
+    return sorted(found.values(), key=lambda comparison: comparison.percent)
+
+
+def _comparable(one: Run, other: Run) -> bool:
+    """Whether two runs have the same data set, resolution, training budget and number of samples."""
+
+    def held(run: Run) -> tuple[object, ...]:
+        return run.data.dataset, run.data.resolution, run.training.samples_seen, run.sampling.count
+
+    return held(one) == held(other)
+
+
+def threshold(spread: Spread, seeds: int) -> float:
+    """The smallest difference of logarithms beyond noise, with so many trainings a side."""
+    share = Share(spread, seeds)
+    return difference(0.0, (share, share)).interval(1 - LEVEL)[1]
+
+
+def seeds_for(log: float, spread: Spread, chance: float = 0.5) -> int | None:
+    """The fewest trainings a side that find a true difference of this size with at least this chance.
+
+    At a chance of one half that is where the difference itself is just beyond noise.
+    """
+    further = quantile(chance, math.inf)
+    for seeds in range(1, MOST_SEEDS + 1):
+        error = spread.sd * math.sqrt(2 / seeds)
+        if abs(log) > threshold(spread, seeds) + further * error:
+            return seeds
+    return None
+
+
+def _compare(one: Claim, other: Claim, why: str, spread: Spread, seeds: int, hours: float) -> Comparison:
+    lower, higher = sorted((one, other), key=_number)
+    log = math.log(_number(higher) / _number(lower))
+    least = threshold(spread, seeds)
+    surely = seeds_for(log, spread, POWER)
+    return Comparison(
+        lower=lower,
+        higher=higher,
+        why=why,
+        percent=100 * log,
+        threshold=100 * least,
+        resolvable=log > least,
+        seeds=seeds_for(log, spread),
+        surely=surely,
+        gpu_hours=seeds * hours,
+        seeds_gpu_hours=None if surely is None else surely * hours,
+    )
+
+
+def _number(claim: Claim) -> float:
+    assert isinstance(claim.printed, int | float)
+    return claim.printed
+
+
+def _hours(job: Job, cluster: Cluster) -> float:
+    return sum(price(job.run, stage, SCALE, cluster).gpu_hours for stage in STAGES)
+
+
+def _fids(ledger: Ledger, table: str | None = None) -> list[Claim]:
+    """Printed FIDs of rows that have a job."""
+    return [
+        claim
+        for claim in ledger
+        if claim.unit is Unit.FID and claim.run and claim.needs == "run" and isinstance(claim.printed, int | float)
+        and claim.printed > 0 and claim.table and table in (None, claim.table)
+    ]  # fmt: skip
+
+
+def _pairs_of(ledger: Ledger, table: str) -> Iterator[tuple[Claim, Claim, str]]:
+    for one, other in combinations(_fids(ledger, table), 2):
+        yield one, other, "pair"
+
+
+def _that_matter(ledger: Ledger) -> Iterator[tuple[Claim, Claim, str]]:
+    """Claims of order first, so that a pair that is several things is called a claim."""
+    claims = _fids(ledger)
+    by_run = {row_key(jobs.find(claim.run).run): claim for claim in reversed(claims) if claim.run}
+    known = {claim.id for claim in claims}
+    for claim in ledger:
+        if isinstance(claim.check, Order) and {claim.check.lower, claim.check.higher} <= known:
+            yield ledger.claim(claim.check.lower), ledger.claim(claim.check.higher), "claim"
+    for claim in claims:
+        below = by_run.get(row_key(jobs.find(_builds_on(claim.run)).run)) if _builds_on(claim.run) else None
+        if below is not None:
+            yield below, claim, "step"
+    for table in ledger.tables:
+        ranked = sorted(_distinct(_fids(ledger, table)), key=_number)
+        for one, other in pairwise(ranked):
+            yield one, other, "neighbours"
+
+
+def _distinct(claims: Iterable[Claim]) -> list[Claim]:
+    return list({row_key(jobs.find(claim.run).run): claim for claim in claims if claim.run}.values())
+
+
+def _builds_on(run: str | None) -> str:
+    """The job that a row's file says it extends; empty where it extends none."""
+    if not run:
+        return ""
+    job = jobs.find(run)
+    parent = jobs.read(job.experiment).rows[job.row].get("extends")
+    if not isinstance(parent, str):
+        return ""
+    return parent if "/" in parent else f"{job.experiment}/{parent}"

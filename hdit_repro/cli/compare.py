@@ -1,0 +1,49 @@
+"""`compare`: two rows side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hdit_repro.cli import options
+from hdit_repro.cli.output import as_json, data, group, near, remark, table
+
+app = group()
+
+
+@app.command("compare")
+def compare(
+    one: options.Run,
+    other: Annotated[str, typer.Argument(metavar="RUN", help="The run it is compared with.")],
+    scale: options.Scale = "paper",
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Also make a page with curves and samples there.")
+    ] = None,
+    as_objects: options.Json = False,
+) -> None:
+    """Compare two rows by configuration, metrics with intervals, learning curves and samples.
+
+    Example: hdit-repro compare table1/D table1/E --scale smoke --out comparison
+    """
+    from hdit_repro.audit.computed import say
+    from hdit_repro.launch.clusters import workplace
+    from hdit_repro.render.compare import compare as contrast
+    from hdit_repro.render.compare import number, write_page
+
+    roots = workplace()
+    found = contrast(one, other, scale, roots)
+    page = write_page(found, roots, out) if out is not None else None
+    if as_objects:
+        as_json({**found.as_row(), "page": None if page is None else str(page)})
+        return
+    cells = [(c.field, *("–" if side is None else say(side) for side in (c.one, c.other))) for c in found.changes]
+    table(("field", found.one.name, found.other.name), cells)
+    data("")
+    rows = [(c.metric, number(c.one), number(c.other), c.words()) for c in found.contrasts]
+    table(("metric", found.one.name, found.other.name, "difference"), rows)
+    if not found.contrasts:
+        remark(f"not both rows have a record with the same metric at {scale} scale")
+    if page is not None:
+        data(f"\npage     {near(page)}")

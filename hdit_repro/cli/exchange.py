@@ -1,0 +1,137 @@
+"""`import`: checkpoints of others become runs. `export-weights`: ours for others."""
+
+from __future__ import annotations
+
+import json
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hdit_repro.cli import options
+from hdit_repro.cli.output import data, group, near, remark
+from hdit_repro.errors import UserError
+
+app = group()
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class Origin(StrEnum):
+    """Whose checkpoint it is."""
+
+    k_diffusion = "k-diffusion"
+    dit = "dit"
+
+
+class Form(StrEnum):
+    """What is written."""
+
+    k_diffusion = "k-diffusion"
+    safetensors = "safetensors"
+
+
+@app.command("import")
+def import_(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The checkpoint: .safetensors, .pth or .pt.")],
+    origin: Annotated[Origin, typer.Option("--from", help="Whose code wrote it.")],
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="What the run is to be called.")],
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Its configuration (JSON), if not inside.")
+    ] = None,
+    like: Annotated[
+        str, typer.Option("--like", metavar="RUN", help="The run whose data, sampling and evaluation it takes.")
+    ] = "table1/E",
+) -> None:
+    """Make a run of a released checkpoint, which can then be sampled and evaluated.
+
+    Example: hdit-repro import --from k-diffusion --name theirs model.safetensors
+    """
+    from hdit_repro import jobs
+    from hdit_repro.files import write_text
+    from hdit_repro.launch.clusters import workplace
+    from hdit_repro.launch.describe import describe
+    from hdit_repro.records.layout import RunFolder
+    from hdit_repro.stages import exchange
+
+    if not NAME.fullmatch(name) or name in jobs.experiments():
+        raise UserError(
+            "a run cannot be called that", found=repr(name), expected="a new name of letters, digits, dot, dash"
+        )
+    jobs.find(like)
+    released = exchange.read_released(origin.value, path, config)
+    file = Path.cwd() / "jobs" / f"{name}.toml"
+    write_text(file, _job_file(name, like, path.name, released))
+    try:
+        job, roots = jobs.find(name), workplace()
+        exchange.put(job, RunFolder(roots, job.run, job.scale), released)
+    except UserError:
+        file.unlink()
+        raise
+    describe([job], roots)
+    data(near(file))
+    remark(f"run {job.run.id}; `hdit-repro sample --run {name}` draws its samples")
+
+
+def _job_file(name: str, like: str, source: str, released: Any) -> str:
+    """A job file with one row that extends another and takes the network and the weights from the checkpoint."""
+    import msgspec
+
+    model = msgspec.to_builtins(released.model)
+    lines = [
+        f"# Weights that were trained elsewhere: {json.dumps(source)}, SHA-256 {released.sha256}.",
+        "",
+        f"experiment = {json.dumps(name)}",
+        f"title = {json.dumps(f'Imported: {source}')}",
+        "",
+        f"[row.{json.dumps(name)}]",
+        f"extends = {json.dumps(like)}",
+        f"label = {json.dumps(source)}",
+        f"model = {_toml({**model, 'kind': model['kind']})}",
+        f"data = {{ resolution = {released.model.resolution} }}",
+        f"training = {{ imported = {json.dumps(released.sha256)} }}",
+    ]
+    if released.sigma_data is not None:
+        lines.append(f"diffusion = {{ sigma_data = {float(released.sigma_data)!r} }}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """A plain value in TOML, tables inline."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(each) for each in value) + "]"
+    return json.dumps(value)
+
+
+@app.command("export-weights")
+def export_weights(
+    run: options.RunOption,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The .safetensors file to write.")],
+    form: Annotated[Form, typer.Option("--to", help="With k-diffusion's names and configuration, or our own.")],
+    scale: options.Scale = "paper",
+    own: options.OwnData = None,
+) -> None:
+    """Write the averaged weights of a trained run with their configuration in the file's metadata.
+
+    Example: hdit-repro export-weights --run table1/E --scale smoke --to k-diffusion e.safetensors
+    """
+    from hdit_repro import jobs
+    from hdit_repro.launch.clusters import workplace
+    from hdit_repro.records.layout import RunFolder
+    from hdit_repro.stages import exchange
+
+    if path.suffix != ".safetensors":
+        raise UserError("weights are written as safetensors", found=str(path), expected="a name with .safetensors")
+    job = jobs.find(run, scale, dataset=options.own_data(own))
+    folder = RunFolder(workplace(), job.run, job.scale)
+    if not folder.done("train"):
+        raise UserError(
+            f"{job.name} is not trained at {scale} scale",
+            found=f"no {folder.final_marker}",
+            fix=f"hdit-repro train --run {job.name} --scale {scale}",
+        )
+    data(near(exchange.export_weights(job, folder, form.value, path)))

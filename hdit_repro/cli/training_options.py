@@ -1,0 +1,67 @@
+"""Options of `train` that change how a run is computed and not what it is."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from hdit_repro.errors import UserError
+
+
+class Find(StrEnum):
+    """How the processes of a training find each other."""
+
+    auto = "auto"
+    slurm = "slurm"
+    none = "none"
+
+
+class OnUnreadable(StrEnum):
+    """What becomes of a run that meets an image it cannot read."""
+
+    fatal = "fatal"
+    skip = "skip"
+
+
+Distributed = Annotated[
+    Find,
+    typer.Option("--distributed", help="Processes by torchrun's variables, SLURM's, or only one."),
+]
+Microbatch = Annotated[
+    int, typer.Option("--microbatch", metavar="N", min=0, help="Draws at once in each process; 0 is all of its part.")
+]
+TimeLimit = Annotated[
+    float, typer.Option("--time-limit", metavar="SECONDS", min=0.0, help="Save and leave (exit code 75) after so long.")
+]
+Unreadable = Annotated[
+    OnUnreadable, typer.Option("--unreadable", help="An image that cannot be read ends the run, or the next is taken.")
+]
+EmaDecay = Annotated[
+    list[float] | None,
+    typer.Option("--ema-decay", metavar="D", help="Keep another average too; repeatable."),
+]
+Snapshot = Annotated[
+    list[int] | None, typer.Option("--snapshot", metavar="STEP", min=1, help="Keep the averages there; repeatable.")
+]
+Recompute = Annotated[
+    bool, typer.Option("--recompute", help="Compute activations again in the backward pass: less memory, more time.")
+]
+Compiled = Annotated[bool, typer.Option("--compile", help="torch.compile the network.")]
+Deterministic = Annotated[
+    bool, typer.Option("--deterministic", help="Only kernels that give the same bits each time; slower on a GPU.")
+]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write scalars for TensorBoard beside metrics.jsonl.")]
+
+
+def decays(values: list[float]) -> tuple[float, ...]:
+    """The decays asked for, each once, ascending.
+
+    Raises:
+        UserError: one is outside [0, 1).
+    """
+    for value in values:
+        if not 0 <= value < 1:
+            raise UserError("a decay lies in [0, 1)", found=f"--ema-decay {value:g}", expected="such as 0.999")
+    return tuple(sorted(set(values)))

@@ -1,0 +1,213 @@
+"""Two rows side by side: what differs in their configurations, numbers with intervals, curves, samples."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from hdit_repro import jobs
+from hdit_repro.audit.computed import say
+from hdit_repro.audit.decide import Difference
+from hdit_repro.audit.measured import Measurements
+from hdit_repro.audit.noise import Noise
+from hdit_repro.audit.orders import compare as difference_of
+from hdit_repro.audit.replicates import percent
+from hdit_repro.files import write_text
+from hdit_repro.jobs import Job
+from hdit_repro.jobs.merge import flatten
+from hdit_repro.records import store
+from hdit_repro.records.layout import Roots, RunFolder
+from hdit_repro.records.rows import how, row_key
+from hdit_repro.records.schema import Record
+from hdit_repro.render.cells import fixed
+from hdit_repro.render.measured import Measured, summarise
+from hdit_repro.render.report import curves, html
+from hdit_repro.render.report.blocks import Block, Drawing, Gallery, Heading, Page, Picture, grid, text
+
+
+class Change(NamedTuple):
+    """A field of the configuration in which two runs differ; None where one has no such field."""
+
+    field: str
+    one: Any
+    other: Any
+
+
+class Contrast(NamedTuple):
+    """A metric of both rows. `difference` is the first less the second in logarithms; None where that is undefined.
+
+    `protocol` is False where the two were measured in different ways, so that the difference holds that too.
+    """
+
+    metric: str
+    one: Measured
+    other: Measured
+    difference: Difference | None
+    test: str
+    protocol: bool
+
+    def words(self) -> str:
+        """The relative difference with its interval."""
+        if self.difference is None:
+            return "no difference: not both are positive"
+        low, high = self.difference.interval()
+        note = "" if self.protocol else "; measured by different protocols, which the difference holds too"
+        away = f"{percent(self.difference.log):+.1f} %"
+        if self.difference.error == float("inf"):
+            return f"{away}, {self.test}{note}"
+        return f"{away}, 95 % interval {percent(low):+.1f} % to {percent(high):+.1f} %, {self.test}{note}"
+
+
+class Comparison(NamedTuple):
+    """Two rows at a scale: their jobs, the changes, the metrics that both have, and their records."""
+
+    one: Job
+    other: Job
+    changes: tuple[Change, ...]
+    contrasts: tuple[Contrast, ...]
+    records: tuple[tuple[Record, ...], tuple[Record, ...]]
+
+    def as_row(self) -> dict[str, Any]:
+        """The comparison as `compare --json` prints it."""
+        return {
+            "one": self.one.name,
+            "other": self.other.name,
+            "scale": self.one.scale,
+            "changes": [change._asdict() for change in self.changes],
+            "metrics": [_contrast_row(contrast) for contrast in self.contrasts],
+        }
+
+
+def _contrast_row(contrast: Contrast) -> dict[str, Any]:
+    found = contrast.difference
+    known = found is not None and found.error != float("inf")
+    low, high = found.interval() if found is not None and known else (None, None)
+    return {
+        "metric": contrast.metric,
+        "one": {"mean": contrast.one.mean, "sd": contrast.one.sd, "n": contrast.one.seeds},
+        "other": {"mean": contrast.other.mean, "sd": contrast.other.sd, "n": contrast.other.seeds},
+        "percent": None if found is None else percent(found.log),
+        "low": None if low is None else percent(low),
+        "high": None if high is None else percent(high),
+        "p": found.p_value() if found is not None and known else None,
+        "same_protocol": contrast.protocol,
+    }
+
+
+def compare(one: str, other: str, scale: str, roots: Roots) -> Comparison:
+    """Compare two rows by name.
+
+    Raises:
+        UserError: there is no such run or scale.
+    """
+    pair = (jobs.find(one, scale), jobs.find(other, scale))
+    measurements = Measurements(store.load(roots.records(scale))[0], scale)  # type: ignore[arg-type]
+    left, right = (tuple(measurements.records(job.run)) for job in pair)
+    return Comparison(
+        pair[0], pair[1], tuple(changes(*pair)), tuple(_contrasts(pair, left, right, measurements)), (left, right)
+    )
+
+
+def changes(one: Job, other: Job) -> list[Change]:
+    """Where the configurations differ, seeds aside."""
+    left, right = (flatten(msgspec.to_builtins(job.run)) for job in (one, other))
+    names = dict.fromkeys((*left, *right))
+    return [Change(name, left.get(name), right.get(name)) for name in names if left.get(name) != right.get(name)]
+
+
+def _contrasts(
+    pair: tuple[Job, Job], left: tuple[Record, ...], right: tuple[Record, ...], measurements: Measurements
+) -> Iterable[Contrast]:
+    names = dict.fromkeys(name for record in left for name in record.metrics)
+    for name in names:
+        ours, theirs = summarise(list(left), name), summarise(list(right), name)
+        if ours is None or theirs is None:
+            continue
+        noise = measurements.noise(pair[0].run, name)
+        found, test = _difference(pair, name, measurements, noise)
+        yield Contrast(name, ours, theirs, found, test, how(left[0]) == how(right[0]))
+
+
+def _difference(
+    pair: tuple[Job, Job], name: str, measurements: Measurements, noise: Noise
+) -> tuple[Difference | None, str]:
+    sides = [measurements.replicates(job.run, name) for job in pair]
+    if sides[0] is None or sides[1] is None:
+        return None, ""
+    one, other = (noise.of(row_key(job.run), side.samplings) for job, side in zip(pair, sides, strict=True) if side)
+    found, paired = difference_of(sides[0], sides[1], (one, other))
+    return found, "paired by seed" if paired else f"noise {one.brief()}"
+
+
+def write_page(found: Comparison, roots: Roots, out: Path) -> Path:
+    """The comparison as one page with its pictures beside it; returns the page."""
+    folder = out / "images"
+    blocks: list[Block] = [
+        grid(
+            "Where the configurations differ",
+            ("field", found.one.name, found.other.name),
+            [(change.field, _said(change.one), _said(change.other)) for change in found.changes],
+        ),
+        Heading(2, "Numbers"),
+        grid(
+            "Means over trainings",
+            ("metric", found.one.name, found.other.name, "difference"),
+            [(c.metric, number(c.one), number(c.other), c.words()) for c in found.contrasts],
+        )
+        if found.contrasts
+        else text("Not both rows have a record with the same metric at this scale."),
+    ]
+    drawn = [curve for job, records in _sides(found) for curve in _curves(job, records, roots)]
+    if drawn:
+        alt = curves.describe(drawn)
+        blocks += [Heading(2, "Learning curves"), Drawing("images/loss.svg", curves.draw(drawn), alt)]
+        write_text(folder / "loss.svg", curves.draw(drawn))
+    pictures = [picture for job, records in _sides(found) for picture in _grids(job, records, roots, folder)]
+    if pictures:
+        blocks += [
+            Heading(2, "Samples"),
+            text("The same place is the same image number, from 0, row by row. Not chosen."),
+            Gallery(tuple(pictures)),
+        ]
+    title = f"{found.one.name} against {found.other.name}"
+    page = out / "index.html"
+    write_text(out / html.STYLE, html.style())
+    write_text(page, html.render(Page("index", title, tuple(blocks)), (), f"{found.one.scale} scale", markdown=False))
+    return page
+
+
+def number(found: Measured) -> str:
+    """12.50 ± 0.20 (n = 3)."""
+    return fixed(found.mean, 2) + (f" ± {fixed(found.sd, 2)} (n = {found.seeds})" if found.sd is not None else "")
+
+
+def _said(value: object) -> str:
+    return "–" if value is None else say(value)
+
+
+def _sides(found: Comparison) -> Iterable[tuple[Job, tuple[Record, ...]]]:
+    return zip((found.one, found.other), found.records, strict=True)
+
+
+def _curves(job: Job, records: tuple[Record, ...], roots: Roots) -> Iterable[curves.Curve]:
+    runs = {record.training_id: record for record in records}
+    for record in runs.values():
+        folder = RunFolder(roots, record.spec, record.scale)
+        curve = curves.read(folder.metrics, f"{job.name} seed {record.seed}")
+        if curve is not None:
+            yield curve
+
+
+def _grids(job: Job, records: tuple[Record, ...], roots: Roots, folder: Path) -> Iterable[Picture]:
+    for record in records[:1]:
+        source = RunFolder(roots, record.spec, record.scale).grid
+        if source.is_file():
+            target = folder / f"{job.name.replace('/', '-')}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+            words = f"{job.name}, training seed {record.seed}"
+            yield Picture(f"images/{target.name}", f"Grid of the first samples of {words}", words, sharp=True)

@@ -1,0 +1,116 @@
+"""What a page consists of, before anybody decides how it looks. HTML and markdown are made from the same blocks."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Tone = Literal["", "good", "bad", "open"]
+
+
+class Span(NamedTuple):
+    """Some words; `href` is relative to the report's folder, `tone` colours what the words already say."""
+
+    text: str
+    href: str = ""
+    tone: Tone = ""
+    code: bool = False
+
+
+Words = tuple[Span, ...]
+
+
+class Heading(NamedTuple):
+    """A heading of level 2 to 4 that links can point at."""
+
+    level: int
+    text: str
+    anchor: str = ""
+
+
+class Paragraph(NamedTuple):
+    words: Words
+
+
+class Items(NamedTuple):
+    """A list."""
+
+    items: tuple[Words, ...]
+
+
+class Group(NamedTuple):
+    """A row of a grid that is a sub-heading."""
+
+    text: str
+
+
+class Grid(NamedTuple):
+    """A table. `caption` says what it is; `anchors` of its rows, where links point at them; numbers stand right."""
+
+    caption: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[Words, ...] | Group, ...]
+    left: tuple[bool, ...]
+    anchors: tuple[str, ...] = ()
+
+
+class Picture(NamedTuple):
+    """An image file of the report. `sharp` is for pixels that are shown enlarged."""
+
+    path: str
+    alt: str
+    caption: str = ""
+    sharp: bool = False
+
+
+class Gallery(NamedTuple):
+    """Pictures side by side."""
+
+    pictures: tuple[Picture, ...]
+
+
+class Drawing(NamedTuple):
+    """An SVG drawing with its file in the report, which takes the page's colours where it is set into the page."""
+
+    path: str
+    svg: str
+    alt: str
+    caption: str = ""
+
+
+class Code(NamedTuple):
+    """Commands, a line each."""
+
+    text: str
+
+
+Block = Heading | Paragraph | Items | Grid | Picture | Gallery | Drawing | Code
+
+
+class Page(NamedTuple):
+    """`path` is without its ending and relative to the report's folder: "rows/table1-E"."""
+
+    path: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+def words(*parts: str | Span) -> Words:
+    """Plain strings and spans as one text."""
+    return tuple(part if isinstance(part, Span) else Span(part) for part in parts)
+
+
+def text(*parts: str | Span) -> Paragraph:
+    """A paragraph of them."""
+    return Paragraph(words(*parts))
+
+
+def grid(
+    caption: str,
+    heads: tuple[str, ...],
+    rows: list[tuple[str | Span, ...]],
+    right: tuple[str, ...] = (),
+    anchors: tuple[str, ...] = (),
+) -> Grid:
+    """A table from plain cells; `right` names the columns of numbers."""
+    cells = tuple(tuple(words(cell) for cell in row) for row in rows)
+    return Grid(caption, heads, cells, tuple(head not in right for head in heads), anchors)

@@ -1,0 +1,142 @@
+"""All that the pages tell, worked out once: findings, verdicts, ranks, rows with their records, costs, signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from hdit_repro import jobs
+from hdit_repro.audit import Finding, audit
+from hdit_repro.audit.bills import Bills
+from hdit_repro.audit.measured import Measurements
+from hdit_repro.audit.orders import on_orders
+from hdit_repro.audit.ranks import Rank, on_tables
+from hdit_repro.audit.verdicts import Verdict
+from hdit_repro.errors import UserError
+from hdit_repro.jobs import Job
+from hdit_repro.records import rows, signoff
+from hdit_repro.records.layout import Roots
+from hdit_repro.records.schema import Record
+from hdit_repro.records.store import Problem, place
+from hdit_repro.render.sheet import Sheet
+from hdit_repro.render.tables import Material, chosen, material, sheet_of
+
+
+class Entry(NamedTuple):
+    """A row that experiments share: its jobs (the first gives the page its name), and its records under one protocol.
+
+    `aside` are those measured otherwise.
+    """
+
+    jobs: tuple[Job, ...]
+    records: tuple[Record, ...]
+    aside: tuple[Record, ...]
+
+    @property
+    def job(self) -> Job:
+        return self.jobs[0]
+
+    @property
+    def path(self) -> str:
+        """The page, without its ending."""
+        return f"rows/{self.job.name.replace('/', '-')}"
+
+
+class Signed(NamedTuple):
+    """Who vouches for a record as it is, and who vouched for it before it was changed."""
+
+    fitting: tuple[str, ...]
+    stale: tuple[str, ...]
+
+
+class Facts(NamedTuple):
+    """What the pages are made from. `orders` are verdicts by claim, at this scale; `unknown` are records of no job."""
+
+    roots: Roots
+    given: Material
+    sheets: tuple[Sheet, ...]
+    findings: tuple[Finding, ...]
+    orders: dict[str, Verdict]
+    ranks: tuple[Rank, ...]
+    entries: tuple[Entry, ...]
+    unknown: tuple[Record, ...]
+    signed: dict[str, Signed]
+    problems: tuple[Problem, ...]
+    bills: Bills
+    measurements: Measurements
+
+    @property
+    def scale(self) -> str:
+        return self.given.scale
+
+    @property
+    def measured(self) -> tuple[Entry, ...]:
+        """The rows with records."""
+        return tuple(entry for entry in self.entries if entry.records)
+
+
+def gather(scale: str, roots: Roots) -> Facts:
+    """Read the workplace.
+
+    Raises:
+        UserError: an unknown scale, or a ledger or job file that is not understood.
+    """
+    given = material(scale, roots)
+    measurements = Measurements(given.records, scale)  # type: ignore[arg-type]
+    bills = Bills()
+    findings = audit(given.ledger, given.records)
+    if scale == "paper":
+        orders = {item.claim.id: item.verdict for item in findings if item.verdict and item.claim.unit == "order"}
+    else:
+        orders = on_orders(given.ledger, measurements, bills)
+    entries, unknown = _entries(given.source.records, scale)
+    signed, broken = _signed(given.folder, given.records)
+    return Facts(
+        roots=roots,
+        given=given,
+        sheets=tuple(sheet_of(table, given) for table in chosen(None, scale)),
+        findings=tuple(findings),
+        orders=orders,
+        ranks=tuple(on_tables(given.ledger, measurements)),
+        entries=entries,
+        unknown=unknown,
+        signed=signed,
+        problems=(*given.problems, *broken),
+        bills=bills,
+        measurements=measurements,
+    )
+
+
+def _entries(found: rows.Index, scale: str) -> tuple[tuple[Entry, ...], tuple[Record, ...]]:
+    """A row a page: names that are one run share it."""
+    shared: dict[str, list[Job]] = {}
+    for job in jobs.all_jobs(scale):
+        shared.setdefault(rows.row_key(job.run), []).append(job)
+    entries = []
+    for same in shared.values():
+        same.sort(key=lambda job: (not job.experiment.startswith("table"), job.name))
+        run = same[0].run
+        kept, aside = rows.of_row(found, scale, run), rows.set_aside(found, scale, run)
+        entries.append(Entry(tuple(same), tuple(kept), tuple(aside)))
+    unknown = [
+        record for (kind, key), group in found.items() if kind == scale and key not in shared for record in group
+    ]
+    return tuple(entries), tuple(unknown)
+
+
+def _signed(folder: Path, records: Sequence[Record]) -> tuple[dict[str, Signed], list[Problem]]:
+    """By evaluation id, for those that anybody signed."""
+    under = {file.with_name(file.name.partition(".")[0] + ".json") for file in folder.rglob(f"*{signoff.SUFFIX}")}
+    signed, broken = {}, []
+    for record in records if under else ():
+        path = place(folder, record)
+        if path not in under:
+            continue
+        try:
+            fitting, stale = signoff.vouched(path)
+        except UserError as error:
+            broken.append(Problem(path, f"{error.problem} ({error.found})"))
+            continue
+        signed[record.evaluation_id] = Signed(tuple(s.by for s in fitting), tuple(s.by for s in stale))
+    return signed, broken

@@ -1,0 +1,163 @@
+"""The pages beside the overview and the rows: tables, samples, figures, errata, commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hdit_repro.audit.computed import say
+from hdit_repro.render.cells import Cell
+from hdit_repro.render.report.blocks import (
+    Block,
+    Code,
+    Gallery,
+    Grid,
+    Group,
+    Heading,
+    Items,
+    Page,
+    Picture,
+    Span,
+    Words,
+    grid,
+    text,
+    words,
+)
+from hdit_repro.render.report.facts import Facts
+from hdit_repro.render.report.overview import pages_of
+from hdit_repro.render.report.row import commands, grids_of
+from hdit_repro.render.sheet import Sheet
+
+FIGURES = {
+    "figure2": (
+        "Figure 2: cost against resolution",
+        "Cost of one forward pass in 10⁹ multiply-accumulates against the side of the image, both logarithmic, for "
+        "DiT-B/4, ADM and HDiT-B/4: HDiT's grows in proportion to the number of pixels, DiT's faster.",
+    ),
+    "figure8": (
+        "Figure 8: loss weights",
+        "Weight on the error of the denoised image against the noise level, both logarithmic: soft-Min-SNR bends "
+        "smoothly where Min-SNR has a corner.",
+    ),
+    "figure9": (
+        "Figure 9: guidance",
+        "FID against Inception Score over the guidance weight: the two printed points, and ours once measured.",
+    ),
+}
+"""Title and alt text of each figure."""
+
+
+def tables(facts: Facts) -> Page:
+    """Every table; names lead to their row's page, measured numbers to their records."""
+    pages = pages_of(facts)
+    places = {
+        record.evaluation_id: f"{e.path}.html#{record.evaluation_id}" for e in facts.entries for record in e.records
+    }
+    blocks: list[Block] = [text("Rows lead to their pages, measured numbers to the records behind them.")]
+    for sheet in facts.sheets:
+        blocks += [
+            Heading(2, sheet.title, sheet.name),
+            _sheet(sheet, pages, places),
+            Items(tuple(words(note) for note in sheet.notes)),
+        ]
+    return Page("tables", "Tables", tuple(blocks))
+
+
+def _sheet(sheet: Sheet, pages: dict[str, str], places: dict[str, str]) -> Grid:
+    rows: list[tuple[Words, ...] | Group] = []
+    before = ""
+    for group, cells in zip(sheet.groups, sheet.rows, strict=True):
+        if group and group != before:
+            rows.append(Group(group))
+        before = group
+        rows.append(tuple(words(_linked(cell, pages, places)) for cell in cells))
+    heads = tuple(head.line for head in sheet.heads)
+    return Grid(sheet.title, heads, tuple(rows), tuple(head.left for head in sheet.heads))
+
+
+def _linked(cell: Cell, pages: dict[str, str], places: dict[str, str]) -> Span:
+    behind = next((str(value).split() for key, value in cell.extra.items() if key.endswith("_records") and value), [])
+    href = next((places[name] for name in behind if name in places), pages.get(str(cell.extra.get("run")), ""))
+    mark = {1: " (best)", 2: " (second)"}.get(cell.rank, "")
+    return Span(f"{cell.text}{mark}", href)
+
+
+def samples(facts: Facts) -> Page:
+    """All rows' samples side by side; the same place is the same image number."""
+    blocks: list[Block] = [
+        text("The first images of each row, numbers from 0, row by row: the same place in two grids is the same image "
+             "number, so the same start noise and, where labels are, the same label. Not chosen.")
+    ]  # fmt: skip
+    found = [grids[0][0] for entry in facts.measured if (grids := grids_of(entry, facts))]
+    if found:
+        blocks.append(Gallery(tuple(found)))
+    else:
+        blocks.append(text("No samples are on this disk."))
+    return Page("samples", "Samples", tuple(blocks))
+
+
+def figures() -> Page:
+    """The paper's figures that are computed."""
+    blocks: list[Block] = [text("Computed from job files, print and records of paper scale.")]
+    for name, (title, alt) in FIGURES.items():
+        blocks += [Heading(2, title, name), Picture(f"figures/{name}.svg", alt)]
+    return Page("figures", "Figures", tuple(blocks))
+
+
+def errata(facts: Facts) -> Page:
+    """What the audit finds wrong in print, and every claim that was checked."""
+    found = sorted((f for f in facts.findings if f.status == "erratum"), key=lambda f: f.claim.edition)
+    rows = [
+        (
+            item.claim.place,
+            str(item.claim.edition),
+            item.claim.text,
+            "" if item.computed is None else say(item.computed),
+            item.note,
+        )
+        for item in found
+    ]
+    lines = [
+        (f.claim.place, str(f.claim.edition), f.claim.text, "" if f.computed is None else say(f.computed), f.status)
+        for f in facts.findings
+    ]
+    return Page(
+        "errata",
+        "Errata and claims",
+        (
+            text(
+                f"{len(found)} printed numbers are not what comes out. ", Span("All claims", "#claims"), " are below."
+            ),
+            grid("Errata of the paper", ("place", "edition", "printed", "computed", "why"), list(rows)),
+            Heading(2, "All claims", "claims"),
+            grid("Every printed number", ("place", "edition", "printed", "computed", "status"), list(lines)),
+            text("One claim's computation: ", Span("hdit-repro verify --explain CLAIM", code=True)),
+        ),
+    )
+
+
+def reproduce(facts: Facts) -> Page:
+    """The exact command of each measured row, and the price of those that are not."""
+    return Page("reproduce", "Reproduce", tuple(_reproduce(facts)))
+
+
+def _reproduce(facts: Facts) -> Iterable[Block]:
+    yield text(
+        "From a checkout with ",
+        Span("make setup", code=True),
+        " done. Each command may be repeated; what exists is kept.",
+    )
+    for entry in facts.measured:
+        yield Heading(3, f"{entry.job.name}: {entry.job.label}")
+        yield Code("\n".join(commands(entry, facts.scale)))
+    missing = [entry for entry in facts.entries if not entry.records]
+    if missing:
+        yield Heading(2, "Not measured yet")
+        rows = [
+            (
+                Span(e.job.name, f"{e.path}.html"),
+                facts.bills.many(e.job, 1),
+                Span(commands(e, facts.scale)[0], code=True),
+            )
+            for e in missing
+        ]
+        yield grid("Rows without a record", ("row", "price of one training", "command"), list(rows))

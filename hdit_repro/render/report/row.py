@@ -1,0 +1,246 @@
+"""The page of a row: its number, every value behind it, curves, samples, protocol, provenance, commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from hdit_repro.cost import count
+from hdit_repro.records.layout import RunFolder
+from hdit_repro.records.schema import CONTEXT, Metric, Record
+from hdit_repro.records.store import place
+from hdit_repro.render import measured
+from hdit_repro.render.cells import fixed, significant
+from hdit_repro.render.report import curves
+from hdit_repro.render.report.blocks import (
+    Block,
+    Code,
+    Drawing,
+    Gallery,
+    Heading,
+    Items,
+    Page,
+    Picture,
+    Span,
+    grid,
+    text,
+    words,
+)
+from hdit_repro.render.report.facts import Entry, Facts
+from hdit_repro.render.report.overview import badge
+
+SHORT = 12
+OWN = ("seeds", "time", "file", "digest")
+"""What is always said of each record."""
+
+SHOWN_SEEDS = 8
+"""Trainings of a row whose curves and samples are shown."""
+
+
+def page(entry: Entry, facts: Facts) -> Page:
+    """The page of a row, measured or not."""
+    job = entry.job
+    blocks: list[Block] = [
+        text(f"{job.title}. " if job.title else "", "Also ", *_also(entry)) if len(entry.jobs) > 1 else text(job.title),
+        Items(tuple(_summary(entry, facts))),
+        *_values(entry, facts),
+        *_pictures(entry, facts),
+        *_how(entry.records),
+        Heading(2, "How to reproduce", "reproduce"),
+        Code("\n".join(commands(entry, facts.scale))),
+    ]
+    return Page(entry.path, f"{job.name}: {job.label}", tuple(blocks))
+
+
+def _also(entry: Entry) -> Iterable[str | Span]:
+    yield ", ".join(job.name for job in entry.jobs[1:])
+    yield ": the same run."
+
+
+def _summary(entry: Entry, facts: Facts) -> Iterable[tuple[Span, ...]]:
+    run = entry.job.run
+    cost = count(run.model, run.data.resolution)
+    yield words(
+        f"{cost.parameters:,} parameters, {cost.macs / 1e9:,.2f} × 10⁹ MACs a forward pass at {run.data.resolution}², "
+        f"{run.training.samples_seen:,} images seen."
+    )
+    for item in facts.findings:
+        names = {f"{job.experiment}/{job.row}" for job in entry.jobs} | {job.name for job in entry.jobs}
+        if item.verdict and item.status == "measured" and item.claim.run in names and facts.scale == "paper":
+            yield words(
+                f"{item.claim.place}, printed {item.claim.text}: ", badge(item.verdict), f". {item.verdict.words}."
+            )
+    if entry.records:
+        trainings = len({record.seed for record in entry.records})
+        yield words(f"Trainings measured: {trainings}. Records: {len(entry.records)}.")
+    else:
+        price = facts.bills.many(entry.job, 1)
+        yield words(f"Not measured at {facts.scale} scale. One training with its samples costs {price}.")
+    for record in entry.aside:
+        yield words(f"Record {record.evaluation_id} is measured by another protocol and left out of the means.")
+
+
+def _values(entry: Entry, facts: Facts) -> Iterable[Block]:
+    if not entry.records:
+        return
+    names = list(dict.fromkeys(name for record in entry.records for name in record.metrics))
+    yield Heading(2, "Every value", "values")
+    means = [(name, found) for name in names if (found := measured.summarise(list(entry.records), name))]
+    lines = [
+        (name, fixed(m.mean, 3), "" if m.sd is None else fixed(m.sd, 3), str(m.seeds), str(len(m.records)))
+        for name, m in means
+    ]
+    heads = ("metric", "mean", "standard deviation", "n", "records")
+    yield grid("Means over trainings; several samplings of one training count once", heads, list(lines), heads[1:])
+    columns: tuple[str, ...] = (
+        "seed",
+        "sampling seed",
+        *names,
+        *_contexts(entry.records),
+        "GPU-hours",
+        "signed",
+        "record",
+    )
+    rows: list[tuple[str | Span, ...]] = [
+        (
+            str(record.seed),
+            str(record.sampling_seed),
+            *(_value(record.metrics.get(name)) for name in names),
+            *(significant(record.context[c]) if c in record.context else "" for c in _contexts(entry.records)),
+            f"{record.provenance.gpu_hours:,.1f}",
+            _signed(record, facts),
+            Span(f"{record.digest[:SHORT]}", f"#{record.evaluation_id}"),
+        )
+        for record in entry.records
+    ]
+    yield grid("Each record", columns, rows, columns[:-2])
+
+
+def _contexts(records: Sequence[Record]) -> list[str]:
+    return [name for name in CONTEXT if any(name in record.context for record in records)]
+
+
+def _value(metric: Metric | None) -> str:
+    if metric is None:
+        return ""
+    if metric.low is None or metric.high is None:
+        return fixed(metric.value, 3)
+    return f"{fixed(metric.value, 3)} [{fixed(metric.low, 3)}, {fixed(metric.high, 3)}]"
+
+
+def _signed(record: Record, facts: Facts) -> str:
+    found = facts.signed.get(record.evaluation_id)
+    if found is None:
+        return ""
+    stale = f"changed after {', '.join(found.stale)} signed" if found.stale else ""
+    return "; ".join(part for part in (", ".join(found.fitting), stale) if part)
+
+
+def _folders(entry: Entry, facts: Facts) -> list[tuple[Record, RunFolder]]:
+    return [(record, RunFolder(facts.roots, record.spec, record.scale)) for record in entry.records]
+
+
+def _pictures(entry: Entry, facts: Facts) -> Iterable[Block]:
+    folders = _folders(entry, facts)
+    trainings = {record.training_id: (record, folder) for record, folder in reversed(folders)}
+    first = sorted(trainings.values(), key=lambda pair: pair[0].seed)[:SHOWN_SEEDS]
+    found = [c for record, folder in first if (c := curves.read(folder.metrics, f"seed {record.seed}"))]
+    if found:
+        yield Heading(2, "Learning curves", "curves")
+        alt = curves.describe(found)
+        yield Drawing(
+            f"images/{_slug(entry)}-loss.svg",
+            curves.draw(found),
+            alt,
+            "Training loss, each point the mean of its stretch.",
+        )
+    grids = grids_of(entry, facts)
+    if grids:
+        yield Heading(2, "Samples", "samples")
+        yield text("The first images of each sampling, numbers from 0, row by row. Not chosen.")
+        yield Gallery(tuple(picture for picture, _ in grids))
+
+
+def grids_of(entry: Entry, facts: Facts) -> list[tuple[Picture, Path]]:
+    """The sample grids of a row that are on this disk: the picture in the report, and its file."""
+    found: list[tuple[Picture, Path]] = []
+    seen: set[str] = set()
+    for record, folder in _folders(entry, facts):
+        if record.sampling_id in seen or len(seen) == SHOWN_SEEDS or not folder.grid.is_file():
+            continue
+        seen.add(record.sampling_id)
+        words_ = f"{entry.job.name}, training seed {record.seed}, sampling seed {record.sampling_seed}"
+        picture = Picture(
+            f"images/{_slug(entry)}-{record.sampling_id}.png",
+            f"Grid of the first samples of {words_}",
+            words_,
+            sharp=True,
+        )
+        found.append((picture, folder.grid))
+    return found
+
+
+def _slug(entry: Entry) -> str:
+    return entry.job.name.replace("/", "-")
+
+
+def _how(records: Sequence[Record]) -> Iterable[Block]:
+    """Protocol and provenance, a line a record; what all share is said once."""
+    if not records:
+        return
+    yield Heading(2, "Protocol and provenance", "provenance")
+    facts = {record.evaluation_id: dict(_details(record)) for record in records}
+    keys = list(next(iter(facts.values())))
+    shared = {key for key in keys if key not in OWN and len({found.get(key) for found in facts.values()}) == 1}
+    first = next(iter(facts.values()))
+    yield grid(
+        "The same for all records", ("field", "value"), [(key, first[key]) for key in keys if key in shared]
+    )  # fmt: skip
+    own = [key for key in keys if key not in shared]
+    rows: list[tuple[str | Span, ...]] = [
+        (Span(name, code=True), *(found.get(key, "") for key in own)) for name, found in facts.items()
+    ]
+    yield grid("Of each record", ("record", *own), rows, anchors=tuple(facts))
+
+
+def _details(record: Record) -> Iterable[tuple[str, str]]:
+    protocol, reference, made = record.protocol, record.protocol.reference, record.provenance
+    yield (
+        "feature network",
+        f"{protocol.extractor}, weights {protocol.weights_digest[:SHORT]}, resize {protocol.resize}",
+    )
+    yield (
+        "reference",
+        f"{reference.kind} {reference.name}, {reference.split}, {reference.count:,} images at {reference.resolution}², "
+        f"transform {reference.transform}, digest {reference.digest[:SHORT]}",
+    )
+    yield "samples", f"{protocol.samples:,}, {protocol.weights} weights, {protocol.labels} labels"
+    yield (
+        "sampler",
+        f"{protocol.sampler}, {protocol.steps} steps, {protocol.network_evaluations} network evaluations an image, "
+        f"guidance {protocol.guidance:g}",
+    )
+    yield "seeds", f"training {record.seed}, sampling {record.sampling_seed}"
+    dirt = {True: ", with uncommitted changes", False: "", None: ", changes unknown"}[made.dirty]
+    yield "commit", f"{made.commit[:SHORT]}{dirt}"
+    yield "machine", f"{made.device}, {made.host}"
+    yield "versions", ", ".join(f"{name} {value}" for name, value in made.versions.items())
+    yield "seconds", ", ".join(f"{stage} {value:,.0f}" for stage, value in made.seconds.items())
+    yield "time", made.time
+    yield "intervals", "; ".join(dict.fromkeys(m.interval for m in record.metrics.values() if m.interval)) or "none"
+    yield "file", place(Path(), record).as_posix()
+    yield "digest", record.digest
+
+
+def commands(entry: Entry, scale: str) -> list[str]:
+    """What gives these numbers again, from the commit to the report."""
+    job = entry.job
+    seeds = max((record.seed for record in entry.records), default=0) + 1
+    commits = dict.fromkeys(record.provenance.commit for record in entry.records)
+    scaled = "" if scale == "paper" else f" --scale {scale}"
+    repeated = "" if seeds == 1 else f" --seeds {seeds}"
+    return [
+        *(f"git checkout {commit}" for commit in commits if commit != "unknown"),
+        f"hdit-repro submit {job.experiment} --rows {job.row}{scaled}{repeated} --wait",
+        f"hdit-repro report{scaled}",
+    ]

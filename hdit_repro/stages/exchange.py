@@ -1,0 +1,143 @@
+"""Checkpoints of others in, ours out. Only tensors are ever read: safetensors, or torch files with `weights_only`."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import tempfile
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save, save_file
+from torch import Tensor, nn
+
+from hdit_repro.errors import UserError
+from hdit_repro.files import lock, read_json, sha256_file, write_bytes, write_json
+from hdit_repro.jobs import Job
+from hdit_repro.models import load_dit, load_k_diffusion
+from hdit_repro.models.export import k_diffusion_config
+from hdit_repro.models.interop import to_k_diffusion
+from hdit_repro.models.released import read_dit, read_k_diffusion
+from hdit_repro.records.layout import RunFolder
+from hdit_repro.spec.diffusion import Edm
+from hdit_repro.spec.model import Model
+from hdit_repro.training.checkpoint import read_final, save_checkpoint
+
+Origin = Literal["k-diffusion", "dit"]
+AVERAGES = ("model_ema", "ema")
+"""Under which keys released training files keep the averaged weights: k-diffusion's, DiT's."""
+
+
+class Released(NamedTuple):
+    """A network of others: its spec, itself (float32, CPU), the file's digest, and the sigma_data it says or None."""
+
+    model: Model
+    network: nn.Module
+    sha256: str
+    sigma_data: float | None
+
+
+def read_released(origin: Origin, path: Path, config: Path | None = None) -> Released:
+    """Read a released checkpoint.
+
+    Args:
+        origin: whose file it is.
+        path: .safetensors, or a torch file (.pth, .pt) with a state dict or a training state that holds averages.
+        config: its configuration; None takes the one that k-diffusion keeps in the file itself.
+
+    Raises:
+        UserError: missing, damaged, more than tensors in it, no configuration, or one that does not fit the tensors.
+    """
+    if not path.is_file():
+        raise UserError("a checkpoint is missing", found=str(path), expected="a file of weights")
+    tensors, own = _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
+    settings = read_json(config) if config is not None else own
+    if settings is None:
+        raise UserError(
+            "a checkpoint comes without its configuration",
+            found=str(path),
+            expected="a configuration inside (k-diffusion), or in a file",
+            fix="--config CONFIG.json",
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        weights, facts = Path(folder) / "weights.safetensors", Path(folder) / "config.json"
+        save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, weights)
+        facts.write_text(json.dumps(settings))
+        if origin == "dit":
+            return Released(read_dit(facts), load_dit(facts, weights), sha256_file(path), None)
+        spec, network = read_k_diffusion(facts), load_k_diffusion(facts, weights)
+    return Released(spec, network, sha256_file(path), float(settings["model"].get("sigma_data", 1.0)))
+
+
+def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("config")
+        return load_file(path), None if text is None else json.loads(text)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError("a checkpoint is damaged", found=f"{path}: {error}", expected="a safetensors file") from error
+
+
+def _torch(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise UserError(
+            "a checkpoint is damaged, or holds more than tensors and plain values",
+            found=f"{path}: {str(error).splitlines()[0]}",
+            expected="a file that torch.load(weights_only=True) takes",
+            fix="save its state dict as safetensors where it comes from",
+        ) from error
+    config = value.get("config") if isinstance(value, dict) else None
+    state = next((value[key] for key in AVERAGES if key in value), value) if isinstance(value, dict) else None
+    if not isinstance(state, dict) or not state or not all(isinstance(each, Tensor) for each in state.values()):
+        raise UserError("a checkpoint holds no state dict", found=str(path), expected="tensors by name")
+    return {str(name): tensor for name, tensor in state.items()}, config if isinstance(config, dict) else None
+
+
+def put(job: Job, folder: RunFolder, released: Released) -> Path:
+    """Make a released network the finished training of a run; returns its final marker.
+
+    Raises:
+        UserError: the run's network is another, or the run is of other weights.
+    """
+    if job.run.training.imported != released.sha256 or job.run.model != released.model:
+        raise UserError(
+            "a run is of other weights", found=f"{job.name}: {job.run.training.imported}", expected=released.sha256
+        )
+    tensors = {f"network.{name}": value.detach().contiguous() for name, value in released.network.state_dict().items()}
+    parameters = released.network.named_parameters()
+    tensors |= {f"ema.{name}": value.detach().clone().contiguous() for name, value in parameters}
+    with lock(folder.lock("train")):
+        marker = save_checkpoint(folder.checkpoints, tensors, 0, job.run.training_id)
+        write_json(folder.final_marker, {**marker, "summary": {}})
+    return folder.final_marker
+
+
+def export_weights(job: Job, folder: RunFolder, form: Literal["k-diffusion", "safetensors"], path: Path) -> Path:
+    """Write the averaged weights of a trained run, its configuration in the file's metadata.
+
+    `k-diffusion` writes its names and its configuration under `config`, where its own loader looks; `safetensors`
+    writes our names and the run's spec.
+
+    Raises:
+        UserError: k-diffusion's code has no such network.
+        RunError: the run is not trained, or its checkpoint is damaged.
+    """
+    run = job.run
+    metadata = {"run": run.training_id, "name": job.name, "scale": job.scale}
+    if form == "k-diffusion":
+        sigma_data = run.diffusion.sigma_data if isinstance(run.diffusion, Edm) else 1.0
+        metadata["config"] = json.dumps(k_diffusion_config(run.model, sigma_data), sort_keys=True)
+    else:
+        metadata["config"] = msgspec.json.encode(run).decode()
+    tensors = read_final(folder.checkpoints, run.training_id).tensors
+    state = {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
+    state |= {name.removeprefix("ema."): value for name, value in tensors.items() if name.startswith("ema.")}
+    if form == "k-diffusion":
+        state = to_k_diffusion(state)
+    write_bytes(path, save({name: value.contiguous() for name, value in state.items()}, metadata))
+    return path

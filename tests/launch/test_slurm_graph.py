@@ -1,0 +1,262 @@
+"""From what is missing to units: arrays, shards, packs, what is queued already. No scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hdit_repro.errors import RunError
+from hdit_repro.files import lock, write_json
+from hdit_repro.launch.clusters import read_cluster
+from hdit_repro.launch.graph import required
+from hdit_repro.launch.part import Part, drawn, ranges
+from hdit_repro.launch.plan import make_plan, tasks_for, wanted
+from hdit_repro.launch.slurm import attempts
+from hdit_repro.launch.slurm.coverage import Coverage, cover
+from hdit_repro.launch.slurm.graph import Group, graph
+from hdit_repro.launch.slurm.journal import Journal, Noted, Unit, journals, save, strays
+from hdit_repro.launch.slurm.profile import Slurm
+from hdit_repro.launch.slurm.queue import NEVER, Queued
+from hdit_repro.records.layout import Roots
+
+
+def cluster(**changes: Any) -> Slurm:
+    found = read_cluster("a100")
+    assert isinstance(found, Slurm)
+    return msgspec.structs.replace(found, **changes)
+
+
+def groups_of(
+    roots: Roots,
+    rows: list[str],
+    profile: Slurm,
+    scale: str = "paper",
+    seeds: int = 1,
+    covered: Coverage | None = None,
+    experiment: str = "table1",
+) -> list[Group]:
+    jobs = wanted(experiment, scale, rows, seeds)
+    left = required(tasks_for(jobs, roots))
+    costs = {stage.key: stage for stage in make_plan(jobs, roots, profile)}
+    return graph(left, costs, covered or Coverage(), profile)
+
+
+def test_rows_train_as_one_array_and_each_samples_as_another(roots: Roots) -> None:
+    found = groups_of(roots, ["R1", "A", "E"], cluster(shard_hours=0.1), seeds=2)
+    kinds = [(group.kind, len(group.elements)) for group in found]
+    assert [kind for kind, _ in kinds if kind == "train"] == ["train"] * 2, "R1 takes longer than A and E"
+    assert sum(size for kind, size in kinds if kind == "train") == 6
+    samples = [group for group in found if group.kind == "sample"]
+    assert len(samples) == 6
+    trained = {element.name for group in found if group.kind == "train" for element in group.elements}
+    for group in samples:
+        (before,) = group.after
+        assert before in trained
+        numbers = [number for element in group.elements for number in element.numbers or ()]
+        assert numbers == list(range(50_000))
+        assert all([task.stage for task in element.tasks] == ["sample", "evaluate"] for element in group.elements)
+        assert all((element.numbers or range(0)).start % 64 == 0 for element in group.elements)
+    assert not [kind for kind, _ in kinds if kind == "evaluate"], "the shard that ends last measures"
+
+
+def test_training_takes_whole_nodes_and_as_many_time_outs_as_its_hours(roots: Roots) -> None:
+    (train, *_) = groups_of(roots, ["E"], cluster(train_gpus=16))
+    assert train.resources[:3] == (2, 8, 1)
+    (short, *_) = groups_of(roots, ["E"], cluster(time_limit_hours=2.0))
+    assert short.resources.minutes == 120
+    assert short.resources.time_outs >= 15 / 2, "15 hours on 4 GPUs, in jobs of two"
+    (one, *_) = groups_of(roots, ["E"], cluster())
+    assert 15 * 60 <= one.resources.minutes <= 24 * 60
+
+
+def test_arrays_are_split_at_the_cap(roots: Roots) -> None:
+    found = groups_of(roots, ["E"], cluster(shard_hours=1e-9, max_array_size=300))
+    sizes = [len(group.elements) for group in found if group.kind == "sample"]
+    assert sizes == [300, 300, 182]
+    assert len({group.after for group in found if group.kind == "sample"}) == 1
+
+
+def test_small_rows_share_an_allocation(roots: Roots) -> None:
+    (pack,) = groups_of(roots, ["R1", "A", "E"], cluster(), scale="mini")
+    (element,) = pack.elements
+    assert (pack.kind, element.resources[:3]) == ("pack", (1, 3, 1))
+    assert len(element.tasks) == 9
+    alone = groups_of(roots, ["R1", "A", "E"], cluster(pack_hours=0.0), scale="mini")
+    assert "pack" not in {group.kind for group in alone}
+
+
+def test_rows_that_share_a_checkpoint_train_it_once(roots: Roots) -> None:
+    found = groups_of(roots, ["w1.0", "w1.5"], cluster(), experiment="guidance")
+    assert (found[0].kind, len(found[0].elements)) == ("train", 1)
+    assert len({group.after for group in found if group.kind == "sample"}) == 1
+
+
+def test_what_is_queued_is_built_upon(roots: Roots) -> None:
+    profile = cluster(shard_hours=0.1)
+    job = wanted("table1", "paper", ["E"])
+    train, sample, evaluate = tasks_for(job, roots)
+    training = Unit(name="t", kind="train", gpus=4, hours=1, elements=(Noted(stages=(train.key,)),), job_id="7")
+    trains = Journal(session="s", cluster="a100", request={}, code="c", state="whole", units=[training])
+    queued = {"7": Queued("7", "RUNNING", "None", "t")}
+    covered = cover([trains], queued, lambda *_: False)
+    found = groups_of(roots, ["E"], profile, covered=covered)
+    assert {group.kind for group in found} == {"sample"}
+    assert found[0].after == ("7",)
+    # Some shards are queued, some samples are drawn: the rest alone is new, and measures.
+    noted = Noted(stages=(sample.key, evaluate.key), numbers=(0, 6400), after=("7",))
+    shards = Unit(name="s", kind="sample", gpus=1, hours=1, elements=(noted,), begun=True, job_id="8")
+    write_json(sample.folder.manifest, {"shards": [{"first": 6400, "count": 6400}]})
+    queued["8"] = Queued("8", "PENDING", "Dependency", "s")
+    both = msgspec.structs.replace(trains, units=[*trains.units, shards])
+    covered = cover([both], queued, lambda *_: False)
+    found = groups_of(roots, ["E"], profile, covered=covered)
+    numbers = [number for group in found for element in group.elements for number in element.numbers or ()]
+    assert numbers == list(range(12_800, 50_000))
+    assert found[0].elements[0].tasks[-1].stage == "evaluate"
+
+
+def test_a_job_that_waits_for_what_cannot_come_is_doomed() -> None:
+    elements = [Noted(stages=("train-a",)), Noted(stages=("train-b",))]
+    train = Unit(name="t", kind="train", gpus=1, hours=1, elements=tuple(elements), job_id="1")
+    sample = Noted(stages=("sample-a", "evaluate-a"), numbers=(0, 8), after=("1_0",))
+    other = Noted(stages=("sample-b",), numbers=(0, 8), after=("1_1",))
+    units = [train] + [
+        Unit(name=f"s{number}", kind="sample", gpus=1, hours=1, elements=(one,), job_id=str(number))
+        for number, one in ((2, sample), (3, other))
+    ]
+    entry = Journal(session="s", cluster="c", request={}, code="c", units=units)
+    queue = {"2": Queued("2", "PENDING", "Dependency", "s2"), "3": Queued("3", "PENDING", "Dependency", "s3")}
+    made = {"train-b"}
+    found = cover([entry], queue, lambda key, numbers: key in made)
+    assert found.doomed == ["2"]
+    assert set(found.elements) == {"sample-b"}
+    queue["1_0"] = Queued("1_0", "PENDING", "BeginTime", "t")  # requeued, not gone
+    assert cover([entry], queue, lambda key, numbers: key in made).doomed == []
+    queue["1_0"] = Queued("1_0", "PENDING", NEVER, "t")
+    assert set(cover([entry], queue, lambda key, numbers: key in made).doomed) == {"1_0", "2"}
+
+
+def test_journals_come_back_and_strays_are_known_by_name(roots: Roots) -> None:
+    units = [
+        Unit(
+            name="one", kind="train", gpus=4, hours=2.0, elements=(Noted(stages=("train-a",)),), begun=True, job_id="5"
+        ),
+        Unit(
+            name="two",
+            kind="sample",
+            gpus=1,
+            hours=2.0,
+            elements=(Noted(stages=("s",), numbers=(0, 4)),) * 2,
+            begun=True,
+        ),
+        Unit(name="three", kind="render", gpus=0, hours=0.0, elements=(Noted(stages=("render",)),)),
+    ]
+    entry = Journal(session="20260101", cluster="a100", request={"scale": "paper"}, code="abc", units=units)
+    save(roots, entry)
+    assert journals(roots) == [entry]
+    assert set(strays(journals(roots))) == {"two"}
+    units[1].job_id = "6"
+    assert units[1].ids == ["6_0", "6_1"]
+    assert units[0].ids == ["5"]
+    (roots.runs / "submissions" / "20260101" / "journal.json").write_text("{")
+    assert journals(roots) == []
+
+
+@given(st.sets(st.integers(0, 200)), st.integers(1, 40))
+def test_ranges_hold_each_number_once_and_cross_no_multiple(numbers: set[int], size: int) -> None:
+    found = ranges(sorted(numbers), size)
+    assert [number for part in found for number in part] == sorted(numbers)
+    whole = range(min(numbers, default=0), max(numbers, default=-1) + 1)
+    assert ranges(whole, size) == ranges(list(whole), size)
+    assert all(part.start // size == (part.stop - 1) // size for part in found)
+
+
+def test_a_range_of_samples_has_files_and_a_state_of_its_own(roots: Roots) -> None:
+    task = tasks_for(wanted("table1", "smoke", ["E"]), roots)[1]
+    part = Part(task.folder, "sample", range(8, 16))
+    assert part.state == "missing"
+    with lock(part.lock):
+        assert part.state == "running"
+        assert Part(task.folder, "sample", range(0, 8)).state == "missing"
+        assert task.folder.state("sample") == "missing"
+    write_json(task.folder.manifest, {"shards": [{"first": 4, "count": 12}], "complete": False})
+    assert drawn(task.folder) == set(range(4, 16))
+    assert part.done()
+    assert not Part(task.folder, "sample", range(0, 8)).done()
+
+
+@pytest.fixture
+def part(roots: Roots) -> Part:
+    return Part(tasks_for(wanted("table1", "smoke", ["E"]), roots)[0].folder, "train")
+
+
+def fail(part: Part, why: str, times: int = 1, session: str = "s") -> None:
+    for _ in range(times):
+        attempts.begin(part, session, "1", 4)
+        attempts.end(part, why)
+
+
+def test_three_failures_alike_are_enough_and_others_are_not(part: Part) -> None:
+    fail(part, "trouble", 2)
+    attempts.refuse_more(part, "s", "it")
+    fail(part, "trouble")
+    with pytest.raises(RunError, match="3 times for the same reason") as refusal:
+        attempts.refuse_more(part, "s", "it")
+    assert refusal.value.found == "trouble"
+    attempts.refuse_more(part, "another submission", "it")
+    fail(part, "preempted")
+    attempts.refuse_more(part, "s", "it")
+    fail(part, "trouble", 2)
+    attempts.refuse_more(part, "s", "it")
+
+
+def test_being_killed_counts_only_where_nothing_was_gained(part: Part) -> None:
+    def killed_at(done: int) -> None:
+        write_json(part.progress, {"done": done, "total": 100, "time": 5.0})
+        attempts.begin(part, "s", "1", 4)
+
+    for done in (10, 20, 30, 40):
+        killed_at(done)
+    attempts.refuse_more(part, "s", "it")
+    for _ in range(3):
+        killed_at(40)
+    with pytest.raises(RunError, match="same reason"):
+        attempts.refuse_more(part, "s", "it")
+    assert all(attempt.gpu_hours >= 0 for attempt in attempts.read(part.attempts))
+
+
+def test_plans_of_a_thousand_runs_are_graphs_in_no_time(roots: Roots, clock: Callable[[], float]) -> None:
+    jobs = wanted("table1", "paper", None, 100)
+    began = clock()
+    plan = make_plan(jobs, roots, cluster())
+    assert clock() - began < 2
+    costs = {stage.key: stage for stage in plan}
+    began = clock()
+    found = graph(required(tasks_for(jobs, roots)), costs, Coverage(), cluster())
+    assert sum(len(group.elements) for group in found if group.kind == "train") == 1000
+    assert clock() - began < 4
+
+
+@pytest.fixture
+def clock() -> Callable[[], float]:
+    import time
+
+    return time.process_time
+
+
+def test_the_profile_of_a_site_is_found_beside_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hdit_repro.launch.clusters import workplace
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SCRATCH", str(tmp_path / "big"))
+    assert workplace(cluster=cluster(runs="$SCRATCH/runs")).runs == tmp_path / "big" / "runs"
+    monkeypatch.setenv("HDIT_REPRO_WORKPLACE", str(tmp_path / "work"))
+    assert workplace() == Roots(tmp_path / "work" / "runs", tmp_path / "work" / "results")
+    monkeypatch.setenv("HDIT_REPRO_RUNS", str(tmp_path / "else"))
+    assert workplace() == Roots(tmp_path / "else", tmp_path / "work" / "results")

@@ -1,0 +1,85 @@
+"""Intervals cover what they say they cover."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hdit_repro.metrics.frechet import frechet_distance
+from hdit_repro.metrics.infinity import frechet_curve
+from hdit_repro.metrics.intervals import fraction_interval, frechet_interval
+from hdit_repro.metrics.statistics import statistics_of
+
+WIDTH = 6
+
+
+def drawn(rng, count):
+    """Samples of a Gaussian whose distance to the standard one is known."""
+    return rng.standard_normal((count, WIDTH)) * 1.3 + 0.2
+
+
+TRUTH = WIDTH * 0.2**2 + WIDTH * 0.3**2
+REFERENCE = np.zeros(WIDTH), np.eye(WIDTH)
+
+
+def distance(rows):
+    found = statistics_of(rows)
+    return frechet_distance(found.mean, found.cov, *REFERENCE)
+
+
+def test_the_jackknife_covers_the_mean_of_repetitions():
+    rng = np.random.default_rng(0)
+    sets = [drawn(rng, 300) for _ in range(200)]
+    values = [distance(rows) for rows in sets]
+    centre = np.mean(values)
+    intervals = [frechet_interval(rows, value, *REFERENCE) for rows, value in zip(sets, values, strict=True)]
+    covered = np.mean([one.low <= centre <= one.high for one in intervals])
+    assert 0.88 <= covered <= 0.99
+    width = np.mean([one.high - one.low for one in intervals]) / (2 * 2.093)
+    assert width == pytest.approx(np.std(values), rel=0.15)
+
+
+@pytest.mark.parametrize("count", [40, 60, 500])
+def test_fewer_images_than_features(count):
+    rng = np.random.default_rng(1)
+    rows = rng.standard_normal((count, 80))
+    found = statistics_of(rows)
+    value = frechet_distance(found.mean, found.cov, np.zeros(80), np.eye(80))
+    interval = frechet_interval(rows, value, np.zeros(80), np.eye(80))
+    assert 0 <= interval.low < value < interval.high
+    leave = np.delete(rows, np.s_[0::20], axis=0)
+    from hdit_repro.metrics.intervals import _distance
+
+    rest = statistics_of(leave)
+    wanted = frechet_distance(rest.mean, rest.cov, np.zeros(80), np.eye(80))
+    assert _distance(leave, np.zeros(80), np.eye(80)) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_too_few_images_have_no_interval():
+    assert frechet_interval(np.zeros((39, 2)), 1.0, np.zeros(2), np.eye(2)) is None
+
+
+def test_wilson():
+    """Against a table: 15 of 50 at 95 % is 0.191 to 0.438."""
+    found = fraction_interval(0.3, 50, "x")
+    assert (found.low, found.high) == pytest.approx((0.191, 0.438), abs=5e-4)
+    assert fraction_interval(0, 50, "x").low == pytest.approx(0, abs=1e-15)
+    assert fraction_interval(1, 50, "x").high == pytest.approx(1)
+    assert "x" in found.how
+
+
+def test_the_curve_falls_and_its_end_is_nearer_to_the_truth():
+    rng = np.random.default_rng(2)
+    curve = frechet_curve(drawn(rng, 4000), *REFERENCE)
+    assert len(curve.counts) == 15
+    assert curve.counts[-1] == 4000
+    assert curve.values[0] > curve.values[-1]
+    assert curve.values[-1] == pytest.approx(distance(drawn(np.random.default_rng(2), 4000)), rel=1e-9)
+    small = frechet_curve(drawn(rng, 200), *REFERENCE)
+    ends = [frechet_curve(drawn(rng, 200), *REFERENCE).infinity for _ in range(40)]
+    whole = [distance(drawn(rng, 200)) for _ in range(40)]
+    assert abs(np.mean(ends) - TRUTH) < 0.7 * abs(np.mean(whole) - TRUTH)
+    assert small.residual > 0
+    assert frechet_curve(drawn(np.random.default_rng(2), 4000), *REFERENCE) == curve
+    with pytest.raises(ValueError, match="20 samples"):
+        frechet_curve(np.zeros((19, 2)), np.zeros(2), np.eye(2))

@@ -1,0 +1,201 @@
+"""Anybody's images: read, refused or converted by a stated rule, and the same numbers from every kind of file."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hdit_repro.cli import main
+from hdit_repro.errors import UserError
+from hdit_repro.metrics.extractors import extractor_by_name
+from hdit_repro.metrics.npz import write_npz
+from hdit_repro.stages.compare import check_sizes, compare, open_side
+from hdit_repro.stages.imagesets import FileSet, open_images
+
+KINDS = ("frechet", "kernel", "precision-recall")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def extractor():
+    return extractor_by_name("efficientnet-lite0")
+
+
+def pictures(seed, count=10, size=24):
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
+    return [Image.fromarray(one).resize((size, size)) for one in small]
+
+
+def as_folder(path, images):
+    path.mkdir()
+    for place, image in enumerate(images):
+        image.save(path / f"{place:03}.png")
+    return path
+
+
+def as_zip(path, images):
+    with zipfile.ZipFile(path, "w") as archive:
+        for place in random.Random(0).sample(range(len(images)), len(images)):  # the order in the file is no order
+            data = io.BytesIO()
+            images[place].save(data, "PNG")
+            archive.writestr(f"{place:03}.png", data.getvalue())
+    return path
+
+
+def as_npz(path, images):
+    tensor = torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
+    write_npz(path, len(images), tensor.split(4))
+    return path
+
+
+def silent(*_):
+    pass
+
+
+def measured(a, b, extractor, workers=1, batch=4):
+    rows, _, _ = compare(open_side(a, workers), open_side(b, workers), extractor, extractor.name, KINDS, batch, silent)
+    return [(row.metric, row.value) for row in rows]
+
+
+def test_folder_zip_and_npz_workers_and_batches_give_the_same_bits(tmp_path, extractor):
+    a, b = pictures(0), pictures(1)
+    forms = {
+        "folder": (as_folder(tmp_path / "a", a), as_folder(tmp_path / "b", b)),
+        "zip": (as_zip(tmp_path / "a.zip", a), as_zip(tmp_path / "b.zip", b)),
+        "npz": (as_npz(tmp_path / "a.npz", a), as_npz(tmp_path / "b.npz", b)),
+    }
+    wanted = measured(*forms["folder"], extractor)
+    assert wanted[0][1].value > 1
+    assert [name for name, _ in wanted] == [
+        "fd-efficientnet-lite0@10",
+        "kd-efficientnet-lite0@10",
+        "precision-efficientnet-lite0@10",
+        "recall-efficientnet-lite0@10",
+    ]
+    assert measured(*forms["zip"], extractor, workers=3, batch=7) == wanted
+    assert measured(*forms["npz"], extractor, batch=10) == wanted
+
+
+def test_conversions_are_counted(tmp_path):
+    images = pictures(0, 7)
+    folder = as_folder(tmp_path / "a", images[:2])
+    images[2].convert("L").save(folder / "grey.png")
+    images[3].convert("P").save(folder / "palette.png")
+    images[4].convert("RGBA").save(folder / "alpha.png")
+    images[5].save(folder / "a.jpg")
+    images[6].save(folder / "b.JPEG")
+    found = FileSet(folder)
+    pixels = torch.cat(list(found.batches(3)))
+    assert pixels.shape == (7, 3, 24, 24)
+    assert dict(found.remarks) == {
+        "JPEG files": 2,
+        "grey files, repeated over the channels": 1,
+        "palette files, laid on white": 1,
+        "files with transparency, laid on white": 1,
+    }
+    grey = pixels[found.names.index("grey.png")]
+    assert torch.equal(grey[0], grey[1])
+
+
+def bad_file(kind, folder):
+    path = folder / "bad.png"
+    image = pictures(9, 1)[0]
+    data = io.BytesIO()
+    image.save(data, "PNG")
+    if kind == "zero bytes":
+        path.write_bytes(b"")
+    elif kind == "truncated":
+        path.write_bytes(data.getvalue()[:-40])
+    elif kind == "16 bits":
+        Image.fromarray(np.full((24, 24), 40_000, np.uint16)).save(path)
+    elif kind == "CMYK":
+        path = folder / "bad.jpg"
+        image.convert("CMYK").save(path)
+    elif kind == "no image":
+        path.write_bytes(b"hello")
+    else:
+        image.resize((25, 24)).save(path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["zero bytes", "truncated", "16 bits", "CMYK", "no image", "size"])
+def test_what_cannot_be_taken_is_named(tmp_path, kind):
+    folder = as_folder(tmp_path / "a", pictures(0, 4))
+    path = bad_file(kind, folder)
+    with pytest.raises(UserError) as caught:
+        list(FileSet(folder, workers=2).batches(2))
+    assert path.name in str(caught.value)
+    assert caught.value.expected
+
+
+def test_sides_that_do_not_go_together(tmp_path, extractor):
+    a, b = as_folder(tmp_path / "a", pictures(0, 4)), as_folder(tmp_path / "b", pictures(1, 4, size=32))
+    with pytest.raises(UserError, match="two sizes"):
+        check_sizes(open_side(a), open_side(b))
+    for missing in ("absent", "absent.npz", "absent.zip"):
+        with pytest.raises(UserError, match="no such images"):
+            open_images(tmp_path / missing)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no image"):
+        open_side(tmp_path / "empty")
+    np.savez(tmp_path / "statistics.npz", mu=np.zeros(2048), sigma=np.eye(2048))
+    with pytest.raises(UserError, match="another feature network"):
+        measured(a, tmp_path / "statistics.npz", extractor)
+
+
+def test_saved_statistics(tmp_path, extractor):
+    images, statistics = as_folder(tmp_path / "a", pictures(0)), tmp_path / "s.npz"
+    features = extractor.features(next(open_images(images).batches(10)))["features"].double().numpy()
+    np.savez(statistics, mu=features.mean(0), sigma=np.cov(features, rowvar=False))
+    other = as_folder(tmp_path / "b", pictures(1))
+    direct = dict(measured(other, images, extractor))
+    saved = dict(measured(other, statistics, extractor))
+    name = "fd-efficientnet-lite0@10"
+    assert saved[name].value == pytest.approx(direct[name].value, rel=1e-8)
+    assert saved["kd-efficientnet-lite0"] is None
+    assert dict(measured(statistics, images, extractor))["fd-efficientnet-lite0"].value == pytest.approx(0, abs=1e-6)
+
+
+def test_a_reference_of_a_data_set(tmp_path, capsys):
+    line = "reference build emoji --resolution 24 --count 40 --extractor efficientnet-lite0 --device cpu"
+    assert main(line.split()) == 0
+    path = capsys.readouterr().out.strip()
+    images = as_folder(tmp_path / "a", pictures(0, 45))
+    assert main(["fid", str(images), path, "--protocol", "efficientnet-lite0", "--json", "--device", "cpu"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["metric"] for row in rows] == ["fd-efficientnet-lite0@45"]
+    assert 0 < rows[0]["low"] < rows[0]["value"] < rows[0]["high"]
+    wrong = as_folder(tmp_path / "b", pictures(0, 5, size=32))
+    assert main(["fid", str(wrong), path, "--protocol", "efficientnet-lite0", "--device", "cpu"]) == 2
+    assert "another resolution" in capsys.readouterr().err
+    assert main(["reference", "list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert (listed[0]["count"], listed[0]["resolution"], listed[0]["transform"]) == (40, 24, "k-diffusion")
+
+
+def test_the_command_line(tmp_path, capsys):
+    a, b = as_folder(tmp_path / "a", pictures(0, 24)), as_folder(tmp_path / "b", pictures(1, 24))
+    (a / "000.png").rename(a / "000.jpg")
+    Image.open(a / "000.jpg").save(a / "000.jpg", "JPEG")
+    assert main(["fid", str(a), str(b), "--protocol", "all", "--curve", "--device", "cpu"]) == 0
+    said = capsys.readouterr()
+    assert "1 JPEG files" in said.err
+    assert said.out.count("hdit-repro weights add") == 6  # four Inceptions and two DINOv2, none of them here
+    assert "fd-efficientnet-lite0@24" in said.out
+    assert "infinitely many" in said.out
+    assert main(["fid", str(a), str(b)]) == 2
+    assert "weights" in capsys.readouterr().err
+    for bad in (["--protocol", "vgg"], ["--metrics", "psnr"], ["--batch", "0"], ["--precision", "int8"]):
+        assert main(["fid", str(a), str(b), *bad]) == 2
