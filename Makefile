@@ -3,6 +3,7 @@
 # make setup   .venv/ with the command and the test tools (the others do this themselves when they must)
 # make tables  the paper's tables and figures, from the committed records
 # make lint    style, types, import layers
+# make test-slurm  the tests that need a real SLURM: installs Debian's packages, starts a cluster on this machine, ends it
 #
 # PYTHON=python3.12 chooses the interpreter, TORCH_INDEX=https://... another build of torch (a CPU or ROCm index).
 
@@ -13,7 +14,7 @@ NATTEN := natten==0.21.7
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test tables lint clean
+.PHONY: setup demo test test-slurm tables lint clean
 
 setup: $(READY)
 
@@ -34,6 +35,10 @@ demo: $(READY)
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+test-slurm: $(READY)
+	tests/slurm/slurm-up.sh
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm tests/slurm; status=$$?; tests/slurm/slurm-down.sh; exit $$status
 
 tables: $(READY)
 	$(BIN)/hdit-repro render-tables

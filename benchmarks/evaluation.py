@@ -71,7 +71,7 @@ def features(images: Tensor, rounds: int) -> dict[str, float]:
             return torch.cat([network(part)[0] for part in images.split(16)])
 
     functions = [theirs, lambda: ours.features(images)["features"], lambda: rough.features(images)["features"]]
-    best([lambda: function() for function in functions], 1)  # warm
+    best(functions, 1)  # warm
     seconds, (wanted, found, near) = best(functions, rounds)
     halves = statistics_of(wanted[::2]), statistics_of(wanted[1::2])
     fid = frechet_distance(halves[0].mean, halves[0].cov, halves[1].mean, halves[1].cov)

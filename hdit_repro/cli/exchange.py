@@ -60,10 +60,10 @@ def import_(
         raise UserError(
             "a run cannot be called that", found=repr(name), expected="a new name of letters, digits, dot, dash"
         )
-    jobs.find(like)
+    base = jobs.find(like)
     released = exchange.read_released(origin.value, path, config)
     file = Path.cwd() / "jobs" / f"{name}.toml"
-    write_text(file, _job_file(name, like, path.name, released))
+    write_text(file, _job_file(name, f"{base.experiment}/{base.row}", path.name, released))
     try:
         job, roots = jobs.find(name), workplace()
         exchange.put(job, RunFolder(roots, job.run, job.scale), released)
@@ -115,14 +115,16 @@ def export_weights(
     scale: options.Scale = "paper",
     own: options.OwnData = None,
 ) -> None:
-    """Write the averaged weights of a trained run with their configuration in the file's metadata.
+    """Write a trained run's averaged weights, with their configuration in the metadata, and a card beside them.
 
     Example: hdit-repro export-weights --run table1/E --scale smoke --to k-diffusion e.safetensors
     """
     from hdit_repro import jobs
+    from hdit_repro.files import write_text
     from hdit_repro.launch.clusters import workplace
     from hdit_repro.records.layout import RunFolder
     from hdit_repro.stages import exchange
+    from hdit_repro.stages.model_card import model_card
 
     if path.suffix != ".safetensors":
         raise UserError("weights are written as safetensors", found=str(path), expected="a name with .safetensors")
@@ -135,3 +137,6 @@ def export_weights(
             fix=f"hdit-repro train --run {job.name} --scale {scale}",
         )
     data(near(exchange.export_weights(job, folder, form.value, path)))
+    card = path.with_suffix(".md")
+    write_text(card, model_card(job, folder))
+    data(near(card))

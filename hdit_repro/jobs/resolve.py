@@ -35,7 +35,8 @@ def resolve(experiment: str, row: str, scale: str = "paper", seed: int = 0, data
     for table in scale_overlays(scale, experiment, row, resolved.tree.get("model", {})):
         resolved = _lay(resolved, table, {}, f"{scale} scale")
     if dataset is not None:
-        resolved = _lay(resolved, on_own_data(resolved.tree, dataset), {}, "--data")
+        remarks = {"data": {"dataset": "--data"}, "evaluation": {"reference": "--data"}}
+        resolved = _lay(resolved, on_own_data(resolved.tree, dataset), remarks, "--data")
     tree = _derive(resolved)
 
     def place_of(field: str) -> str:

@@ -108,7 +108,7 @@ TABLE_1_CHECKS = Table(
     ),
     notes=(
         "untrained: the same metric of samples of the run's initial weights.",
-        "floor: the same metric between two random halves of the real images.",
+        "floor: the same metric between the even and the odd numbered real images.",
         "best constant: the training loss of the best predictor that ignores its input.",
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -83,7 +84,8 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
 
 def _torch(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # Of odd pickles it warns before it refuses them.
+            value = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         raise UserError(
             "a checkpoint is damaged, or holds more than tensors and plain values",

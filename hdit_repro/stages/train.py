@@ -6,8 +6,10 @@ import time
 from pathlib import Path
 
 import torch
+from msgspec import UNSET
 
 from hdit_repro.data.datasets import open_dataset
+from hdit_repro.errors import UserError
 from hdit_repro.files import read_json, write_json
 from hdit_repro.jobs import Job
 from hdit_repro.records.layout import RunFolder
@@ -54,6 +56,13 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
 
 def _train(run: Run, folder: RunFolder, settings: Settings, report: Report, world: World, stop: Stop) -> None:
     """The training, and the final marker by the main process."""
+    if run.training.imported is not UNSET:
+        raise UserError(
+            "this run's weights were trained elsewhere, and they are not here",
+            found=f"no finished checkpoint under {folder.checkpoints}",
+            expected=f"the file with SHA-256 {run.training.imported}",
+            fix="hdit-repro import --from k-diffusion|dit --name NAME FILE",
+        )
     images = open_source(open_dataset(run.data), settings.unreadable)
     started = time.monotonic()
 

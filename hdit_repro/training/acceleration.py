@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from hdit_repro.models.blocks import AttentionLayer, PointwiseLayer
 from hdit_repro.models.dit import Block
+from hdit_repro.models.dropout import Dropout
 
 LAYERS = (AttentionLayer, PointwiseLayer, Block)
 
@@ -40,7 +41,17 @@ def accelerated(network: nn.Module, *, recompute: bool, compiled: bool) -> nn.Mo
     """
     if recompute:
         recompute_layers(network)
-    return torch.compile(network, dynamic=False) if compiled else network  # type: ignore[return-value]
+    if not compiled:
+        return network
+    leave_dropout(network)
+    return torch.compile(network, dynamic=False)  # type: ignore[return-value]
+
+
+def leave_dropout(network: nn.Module) -> None:
+    """Keep dropout out of compiled code: its 64-bit arithmetic wraps around, which the compiler's integers do not."""
+    for module in network.modules():
+        if isinstance(module, Dropout) and module.rate:
+            module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager

@@ -52,7 +52,8 @@ def save_snapshot(folder: Path, tensors: dict[str, Tensor], step: int, run: str)
 
 
 def _write(folder: Path, name: str, tensors: dict[str, Tensor], step: int, run: str) -> dict[str, Any]:
-    write_bytes(folder / name, save(tensors, {"step": str(step), "run": run}))
+    # One entry of metadata only: safetensors writes several in an order that differs from save to save.
+    write_bytes(folder / name, save(tensors, {"run": run}))
     marker = {"file": name, "sha256": sha256_file(folder / name), "step": step, "run": run}
     write_json((folder / name).with_suffix(".json"), marker)
     return marker

@@ -119,7 +119,7 @@ def old_numerics(plain: dict[str, object]) -> None:
         (forge_seed, "ids and run do not belong together"),
         (unknown_run, "not known here"),
         (old_numerics, "out of date"),
-        (lambda plain: plain.update(schema=2), "schema 2"),
+        (lambda plain: plain.update(schema=3), "schema 3"),
         (lambda plain: plain.pop("schema"), "schema None"),
         (lambda plain: plain.pop("protocol"), "damaged"),
         (lambda plain: plain.update(color="red"), "damaged"),
@@ -140,7 +140,7 @@ def test_a_changed_record_is_named_and_the_rest_returned(tmp_path: Path, change:
         store.read(path)
 
 
-@pytest.mark.parametrize("damage", [b"", b'{"schema": 1', b"\xff\xfe", b"[]", b"null"])
+@pytest.mark.parametrize("damage", [b"", b'{"schema": 2', b"\xff\xfe", b"[]", b"null"])
 def test_a_cut_file_is_named(tmp_path: Path, damage: bytes) -> None:
     path = place(tmp_path, make())
     path.parent.mkdir()

@@ -70,6 +70,13 @@ def test_a_damaged_newest_checkpoint_is_named_and_passed_over(tmp_path, harm):
     assert found.step == 1
 
 
+def test_the_same_state_is_the_same_bytes_each_time(tmp_path):
+    tensors = make_state().tensors()
+    for attempt in range(12):
+        save_checkpoint(tmp_path / str(attempt), tensors, 3, "run")
+    assert len({(tmp_path / str(n) / "step-00000003.safetensors").read_bytes() for n in range(12)}) == 1
+
+
 def test_no_checkpoint_is_none(tmp_path):
     assert newest(tmp_path / "nothing", "run") is None
 

@@ -21,10 +21,17 @@ def check_site(profile: Slurm) -> None:
 
     Raises:
         UserError: no SLURM here, a partition that the site does not know or that takes no jobs, GPUs that no node has.
-        RunError: SLURM does not answer.
     """
     where = f"jobs/clusters/{profile.name}.toml"
-    known = queue.partitions()
+    try:
+        known = queue.partitions()
+    except RunError as error:
+        raise UserError(
+            "SLURM's commands are here, and no cluster answers them",
+            found=error.found,
+            expected="a site with partitions",
+            fix="run this on the cluster's login node, or use --cluster local",
+        ) from error
     for name in dict.fromkeys(filter(None, (profile.partition, profile.cpu_partition))):
         partition = pick(known, name, kind="partition at this site", where=where)
         if not partition.up or not partition.nodes:

@@ -1,0 +1,95 @@
+"""The noise model: pooled from records, the published one where there are none."""
+
+from __future__ import annotations
+
+import math
+import random
+from statistics import stdev
+
+import pytest
+
+from hdit_repro.audit.noise import ENOUGH, OWN, PRIOR, SAMPLING_PRIOR, UNKNOWN, estimate
+from hdit_repro.audit.replicates import Replicates, percent, replicates
+
+
+def of(*values: float) -> Replicates:
+    return Replicates({seed: (value,) for seed, value in enumerate(values)})
+
+
+def test_the_published_noise_where_there_is_none() -> None:
+    noise = estimate({"A": of(3.0), "B": of(3.5)})
+    assert noise.of("A") == PRIOR
+    assert PRIOR.sd == 0.013
+    assert noise.sampling == SAMPLING_PRIOR
+    assert "2606.20536" in noise.words()
+
+
+def test_few_repetitions_leave_the_published_noise_and_say_so() -> None:
+    noise = estimate({"A": of(3.0, 3.2), "B": of(3.5, 3.4)})
+    assert noise.pooled.sd == PRIOR.sd
+    assert f"2 of the {ENOUGH} degrees of freedom" in noise.pooled.basis
+
+
+def test_pooled_by_hand() -> None:
+    noise = estimate({"A": of(3.00, 3.02, 3.04), "B": of(2.00, 2.01), "C": of(1.0, 1.03), "D": of(9.0)})
+    squares = 2 * 0.02**2 + 0.01**2 / 2 + 0.03**2 / 2
+    assert noise.pooled.dof == 4
+    assert noise.pooled.sd == pytest.approx(math.sqrt(squares / 4))
+    assert noise.of("D") is noise.pooled
+
+
+def test_a_row_with_many_repetitions_speaks_for_itself() -> None:
+    dice = random.Random(0)
+    loud = [dice.gauss(3, 0.1) for _ in range(OWN)]
+    quiet = {str(number): of(*(dice.gauss(3, 0.01) for _ in range(3))) for number in range(4)}
+    noise = estimate({"loud": of(*loud), **quiet})
+    assert noise.of("loud").sd == pytest.approx(stdev(loud))
+    assert noise.of("loud").dof == OWN - 1
+    assert noise.pooled.sd < 0.03
+    assert noise.pooled.dof == 8
+
+
+def test_sampling_noise_is_told_from_training_noise() -> None:
+    """Trainings 2 % apart, samplings 0.5 %; a single sampling of a training has both."""
+    dice = random.Random(1)
+    rows = {}
+    for name in range(30):
+        trainings = {}
+        for seed in range(4):
+            luck = dice.gauss(3, 0.02)
+            trainings[seed] = tuple(luck + dice.gauss(0, 0.005) for _ in range(3))
+        rows[str(name)] = Replicates(trainings)
+    noise = estimate(rows)
+    assert noise.sampling.sd == pytest.approx(0.005, rel=0.15)
+    assert noise.pooled.sd == pytest.approx(math.hypot(0.02, 0.005 / math.sqrt(3)), rel=0.15)
+    assert noise.samplings == pytest.approx(3)
+    single = noise.of("0", 1).sd ** 2
+    assert single == pytest.approx(noise.pooled.sd**2 + noise.sampling.sd**2 * 2 / 3)
+    assert noise.of("0", 3) is noise.pooled
+
+
+def test_more_samplings_of_one_training_take_only_sampling_noise_away() -> None:
+    noise = estimate({"A": of(3.0)})
+    many = noise.of("A", 1e9).sd
+    assert many == pytest.approx(math.sqrt(PRIOR.sd**2 - SAMPLING_PRIOR.sd**2))
+    assert noise.of("A", 4).sd > many
+
+
+def test_unknown_noise_stays_unknown() -> None:
+    noise = estimate({"A": of(3.0)}, UNKNOWN)
+    assert noise.of("A").unknown
+    assert noise.of("A", 4).unknown
+    assert "--seeds 2" in noise.words()
+
+
+def test_samplings_of_a_training_count_once() -> None:
+    one = Replicates({0: (1.0, 3.0), 1: (5.0,)})
+    assert one.mean == 3.5
+    assert one.seeds == 2
+    assert one.samplings == pytest.approx(4 / 3)
+
+
+def test_what_is_not_positive_has_no_logarithm(record) -> None:
+    assert replicates([record("table1/E", fid=0.0)], "fid") is None
+    assert replicates([record("table1/E", fid=27.0)], "inception-score") is None
+    assert percent(math.log(1.1)) == pytest.approx(10)

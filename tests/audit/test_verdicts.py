@@ -1,0 +1,155 @@
+"""Verdicts on the ledger's claims from records, as `verify` says them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from hdit_repro.audit import audit
+from hdit_repro.audit.bills import Bills
+from hdit_repro.audit.measured import Measurements
+from hdit_repro.audit.orders import on_orders
+from hdit_repro.audit.ranks import by_lot, of_sample, on_tables, tau
+from hdit_repro.paper import Ledger
+from hdit_repro.records import schema
+from hdit_repro.records.schema import Record
+
+Make = Callable[..., Record]
+
+
+def finding(ledger: Ledger, records: list[Record], claim: str) -> Any:
+    return next(found for found in audit(ledger, records) if found.claim.id == claim)
+
+
+@pytest.mark.parametrize(
+    ("fid", "outcome"),
+    [
+        (27.74, "reproduced"),
+        (28.0, "reproduced"),
+        (28.7, "inconclusive"),
+        (29.5, "not reproduced"),
+        (20.0, "not reproduced"),
+    ],
+)
+def test_one_training_of_a_row(ledger: Ledger, record: Make, fid: float, outcome: str) -> None:
+    found = finding(ledger, [record("table1/E", fid=fid)], "table1/E/fid")
+    assert found.status == "measured"
+    assert not found.surprise
+    assert found.verdict.outcome == outcome
+    assert found.as_row()["verdict"] == outcome
+    assert found.note.startswith(f"{outcome}: ours is ")
+    assert "margin ±5 %" in found.note
+    assert any("two one-sided tests" in step for step in found.steps)
+
+
+def test_an_open_verdict_says_what_would_settle_it(ledger: Ledger, record: Make) -> None:
+    """1.96 x 1.3 % x sqrt(1 + 1/n) falls below ln(28.5 / 27.74) at n = 8."""
+    found = finding(ledger, [record("table1/E", fid=28.5)], "table1/E/fid")
+    assert found.verdict.more == 7
+    assert "7 more seeds: " in found.note
+    hours = float(found.verdict.price.split(": ")[1].split()[0].replace(",", ""))
+    assert hours == pytest.approx(7 * 60.6, rel=0.05)
+
+
+def test_seeds_are_averaged_and_their_noise_used(ledger: Ledger, record: Make) -> None:
+    values = (27.0, 28.5, 27.6, 28.1, 27.3)
+    found = finding(ledger, [record("table1/E", seed=n, fid=v) for n, v in enumerate(values)], "table1/E/fid")
+    assert found.verdict.seeds == 5
+    assert "pooled over 5 trainings of 1 rows, 4 degrees of freedom" in found.verdict.basis
+    assert found.verdict.difference.dof == pytest.approx(4)
+
+
+def test_a_claim_of_order_keeps_its_status_and_gets_a_verdict(ledger: Ledger, record: Make) -> None:
+    records = [record("table1/B2", fid=51.0), record("table1/B1", fid=58.0), record("table1/A", fid=50.9)]
+    found = {f.claim.id: f for f in audit(ledger, records)}
+    better = found["section-5.2/B2-less"]
+    assert better.status == "holds"
+    assert better.verdict.outcome == "reproduced"
+    assert "after Holm over 3" in better.note
+    assert found["section-4.3/neighborhood"].verdict.outcome == "reproduced"
+    close = found["section-5.2/B2-worse"]
+    assert close.verdict.outcome == "inconclusive"
+    assert close.verdict.more is not None
+    assert "more seeds a side" in close.note
+    assert found["section-5.2/E-better"].verdict is None
+
+
+def test_the_other_order_is_not_reproduced(ledger: Ledger, record: Make) -> None:
+    records = [record("table1/B2", fid=60.0), record("table1/B1", fid=50.0)]
+    assert finding(ledger, records, "section-5.2/B2-less").verdict.outcome == "not reproduced"
+
+
+def test_numbers_of_other_scales_get_no_verdict_on_print(ledger: Ledger, record: Make) -> None:
+    found = audit(ledger, [record("table1/E", scale="mini", fid=27.0), record("table1/D", scale="mini", fid=40.0)])
+    assert all(one.verdict is None for one in found)
+
+
+def test_below_paper_scale_order_needs_noise_of_that_scale(ledger: Ledger, record: Make) -> None:
+    def smoke(row: str, value: float, seed: int = 0) -> Record:
+        return record(f"table1/{row}", scale="smoke", seed=seed, fd_efficientnet_lite0=value)
+
+    once = Measurements([smoke("E", 100.0), smoke("D", 200.0)], "smoke")
+    verdict = on_orders(ledger, once, Bills())["section-5.2/E-better"]
+    assert verdict.outcome == "inconclusive"
+    assert "nothing is published for this scale" in verdict.words
+    again = [
+        smoke(row, value * (1 + seed / 100), seed) for row, value in (("E", 100.0), ("D", 200.0)) for seed in range(3)
+    ]
+    assert on_orders(ledger, Measurements(again, "smoke"), Bills())["section-5.2/E-better"].outcome == "reproduced"
+
+
+def test_numbers_of_two_protocols_are_not_averaged(ledger: Ledger, record: Make) -> None:
+    """Two seeds against one reference, one against another: the two count."""
+    odd = record("table1/E", seed=2, fid=90.0)
+    other = msgspec.structs.replace(odd.protocol.reference, digest="1" * 64)
+    odd = schema.seal(msgspec.structs.replace(odd, protocol=msgspec.structs.replace(odd.protocol, reference=other)))
+    found = finding(ledger, [record("table1/E", fid=27.0), record("table1/E", seed=1, fid=28.0), odd], "table1/E/fid")
+    assert found.computed == 27.5
+
+
+def test_tau_by_hand() -> None:
+    assert tau([1, 2, 3], [1, 2, 3]) == 1
+    assert tau([1, 2, 3], [3, 2, 1]) == -1
+    assert tau([1, 2, 3], [1, 3, 2]) == pytest.approx(1 / 3)
+    assert tau([1, 1, 2], [1, 2, 3]) == pytest.approx(2 / (2 * 3) ** 0.5)
+    assert tau([1, 1], [1, 2]) == 0
+
+
+def test_orders_by_lot() -> None:
+    """Of six orders of three rows: one is right, three have one inversion at most, all have three at most."""
+    assert by_lot(3, 1) == pytest.approx(1 / 6)
+    assert by_lot(3, 1 / 3) == pytest.approx(3 / 6)
+    assert by_lot(3, -1) == 1
+    assert by_lot(2, 1) == 0.5
+
+
+def test_the_interval_over_rows() -> None:
+    assert of_sample(1.0, 4) == (-1, 1)
+    low, high = of_sample(0.5, 10)
+    assert -1 < low < 0.5 < high < 1
+    assert of_sample(1.0, 10)[0] < 1
+
+
+def test_our_order_against_the_papers(ledger: Ledger, record: Make) -> None:
+    printed = {"R4": 30.71, "A": 50.76, "B1": 55.93, "C": 44.36, "E": 27.74}
+    ours = Measurements([record(f"table1/{row}", fid=value) for row, value in printed.items()])
+    (rank,) = on_tables(ledger, ours)
+    assert rank.table == "table1"
+    assert rank.tau == 1
+    assert rank.high == 1
+    assert rank.low > 0.7
+    assert rank.chance == pytest.approx(1 / 120)
+    turned = Measurements([record(f"table1/{row}", fid=100 - value) for row, value in printed.items()])
+    assert on_tables(ledger, turned)[0].tau == -1
+    assert on_tables(ledger, Measurements([record("table1/E", fid=1.0)])) == []
+
+
+def test_two_rows_at_smoke_scale_have_a_rank(ledger: Ledger, record: Make) -> None:
+    pair = [
+        record(f"table1/{row}", scale="smoke", fd_efficientnet_lite0=value) for row, value in (("E", 1.0), ("D", 2.0))
+    ]
+    (rank, *_) = on_tables(ledger, Measurements(pair, "smoke"))
+    assert (rank.tau, rank.low, rank.high, rank.chance) == (1, -1, 1, 0.5)

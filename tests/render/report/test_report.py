@@ -1,0 +1,186 @@
+"""The report: whole, linked, honest about what it leaves out, and the same in both formats."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from hdit_repro.errors import UserError
+from hdit_repro.records import signoff, store
+from hdit_repro.records.layout import Roots
+from hdit_repro.render.report import build
+from hdit_repro.render.report import build as report
+
+Measure = Callable[..., Path]
+
+
+class Reader(HTMLParser):
+    """What a page links to, what can be linked to, its headings, and its pictures."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.hrefs: list[str] = []
+        self.ids: list[str] = []
+        self.headings: list[int] = []
+        self.alts: list[str | None] = []
+        self.sources: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.add(tag)
+        self.ids += [given["id"]] if given.get("id") else []
+        self.hrefs += [given["href"]] if given.get("href") and tag in ("a", "link") else []
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        if tag == "img":
+            self.alts.append(given.get("alt"))
+            self.sources.append(given["src"] or "")
+
+
+@pytest.fixture
+def made(roots: Roots, measure: Measure, remains: Callable[..., None]) -> Path:
+    """A smoke report of three rows; E has three seeds."""
+    for seed, value in enumerate((181.0, 183.5, 179.25)):
+        measure("table1/E", "smoke", value, seed=seed, floor=22.0)
+        remains(roots, "table1/E", "smoke", seed)
+    measure("table1/D", "smoke", 192.0)
+    measure("table1/A", "smoke", 230.0)
+    return report("smoke", roots).folder
+
+
+def test_every_link_leads_somewhere_and_nothing_leaves_the_folder(made: Path) -> None:
+    read = {path: Reader(path.read_text()) for path in sorted(made.rglob("*.html"))}
+    assert len(read) > 40
+    for path, page in read.items():
+        for href in (*page.hrefs, *page.sources):
+            if href.startswith("data:"):
+                continue
+            assert "://" not in href, (path, href)
+            file, _, anchor = href.partition("#")
+            target = (path.parent / file).resolve() if file else path
+            assert target.is_relative_to(made.resolve()), (path, href)
+            assert target.is_file(), (path, href)
+            assert not anchor or anchor in read[target].ids, (path, href)
+
+
+def test_every_page_is_accessible_in_its_outline(made: Path) -> None:
+    for path in sorted(made.rglob("*.html")):
+        text = path.read_text()
+        page = Reader(text)
+        assert page.headings.count(1) == 1, path
+        assert all(later - before <= 2 for before, later in zip(page.headings, page.headings[1:], strict=False)), path
+        assert all(page.alts), path
+        assert "script" not in page.tags, path
+        assert {"main", "nav", "header", "footer"} <= page.tags, path
+        assert 'lang="en"' in text, path
+        assert len(page.ids) == len(set(page.ids)), path
+        for region in re.findall(r'<div class="wide"[^>]*>', text):
+            assert 'tabindex="0"' in region, path
+            assert 'aria-label="' in region, path
+
+
+def test_measured_cells_lead_to_their_records(made: Path, roots: Roots) -> None:
+    record = next(one for one in store.load(roots.records("smoke"))[0] if one.seed == 0 and "table1/E" in one.names)
+    tables = (made / "tables.html").read_text()
+    assert f'<a href="rows/table1-E.html#{record.evaluation_id}">181.25 ± 2.14 (n = 3)' in tables
+    page = (made / "rows" / "table1-E.html").read_text()
+    for part in (record.digest, record.provenance.commit[:12], "183.500", "--seeds 3", "git checkout", "table2/lerp"):
+        assert part in page, part
+    assert page.count('class="sharp"') == 3
+    assert page.count("<svg") == 1
+    assert "seed 2" in page
+
+
+def test_markdown_says_the_same(made: Path) -> None:
+    """Every cell and heading of a page is in its markdown, and markdown links lead to markdown."""
+    for path in sorted(made.rglob("*.html")):
+        twin = path.with_suffix(".md")
+        text = twin.read_text()
+        for href in re.findall(r"\]\(([^)\s]+)\)", text):
+            file = href.partition("#")[0]
+            assert not file.endswith(".html"), (twin, href)
+            assert not file or (twin.parent / file).is_file(), (twin, href)
+    text = (made / "rows" / "table1-E.md").read_text()
+    for part in ("181.250", "183.500", "hdit-repro submit table1 --rows E --scale smoke --seeds 3 --wait"):
+        assert part in text
+
+
+def test_a_bad_file_is_named_and_the_rest_is_there(roots: Roots, measure: Measure) -> None:
+    measure("table1/E", "smoke", 181.0)
+    edited, cut, strange = (measure("table1/D", "smoke", 190.0 + seed, seed=seed) for seed in range(3))
+    plain = json.loads(edited.read_text())
+    plain["metrics"]["fd-efficientnet-lite0"]["value"] = 1.0
+    edited.write_text(json.dumps(plain))
+    cut.write_text(cut.read_text()[:200])
+    strange.write_text(json.dumps({**plain, "schema": 99}))
+    made = report("smoke", roots)
+    assert (made.records, made.problems) == (1, 3)
+    page = (made.folder / "index.html").read_text()
+    for path, reason in ((edited, "edited by hand"), (cut, "damaged"), (strange, "schema 99")):
+        line = re.search(rf"<li><code>{path.parent.name}/{path.name}</code>: ([^<]*)", page)
+        assert line, path
+        assert reason in line[1]
+    assert "181.00" in (made.folder / "tables.html").read_text()
+
+
+def test_signatures_are_shown_and_doubted(roots: Roots, measure: Measure) -> None:
+    one, two = (measure("table1/E", "smoke", 181.0 + seed, seed=seed) for seed in range(2))
+    signoff.sign(one, "Ada")
+    signoff.sign(two, "Bob")
+    measure("table1/E", "smoke", 99.0, seed=1)
+    made = report("smoke", roots)
+    page = (made.folder / "rows" / "table1-E.html").read_text()
+    assert "<td>Ada</td>" in page
+    assert "changed after Bob signed" in page
+    assert "changed after Bob signed it" in (made.folder / "index.html").read_text()
+
+
+def test_a_report_of_nothing_says_what_to_do(roots: Roots) -> None:
+    made = build("paper", roots)
+    page = (made.folder / "index.html").read_text()
+    assert "none yet" in page
+    assert "hdit-repro submit table1 --scale paper" in page
+    assert "A100-hours" in page
+    assert "17 are errata" in page
+
+
+def test_paper_scale_has_verdicts(roots: Roots, measure: Measure) -> None:
+    measure("table1/E", "paper", 27.9)
+    measure("table1/D", "paper", 50.0)
+    made = build("paper", roots)
+    page = (made.folder / "index.html").read_text()
+    assert '<span class="good">reproduced</span>' in page
+    assert '<span class="bad">not reproduced</span>' in page
+    assert "two one-sided tests" in page
+    assert "Kendall" in page
+    notes = (made.folder / "tables.md").read_text()
+    assert "Verdict (E): reproduced: ours is" in notes
+
+
+def test_a_report_replaces_a_report_and_nothing_else(roots: Roots, tmp_path: Path) -> None:
+    made = build("smoke", roots, tmp_path / "mine")
+    (made.folder / "stale.html").write_text("old")
+    build("smoke", roots, tmp_path / "mine")
+    assert not (made.folder / "stale.html").exists()
+    assert not list(tmp_path.glob(".mine*"))
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="something that is none"):
+        build("smoke", roots, other)
+    assert (other / "thesis.tex").read_text() == "years of work"
+
+
+def test_two_reports_of_one_workplace_are_equal(roots: Roots, measure: Measure, tmp_path: Path) -> None:
+    measure("table1/E", "smoke", 181.0)
+    one, two = (build("smoke", roots, tmp_path / name).folder for name in ("one", "two"))
+    for path in sorted(one.rglob("*")):
+        if path.is_file():
+            assert path.read_bytes() == (two / path.relative_to(one)).read_bytes(), path.name

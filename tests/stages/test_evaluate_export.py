@@ -1,0 +1,162 @@
+"""A run's samples streamed, as a zip and as an .npz: the same images, the same metrics, to the last bit."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from hdit_repro import jobs
+from hdit_repro.data.store import open_store
+from hdit_repro.errors import RunError, UserError
+from hdit_repro.files import read_json
+from hdit_repro.metrics.extractors import extractor_by_name
+from hdit_repro.records.layout import Roots, RunFolder
+from hdit_repro.spec.evaluation import metric_names
+from hdit_repro.spec.run import Run
+from hdit_repro.stages.compare import gather
+from hdit_repro.stages.export import SampleSet, export
+from hdit_repro.stages.imagesets import open_images
+from hdit_repro.stages.protocols import by_protocol
+from hdit_repro.stages.settings import Settings
+from hdit_repro.stages.shards import whole_shards, write_shard
+
+COUNT = 11
+
+
+def silent(*_):
+    pass
+
+
+def tensors(numbers, side, images=True):
+    """Made-up samples: what is in each depends on its number alone."""
+    made = [torch.randint(0, 256, (3, side, side), generator=torch.Generator().manual_seed(n)) for n in numbers]
+    found = {
+        "number": torch.tensor(list(numbers)),
+        "label": torch.tensor([n % 9 for n in numbers]),
+        "features.made-up.features": torch.zeros(len(numbers), 2),
+    }
+    return found | ({"image": torch.stack(made).to(torch.uint8)} if images else {})
+
+
+def made_job():
+    """Row E at smoke scale with few samples and a small reference."""
+    found = jobs.find("table1/E", "smoke")
+    tree = msgspec.to_builtins(found.run)
+    tree["sampling"]["count"] = COUNT
+    tree["evaluation"]["reference"]["count"] = 12
+    return msgspec.structs.replace(found, run=msgspec.convert(tree, Run))
+
+
+@pytest.fixture(scope="module")
+def job():
+    return made_job()
+
+
+def folder_with(job, path, cuts, images=True):
+    """A run's folder whose shards end at `cuts`, written out of order."""
+    folder = RunFolder(Roots(path / "runs", path / "results"), job.run, job.scale)
+    ranges = [range(start, stop) for start, stop in zip([0, *cuts], [*cuts, COUNT], strict=True)]
+    for numbers in reversed(ranges):
+        write_shard(folder, numbers, tensors(numbers, job.run.data.resolution, images))
+    return folder
+
+
+def test_streamed_zip_and_npz(job, tmp_path):
+    extractor = extractor_by_name("efficientnet-lite0")
+    folder = folder_with(job, tmp_path / "one", [4, 5])
+    samples = SampleSet(folder, job.name, "")
+    wanted = gather(samples, extractor, 4, silent)
+    assert len(wanted["features"]) == COUNT
+    for place in (export(samples, tmp_path / "a.npz", 3), export(samples, tmp_path / "a.zip", 5)):
+        for batch in (2, 64):
+            found = gather(open_images(place), extractor, batch, silent)
+            assert all(torch.equal(found[name], wanted[name]) for name in wanted), (place, batch)
+    other = SampleSet(folder_with(job, tmp_path / "seven", [1, 3, 4, 7, 8, 10]), job.name, "")
+    again = gather(other, extractor, 4, silent)
+    assert all(torch.equal(again[name], wanted[name]) for name in wanted)  # other shards, same bits
+    before = {path.suffix: path.read_bytes() for path in tmp_path.glob("a.*")}
+    for suffix in (".npz", ".zip"):
+        assert export(other, tmp_path / f"b{suffix}").read_bytes()[:200] == before[suffix][:200]
+    assert (tmp_path / "b.zip").read_bytes() == before[".zip"]
+
+
+def test_labels_and_names(job, tmp_path):
+    samples = SampleSet(folder_with(job, tmp_path, [6]), job.name, "")
+    store = open_store(export(samples, tmp_path / "a.zip"))
+    assert store.names[0] == "00000/img00000000.png"
+    assert store.labels.tolist() == [n % 9 for n in range(COUNT)]
+    with np.load(export(samples, tmp_path / "a.npz")) as file:
+        assert file["arr_0"].shape == (COUNT, *samples.size, 3)
+    for path in ("a.tar", "a"):
+        with pytest.raises(UserError, match="two formats"):
+            export(samples, tmp_path / path)
+
+
+def test_what_is_not_there_is_said(job, tmp_path):
+    with pytest.raises(RunError, match="not kept") as caught:
+        SampleSet(folder_with(job, tmp_path / "bare", [3], images=False), job.name, "hdit-repro sample")
+    assert "--keep-images zip" in str(caught.value)
+    folder = folder_with(job, tmp_path / "gone", [3])
+    (folder.samples / whole_shards(folder)[0][0].file).unlink()
+    with pytest.raises(RunError, match="3 samples are missing"):
+        SampleSet(folder, job.name, "")
+
+
+def test_protocols_side_by_side(job, tmp_path, monkeypatch):
+    monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
+    folder = folder_with(job, tmp_path, [4])
+    kinds = ("frechet", "kernel", "inception-score")
+    names = ["inception-2015", "inception-clean", "efficientnet-lite0"]
+    rows = by_protocol(job, folder, Settings(device="cpu", batch=4), names, kinds, silent)
+    said = {row.metric: row for row in rows}
+    assert set(said) == {name for p in names for kind in kinds for name in metric_names(kind, p)}
+    assert said["fd-efficientnet-lite0"].value.value > 0
+    assert "emoji, 12 images" in said["fd-efficientnet-lite0"].note
+    for name in ("fid", "fid-clean", "inception-score"):
+        assert said[name].value is None
+        assert "weights add" in said[name].note
+
+
+WRITER = """
+    import importlib.util
+    spec = importlib.util.spec_from_file_location("made", {file!r})
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    from pathlib import Path
+    from hdit_repro.stages.shards import missing_numbers, whole_shards, write_shard
+    job = made.made_job()
+    folder = made.RunFolder(made.Roots(Path({root!r}) / "runs", Path({root!r}) / "results"), job.run, job.scale)
+    shards, _ = whole_shards(folder)
+    for number in missing_numbers(folder, shards, range(made.COUNT)):
+        print(number, flush=True)
+        write_shard(folder, range(number, number + 1), made.tensors(range(number, number + 1), job.run.data.resolution))
+"""
+
+
+@pytest.mark.parametrize("after", [1, 4])
+def test_killed_while_writing_and_run_again(job, tmp_path, after):
+    """SIGKILL between and within writes: the second run makes what is missing, and the manifest is the same."""
+    code = textwrap.dedent(WRITER).format(file=__file__, root=str(tmp_path))
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    for _ in range(after):
+        process.stdout.readline()
+    time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    folder = RunFolder(Roots(tmp_path / "runs", tmp_path / "results"), job.run, job.scale)
+    assert not folder.done("sample")
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert folder.done("sample")
+    found = read_json(folder.manifest)
+    clean = folder_with(job, tmp_path / "clean", list(range(1, COUNT)))
+    wanted = read_json(clean.manifest)
+    assert json.dumps(found, sort_keys=True) == json.dumps(wanted, sort_keys=True)
