@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hdit_repro.data.grid import save_grid
-from hdit_repro.files import write_json
+from hdit_repro.files import lock, read_json, write_json
 from hdit_repro.jobs import Job
 from hdit_repro.metrics.extractors import FeatureExtractor, build_extractor
 from hdit_repro.models.build import build
@@ -110,7 +110,7 @@ def _draw(
 
     drawer, numbers = Drawer(run, network, device, on_step), range(0)
     for numbers in chunks(todo, settings.batch):
-        steps = 0
+        steps, began = 0, time.monotonic()
         images, labels = drawer(list(numbers))
         tensors = features_of(extractor, images.to(device))
         tensors["number"] = torch.tensor(list(numbers), dtype=torch.int64)
@@ -119,10 +119,18 @@ def _draw(
         if numbers.start < GRID or keeps_images(run, settings):
             tensors["image"] = images
         write_shard(folder, numbers, tensors)
+        add_seconds(folder, time.monotonic() - began)
         done += len(numbers)
         rate = (done - (total - len(todo))) / (time.monotonic() - started)
         report(Progress("sample", done, total, f"{rate:.2f} images/s", {"images_per_s": rate}))
-    write_json(folder.samples / "seconds.json", {"seconds": time.monotonic() - started})
+
+
+def add_seconds(folder: RunFolder, seconds: float) -> None:
+    """Add to the time that this set of samples took, over all jobs and restarts."""
+    noted = folder.samples / "seconds.json"
+    with lock(folder.samples / "seconds.lock"):
+        before = float(read_json(noted)["seconds"]) if noted.exists() else 0.0
+        write_json(noted, {"seconds": before + seconds})
 
 
 def keeps_images(run: Run, settings: Settings) -> bool:

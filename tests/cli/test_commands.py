@@ -146,7 +146,7 @@ def test_show_gives_the_spec_and_the_source_of_each_value(command: Command) -> N
     assert "117,003,805" in said.out
     assert jobs.find("table1/E").run.id in said.out
     assert "inferred" in said.err
-    assert command("show table1/E --scale smoke --json").json["data"]["resolution"] == 32
+    assert command("show table1/E --scale smoke --json").json["data"]["resolution"] == 16
 
 
 def test_cost_json_has_the_agreed_shape(command: Command) -> None:
