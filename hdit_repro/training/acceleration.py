@@ -51,7 +51,7 @@ def leave_dropout(network: nn.Module) -> None:
     """Keep dropout out of compiled code: its 64-bit arithmetic wraps around, which the compiler's integers do not."""
     for module in network.modules():
         if isinstance(module, Dropout) and module.rate:
-            module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
+            module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign, no-untyped-call]
 
 
 @contextlib.contextmanager

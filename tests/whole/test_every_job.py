@@ -1,5 +1,5 @@
-"""Every declared job: its network at paper scale on the meta device, its cost against torch's own counter, and two steps
-of training at smoke scale."""
+"""Every declared job: its network at paper scale on the meta device, its cost against torch's own counter, and two
+steps of training at smoke scale."""
 
 from pathlib import Path
 
