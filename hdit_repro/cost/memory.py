@@ -18,7 +18,7 @@ Precision = Literal["float32", "bfloat16"]
 class Kept(NamedTuple):
     """Bytes that autograd keeps, a token: `layer` of an attention layer a channel, `head` a head, `hidden` a hidden
     channel, `gate` and `similarity` more a channel, `ends` around all layers and `merge` around a level a channel of
-    the outer one, `pixel` a value of a patch, `dit` a channel of a DiT's block, `input` a channel of a layer's input."""
+    the outer one, `pixel` a value of a patch, `dit` a channel of a DiT's block, `input` one of a layer's input."""
 
     layer: float
     head: float

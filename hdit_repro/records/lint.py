@@ -61,7 +61,7 @@ def difference(record: Record, other: Record) -> str:
 
 
 def _signatures(folder: Path) -> Iterator[Problem]:
-    for file in sorted(folder.rglob(f"*{signoff.SUFFIX}")):
+    for file in store.files(folder, signoff.SUFFIX):
         record = file.with_name(f"{file.name.partition('.')[0]}.json")
         if not record.is_file():
             yield Problem(file, "a signature stands under no record")

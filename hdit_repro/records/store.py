@@ -6,7 +6,9 @@ One file a record makes writing safe for any number of processes: nobody appends
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+import gc
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,7 +48,10 @@ def read(path: Path) -> Record:
     """
     plain = read_json(path)
     record = _decode(path, plain)
-    for check in (_untouched, _current, _own_ids, _own_place):
+    if plain["schema"] != SCHEMA:
+        plain = msgspec.to_builtins(record)
+    _untouched(path, record, plain)
+    for check in (_current, _own_ids, _own_place):
         check(path, record)
     return record
 
@@ -55,15 +60,42 @@ def load(folder: Path) -> tuple[list[Record], list[Problem]]:
     """All records under `folder`, by path, and the files that are none. A missing folder holds nothing."""
     records: list[Record] = []
     problems: list[Problem] = []
-    for path in sorted(folder.rglob("*.json")):
-        try:
-            records.append(read(path))
-        except UserError as error:
-            detail = f" ({error.found.removeprefix(f'{path}: ')})" if error.found else ""
-            problems.append(Problem(path, f"{error.problem}{detail}"))
-        except OSError as error:
-            problems.append(Problem(path, f"a file cannot be read ({error.strerror})"))
+    with _no_collection():
+        for path in files(folder, ".json"):
+            try:
+                records.append(read(path))
+            except UserError as error:
+                detail = f" ({error.found.removeprefix(f'{path}: ')})" if error.found else ""
+                problems.append(Problem(path, f"{error.problem}{detail}"))
+            except OSError as error:
+                problems.append(Problem(path, f"a file cannot be read ({error.strerror})"))
     return records, problems
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the search for cyclic garbage: records make none, and with thousands of them it takes half the time."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+def files(folder: Path, ending: str) -> list[Path]:
+    """The files under a folder whose names end so, by path; half-written ones, whose names begin with a dot, are none.
+
+    `os.walk` takes a tenth of the time that `Path.rglob` takes for ten thousand folders.
+    """
+    found = [
+        os.path.join(inside, name)  # noqa: PTH118
+        for inside, _, names in os.walk(folder)
+        for name in names
+        if name.endswith(ending) and not name.startswith(".")
+    ]
+    return [Path(name) for name in sorted(found)]
 
 
 def place(folder: Path, record: Record) -> Path:
@@ -93,8 +125,8 @@ def _decode(path: Path, plain: Any) -> Record:
         raise _refusal(path, "a record is damaged", str(error), "every field of results/README.md") from error
 
 
-def _untouched(path: Path, record: Record) -> None:
-    digest = digest_of(msgspec.to_builtins(record))
+def _untouched(path: Path, record: Record, plain: dict[str, Any]) -> None:
+    digest = digest_of(plain)
     if digest != record.digest:
         found = f"digest {record.digest[:12] or 'missing'}, contents {digest[:12]}"
         raise _refusal(path, "a record was edited by hand", found, "contents as they were written")

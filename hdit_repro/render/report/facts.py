@@ -15,7 +15,7 @@ from hdit_repro.audit.ranks import Rank, on_tables
 from hdit_repro.audit.verdicts import Verdict
 from hdit_repro.errors import UserError
 from hdit_repro.jobs import Job
-from hdit_repro.records import rows, signoff
+from hdit_repro.records import rows, signoff, store
 from hdit_repro.records.layout import Roots
 from hdit_repro.records.schema import Record
 from hdit_repro.records.store import Problem, place
@@ -127,7 +127,7 @@ def _entries(found: rows.Index, scale: str) -> tuple[tuple[Entry, ...], tuple[Re
 
 def _signed(folder: Path, records: Sequence[Record]) -> tuple[dict[str, Signed], list[Problem]]:
     """By evaluation id, for those that anybody signed."""
-    under = {file.with_name(file.name.partition(".")[0] + ".json") for file in folder.rglob(f"*{signoff.SUFFIX}")}
+    under = {file.with_name(file.name.partition(".")[0] + ".json") for file in store.files(folder, signoff.SUFFIX)}
     signed, broken = {}, []
     for record in records if under else ():
         path = place(folder, record)
