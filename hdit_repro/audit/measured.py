@@ -94,8 +94,7 @@ class Measurements:
         data = (kind_of(run.data.dataset), run.data.resolution)
         if (metric, data) not in self._noises:
             found: dict[str, Replicates] = {}
-            for (_, key), records in self._index.items():
-                kept = rows.split(records)[0]
+            for (_, key), (kept, _) in self._index.items():
                 theirs = kept[0].spec.data
                 if (kind_of(theirs.dataset), theirs.resolution) == data and (some := replicates(kept, metric)):
                     found[key] = some

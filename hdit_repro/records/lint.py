@@ -44,12 +44,11 @@ def _wrong_scale(folder: Path, records: list[Record], *, smoke: bool) -> Iterato
 
 def _protocols(folder: Path, records: list[Record]) -> Iterator[Problem]:
     for group in rows.index(records).values():
-        kept, aside = rows.split(group)
-        for record in aside:
+        for record in group.aside:
             yield Problem(
                 place(folder, record),
-                f"a record is measured otherwise than {len(kept)} of the same row, and is not averaged with them "
-                f"({difference(record, kept[0])})",
+                f"a record is measured otherwise than {len(group.kept)} of the same row, and is not averaged with them "
+                f"({difference(record, group.kept[0])})",
             )
 
 

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 
 from hdit_repro.records.schema import Record, Scale
 from hdit_repro.spec.run import Run
 
-Index = dict[tuple[str, str], list[Record]]
+
+class Repeats(NamedTuple):
+    """The records of a row: those of one protocol, whatever their seeds, and those measured otherwise."""
+
+    kept: list[Record]
+    aside: list[Record]
+
+
+Index = dict[tuple[str, str], Repeats]
 """Records by scale and row."""
+
+NONE = Repeats([], [])
 
 
 def row_key(run: Run) -> str:
@@ -26,21 +37,21 @@ def _id(run: Run) -> str:
 
 
 def index(records: Iterable[Record]) -> Index:
-    """Records by (scale, row key), in the order given."""
-    found: Index = {}
+    """Records by (scale, row key)."""
+    found: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         found.setdefault((record.scale, row_key(record.spec)), []).append(record)
-    return found
+    return {key: split(group) for key, group in found.items()}
 
 
 def of_row(found: Index, scale: Scale | str, run: Run) -> list[Record]:
     """The records of a row at a scale under one protocol, whatever their seeds, by both seeds and id."""
-    return split(found.get((scale, row_key(run)), []))[0]
+    return found.get((scale, row_key(run)), NONE).kept
 
 
 def set_aside(found: Index, scale: Scale | str, run: Run) -> list[Record]:
     """The records of a row at a scale that were measured in another way than those of `of_row`."""
-    return split(found.get((scale, row_key(run)), []))[1]
+    return found.get((scale, row_key(run)), NONE).aside
 
 
 def how(record: Record) -> tuple[object, ...]:
@@ -52,16 +63,16 @@ def how(record: Record) -> tuple[object, ...]:
     return (protocol.extractor, protocol.weights_digest, protocol.resize, protocol.reference, protocol.quantised)
 
 
-def split(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+def split(records: Sequence[Record]) -> Repeats:
     """The records of the protocol with the most training seeds, of those the latest; and all others."""
     groups: dict[tuple[object, ...], list[Record]] = {}
     for record in sorted(records, key=lambda record: (record.seed, record.sampling_seed, record.evaluation_id)):
         groups.setdefault(how(record), []).append(record)
     if len(groups) < 2:
-        return next(iter(groups.values()), []), []
+        return Repeats(next(iter(groups.values()), []), [])
 
     def weight(group: list[Record]) -> tuple[int, str]:
         return len({record.seed for record in group}), max(record.provenance.time for record in group)
 
     kept = max(groups.values(), key=weight)
-    return kept, [record for group in groups.values() if group is not kept for record in group]
+    return Repeats(kept, [record for group in groups.values() if group is not kept for record in group])

@@ -26,8 +26,18 @@ def roots(tmp_path: Path) -> Roots:
 
 
 @pytest.fixture
-def measure(roots: Roots) -> Measure:
+def measure(roots: Roots, measurer: Callable[[Roots], Measure]) -> Measure:
     """Write a record of a run ("table1/E") at a scale; returns where it lies."""
+    return measurer(roots)
+
+
+@pytest.fixture(scope="session")
+def measurer() -> Callable[[Roots], Measure]:
+    """From a workplace to what writes records there."""
+    return _measurer
+
+
+def _measurer(roots: Roots) -> Measure:
 
     def write(
         name: str,

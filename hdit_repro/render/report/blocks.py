@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, NamedTuple
 
 Tone = Literal["", "good", "bad", "open"]
@@ -95,8 +96,13 @@ class Page(NamedTuple):
 
 
 def words(*parts: str | Span) -> Words:
-    """Plain strings and spans as one text."""
-    return tuple(part if isinstance(part, Span) else Span(part) for part in parts)
+    """Plain strings and spans as one text; what a string has between backticks is code."""
+    return tuple(span for part in parts for span in ([part] if isinstance(part, Span) else _spans(part)))
+
+
+def _spans(part: str) -> list[Span]:
+    pieces = re.split(r"`([^`]*)`", part)
+    return [Span(piece, code=bool(place % 2)) for place, piece in enumerate(pieces) if piece or len(pieces) == 1]
 
 
 def text(*parts: str | Span) -> Paragraph:

@@ -120,7 +120,10 @@ def _entries(found: rows.Index, scale: str) -> tuple[tuple[Entry, ...], tuple[Re
         kept, aside = rows.of_row(found, scale, run), rows.set_aside(found, scale, run)
         entries.append(Entry(tuple(same), tuple(kept), tuple(aside)))
     unknown = [
-        record for (kind, key), group in found.items() if kind == scale and key not in shared for record in group
+        record
+        for (kind, key), group in found.items()
+        if kind == scale and key not in shared
+        for record in (*group.kept, *group.aside)
     ]
     return tuple(entries), tuple(unknown)
 

@@ -92,11 +92,12 @@ def _values(entry: Entry, facts: Facts) -> Iterable[Block]:
     ]
     heads = ("metric", "mean", "standard deviation", "n", "records")
     yield grid("Means over trainings; several samplings of one training count once", heads, list(lines), heads[1:])
+    contexts = _contexts(entry.records)
     columns: tuple[str, ...] = (
         "seed",
         "sampling seed",
         *names,
-        *_contexts(entry.records),
+        *contexts,
         "GPU-hours",
         "signed",
         "record",
@@ -106,7 +107,7 @@ def _values(entry: Entry, facts: Facts) -> Iterable[Block]:
             str(record.seed),
             str(record.sampling_seed),
             *(_value(record.metrics.get(name)) for name in names),
-            *(significant(record.context[c]) if c in record.context else "" for c in _contexts(entry.records)),
+            *(significant(record.context[c]) if c in record.context else "" for c in contexts),
             f"{record.provenance.gpu_hours:,.1f}",
             _signed(record, facts),
             Span(f"{record.digest[:SHORT]}", f"#{record.evaluation_id}"),

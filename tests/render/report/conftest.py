@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,20 @@ from hdit_repro.files import write_text
 from hdit_repro.records.layout import Roots, RunFolder
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True, scope="session")
+def figures_drawn_elsewhere() -> Iterator[None]:
+    """Figures have tests of their own and take seconds to draw; here an empty drawing stands for each."""
+
+    def draw(out: Path, _records: object, names: Iterable[str], _ledger: object) -> None:
+        for name in names:
+            write_text(out / f"{name}.svg", '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"></svg>')
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hdit_repro.render.report.write.render_figures", draw)
+        yield
+
+
+@pytest.fixture(scope="session")
 def remains() -> Callable[..., None]:
     """What a run leaves beside its record: a learning curve, whose last line is cut, and a grid of samples."""
 
@@ -26,8 +39,3 @@ def remains() -> Callable[..., None]:
         Image.new("RGB", (64, 64), (seed * 40, 90, 160)).save(folder.grid)
 
     return leave
-
-
-def pages(folder: Path) -> list[Path]:
-    """All HTML pages of a report."""
-    return sorted(folder.rglob("*.html"))

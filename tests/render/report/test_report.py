@@ -14,7 +14,6 @@ from hdit_repro.errors import UserError
 from hdit_repro.records import signoff, store
 from hdit_repro.records.layout import Roots
 from hdit_repro.render.report import build
-from hdit_repro.render.report import build as report
 
 Measure = Callable[..., Path]
 
@@ -44,15 +43,22 @@ class Reader(HTMLParser):
             self.sources.append(given["src"] or "")
 
 
-@pytest.fixture
-def made(roots: Roots, measure: Measure, remains: Callable[..., None]) -> Path:
+@pytest.fixture(scope="module")
+def roots_of_made(tmp_path_factory: pytest.TempPathFactory) -> Roots:
+    folder = tmp_path_factory.mktemp("made")
+    return Roots(folder / "runs", folder / "results")
+
+
+@pytest.fixture(scope="module")
+def made(roots_of_made: Roots, measurer: Callable[[Roots], Measure], remains: Callable[..., None]) -> Path:
     """A smoke report of three rows; E has three seeds."""
+    roots, measure = roots_of_made, measurer(roots_of_made)
     for seed, value in enumerate((181.0, 183.5, 179.25)):
         measure("table1/E", "smoke", value, seed=seed, floor=22.0)
         remains(roots, "table1/E", "smoke", seed)
     measure("table1/D", "smoke", 192.0)
     measure("table1/A", "smoke", 230.0)
-    return report("smoke", roots).folder
+    return build("smoke", roots).folder
 
 
 def test_every_link_leads_somewhere_and_nothing_leaves_the_folder(made: Path) -> None:
@@ -86,8 +92,10 @@ def test_every_page_is_accessible_in_its_outline(made: Path) -> None:
             assert 'aria-label="' in region, path
 
 
-def test_measured_cells_lead_to_their_records(made: Path, roots: Roots) -> None:
-    record = next(one for one in store.load(roots.records("smoke"))[0] if one.seed == 0 and "table1/E" in one.names)
+def test_measured_cells_lead_to_their_records(made: Path, roots_of_made: Roots) -> None:
+    record = next(
+        one for one in store.load(roots_of_made.records("smoke"))[0] if one.seed == 0 and "table1/E" in one.names
+    )
     tables = (made / "tables.html").read_text()
     assert f'<a href="rows/table1-E.html#{record.evaluation_id}">181.25 ± 2.14 (n = 3)' in tables
     page = (made / "rows" / "table1-E.html").read_text()
@@ -120,7 +128,7 @@ def test_a_bad_file_is_named_and_the_rest_is_there(roots: Roots, measure: Measur
     edited.write_text(json.dumps(plain))
     cut.write_text(cut.read_text()[:200])
     strange.write_text(json.dumps({**plain, "schema": 99}))
-    made = report("smoke", roots)
+    made = build("smoke", roots)
     assert (made.records, made.problems) == (1, 3)
     page = (made.folder / "index.html").read_text()
     for path, reason in ((edited, "edited by hand"), (cut, "damaged"), (strange, "schema 99")):
@@ -135,7 +143,7 @@ def test_signatures_are_shown_and_doubted(roots: Roots, measure: Measure) -> Non
     signoff.sign(one, "Ada")
     signoff.sign(two, "Bob")
     measure("table1/E", "smoke", 99.0, seed=1)
-    made = report("smoke", roots)
+    made = build("smoke", roots)
     page = (made.folder / "rows" / "table1-E.html").read_text()
     assert "<td>Ada</td>" in page
     assert "changed after Bob signed" in page

@@ -1,0 +1,229 @@
+"""The results store: migration, signatures, lint, export, many writers at once."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import multiprocessing
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from hdit_repro import jobs
+from hdit_repro.cli import main
+from hdit_repro.errors import UserError
+from hdit_repro.records import export, migrate, schema, signoff, store
+from hdit_repro.records.layout import Roots
+from hdit_repro.records.lint import lint
+from hdit_repro.records.rows import row_key, split
+from hdit_repro.records.schema import Metric, Protocol, Provenance, Record, Reference
+
+PROCESSES, EACH = 16, 12
+
+
+def make(row: str = "E", seed: int = 0, value: float = 12.5, scale: str = "smoke", reference: str = "cd") -> Record:
+    job = jobs.find(f"table1/{row}", scale, seed)
+    return schema.make(
+        job.run,
+        names=(job.name,),
+        label=job.label,
+        scale=scale,  # type: ignore[arg-type]
+        metrics={"fd-efficientnet-lite0": Metric(value=value, low=value - 1, high=value + 1, interval="made up")},
+        protocol=Protocol(
+            extractor="efficientnet-lite0",
+            weights_digest="ab" * 32,
+            resize="bicubic 224",
+            reference=Reference(
+                kind="dataset", name="emoji", digest=reference * 32, count=9, split="all", resolution=16,
+                transform="adm",
+            ),
+            samples=job.run.sampling.count,
+            sampler="dpmpp_3m_sde",
+            steps=50,
+            network_evaluations=50,
+            guidance=1.0,
+            weights="ema",
+            labels="random",
+        ),
+        provenance=Provenance(
+            commit="f" * 40, dirty=False, versions={}, device="cpu", host="Linux", seconds={}, gpu_hours=0.0,
+            time="2030-01-01T00:00:00+00:00",
+        ),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Roots:
+    monkeypatch.chdir(tmp_path)
+    return Roots(tmp_path / "runs", tmp_path / "results")
+
+
+def put(roots: Roots, record: Record) -> Path:
+    return store.write(record, store.place(roots.records(record.scale), record))
+
+
+def older(path: Path) -> None:
+    """The file as schema 1 had it, sealed."""
+    plain = json.loads(path.read_text())
+    del plain["sampling_seed"]
+    plain["schema"] = 1
+    plain["digest"] = migrate.digest_of(plain)
+    path.write_text(json.dumps(plain))
+
+
+def test_an_older_record_is_read_as_a_present_one(roots: Roots) -> None:
+    record = make(seed=2)
+    path = put(roots, record)
+    older(path)
+    assert store.read(path) == record
+    assert store.upgrade(path)
+    assert not store.upgrade(path)
+    assert json.loads(path.read_text())["schema"] == schema.SCHEMA
+    assert store.read(path) == record
+
+
+def test_migration_does_not_launder_an_edit(roots: Roots) -> None:
+    path = put(roots, make())
+    older(path)
+    plain = json.loads(path.read_text())
+    plain["metrics"]["fd-efficientnet-lite0"]["value"] = 1.0
+    path.write_text(json.dumps(plain))
+    with pytest.raises(UserError, match="edited by hand"):
+        store.read(path)
+
+
+def test_every_older_schema_has_a_migration() -> None:
+    assert list(migrate.MIGRATIONS) == list(range(1, schema.SCHEMA))
+
+
+def test_a_signature_is_under_the_contents(roots: Roots) -> None:
+    path = put(roots, make())
+    signoff.sign(path, "Ada Lovelace", "seen")
+    signoff.sign(path, "Bob")
+    fitting, stale = signoff.vouched(path)
+    assert ([one.by for one in fitting], stale) == (["Ada Lovelace", "Bob"], [])
+    assert lint(roots).problems == []
+    put(roots, make(value=99.0))
+    fitting, stale = signoff.vouched(path)
+    assert (fitting, [one.by for one in stale]) == ([], ["Ada Lovelace", "Bob"])
+    assert [problem.reason for problem in lint(roots).problems] == [
+        f"the record was changed after {name} signed it" for name in ("Ada Lovelace", "Bob")
+    ]
+
+
+def test_a_signed_record_is_not_rewritten(roots: Roots) -> None:
+    path = put(roots, make())
+    older(path)
+    signoff.sign(path, "Ada")
+    assert not store.upgrade(path)
+    assert signoff.vouched(path)[1] == []
+
+
+@pytest.mark.parametrize("by", ["", " ", "///"])
+def test_a_signature_needs_a_name(roots: Roots, by: str) -> None:
+    with pytest.raises(UserError, match="needs a name"):
+        signoff.sign(put(roots, make()), by)
+
+
+def test_a_damaged_record_cannot_be_signed(roots: Roots) -> None:
+    path = put(roots, make())
+    path.write_text(path.read_text()[:99])
+    with pytest.raises(UserError, match="damaged"):
+        signoff.sign(path, "Ada")
+
+
+def test_lint_names_scale_protocol_and_orphans(roots: Roots) -> None:
+    put(roots, make())
+    put(roots, make(seed=1))
+    odd = put(roots, make(seed=2, reference="ef"))
+    stray = store.write(make("D"), store.place(roots.results, make("D")))
+    lost = roots.results / "0" / "1.ada.signed"
+    lost.parent.mkdir()
+    lost.write_text("{}")
+    found = lint(roots)
+    said = {problem.path: problem.reason for problem in found.problems}
+    assert found.records == 4
+    assert "measured otherwise than 2 of the same row" in said[odd]
+    assert "(reference)" in said[odd]
+    assert "smoke scale belongs under runs/results/smoke/" in said[stray]
+    assert said[lost] == "a signature stands under no record"
+    assert len(said) == 3
+
+
+def test_protocols_are_split() -> None:
+    records = [make(seed=seed, reference=ref) for seed, ref in ((0, "cd"), (1, "ef"), (2, "cd"))]
+    kept, aside = split(records)
+    assert [record.seed for record in kept] == [0, 2]
+    assert [record.seed for record in aside] == [1]
+    assert split([]) == ([], [])
+    assert len({row_key(record.spec) for record in records}) == 1
+
+
+def test_csv_has_a_line_a_metric(roots: Roots, tmp_path: Path) -> None:
+    records = [make(seed=seed, value=10.0 + seed) for seed in range(3)]
+    assert export.export(records, tmp_path / "all.csv") == 3
+    with (tmp_path / "all.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["seed"], line["metric"], float(line["value"])) for line in lines] == [
+        (str(seed), "fd-efficientnet-lite0", 10.0 + seed) for seed in range(3)
+    ]
+    assert lines[0]["digest"] == records[0].digest
+    assert lines[0]["reference"] == "emoji"
+    with pytest.raises(UserError, match="ending of an export"):
+        export.export(records, tmp_path / "all.cvs")
+    with pytest.raises(UserError, match="nothing to export"):
+        export.export([], tmp_path / "none.csv")
+
+
+def test_parquet_or_a_word_about_what_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "all.parquet"
+    if importlib.util.find_spec("pyarrow") is None:
+        with pytest.raises(UserError, match="needs pyarrow"):
+            export.export([make()], path)
+        return
+    import pandas
+
+    assert export.export([make(), make(seed=1)], path) == 2
+    assert list(pandas.read_parquet(path)["seed"]) == [0, 1]
+
+
+def test_the_commands(roots: Roots, capsys: pytest.CaptureFixture[str]) -> None:
+    path = put(roots, make())
+    record = store.read(path)
+    assert main(["results", "lint"]) == 0
+    assert main(["results", "sign-off", record.evaluation_id[:8], "--by", "Ada"]) == 0
+    assert signoff.vouched(path)[0][0].by == "Ada"
+    assert main(["results", "export", "out.csv", "--scale", "smoke"]) == 0
+    assert Path("out.csv").read_text().count("\n") == 2
+    older_path = put(roots, make(seed=5))
+    older(older_path)
+    assert main(["results", "migrate"]) == 0
+    assert json.loads(older_path.read_text())["schema"] == schema.SCHEMA
+    capsys.readouterr()
+    path.write_text(path.read_text().replace("12.5", "2.5"))
+    assert main(["results", "lint"]) == 1
+    assert "edited by hand" in capsys.readouterr().out
+    assert main(["results", "sign-off", "ffffffffffff", "--by", "Ada"]) == 2
+
+
+def _writer(arguments: tuple[str, int]) -> None:
+    folder, number = arguments
+    for turn in range(EACH):
+        record = make("E" if turn % 2 else "D", seed=number * EACH + turn)
+        store.write(record, store.place(Path(folder), record))
+        shared = make("A", seed=turn)  # all processes write this one
+        store.write(shared, store.place(Path(folder), shared))
+
+
+def test_sixteen_processes_at_once_lose_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    with multiprocessing.get_context("fork").Pool(PROCESSES) as pool:
+        pool.map(_writer, [(os.fspath(folder), number) for number in range(PROCESSES)], chunksize=1)
+    records, problems = store.load(folder)
+    assert problems == []
+    assert len(records) == PROCESSES * EACH + EACH
+    assert len([path for path in folder.rglob("*") if path.is_file()]) == len(records)
+    assert all(msgspec.to_builtins(record)["digest"] == schema.content_digest(record) for record in records)

@@ -1,0 +1,91 @@
+"""The report in a real browser: nothing in its console, nothing fetched, the right width on a phone."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from hdit_repro.records.layout import Roots
+from hdit_repro.render.report import build
+
+BROWSER = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--hide-scrollbars", "--enable-logging=stderr",
+)  # fmt: skip
+PROBE = """<!DOCTYPE html><html><body><p id="said">waiting</p><script>
+const frame = document.createElement("iframe");
+frame.style.width = "360px"; frame.style.height = "800px";
+frame.onload = () => {
+  const inside = frame.contentDocument.documentElement;
+  document.getElementById("said").textContent = `wide ${inside.scrollWidth} of ${inside.clientWidth}`;
+};
+frame.src = "FIRST"; document.body.append(frame);
+</script></body></html>"""
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine: apt-get install chromium")
+
+
+def browse(page: Path, profile: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Open a page in a new profile that has no way out."""
+    line = [str(BROWSER), *FLAGS, f"--user-data-dir={profile}", "--host-resolver-rules=MAP * ~NOTFOUND", *flags]
+    return subprocess.run([*line, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+
+
+def complaints(said: str) -> list[str]:
+    """Lines of the page's console, and what could not be loaded."""
+    return [line for line in said.splitlines() if "CONSOLE" in line or "ERR_" in line]
+
+
+@pytest.fixture(scope="module")
+def folder(
+    tmp_path_factory: pytest.TempPathFactory, measurer: Callable[..., Callable[..., Path]], remains: Callable[..., None]
+) -> Path:
+    place = tmp_path_factory.mktemp("browsed")
+    roots = Roots(place / "runs", place / "results")
+    measure = measurer(roots)
+    for seed in range(2):
+        measure("table1/E", "smoke", 180.0 + seed, seed=seed, floor=22.0)
+        remains(roots, "table1/E", "smoke", seed)
+    return build("smoke", roots).folder
+
+
+def test_pages_open_without_a_word_in_the_console(folder: Path, tmp_path: Path) -> None:
+    for name in ("index", "tables", "rows/table1-E"):
+        done = browse(folder / f"{name}.html", tmp_path / f"profile-{name.replace('/', '-')}", "--dump-dom")
+        assert complaints(done.stderr) == [], name
+        assert "<h1>" in done.stdout
+
+
+def test_a_word_in_the_console_would_be_noticed(folder: Path, tmp_path: Path) -> None:
+    page = folder / "spoilt.html"
+    page.write_text((folder / "index.html").read_text().replace("</main>", "<script>nothing();</script></main>"))
+    assert complaints(browse(page, tmp_path / "profile", "--dump-dom").stderr)
+
+
+@pytest.mark.parametrize("name", ["index", "tables", "rows/table1-E"])
+def test_a_phone_scrolls_tables_and_not_the_page(folder: Path, tmp_path: Path, name: str) -> None:
+    probe = folder / "probe.html"
+    probe.write_text(PROBE.replace("FIRST", f"{name}.html"))
+    flags = ("--allow-file-access-from-files", "--virtual-time-budget=4000", "--dump-dom")
+    done = browse(probe, tmp_path / "profile", *flags)
+    said = done.stdout.partition('<p id="said">')[2].partition("</p>")[0].split()
+    assert said[0] == "wide", done.stdout[:400]
+    assert int(said[1]) <= int(said[3])
+
+
+def test_print_and_screen(folder: Path, tmp_path: Path) -> None:
+    """A PDF of some pages, and a picture that is not one colour."""
+    sheet, shot = tmp_path / "report.pdf", tmp_path / "report.png"
+    browse(folder / "tables.html", tmp_path / "one", f"--print-to-pdf={sheet}")
+    assert sheet.read_bytes().startswith(b"%PDF")
+    browse(folder / "index.html", tmp_path / "two", "--window-size=900,900", f"--screenshot={shot}")
+    with Image.open(shot) as picture:
+        assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 20

@@ -1,0 +1,65 @@
+"""Two rows side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hdit_repro.cli import main
+from hdit_repro.errors import UserError
+from hdit_repro.records.layout import Roots
+from hdit_repro.render.compare import compare, write_page
+
+Measure = Callable[..., Path]
+
+
+def test_what_differs_and_by_how_much(roots: Roots, measure: Measure) -> None:
+    for seed in range(5):
+        measure("table1/D", "smoke", 200.0 + seed % 2, seed=seed)
+        measure("table1/E", "smoke", 180.0 + seed % 3, seed=seed)
+    found = compare("table1/D", "table1/E", "smoke", roots)
+    assert {change.field for change in found.changes} == {"diffusion.weighting.kind", "diffusion.weighting.gamma"}
+    contrast = next(one for one in found.contrasts if one.metric == "fd-efficientnet-lite0")
+    assert contrast.test == "paired by seed"
+    assert contrast.protocol
+    assert contrast.difference is not None
+    low, high = contrast.difference.interval()
+    assert 0.05 < low < contrast.difference.log < high < 0.15
+    row = found.as_row()
+    assert row["metrics"][0]["one"]["n"] == 5
+    assert row["metrics"][0]["p"] < 0.01
+
+
+def test_one_record_a_side_below_paper_scale_has_no_interval(roots: Roots, measure: Measure) -> None:
+    measure("table1/D", "smoke", 200.0)
+    measure("table1/E", "smoke", 180.0)
+    contrast = compare("table1/D", "table1/E", "smoke", roots).contrasts[0]
+    assert "noise unknown" in contrast.words()
+    assert "interval" not in contrast.words()
+
+
+def test_a_page_with_both(roots: Roots, measure: Measure, tmp_path: Path) -> None:
+    measure("table1/D", "paper", 41.0)
+    measure("table1/E", "paper", 27.0)
+    page = write_page(compare("table1/D", "table1/E", "paper", roots), roots, tmp_path / "page")
+    text = page.read_text()
+    assert "table1/D against table1/E" in text
+    assert "95 % interval" in text
+    assert (tmp_path / "page" / "style.css").is_file()
+
+
+def test_nothing_measured_still_compares_configurations(roots: Roots) -> None:
+    found = compare("table1/A", "table1/B2", "paper", roots)
+    assert found.contrasts == ()
+    assert any(change.field.startswith("model.attention") for change in found.changes)
+    with pytest.raises(UserError, match="did you mean"):
+        compare("table1/A", "tabel1/B2", "paper", roots)
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", "table1/D", "table1/E", "--json"]) == 0
+    assert '"diffusion.weighting.kind"' in capsys.readouterr().out
+    assert main(["compare", "table1/D", "table1/Q"]) == 2
