@@ -58,6 +58,11 @@ def _listed(folder: Path, _state: int) -> tuple[Path, ...]:
     return tuple(path for path in sorted(folder.glob("*.toml")) if path.name != SCALES_FILE)
 
 
+def file_states() -> tuple[tuple[Path, int], ...]:
+    """Every job file with the time of its last change: what anything read from them depends on."""
+    return tuple((path, path.stat().st_mtime_ns) for path in experiment_files().values())
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file as nested dicts.
 

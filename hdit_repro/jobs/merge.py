@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 
@@ -47,8 +48,10 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def drop_under(sources: dict[str, str], names: list[str]) -> dict[str, str]:
     """`sources` without remarks on `names` or on anything inside them: a value that was replaced loses its remark."""
-    return {
-        key: remark
-        for key, remark in sources.items()
-        if not any(key == name or key.startswith(f"{name}.") for name in names)
-    }
+    gone = set(names)
+    return {key: remark for key, remark in sources.items() if gone.isdisjoint(_prefixes(key))}
+
+
+def _prefixes(name: str) -> list[str]:
+    """ "a.b.c" -> ["a", "a.b", "a.b.c"]."""
+    return list(accumulate(name.split("."), lambda outer, inner: f"{outer}.{inner}"))

@@ -8,7 +8,7 @@ import msgspec
 
 from hdit_repro.errors import UserError, pick
 from hdit_repro.jobs.explain import explain
-from hdit_repro.jobs.files import PARTS, at, read_experiment
+from hdit_repro.jobs.files import PARTS, at, file_states, read_experiment
 from hdit_repro.jobs.merge import drop_under, flatten, leaves, overlay
 from hdit_repro.jobs.scales import scale_overlays
 from hdit_repro.jobs.types import Job
@@ -60,8 +60,19 @@ def resolve(experiment: str, row: str, scale: str = "paper", seed: int = 0, data
     )
 
 
+_RESOLVED: dict[tuple[object, ...], Resolved] = {}
+"""Rows as resolved before, by name and the state of all job files."""
+
+
 def _lineage(experiment: str, row: str, seen: tuple[str, ...]) -> Resolved:
-    """What a row says, laid over what it extends, or over [base] of its own file."""
+    """What a row says, laid over what it extends, or over [base] of its own file; worked out once."""
+    key = (experiment, row, file_states())
+    if key not in _RESOLVED:
+        _RESOLVED[key] = _lay_out(experiment, row, seen)
+    return _RESOLVED[key]
+
+
+def _lay_out(experiment: str, row: str, seen: tuple[str, ...]) -> Resolved:
     name = f"{experiment}/{row}"
     if name in seen:
         raise UserError(

@@ -184,6 +184,7 @@ def test_leftovers_of_killed_writers_go(tiny, tmp_path):
 def test_tensorboard_gets_the_scalars(tiny, tiny_images, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tensorboard's own imports
+        pytest.importorskip("tensorboard", reason="the extra `tensorboard` is not installed")
         train(tiny(steps=2), tiny_images, tmp_path / "c", tmp_path / "m.jsonl", EVERY._replace(tensorboard=True), quiet)
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
