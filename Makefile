@@ -32,6 +32,7 @@ $(READY): pyproject.toml constraints.txt Makefile
 
 demo: $(READY)
 	$(BIN)/hdit-repro submit table1 --scale smoke --wait
+	$(BIN)/hdit-repro report --scale smoke
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
