@@ -112,6 +112,12 @@ def companions(
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
+def gpu_hours(folder: RunFolder, seconds: dict[str, float]) -> float:
+    """GPU-hours of all stages: training counts one GPU a process."""
+    processes = int(read_json(folder.final_marker).get("summary", {}).get("processes", 1))
+    return (sum(seconds.values()) + seconds["train"] * (processes - 1)) / 3600
+
+
 def stage_seconds(folder: RunFolder) -> dict[str, float]:
     """Wall time of the stages before this one, as they noted it."""
     train = read_json(folder.final_marker).get("summary", {}).get("seconds", 0.0)
@@ -149,7 +155,7 @@ def make_record(
     provenance = collect(
         device=str(here.pop("device")),
         seconds=seconds,
-        gpu_hours=sum(seconds.values()) / 3600 if device.type == "cuda" else 0.0,
+        gpu_hours=gpu_hours(folder, seconds) if device.type == "cuda" else 0.0,
         versions={name: str(value) for name, value in here.items()},
         snapshot=folder.description,
     )

@@ -8,6 +8,7 @@ import torch
 
 from hdit_repro import jobs
 from hdit_repro.errors import RunError
+from hdit_repro.files import write_json
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.records.store import read
 from hdit_repro.spec.run import Run
@@ -179,3 +180,11 @@ def test_a_damaged_network_is_trained_again_from_its_checkpoint(roots, records):
         torch.frombuffer(bytearray(file.read_bytes()), dtype=torch.uint8),
         torch.frombuffer(bytearray(before), dtype=torch.uint8),
     )
+
+
+def test_gpu_hours_count_every_process_of_training(roots):
+    job = miniature("E")
+    folder = RunFolder(Roots(roots.runs / "hours", roots.results), job.run, job.scale)
+    write_json(folder.final_marker, {"summary": {"processes": 4}})
+    seconds = {"train": 3600.0, "sample": 1800.0, "evaluate": 1800.0}
+    assert evaluate.gpu_hours(folder, seconds) == 5.0
