@@ -69,5 +69,5 @@ def pick(table: Mapping[str, T], name: str, *, kind: str, where: str = "") -> T:
         f"there is no {kind} called {name!r}",
         found=f"{name!r} in {where}" if where else repr(name),
         expected=", ".join(sorted(table)) or "(none are known here)",
-        fix=f"did you mean {close!r}?" if close else f"use one of the {kind} names above",
+        fix=f"did you mean {close!r}?" if close else "use one of the names above",
     )
