@@ -38,8 +38,7 @@ test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 test-slurm: $(READY)
-	tests/slurm/slurm-up.sh
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm tests/slurm; status=$$?; tests/slurm/slurm-down.sh; exit $$status
+	tests/slurm/run.sh $(BIN)/python
 
 tables: $(READY)
 	$(BIN)/hdit-repro render-tables
