@@ -54,11 +54,12 @@ def print_plan(stages: Sequence[Stage], cluster: Cluster) -> None:
             str(stage.gpus) if stage.gpus else "",
             f"{stage.gpu_hours:,.2f}" if stage.gpus else "",
             _wall(stage.hours),
+            stage.room.words,
             ", ".join(name for name in stage.names if name != stage.run),
         )
         for stage in stages
     ]
-    headers = ("run", "stage", "state", "GPUs", "GPU-hours", "time", "also")
+    headers = ("run", "stage", "state", "GPUs", "GPU-hours", "time", "memory", "also")
     table(headers, cells, right=("GPUs", "GPU-hours", "time"))
     left = to_run(stages)
     total = sum(stage.stage != "render" for stage in stages)
@@ -66,10 +67,27 @@ def print_plan(stages: Sequence[Stage], cluster: Cluster) -> None:
     remark(f"to go: {_bill(left, gpu_hours(left), cluster)}")
     for basis in dict.fromkeys(stage.basis for stage in left):
         remark(f"basis: {basis}")
+    _say_room(left, cluster)
+
+
+def _say_room(left: Sequence[Stage], cluster: Cluster) -> None:
+    """What the column of memory rests on."""
+    from hdit_repro.launch.clusters import card_of
+    from hdit_repro.launch.price import YARDSTICK_CARD
+    from hdit_repro.launch.room import LEFT_FREE
+
+    if not any(stage.room.memory for stage in left):
+        return
+    if not any(stage.room.card_memory for stage in left):
+        remark("memory: of one process, estimated: weights, gradients, moments, averages, activations")
+        return
+    card = card_of(cluster) or f"{YARDSTICK_CARD}, for none is known here"
+    remark(f"memory: of one GPU ({card}), estimated; {LEFT_FREE} % are kept free")
 
 
 def _bill(left: Sequence[Stage], hours: float, cluster: Cluster) -> str:
     from hdit_repro.launch.clusters import Slurm, cpus_here
+    from hdit_repro.launch.price import unit
 
     if not left:
         return "nothing"
@@ -79,7 +97,7 @@ def _bill(left: Sequence[Stage], hours: float, cluster: Cluster) -> str:
         cost = hours * cluster.price_per_gpu_hour
         return f"{hours:,.1f} {cluster.gpu}-hours on partition {cluster.partition}, about ${cost:,.0f}; {jobs}"
     if hours:
-        return f"{hours:,.1f} A100-hours"
+        return f"{hours:,.1f} {unit(cluster)}-hours"
     minutes = 60 * sum(stage.hours for stage in left)
     return f"{minutes:.0f} CPU-minutes; this machine has {cpus_here()} CPUs"
 

@@ -41,8 +41,8 @@ CARDS: dict[str, Card] = {
 """A name that is found in what the driver calls the card -> its peaks; the longest name that fits counts."""
 
 
-def find_card(name: str) -> Card | None:
-    """The card that the driver calls `name` ("NVIDIA A100-SXM4-80GB"), or None where it is unknown."""
+def card_key(name: str) -> str | None:
+    """What CARDS calls the card that the driver calls `name` ("NVIDIA A100-SXM4-80GB"), or None."""
     words = name.replace("_", " ").replace("-", " ").casefold().split()
 
     def fits(known: str) -> bool:
@@ -50,7 +50,13 @@ def find_card(name: str) -> Card | None:
         return any(words[at : at + len(wanted)] == wanted for at in range(len(words)))
 
     fitting = sorted((known for known in CARDS if fits(known)), key=len)
-    return CARDS[fitting[-1]] if fitting else None
+    return fitting[-1] if fitting else None
+
+
+def find_card(name: str) -> Card | None:
+    """The card that the driver calls `name`, or None where it is unknown."""
+    key = card_key(name)
+    return None if key is None else CARDS[key]
 
 
 def peak(name: str, arithmetic: Arithmetic) -> float | None:

@@ -1,8 +1,10 @@
 """How much memory a step of training takes in one process, before it is run. No torch.
 
 Weights, gradients, moments and averages are counted; activations are estimated: what autograd keeps for the backward
-pass was counted with torch's saved-tensor hooks and is linear in width, hidden width and heads, token by token. The
-kernels' own scratch and the allocator's slack come on top, and a network in plain torch's local attention keeps more.
+pass was counted with torch's saved-tensor hooks and is linear in width, hidden width and heads, token by token. Tests
+hold it to what autograd keeps within a tenth, and to the peak of a whole step, every live tensor counted, within a
+fifth. Neighborhood attention is taken to run in plain torch, whose tiles hold each key and value about three times.
+The kernels' own scratch and the allocator's slack come on top: `fit` leaves room for them.
 """
 
 from __future__ import annotations
@@ -10,7 +12,17 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from hdit_repro.cost import count
-from hdit_repro.spec.model import GEGLU, CosineSimilarity, DiT, Hourglass, MappingGate, Model, NoAttention
+from hdit_repro.spec.model import (
+    GEGLU,
+    CosineSimilarity,
+    DiT,
+    Hourglass,
+    Level,
+    MappingGate,
+    Model,
+    NeighborhoodAttention,
+    NoAttention,
+)
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -41,6 +53,14 @@ POINTWISE = 0.35
 """Share of `layer` that a layer without attention keeps: its norm and its residual."""
 
 
+TILE = 8
+"""Side of a tile of queries in plain torch's neighborhood attention, in tokens; a test holds it to the models' own."""
+
+ROOM = 0.85
+"""Share of a card's memory that a step may be planned to take; the rest is the kernels' scratch, the allocator's slack
+and what else lives on the card."""
+
+
 class Memory(NamedTuple):
     """Bytes in one process. `copies`: weights in bfloat16 while a step lasts; `sums`: gradients on their way to other
     processes."""
@@ -56,6 +76,14 @@ class Memory(NamedTuple):
     @property
     def total(self) -> int:
         return sum(self)
+
+
+class Fit(NamedTuple):
+    """How a step fits on a card: at most `microbatch` draws at once, whether activations are recomputed, what it takes."""
+
+    microbatch: int
+    recompute: bool
+    memory: Memory
 
 
 def training_memory(
@@ -97,6 +125,25 @@ def largest_batch(model: Model, memory: int, precision: Precision = "float32", *
     return max(0, (memory - empty) // one)
 
 
+def fit(
+    model: Model, batch: int, memory: int, precision: Precision = "float32", *, averages: int = 1, processes: int = 1
+) -> Fit | None:
+    """How `batch` draws a process fit into `memory` bytes of a card, of which `ROOM` is used: whole if they do, else in
+    the fewest equal pieces; recomputed, which costs a third more time, only where not even one draw fits without.
+
+    Returns:
+        None where nothing fits.
+    """
+    for recompute in (False, True):
+        how = {"averages": averages, "processes": processes, "recompute": recompute}
+        most = min(batch, largest_batch(model, int(memory * ROOM), precision, **how))
+        if most >= 1:
+            pieces = -(-batch // most)
+            microbatch = -(-batch // pieces)
+            return Fit(microbatch, recompute, training_memory(model, microbatch, precision, **how))  # type: ignore[arg-type]
+    return None
+
+
 def activation_bytes(model: Model, precision: Precision, *, recompute: bool = False) -> float:
     """What autograd keeps for one image."""
     kept = KEPT[precision]
@@ -121,15 +168,29 @@ def _layers(model: Hourglass, kept: Kept, precision: Precision) -> tuple[float, 
     channel += kept.gate if isinstance(model.gate, MappingGate) else 0.0
     hidden = kept.hidden * (2 if isinstance(model.feed_forward, GEGLU) else 1)
     total = largest = inputs = 0.0
+    size = 2 if precision == "bfloat16" else 4
     for level in model.levels:
         tokens = grid >> (2 * level.index)
+        halo = tokens * size * _halo(model, level)
         attends = not isinstance(level.attention, NoAttention)
         width = level.width * channel * (1.0 if attends else POINTWISE)
-        layer = tokens * (width + hidden * level.d_ff + (head * level.heads if attends else 0.0))
+        layer = halo + tokens * (width + hidden * level.d_ff + (head * level.heads if attends else 0.0))
         times = level.depth * (1 if level.index == len(model.levels) - 1 else 2)
         total, largest = total + times * layer, max(largest, layer)
         inputs += times * tokens * level.width * kept.input
     return total, largest, inputs
+
+
+def _halo(model: Hourglass, level: Level) -> float:
+    """Values a token that tiles of neighborhood attention gather of keys and values: `span` x `span` for every tile."""
+    if not isinstance(level.attention, NeighborhoodAttention):
+        return 0.0
+    sides = (model.resolution // model.patch_height, model.resolution // model.patch_width)
+    share = 1.0
+    for side in (side >> level.index for side in sides):
+        tile = -(-side // -(-side // TILE))
+        share *= min(side, tile + level.attention.kernel - 1) / tile
+    return 2 * level.width * share
 
 
 def _ends(model: Hourglass, kept: Kept) -> float:

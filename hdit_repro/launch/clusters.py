@@ -91,6 +91,24 @@ def gpus_here() -> list[str]:
     return [str(index) for index, line in enumerate(line for line in lines if line.startswith("GPU "))]
 
 
+def card_of(cluster: Cluster) -> str:
+    """The card that a cluster's jobs run on: what its profile calls it, or this machine's own; empty: none is known."""
+    return cluster.gpu if isinstance(cluster, Slurm) else card_here()
+
+
+def card_here(driver: Path = Path("/proc/driver/nvidia/gpus")) -> str:
+    """What the driver calls the first GPU of this machine ("NVIDIA H100 80GB HBM3"); empty without one. Reads a file of
+    the driver's, since asking it by its command takes longer than a plan may."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return ""
+    for path in sorted(driver.glob("*/information")):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "Model":
+                return value.strip()
+    return ""
+
+
 def workplace(start: Path | None = None, cluster: Cluster | None = None) -> Roots:
     """`runs/` and `results/` of the checkout that a folder lies in, or of the folder itself. Creates nothing.
 

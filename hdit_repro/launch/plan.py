@@ -9,9 +9,10 @@ import msgspec
 
 from hdit_repro.errors import UserError
 from hdit_repro.jobs import Job, load
-from hdit_repro.launch.clusters import Cluster
+from hdit_repro.launch.clusters import Cluster, card_of
 from hdit_repro.launch.graph import Task, required, tasks_of
-from hdit_repro.launch.price import disk, price
+from hdit_repro.launch.price import YARDSTICK_CARD, disk, price
+from hdit_repro.launch.room import NOWHERE, Room, room
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.spec.data import Folder
 
@@ -35,6 +36,7 @@ class Stage(NamedTuple):
         state: "done", "running", "failed" or "missing".
         basis: what the hours rest on.
         disk: bytes that it leaves, about.
+        room: of training, what a step takes of a card's memory, and how its batch fits.
     """
 
     key: str
@@ -50,6 +52,7 @@ class Stage(NamedTuple):
     state: str
     basis: str
     disk: int = 0
+    room: Room = NOWHERE
 
     def as_row(self) -> dict[str, Any]:
         """The stage as `plan --json` prints it."""
@@ -57,6 +60,7 @@ class Stage(NamedTuple):
             **self._asdict(),
             "names": list(self.names),
             "after": list(self.after),
+            "room": self.room._asdict(),
             "gpu_hours": round(self.gpu_hours, 4),
             "hours": round(self.hours, 5),
         }
@@ -123,6 +127,7 @@ def gpu_hours(stages: Iterable[Stage]) -> float:
 def _stage(task: Task, cluster: Cluster, is_open: bool) -> Stage:
     job = task.job
     cost = price(job.run, task.stage, job.scale, cluster)
+    card = (card_of(cluster) or YARDSTICK_CARD) if cost.gpus else ""
     return Stage(
         key=task.key,
         run=job.name,
@@ -137,6 +142,7 @@ def _stage(task: Task, cluster: Cluster, is_open: bool) -> Stage:
         state=task.folder.state(task.stage) if is_open else "done",
         basis=cost.basis,
         disk=disk(job.run, task.stage),
+        room=room(job.run, card, max(1, cost.gpus)) if task.stage == "train" else NOWHERE,
     )
 
 

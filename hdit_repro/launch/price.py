@@ -1,6 +1,8 @@
-"""What a stage costs before anybody has run it: hours by multiply-accumulates, from a printed bill. No torch.
+"""What a stage costs before anybody has run it: hours by multiply-accumulates. No torch.
 
-Yardstick: row E of Table 1 took 15 hours on 4 A100 (Table 6), for 400,000 steps of 256 images at 31.37e9 MACs.
+They come from measured throughput where `benchmarks/results/` has a file for the card; else, for a card in this
+machine, from a stated share of its peak; else from a printed bill: row E of Table 1 took 15 hours on 4 A100 (Table 6),
+for 400,000 steps of 256 images at 31.37e9 MACs.
 """
 
 from __future__ import annotations
@@ -8,11 +10,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hdit_repro.cost import count
-from hdit_repro.launch.clusters import Cluster, Local
+from hdit_repro.cost.cards import Arithmetic, card_key, peak
+from hdit_repro.launch.clusters import Cluster, Local, card_of
 from hdit_repro.launch.slurm.profile import Slurm
+from hdit_repro.launch.throughput import Measured, measured
+from hdit_repro.launch.work import TRAINING_PASSES as TRAINING_PASSES
+from hdit_repro.launch.work import forward_images as forward_images
+from hdit_repro.launch.work import network_evaluations as network_evaluations
 from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.run import Run
-from hdit_repro.spec.sampling import Heun, Sampling
 
 
 class Yardstick(NamedTuple):
@@ -35,8 +41,8 @@ FFHQ_1024 = Yardstick(
 )
 """At 1024² local attention takes eight times the hours per MAC that row E takes, so that run is its own yardstick."""
 
-TRAINING_PASSES = 3
-"""A training image costs a forward and a backward pass, and the backward pass twice the forward."""
+YARDSTICK_CARD = "A100"
+"""The card of the paper's bill, which stands for one that is not known."""
 
 PAPER_GPUS = 4
 """GPUs of Table 6 for row E, shown where nothing else is known."""
@@ -44,6 +50,9 @@ PAPER_GPUS = 4
 A100_FEATURES_PER_SECOND = 1_000.0
 """Assumption: images a second through a feature network on an A100, reading included."""
 
+ASSUMED_MFU = 0.2
+"""Assumption: the share of its peak that a card which nobody measured reaches. The paper's bill of row E comes to 29 %
+of an A100's, its bill of ImageNet-256² to 17 % of an H100's (a test computes both)."""
 
 STATE_BYTES = 16
 """A parameter in a checkpoint: itself, its average, and two moments, in float32."""
@@ -69,25 +78,11 @@ class Price(NamedTuple):
     basis: str
 
 
-def network_evaluations(sampling: Sampling) -> int:
-    """Calls of the network for one sample: Heun calls twice a step but the last, guidance doubles every call."""
-    steps = sampling.sampler.steps
-    calls = 2 * steps - 1 if isinstance(sampling.sampler, Heun) else steps
-    return calls * (1 if sampling.guidance == 1.0 else 2)
-
-
-def forward_images(run: Run, stage: str) -> int:
-    """A stage's work in forward passes of one image; evaluation runs another network and has none."""
-    if stage == "train":
-        return TRAINING_PASSES * run.training.samples_seen
-    return run.sampling.count * network_evaluations(run.sampling) if stage == "sample" else 0
-
-
 def price(run: Run, stage: str, scale: str, cluster: Cluster) -> Price:
     """The price of a stage of a run ("train", "sample", "evaluate") at a scale on a cluster.
 
-    Smoke scale on this machine is priced in minutes of one CPU, everything else in hours of a GPU; a local machine's
-    GPU counts as one A100, since nothing is known of it.
+    Smoke scale on this machine is priced in minutes of one CPU, everything else in hours of a GPU. Where this machine
+    has no card that is known, its GPU counts as one A100.
     """
     if scale == "smoke" and isinstance(cluster, Local):
         return _cpu(run, stage, cluster)
@@ -96,8 +91,19 @@ def price(run: Run, stage: str, scale: str, cluster: Cluster) -> Price:
         gpus = PAPER_GPUS if isinstance(cluster, Local) else cluster.train_gpus
     elif stage == "train" and isinstance(cluster, Slurm):
         gpus = cluster.train_gpus_below_paper
-    hours = _a100_hours(run, stage) / (1.0 if isinstance(cluster, Local) else cluster.speed)
-    return Price(gpus, hours, hours / gpus, _basis(run, stage, cluster))
+    card = card_of(cluster)
+    found = measured(card)
+    answer = _from_measurement(run, stage, found) if found is not None else None
+    if answer is None and isinstance(cluster, Local):
+        answer = _from_peak(run, stage, card)
+    hours, basis = answer or _from_bill(run, stage, cluster)
+    return Price(gpus, hours, hours / gpus, basis)
+
+
+def unit(cluster: Cluster) -> str:
+    """The card that GPU-hours on a cluster are hours of."""
+    card = card_of(cluster)
+    return card if isinstance(cluster, Slurm) else card_key(card) or YARDSTICK_CARD
 
 
 def disk(run: Run, stage: str) -> int:
@@ -114,6 +120,40 @@ def disk(run: Run, stage: str) -> int:
 def yardstick(run: Run) -> Yardstick:
     """The printed bill that a run's price is scaled from."""
     return FFHQ_1024 if run.data.resolution >= 1024 else TABLE_1_E
+
+
+def _from_measurement(run: Run, stage: str, found: Measured) -> tuple[float, str] | None:
+    """Hours from a measurement of the card, and the words; None where nothing of the kind was measured."""
+    if stage == "evaluate":
+        rate = found.features_per_second
+        if rate is None:
+            return None
+        words = f"measured: {rate:,.4g} images/s through Inception on {found.card} ({found.where})"
+        return run.sampling.count / rate / 3600, words
+    macs = count(run.model, run.data.resolution).macs
+    near = found.nearest(stage, macs)
+    if near is None:
+        return None
+    scaled = "" if near.macs == macs else ", scaled by MACs"
+    words = f"measured: {near.words}{scaled}, on {found.card} ({found.where})"
+    return macs * forward_images(run, stage) / near.macs_per_second / 3600, words
+
+
+def _from_peak(run: Run, stage: str, card: str) -> tuple[float, str] | None:
+    """Hours from a stated share of the peak of the card in this machine; None where it has none that is known."""
+    arithmetic: Arithmetic = "bfloat16" if run.training.precision == "bfloat16" else "tf32"
+    most = peak(card, arithmetic)
+    if most is None or stage == "evaluate":
+        return None
+    flops = 2 * count(run.model, run.data.resolution).macs * forward_images(run, stage)
+    words = f"assumed: {ASSUMED_MFU:.0%} of {card}'s peak of {most / 1e12:,.4g} TFLOP/s in {arithmetic}"
+    return flops / (most * ASSUMED_MFU) / 3600, words
+
+
+def _from_bill(run: Run, stage: str, cluster: Cluster) -> tuple[float, str]:
+    """Hours from the paper's printed bill, brought to the cluster's cards."""
+    speed = 1.0 if isinstance(cluster, Local) else cluster.speed
+    return _a100_hours(run, stage) / speed, _basis(run, stage, cluster)
 
 
 def _a100_hours(run: Run, stage: str) -> float:

@@ -23,6 +23,7 @@ from hdit_repro.launch.follow import Display, follow
 from hdit_repro.launch.graph import Task, required, unsettled
 from hdit_repro.launch.job import StageChain, StageFunction, by_urgency
 from hdit_repro.launch.plan import Stage, gpu_hours, make_plan, tasks_for, to_run
+from hdit_repro.launch.price import unit
 from hdit_repro.launch.progress import read_failure, read_progress, write_failure
 from hdit_repro.launch.status import last_line
 from hdit_repro.records.layout import Roots
@@ -64,7 +65,7 @@ def refuse_what_cannot_be(jobs: Sequence[Job], plan: Sequence[Stage], cluster: C
         hours = gpu_hours(left)
         raise UserError(
             f"{experiment} at paper scale is too much for this machine",
-            found=f"about {hours:,.0f} A100-hours in {len(left)} stages ({left[0].basis})",
+            found=f"about {hours:,.0f} {unit(cluster)}-hours in {len(left)} stages ({left[0].basis})",
             expected="a cluster, or a smaller scale",
             fix=f"`hdit-repro submit {experiment} --scale smoke --wait` here, "
             f"or `hdit-repro plan {experiment} --cluster a100` for a cluster",

@@ -1,0 +1,111 @@
+"""Measured speed of a card, as `benchmarks/gpu.py` left it in `benchmarks/results/`. No torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hdit_repro.cost.cards import card_key
+from hdit_repro.errors import UserError
+from hdit_repro.files import shipped
+from hdit_repro.launch.work import TRAINING_PASSES
+
+FORMAT = 1
+"""Of the files; another number is not read."""
+
+FOLDER = "benchmarks/results"
+
+
+class Rate(NamedTuple):
+    """One measurement of a network at work.
+
+    use: "train" or "sample". macs: of a forward pass of one image. macs_per_second: forward passes' worth, three a
+    training image. words: what was measured.
+    """
+
+    use: str
+    macs: int
+    macs_per_second: float
+    words: str
+
+
+class Measured(NamedTuple):
+    """What was measured on a card: networks, and images a second through Inception."""
+
+    card: str
+    where: str
+    rates: tuple[Rate, ...]
+    features_per_second: float | None
+
+    def nearest(self, use: str, macs: int) -> Rate | None:
+        """The fastest measurement of the network with these MACs, else of the one whose MACs are nearest."""
+        fitting = [rate for rate in self.rates if rate.use == use]
+        return min(fitting, key=lambda rate: (abs(math.log(rate.macs / macs)), -rate.macs_per_second), default=None)
+
+
+def measured(card: str, folder: Path | None = None) -> Measured | None:
+    """The newest measurement of a card, or None where it was never measured.
+
+    Args:
+        card: as the driver or a cluster's profile calls it.
+        folder: of the files; None is the project's own.
+
+    Raises:
+        UserError: a file there is damaged.
+    """
+    key = card_key(card)
+    if key is None:
+        return None
+    found = [(path, _read(path)) for path in sorted((folder or shipped(FOLDER)).glob("*.json"))]
+    fitting = [
+        (path, tree)
+        for path, tree in found
+        if tree.get("format") == FORMAT and not tree["tiny"] and card_key(tree["machine"]["card"]) == key
+    ]
+    if not fitting:
+        return None
+    path, tree = max(fitting, key=lambda item: str(item[1]["machine"]["began"]))
+    try:
+        return _measured(tree, f"{FOLDER}/{path.name}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+    if not isinstance(tree, dict) or not isinstance(tree.get("machine"), dict) or "tiny" not in tree:
+        raise _damaged(path, "no measurement of a card")
+    return tree
+
+
+def _damaged(path: Path, found: str) -> UserError:
+    return UserError(
+        "a file of measured speeds cannot be read",
+        found=f"{path}: {found}",
+        expected="what benchmarks/gpu.py writes",
+        fix="take the file away, or measure again",
+    )
+
+
+def _measured(tree: dict[str, Any], where: str) -> Measured:
+    rates, features = [], None
+    for part in tree["parts"].values():
+        use = part.get("use")
+        if "error" in part:
+            continue
+        if use == "train":
+            how = "compiled" if part["compiled"] else "eager"
+            words = f"{part['run']} at {part['images_per_s']:,.4g} images/s, batch {part['batch']}, {how}"
+            speed = part["macs"] * TRAINING_PASSES * part["images_per_s"]
+            rates.append(Rate(use, part["macs"], speed, words))
+        elif use == "sample":
+            words = f"{part['run']}'s sampler at {part['calls_per_s']:,.4g} network calls/s, batch {part['batch']}"
+            rates.append(Rate(use, part["macs"], part["macs"] * part["batch"] * part["calls_per_s"], words))
+        elif use == "features":
+            features = max(features or 0.0, float(part["images_per_s"]))
+    return Measured(tree["machine"]["card"], where, tuple(rates), features)

@@ -1,0 +1,166 @@
+"""Hours from measured speed; memory of a stage; the card of this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hdit_repro import cost, jobs
+from hdit_repro.cost.memory import ROOM, training_memory
+from hdit_repro.errors import UserError
+from hdit_repro.launch import price, throughput
+from hdit_repro.launch.clusters import card_here, read_cluster
+from hdit_repro.launch.plan import make_plan, wanted
+from hdit_repro.launch.room import room
+from hdit_repro.launch.throughput import FORMAT, measured
+from hdit_repro.records.layout import Roots
+
+CARD = "NVIDIA A100-SXM4-80GB"
+E_MACS = 31_369_003_008
+
+
+def train_part(**changes: Any) -> dict[str, Any]:
+    part = {"use": "train", "run": "table1/E", "macs": E_MACS, "images_per_s": 1000.0, "batch": 64, "compiled": False}
+    return {**part, **changes}
+
+
+def write(
+    folder: Path, name: str, card: str = CARD, began: str = "2026-01-01", tiny: bool = False, **parts: Any
+) -> Path:
+    tree = {"format": FORMAT, "tiny": tiny, "machine": {"card": card, "began": began}, "parts": parts}
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(tree))
+    return path
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that stands for the project's own."""
+    folder = tmp_path / "measured"
+    folder.mkdir()
+    monkeypatch.setattr(throughput, "shipped", lambda name: folder)
+    return folder
+
+
+def hours(experiment: str, stage: str, cluster: str = "a100") -> price.Price:
+    return price.price(jobs.find(experiment).run, stage, "paper", read_cluster(cluster))
+
+
+def test_a_measured_run_takes_its_images_over_its_rate(results: Path) -> None:
+    before = hours("table1/E", "train")
+    assert "60 A100-hours" in before.basis
+    write(results, "a100", eager=train_part(), compiled=train_part(images_per_s=2000.0, compiled=True))
+    after = hours("table1/E", "train")
+    assert after.gpu_hours == pytest.approx(102_400_000 / 2000 / 3600)
+    assert "measured" in after.basis
+    assert "compiled" in after.basis
+    assert CARD in after.basis
+    assert "benchmarks/results/a100.json" in after.basis
+    assert "scaled" not in after.basis
+
+
+def test_another_run_is_scaled_by_macs_from_the_nearest(results: Path) -> None:
+    write(results, "a100", small=train_part(), large=train_part(run="x", macs=200 * 10**9, images_per_s=100.0))
+    run = jobs.find("imagenet256").run
+    macs = cost.count(run.model, 256).macs
+    found = hours("imagenet256", "train")
+    assert found.gpu_hours == pytest.approx(run.training.samples_seen / (100.0 * 200e9 / macs) / 3600)
+    assert "scaled by MACs" in found.basis
+
+
+def test_sampling_and_features_have_rates_of_their_own(results: Path) -> None:
+    sampler = {"use": "sample", "run": "table1/E", "macs": E_MACS, "calls_per_s": 40.0, "batch": 64}
+    write(results, "a100", sampler=sampler, inception={"use": "features", "images_per_s": 2500.0})
+    assert hours("table1/E", "sample").gpu_hours == pytest.approx(50_000 * 50 / (40 * 64) / 3600)
+    assert hours("table1/E", "evaluate").gpu_hours == pytest.approx(50_000 / 2500 / 3600)
+    assert "60 A100-hours" in hours("table1/E", "train").basis  # nothing of the kind was measured
+
+
+def test_what_was_not_measured_on_the_card_is_not_used(results: Path) -> None:
+    write(results, "tiny", tiny=True, eager=train_part())
+    write(results, "other", card="NVIDIA H100 80GB HBM3", eager=train_part())
+    write(results, "forty", card="NVIDIA A100-SXM4-40GB", eager=train_part())
+    write(results, "failed", eager=train_part(error="out of memory"))
+    assert "60 A100-hours" in hours("table1/E", "train").basis
+    assert "measured" in hours("table1/E", "train", "h100").basis
+    assert measured("a card nobody knows") is None
+
+
+def test_the_newest_file_of_a_card_counts(results: Path) -> None:
+    write(results, "z", began="2026-01-01", eager=train_part())
+    write(results, "a", began="2026-02-01", eager=train_part(images_per_s=500.0))
+    found = measured("A100")
+    assert found is not None
+    assert found.rates[0].macs_per_second == pytest.approx(3 * 500 * E_MACS)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": 1}', ""])
+def test_a_damaged_file_is_named(results: Path, text: str) -> None:
+    (results / "bad.json").write_text(text)
+    with pytest.raises(UserError, match=r"bad\.json"):
+        measured("A100")
+
+
+def test_a_part_without_its_numbers_is_named(results: Path) -> None:
+    write(results, "bad", eager={"use": "train"})
+    with pytest.raises(UserError, match=r"bad\.json"):
+        measured("A100")
+
+
+def test_the_card_of_this_machine_is_read_from_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "0000:01:00.0"
+    folder.mkdir()
+    (folder / "information").write_text("Model: \t\t NVIDIA H100 80GB HBM3\nIRQ:   \t\t 12\n")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert card_here(tmp_path) == "NVIDIA H100 80GB HBM3"
+    assert card_here(tmp_path / "none") == ""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert card_here(tmp_path) == ""
+
+
+def test_a_card_in_this_machine_is_priced_by_its_peak(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hdit_repro.launch.clusters.card_here", lambda: "NVIDIA H100 80GB HBM3")
+    run = jobs.find("table1/E", "mini").run
+    found = price.price(run, "train", "mini", read_cluster("local"))
+    flops = 6 * cost.count(run.model, 64).macs * run.training.samples_seen
+    assert found.hours == pytest.approx(flops / (price.ASSUMED_MFU * 989.4e12) / 3600)
+    assert "assumed: 20%" in found.basis
+    assert price.unit(read_cluster("local")) == "H100"
+
+
+def test_a_plan_says_how_each_training_fits(roots: Roots) -> None:
+    stages = {(s.run, s.stage): s for s in make_plan(wanted("ffhq1024", "paper"), roots, read_cluster("a100"))}
+    run = jobs.find("ffhq1024").run
+    train = stages["ffhq1024", "train"].room
+    assert train == room(run, "A100", read_cluster("a100").train_gpus)  # type: ignore[union-attr]
+    assert train.draws == run.training.batch // 4
+    assert train.microbatch < train.draws
+    assert 0 < train.memory <= ROOM * train.card_memory == ROOM * 80 * 2**30
+    assert train.words.endswith(f"of 80 GiB in pieces of {train.microbatch}")
+    assert stages["ffhq1024", "sample"].room.words == ""
+    row = stages["ffhq1024", "train"].as_row()
+    assert row["room"]["microbatch"] == train.microbatch
+
+
+def test_a_small_card_recomputes_or_refuses() -> None:
+    run = jobs.find("ffhq1024").run
+    whole = training_memory(run.model, 1, run.training.precision, processes=64).total / 2**30
+    assert whole < 24
+    assert room(run, "L4", 256).words.startswith(f"{whole:.1f} of 24 GiB")
+    assert (
+        room(run, "no such card", 64).words
+        == f"{training_memory(run.model, 4, run.training.precision, processes=64).total / 2**30:.1f} GiB"
+    )
+
+
+def test_the_bills_come_to_the_shares_that_the_assumption_names() -> None:
+    def share(macs: int, images: int, hours: float, peak: float) -> int:
+        return round(100 * 6 * macs * images / (hours * 3600 * peak))
+
+    assert share(E_MACS, 102_400_000, 60.0, 312e12) == 29
+    run = jobs.find("imagenet256").run
+    assert share(cost.count(run.model, 256).macs, run.training.samples_seen, 1459.0, 989.4e12) == 17
