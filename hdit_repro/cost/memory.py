@@ -79,7 +79,7 @@ class Memory(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """How a step fits on a card: at most `microbatch` draws at once, whether activations are recomputed, what it takes."""
+    """How a step fits: at most `microbatch` draws at once, activations recomputed or not, and the memory it takes."""
 
     microbatch: int
     recompute: bool

@@ -21,7 +21,8 @@ class Settings:
             keep all of them and write them out in that format when the last one is there, "none" keeps the first 64.
         distributed: how a training's processes find each other: "auto" (RANK, WORLD_SIZE and the like, where they are
             set), "slurm" (SLURM's own variables), "none" (one process).
-        microbatch: draws that go through the network at once in each process of a training; 0 is all of them.
+        microbatch: draws that go through the network at once in each process of a training; 0 is all of them, or on
+            a card as many as fit by the estimate, recomputed where not even one does.
         time_limit: seconds after which a training saves and leaves; 0 is never.
         unreadable: what an image that cannot be read does to a training: "fatal" ends it, "skip" takes the next image
             in its place and says so in the events and the summary.

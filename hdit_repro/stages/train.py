@@ -20,6 +20,7 @@ from hdit_repro.training.acceleration import deterministic
 from hdit_repro.training.constant import best_constant_loss
 from hdit_repro.training.distributed import World, join, local_device
 from hdit_repro.training.feed import Source, open_source
+from hdit_repro.training.fitting import Fitting, fitting
 from hdit_repro.training.journal import events_path
 from hdit_repro.training.log import read_log
 from hdit_repro.training.loop import LoopSettings, prepared, train
@@ -70,7 +71,7 @@ def _train(run: Run, folder: RunFolder, settings: Settings, report: Report, worl
         report(Progress("train", done, total, f"loss {values['loss']:.4f}", values))
 
     try:
-        state = train(run, images, folder.checkpoints, folder.metrics, _loop(settings, world, stop), on_step)
+        state = train(run, images, folder.checkpoints, folder.metrics, _loop(run, settings, world, stop), on_step)
     finally:
         seconds = _spent(folder, time.monotonic() - started) if world.main else 0.0
     if world.main:
@@ -86,17 +87,19 @@ def _train(run: Run, folder: RunFolder, settings: Settings, report: Report, worl
         write_json(folder.final_marker, {**marker, "summary": summary})
 
 
-def _loop(settings: Settings, world: World, stop: Stop) -> LoopSettings:
+def _loop(run: Run, settings: Settings, world: World, stop: Stop) -> LoopSettings:
+    asked = Fitting(settings.microbatch, settings.recompute)
+    how = fitting(run, world.device, world.size, 1 + len(settings.ema_decays), asked)
     return LoopSettings(
         device=world.device,
         log_every=settings.log_every,
         save_seconds=settings.save_seconds,
         world=world,
-        microbatch=settings.microbatch,
+        microbatch=how.microbatch,
         stop=stop,
         averages=settings.ema_decays,
         snapshots=settings.snapshots,
-        recompute=settings.recompute,
+        recompute=how.recompute,
         compiled=settings.compiled,
         tensorboard=settings.tensorboard,
     )

@@ -1,0 +1,46 @@
+"""How a run's batch goes through the card that is here, where nobody said."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from hdit_repro.cost.memory import fit
+from hdit_repro.errors import RunError
+from hdit_repro.spec.run import Run
+
+
+class Fitting(NamedTuple):
+    """`microbatch` draws at once in each process (0: all), and whether activations are computed again."""
+
+    microbatch: int
+    recompute: bool
+
+
+def fitting(run: Run, device: torch.device, processes: int, averages: int, asked: Fitting) -> Fitting:
+    """What is asked for; where nothing is and the device is a card, what `plan` says of a card of its memory.
+
+    Args:
+        averages: of the weights, the run's own included.
+
+    Raises:
+        RunError: by the estimate not even one draw fits.
+    """
+    if device.type != "cuda" or asked != Fitting(0, False):
+        return asked
+    return onto(torch.cuda.get_device_properties(device).total_memory, run, processes, averages)
+
+
+def onto(memory: int, run: Run, processes: int, averages: int) -> Fitting:
+    """How the largest batch of the schedule fits into `memory` bytes; see `fitting`."""
+    draws = -(-max(span.batch for span in run.training.spans) // processes)
+    found = fit(run.model, draws, memory, run.training.precision, averages=averages, processes=processes)
+    if found is None:
+        raise RunError(
+            "not even one image of this run fits on the card, by the estimate",
+            found=f"a card of {memory / 2**30:.1f} GiB",
+            expected="more memory",
+            fix="take a larger card, or try --microbatch 1 --recompute all the same",
+        )
+    return Fitting(0 if found.microbatch == draws else found.microbatch, found.recompute)

@@ -1,0 +1,31 @@
+"""What the trainer takes where nobody said how the batch is to go through the card."""
+
+import pytest
+import torch
+
+from hdit_repro import jobs
+from hdit_repro.cost.memory import ROOM, training_memory
+from hdit_repro.errors import RunError
+from hdit_repro.training.fitting import Fitting, fitting, onto
+
+RUN = jobs.find("table1/E", "mini").run
+
+
+def room(draws, recompute=False):
+    found = training_memory(RUN.model, draws, RUN.training.precision, recompute=recompute, averages=2)
+    return int(found.total / ROOM) + 64
+
+
+def test_a_cpu_and_a_wish_are_left_alone():
+    assert fitting(RUN, torch.device("cpu"), 1, 1, Fitting(0, False)) == (0, False)
+    assert fitting(RUN, torch.device("cuda"), 1, 1, Fitting(8, False)) == (8, False)
+    assert fitting(RUN, torch.device("cuda"), 1, 1, Fitting(0, True)) == (0, True)
+
+
+def test_a_batch_that_fits_is_whole_and_one_that_does_not_is_cut():
+    batch = RUN.training.batch
+    assert onto(room(batch), RUN, 1, 2) == (0, False)
+    assert onto(room(batch - 1), RUN, 1, 2) == (batch // 2, False)
+    assert onto(room(1, recompute=True), RUN, 1, 2) == (1, True)
+    with pytest.raises(RunError, match="not even one image"):
+        onto(1 << 20, RUN, 1, 2)
