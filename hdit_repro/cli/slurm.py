@@ -14,8 +14,9 @@ from hdit_repro.errors import RunError, UserError
 
 if TYPE_CHECKING:
     from hdit_repro.jobs import Job
+    from hdit_repro.launch.slurm.draft import Draft
     from hdit_repro.launch.slurm.profile import Slurm
-    from hdit_repro.launch.slurm.submit import Draft, Submitted
+    from hdit_repro.launch.slurm.submit import Submitted
     from hdit_repro.records.layout import Roots
 
 EVERY = 2.0
@@ -25,7 +26,7 @@ EVERY = 2.0
 def show(jobs: Sequence[Job], roots: Roots, profile: Slurm, as_objects: bool) -> None:
     """Print the scripts that a submission would hand to sbatch now."""
     from hdit_repro.launch.slurm import queue
-    from hdit_repro.launch.slurm.submit import draft, scripts
+    from hdit_repro.launch.slurm.draft import draft, scripts
 
     listed = {}
     if queue.present():
@@ -126,7 +127,7 @@ def _stay(jobs: Sequence[Job], roots: Roots, profile: Slurm) -> None:
     from hdit_repro.launch.graph import required
     from hdit_repro.launch.plan import make_plan, tasks_for
     from hdit_repro.launch.slurm import queue
-    from hdit_repro.launch.slurm.submit import coverage_of
+    from hdit_repro.launch.slurm.draft import coverage_of
 
     tasks = tasks_for(jobs, roots)
     left = required(tasks)

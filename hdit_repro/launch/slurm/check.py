@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import read_json, write_text
 from hdit_repro.launch.slurm import preflight, queue
+from hdit_repro.launch.slurm.draft import handed_on
 from hdit_repro.launch.slurm.executor import Executor
 from hdit_repro.launch.slurm.graph import Resources
 from hdit_repro.launch.slurm.probe import ProbeJob
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.slurm.script import Places, parameters
 from hdit_repro.launch.slurm.snapshot import look, take
-from hdit_repro.launch.slurm.submit import HANDED_ON
 from hdit_repro.records.layout import Roots
 
 MINUTES = 11
@@ -53,9 +53,8 @@ def check(profile: Slurm, roots: Roots, nodes: int, patience: float) -> Checked:
     token = secrets.token_hex(8)
     write_text(folder / "token", token)
     places = Places(folder, code.path, roots.results.parent, roots.runs)
-    variables = {name: str(Path(os.environ[name]).resolve()) for name in HANDED_ON if os.environ.get(name)}
     resources = Resources(nodes, 1, 1, MINUTES, 0)
-    wanted = parameters(profile, "sample", resources, folder.name, places, variables)
+    wanted = parameters(profile, "sample", resources, folder.name, places, handed_on())
     executor = Executor(folder, wanted, 1, python=profile.python or sys.executable, omit=profile.omit)
     preflight.try_script(executor.text)
     sent = time.time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from submitit import SlurmExecutor
 from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
 
 from hdit_repro.errors import RunError
+from hdit_repro.files import write_bytes
 from hdit_repro.launch.slurm.script import without
 
 
@@ -62,13 +64,7 @@ class Executor(SlurmExecutor):  # type: ignore[misc]
         """
         assert len(functions) == self.size
         folder = Path(self.folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        pickles = []
-        for function in functions:
-            delayed = DelayedSubmission(function)
-            delayed.set_timeout(self.parameters["time"], self.max_num_timeout)
-            pickles.append(folder / f"{uuid.uuid4().hex}.pkl")
-            delayed.dump(pickles[-1])
+        pickles = [self._dump(function) for function in functions]
         try:
             first = self._submit_command(self._submitit_command_str)
         except (FailedJobError, FailedSubmissionError) as error:
@@ -78,10 +74,18 @@ class Executor(SlurmExecutor):  # type: ignore[misc]
                 expected=f"{self.parameters['job_name']} in the queue",
                 fix="mend the cluster's profile in jobs/clusters/; `hdit-repro cluster check NAME` tries it",
             ) from error
-        for place, pickle in enumerate(pickles):
+        for place, dumped in enumerate(pickles):
             own = first.job_id if self.size == 1 else f"{first.job_id}_{place}"
-            pickle.rename(folder / f"{own}_submitted.pkl")
+            dumped.rename(folder / f"{own}_submitted.pkl")
         return str(first.job_id)
+
+    def _dump(self, function: Callable[[], object]) -> Path:
+        """What the job will unpickle, whole: a disk that is full is found here, before sbatch is called."""
+        delayed = DelayedSubmission(function)
+        delayed.set_timeout(self.parameters["time"], self.max_num_timeout)
+        path = Path(self.folder) / f"{uuid.uuid4().hex}.pkl"
+        write_bytes(path, pickle.dumps(delayed, pickle.HIGHEST_PROTOCOL))
+        return path
 
     def _make_submission_file_text(self, command: str, uid: str) -> str:
         return without(str(super()._make_submission_file_text(command, uid)), self.omit)

@@ -98,8 +98,3 @@ class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
             require(not name.startswith("-"), f"parameters of sbatch are named without dashes, and {name!r} is found")
         ours = sorted({"array", "dependency", "output", "error"} & {*self.sbatch, *self.omit})
         require(not ours, f"the suite itself sets these parameters of sbatch: {', '.join(ours)}")
-
-    @property
-    def gpu_type(self) -> str:
-        """The type in the gres ("a100" of "gpu:a100"), or empty."""
-        return self.gres.partition(":")[2]

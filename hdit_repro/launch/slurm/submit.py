@@ -2,87 +2,33 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hdit_repro.errors import RunError
 from hdit_repro.files import lock
 from hdit_repro.jobs import Job
 from hdit_repro.launch.describe import describe
-from hdit_repro.launch.graph import Task, required
 from hdit_repro.launch.job import StageFunction
-from hdit_repro.launch.part import drawn
-from hdit_repro.launch.plan import Stage, make_plan, tasks_for
 from hdit_repro.launch.slurm import journal, preflight, queue
-from hdit_repro.launch.slurm.coverage import Coverage, cover
+from hdit_repro.launch.slurm.draft import Draft, draft, executor_of, journal_of, render_executor, scripts
 from hdit_repro.launch.slurm.executor import Executor
-from hdit_repro.launch.slurm.graph import Element, Group, Resources, graph
+from hdit_repro.launch.slurm.graph import Element
 from hdit_repro.launch.slurm.job import StageJob
 from hdit_repro.launch.slurm.journal import Journal, Noted, Unit
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.slurm.render import RenderJob
-from hdit_repro.launch.slurm.script import Places, dependency, parameters, whole_arrays
-from hdit_repro.launch.slurm.snapshot import Code, look, take
+from hdit_repro.launch.slurm.script import dependency, whole_arrays
+from hdit_repro.launch.slurm.snapshot import take
 from hdit_repro.records.layout import Roots
 from hdit_repro.stages.settings import Settings
 
-HANDED_ON = ("HDIT_REPRO_CACHE", "HDIT_REPRO_DATA")
-"""Variables of the submitter that jobs need, whatever the site does to their environment."""
-
 SETTLING = 5.0
 """Seconds after which an sbatch whose caller was killed has come to its end."""
-
-RENDER = Resources(nodes=1, tasks=1, gpus=0, minutes=30, time_outs=3)
-
-
-class Draft(NamedTuple):
-    """A submission as it would be made: its name, its groups in order, the code that it would run, what is open."""
-
-    session: str
-    jobs: tuple[Job, ...]
-    left: tuple[Task, ...]
-    groups: tuple[Group, ...]
-    plan: tuple[Stage, ...]
-    covered: Coverage
-    code: Code
-    roots: Roots
-    profile: Slurm
-
-    @property
-    def places(self) -> Places:
-        session = journal.folder(self.roots, self.session)
-        return Places(session, self.code.path, self.roots.results.parent, self.roots.runs)
-
-    @property
-    def elements(self) -> list[Element]:
-        return [element for group in self.groups for element in group.elements]
-
-    @property
-    def gpu_hours(self) -> float:
-        """Of what is new; what is queued already was submitted before."""
-        keys = {task.key for element in self.elements for task in element.tasks}
-        return sum(stage.gpu_hours for stage in self.plan if stage.key in keys)
-
-    @property
-    def disk(self) -> int:
-        keys = {task.key for element in self.elements for task in element.tasks}
-        return sum(stage.disk for stage in self.plan if stage.key in keys)
-
-
-class Script(NamedTuple):
-    """A unit's script, and what would be said to sbatch besides."""
-
-    name: str
-    kind: str
-    size: int
-    arguments: tuple[str, ...]
-    text: str
 
 
 class Submitted(NamedTuple):
@@ -92,58 +38,6 @@ class Submitted(NamedTuple):
     queued: int
     job_ids: tuple[str, ...]
     session: str
-
-
-def draft(
-    jobs: Sequence[Job], roots: Roots, profile: Slurm, listed: Mapping[str, queue.Queued], *, allow_dirty: bool
-) -> Draft:
-    """What a submission would do. Reads the disk; writes nothing and asks no scheduler.
-
-    Args:
-        jobs: the rows.
-        roots: the workplace.
-        profile: the cluster.
-        listed: the queue.
-        allow_dirty: whether the code may have changes that no commit holds.
-
-    Raises:
-        UserError: the code has such changes and may not.
-    """
-    tasks = tasks_for(jobs, roots)
-    plan = make_plan(jobs, roots, profile)
-    left = required(tasks)
-    covered = coverage_of(tasks, roots, listed)
-    groups = graph(left, {stage.key: stage for stage in plan}, covered, profile)
-    session = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
-    code = look(roots, allow_dirty=allow_dirty)
-    return Draft(session, tuple(jobs), tuple(left), tuple(groups), tuple(plan), covered, code, roots, profile)
-
-
-def coverage_of(tasks: Sequence[Task], roots: Roots, listed: Mapping[str, queue.Queued]) -> Coverage:
-    """What the queue will make of some tasks. Stages of other experiments count as made: theirs is not judged here."""
-    folders = {task.key: task for task in tasks}
-
-    def done(key: str, numbers: tuple[int, int] | None) -> bool:
-        task = folders.get(key)
-        if task is None or task.folder.done(task.stage):
-            return True
-        return numbers is not None and drawn(task.folder).issuperset(range(*numbers))
-
-    return cover(journal.journals(roots), listed, done)
-
-
-def scripts(planned: Draft) -> list[Script]:
-    """The exact scripts of a draft; what they wait for is named, since ids are not known yet."""
-    found = []
-    for number, group in enumerate(planned.groups):
-        text = _executor(planned, group, number).text
-        after = dependency("afterok", [_word(name) for name in group.after])
-        found.append(Script(_name(planned, group, number), group.kind, len(group.elements), tuple(after), text))
-    if planned.groups:
-        waits = [script.name for script in found]
-        text = _render_executor(planned, []).text
-        found.append(Script(_render_name(planned), "render", 1, tuple(dependency("afterany", waits)), text))
-    return found
 
 
 def submit(
@@ -224,7 +118,7 @@ def _prepare(planned: Draft) -> None:
 
 def _act(planned: Draft, render: tuple[str, ...], stages: Mapping[str, StageFunction] | None) -> list[str]:
     """Submit the groups in order, then the render. Whatever goes wrong, nothing of it stays in the queue."""
-    entry = _entry(planned)
+    entry = journal_of(planned)
     journal.save(planned.roots, entry)
     ids: dict[str, str] = {}
     try:
@@ -235,15 +129,22 @@ def _act(planned: Draft, render: tuple[str, ...], stages: Mapping[str, StageFunc
                 Noted(stages=noted.stages, numbers=noted.numbers, after=tuple(after)) for noted in unit.elements
             )
             sizes = {other.job_id: len(other.elements) for other in entry.units if other.job_id}
-            executor = _executor(planned, group, number, dependency("afterok", whole_arrays(after, sizes)))
+            executor = executor_of(planned, group, number, dependency("afterok", whole_arrays(after, sizes)))
             _submit_unit(planned, entry, unit, executor, [_function(planned, one, stages) for one in group.elements])
             ids |= {element.name: unit.id_of(place) for place, element in enumerate(group.elements)}
         last = entry.units[-1]
         waits = [unit.job_id for unit in entry.units[:-1]]
-        executor = _render_executor(planned, dependency("afterany", waits))
+        executor = render_executor(planned, dependency("afterany", waits))
         _submit_unit(planned, entry, last, executor, [RenderJob(render)])
-    except BaseException:
+    except BaseException as error:
         _undo(planned, entry)
+        if isinstance(error, OSError):
+            raise RunError(
+                "the submission could not be written, and nothing of it is left in the queue",
+                found=f"{planned.places.session}: {error.strerror or error}",
+                expected="room for scripts and a journal",
+                fix="`hdit-repro gc` lists what may go; then run the same command again",
+            ) from error
         raise
     entry.state = "whole"
     journal.save(planned.roots, entry)
@@ -261,81 +162,15 @@ def _submit_unit(
 
 def _undo(planned: Draft, entry: Journal) -> None:
     """Cancel what was submitted of a graph that failed half-way, the unit without an id found by its name."""
-    try:
-        by_name = [
-            job.id.partition("_")[0] for job in queue.squeue().values() if job.name in {u.name for u in entry.units}
-        ]
+    names = {unit.name for unit in entry.units}
+    with contextlib.suppress(RunError, OSError):  # then the journal stays open: the next call finds what is left
+        by_name = [job.id.partition("_")[0] for job in queue.squeue().values() if job.name in names]
         queue.scancel(sorted({*by_name, *(unit.job_id for unit in entry.units if unit.job_id)}))
-    except RunError:
-        return  # the journal stays open: the next call finds what is left
-    entry.state = "cancelled"
-    journal.save(planned.roots, entry)
-
-
-def _entry(planned: Draft) -> Journal:
-    units = [
-        Unit(
-            name=_name(planned, group, number),
-            kind=group.kind,
-            gpus=group.resources.all_gpus,
-            hours=sum(element.hours for element in group.elements),
-            elements=tuple(_noted(element) for element in group.elements),
-        )
-        for number, group in enumerate(planned.groups)
-    ]
-    units.append(
-        Unit(name=_render_name(planned), kind="render", gpus=0, hours=0.0, elements=(Noted(stages=("render",)),))
-    )
-    rows = [[job.name, job.run.seed] for job in planned.jobs]
-    request = {"experiment": planned.jobs[0].experiment, "scale": planned.jobs[0].scale, "rows": rows}
-    return Journal(
-        session=planned.session, cluster=planned.profile.name, request=request, code=planned.code.path.name, units=units
-    )
-
-
-def _noted(element: Element) -> Noted:
-    numbers = None if element.numbers is None else (element.numbers.start, element.numbers.stop)
-    return Noted(stages=tuple(task.key for task in element.tasks), numbers=numbers, after=element.after)
+        entry.state = "cancelled"
+        journal.save(planned.roots, entry)
 
 
 def _function(planned: Draft, element: Element, stages: Mapping[str, StageFunction] | None) -> StageJob:
     settings = Settings(threads=planned.profile.cpus_per_gpu, batch=planned.profile.sample_batch)
     gpus, packed = element.resources.all_gpus, element.kind == "pack"
     return StageJob(element.tasks, planned.session, settings, gpus, element.numbers, packed, stages)
-
-
-def _executor(planned: Draft, group: Group, number: int, after: Sequence[str] = ()) -> Executor:
-    return _make(planned, group.kind, group.resources, _name(planned, group, number), len(group.elements), after)
-
-
-def _render_executor(planned: Draft, after: Sequence[str]) -> Executor:
-    return _make(planned, "render", RENDER, _render_name(planned), 1, after)
-
-
-def _make(planned: Draft, kind: Any, resources: Resources, name: str, size: int, after: Sequence[str]) -> Executor:
-    profile = planned.profile
-    variables = {name: str(Path(os.environ[name]).resolve()) for name in HANDED_ON if os.environ.get(name)}
-    wanted = parameters(profile, kind, resources, name, planned.places, variables)
-    return Executor(
-        planned.places.session,
-        wanted,
-        size,
-        time_outs=resources.time_outs,
-        python=profile.python or sys.executable,
-        omit=profile.omit,
-        after=after,
-    )
-
-
-def _name(planned: Draft, group: Group, number: int) -> str:
-    """A name that no other job has, by which a job without a known id can be found."""
-    return f"{planned.jobs[0].experiment}-{group.kind}-{planned.session}-{number}"
-
-
-def _render_name(planned: Draft) -> str:
-    return f"{planned.jobs[0].experiment}-render-{planned.session}"
-
-
-def _word(name: str) -> str:
-    """What a script waits for, while its id is not known."""
-    return name if name[:1].isdigit() else f"<{name}>"
