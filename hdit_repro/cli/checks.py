@@ -123,15 +123,18 @@ def attention() -> Iterator[Check]:
         and any(isinstance(each, NeighborhoodAttention) for each in job.run.model.attention)
     ]
     try:
-        from hdit_repro.models.natten_backend import probe
+        from hdit_repro.models.backends import BACKENDS, VARIABLE, probe
 
         backend = probe()
+    except UserError as error:
+        yield Check("attention", "broken", f"{error.problem}: {error.found}", str(error.fix))
+        return
     except (ImportError, OSError) as error:
         yield Check("attention", "broken", f"cannot be looked at without torch: {error}", "make setup")
         return
     where = f"{len(local)} of {len(every)} runs use {backend.name} for neighborhood attention, the rest torch's own"
-    found = f"{where}: {backend.reason}"
-    if backend.name == "natten" or "no CUDA" in backend.reason:
+    found = f"{where}: {backend.reason}; {VARIABLE} chooses another ({', '.join(BACKENDS)})"
+    if backend.name == "natten" or VARIABLE in backend.reason or "no CUDA" in backend.reason:
         yield Check("attention", "works", found)
     else:
         yield Check("attention", "limited", found, "pip install natten==0.21.7 --no-build-isolation")

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from hdit_repro.models import natten_backend
+from hdit_repro.errors import UserError
+from hdit_repro.models.backends import Fast, choose
 from hdit_repro.models.neighborhood import neighborhood_attention
 from hdit_repro.spec import model as spec
 from hdit_repro.spec.base import kind_of
@@ -46,13 +47,21 @@ class Global:
 class Neighborhood:
     """Every token sees the `kernel` x `kernel` tokens around it (Section 4.3; Hassani et al., 2023).
 
-    `fast` is NATTEN's kernel where it was found; what it does not take goes through plain torch.
+    `fast` is the backend (`backends.py`); None, and what it does not take, goes through plain torch. A kernel larger
+    than the grid is refused, never cut down: the run would be another one.
     """
 
     kernel: int
-    fast: natten_backend.Fast | None = None
+    fast: Fast | None = None
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if self.kernel > min(q.shape[1:3]):
+            raise UserError(
+                "a neighborhood does not fit its grid of tokens",
+                found=f"kernel {self.kernel} on {q.shape[1]} x {q.shape[2]} tokens",
+                expected="a kernel no larger than the shorter side",
+                fix="use larger images, a smaller patch or a smaller kernel",
+            )
         if self.fast is not None and self.fast.takes(q, self.kernel):
             return self.fast.attend(q, k, v, self.kernel)
         return neighborhood_attention(q, k, v, self.kernel)
@@ -108,7 +117,7 @@ def _global(choice: spec.GlobalAttention, index: int) -> Attend:
 
 
 def _neighborhood(choice: spec.NeighborhoodAttention, index: int) -> Attend:
-    return Neighborhood(choice.kernel, natten_backend.choose().fast)
+    return Neighborhood(choice.kernel, choose().fast)
 
 
 def _shifted_window(choice: spec.ShiftedWindowAttention, index: int) -> Attend:

@@ -1,72 +1,82 @@
-"""NATTEN's CUDA kernels for neighborhood attention, where they run. The only module that imports natten.
-
-The choice is made once and says why. Without CUDA or without libnatten there is no `fast`, and neighborhood attention
-runs through plain torch (`neighborhood.py`), which gives the same numbers to rounding and trains on any device.
-"""
+"""NATTEN for neighborhood attention: its CUDA kernels, or its flex backend. The only module that imports natten."""
 
 from __future__ import annotations
 
 import importlib
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
-LOG = logging.getLogger(__name__)
+NARROW = (torch.float32, torch.float16, torch.bfloat16)
+FLEX_WIDTHS = (8, 16, 32, 64, 128)
+"""Head widths that NATTEN's flex backend takes."""
 
 
 @dataclass(frozen=True)
 class Fast:
-    """NATTEN's two-dimensional neighborhood attention; its layout is B H W N E, ours."""
+    """NATTEN's two-dimensional neighborhood attention by libnatten (Hopper's kernels where the card is one)."""
 
     na2d: Callable[..., Tensor]
     version: str
 
     def takes(self, q: Tensor, kernel: int) -> bool:
         """Whether the kernels take it: on CUDA, at most 32 bits, heads a multiple of 8 wide, a kernel of 2 or more."""
-        narrow = q.dtype in (torch.float32, torch.float16, torch.bfloat16)
-        return q.is_cuda and narrow and q.shape[-1] % 8 == 0 and kernel >= 2
+        return q.is_cuda and q.dtype in NARROW and q.shape[-1] % 8 == 0 and kernel >= 2
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, kernel: int) -> Tensor:
-        """Scale 1: it is in q and k already."""
+        """q, k, v: B H W N E. Scale 1: it is in q and k already."""
         return self.na2d(q, k, v, kernel_size=kernel, scale=1.0)
 
 
 @dataclass(frozen=True)
-class Backend:
-    """What computes neighborhood attention: `name` is natten or torch, `reason` says why."""
+class Flex:
+    """NATTEN's flex backend: compiled on CUDA; on a CPU forward only, for torch's flex_attention has no more there."""
 
-    name: str
-    reason: str
-    fast: Fast | None = None
+    na2d: Callable[..., Tensor]
+    version: str
 
-    def __str__(self) -> str:
-        return f"neighborhood attention: {self.name} ({self.reason})"
+    def takes(self, q: Tensor, kernel: int) -> bool:
+        """Whether it takes it: at most 32 bits, a head width of its list, and no gradients on a CPU."""
+        forward = q.is_cuda or not (q.requires_grad and torch.is_grad_enabled())
+        return forward and q.dtype in NARROW and q.shape[-1] in FLEX_WIDTHS and kernel >= 2
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, kernel: int) -> Tensor:
+        """q, k, v: B H W N E. Scale 1: it is in q and k already."""
+        return self.na2d(q, k, v, kernel_size=kernel, scale=1.0, backend="flex-fna", torch_compile=q.is_cuda)
 
 
-def probe() -> Backend:
-    """Look for NATTEN with its CUDA kernels, now."""
-    if not torch.cuda.is_available():
-        return Backend("torch", "there is no CUDA device")
+def load() -> Any | str:
+    """The module natten, or why there is none.
+
+    Raises:
+        Exception: whatever else natten meets when it is imported.
+    """
     try:
-        natten = importlib.import_module("natten")
+        return importlib.import_module("natten")
     except ModuleNotFoundError as error:
         if error.name != "natten":
-            return Backend("torch", f"natten is installed and cannot be imported: {error}")
-        return Backend("torch", "natten is not installed")
+            return f"natten is installed and cannot be imported: {error}"
+        return "natten is not installed"
     except ImportError as error:
-        return Backend("torch", f"natten is installed and cannot be imported: {error}")
+        return f"natten is installed and cannot be imported: {error}"
+
+
+def kernels() -> Fast | str:
+    """The CUDA kernels, or why there are none."""
+    if not torch.cuda.is_available():
+        return "there is no CUDA device"
+    natten = load()
+    if isinstance(natten, str):
+        return natten
     if not natten.HAS_LIBNATTEN:
-        return Backend("torch", f"natten {natten.__version__} was built without libnatten, its CUDA kernels")
-    return Backend("natten", f"natten {natten.__version__} with libnatten", Fast(natten.na2d, natten.__version__))
+        return f"natten {natten.__version__} was built without libnatten, its CUDA kernels"
+    return Fast(natten.na2d, natten.__version__)
 
 
-@lru_cache(maxsize=1)
-def choose() -> Backend:
-    """The backend of this process, chosen at the first call and logged there."""
-    backend = probe()
-    LOG.info("%s", backend)
-    return backend
+def flex() -> Flex | str:
+    """The flex backend, or why there is none."""
+    natten = load()
+    return natten if isinstance(natten, str) else Flex(natten.na2d, natten.__version__)

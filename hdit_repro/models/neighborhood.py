@@ -1,12 +1,14 @@
 """Neighborhood attention in plain torch: exact, trainable everywhere, memory linear in tokens.
 
 The grid is cut into tiles of at most `TILE` x `TILE` queries. The keys that a tile needs form a rectangle of
-`TILE + kernel - 1` a side; they are gathered, and one masked attention runs per tile.
+`TILE + kernel - 1` a side; they are gathered, and one masked attention runs per tile. On a CPU this goes strip by
+strip, so that what is gathered stays small: it is gathered again in the backward pass and never kept.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,10 @@ from einops import rearrange
 from torch import Tensor
 
 TILE = 8
+STRIP = 1 << 21
+"""Up to how many elements of gathered keys a strip of tiles may have; one row of tiles is the least."""
+AXES = "(y x) (b n) (h w) e"
+"""How tiles lie: one attention a tile."""
 
 
 class Cut(NamedTuple):
@@ -54,20 +60,125 @@ def neighborhood_attention(q: Tensor, k: Tensor, v: Tensor, kernel: int) -> Tens
     Returns:
         B H W N E.
     """
-    batch, height, width = q.shape[:3]
+    height, width = q.shape[1:3]
     assert kernel <= min(height, width), f"{kernel=} is larger than the grid {height} x {width}"
+    if device_of(q).type == "cpu":
+        out: Tensor = Strips.apply(q, k, v, kernel)  # type: ignore[no-untyped-call]
+        return out
     rows, columns = cut_axis(height, kernel, q.device), cut_axis(width, kernel, q.device)
-    padding = (0, 0, 0, 0, 0, columns.tiles * columns.tile - width, 0, rows.tiles * rows.tile - height)
-    q = rearrange(F.pad(q, padding), "b (y h) (x w) n e -> (y x) (b n) (h w) e", h=rows.tile, w=columns.tile)
-    k, v = _halo(k, rows, columns), _halo(v, rows, columns)
+    tiles = _queries(_padded(q, rows, columns), rows, columns)
+    found = F.scaled_dot_product_attention(
+        tiles, _halo(k, rows, columns), _halo(v, rows, columns), attn_mask=_mask(rows, columns), scale=1.0
+    )
+    return _grid(found, rows, columns, len(q))[:, :height, :width]
+
+
+def device_of(x: Tensor) -> torch.device:
+    """Where a tensor lies."""
+    return x.device
+
+
+class Strips(torch.autograd.Function):
+    """The same on a CPU, some rows of tiles at a time, by the kernels behind scaled_dot_product_attention there.
+
+    For the backward pass it keeps q, k, v, the output and one logarithm a query.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, kernel: int) -> Tensor:
+        height, width = q.shape[1:3]
+        rows, columns = cut_axis(height, kernel, q.device), cut_axis(width, kernel, q.device)
+        padded, sums, parts = _padded(q, rows, columns), [], []
+        for strip, at in _strips(rows, columns, q):
+            found, logsum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                _queries(padded[:, at], strip, columns),
+                _halo(k, strip, columns),
+                _halo(v, strip, columns),
+                attn_mask=_bias(strip, columns, k.dtype),
+                scale=1.0,
+            )
+            parts.append(_grid(found, strip, columns, len(q)))
+            sums.append(logsum)
+        out = torch.cat(parts, dim=1)
+        ctx.cuts = rows, columns
+        ctx.save_for_backward(padded, k, v, out, *sums)
+        return out[:, :height, :width]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        rows, columns = ctx.cuts
+        q, k, v, out, *sums = ctx.saved_tensors
+        height, width = k.shape[1:3]
+        gradient = _padded(gradients[0], rows, columns)
+        to_q, to_k, to_v = [], torch.zeros_like(k), torch.zeros_like(v)
+        for (strip, at), logsum in zip(_strips(rows, columns, k), sums, strict=True):
+            of_q, of_k, of_v = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+                _queries(gradient[:, at], strip, columns),
+                _queries(q[:, at], strip, columns),
+                _halo(k, strip, columns),
+                _halo(v, strip, columns),
+                _queries(out[:, at], strip, columns),
+                logsum,
+                0.0,
+                False,
+                attn_mask=_bias(strip, columns, k.dtype),
+                scale=1.0,
+            )
+            to_q.append(_grid(of_q, strip, columns, len(q)))
+            _spread(of_k, to_k, strip, columns)
+            _spread(of_v, to_v, strip, columns)
+        return torch.cat(to_q, dim=1)[:, :height, :width], to_k, to_v, None
+
+
+def _strips(rows: Cut, columns: Cut, like: Tensor) -> Iterator[tuple[Cut, slice]]:
+    """Strips of whole rows of tiles, and which rows of padded queries are theirs."""
+    batch, _, _, heads, head = like.shape
+    gathered = batch * heads * head * rows.span * columns.span * columns.tiles
+    step = max(1, STRIP // gathered)
+    for first in range(0, rows.tiles, step):
+        tiles = min(step, rows.tiles - first)
+        some = slice(first, first + tiles)
+        at = slice(first * rows.tile, (first + tiles) * rows.tile)
+        yield Cut(tiles, rows.tile, rows.span, rows.keys[some], rows.near[some]), at
+
+
+def _padded(x: Tensor, rows: Cut, columns: Cut) -> Tensor:
+    """B H W N E with zeros below and to the right, so that tiles are whole."""
+    below, right = rows.tiles * rows.tile - x.shape[1], columns.tiles * columns.tile - x.shape[2]
+    return F.pad(x, (0, 0, 0, 0, 0, right, 0, below)) if below or right else x
+
+
+def _queries(x: Tensor, rows: Cut, columns: Cut) -> Tensor:
+    """Padded B H W N E as tiles."""
+    return rearrange(x, f"b (y h) (x w) n e -> {AXES}", h=rows.tile, w=columns.tile)
+
+
+def _grid(x: Tensor, rows: Cut, columns: Cut, batch: int) -> Tensor:
+    """Tiles as padded B H W N E."""
+    return rearrange(x, f"{AXES} -> b (y h) (x w) n e", x=columns.tiles, h=rows.tile, w=columns.tile, b=batch)
+
+
+def _mask(rows: Cut, columns: Cut) -> Tensor:
+    """Who sees whom within each tile: bool, (tiles, 1, queries, keys)."""
     near = rows.near[:, None, :, None, :, None] & columns.near[None, :, None, :, None, :]
-    mask = rearrange(near, "y x qh qw kh kw -> (y x) 1 (qh qw) (kh kw)")
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
-    out = rearrange(out, "(y x) (b n) (h w) e -> b (y h) (x w) n e", b=batch, y=rows.tiles, h=rows.tile, w=columns.tile)
-    return out[:, :height, :width]
+    return rearrange(near, "y x qh qw kh kw -> (y x) 1 (qh qw) (kh kw)")
+
+
+def _bias(rows: Cut, columns: Cut, dtype: torch.dtype) -> Tensor:
+    """The mask as what is added to logits: 0 or minus infinity."""
+    mask = _mask(rows, columns)
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, -torch.inf)
 
 
 def _halo(x: Tensor, rows: Cut, columns: Cut) -> Tensor:
     """The keys of every tile (B H W N E to tiles (B N) (span span) E); tiles share those in their overlap."""
     x = x.index_select(1, rows.keys.flatten()).index_select(2, columns.keys.flatten())
-    return rearrange(x, "b (y h) (x w) n e -> (y x) (b n) (h w) e", h=rows.span, w=columns.span)
+    return rearrange(x, f"b (y h) (x w) n e -> {AXES}", h=rows.span, w=columns.span)
+
+
+def _spread(gathered: Tensor, total: Tensor, rows: Cut, columns: Cut) -> None:
+    """Add what came for the keys of every tile to the grid that they were gathered from (B H W N E)."""
+    batch = len(total)
+    tiles = rearrange(gathered, f"{AXES} -> b (y h) (x w) n e", x=columns.tiles, h=rows.span, w=columns.span, b=batch)
+    wide = tiles.new_zeros(batch, tiles.shape[1], *total.shape[2:]).index_add_(2, columns.keys.flatten(), tiles)
+    total.index_add_(1, rows.keys.flatten(), wide)

@@ -7,6 +7,7 @@ import os
 import torch
 
 from hdit_repro.errors import UserError
+from hdit_repro.models.backends import choose
 from hdit_repro.stages.settings import Settings
 
 
@@ -39,5 +40,11 @@ def facts(device: torch.device) -> dict[str, str | int]:
             "cuda": str(torch.version.cuda),
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
+            "neighborhood attention": choose().name,
         }
-    return {"device": f"cpu ({os.cpu_count()} cores)", "torch": torch.__version__, "threads": torch.get_num_threads()}
+    return {
+        "device": f"cpu ({os.cpu_count()} cores)",
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "neighborhood attention": choose().name,
+    }

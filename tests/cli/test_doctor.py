@@ -92,15 +92,23 @@ def test_torch_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_attention_says_which_backend_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hdit_repro.models import natten_backend
+    from hdit_repro.models import backends
 
-    monkeypatch.setattr(natten_backend, "probe", lambda: natten_backend.Backend("torch", "natten is not installed"))
+    monkeypatch.setattr(backends, "probe", lambda: backends.Backend("torch-flex", "natten is not installed"))
     check = one(checks.attention())
     assert check.state == "limited"
-    assert "use torch for neighborhood attention" in check.found
+    assert "use torch-flex for neighborhood attention" in check.found
+    assert backends.VARIABLE in check.found
     assert "natten==0.21.7" in check.fix
-    monkeypatch.setattr(natten_backend, "probe", lambda: natten_backend.Backend("natten", "natten 0.21.7"))
+    monkeypatch.setattr(backends, "probe", lambda: backends.Backend("natten", "its CUDA kernels are here"))
     assert one(checks.attention()).state == "works"
+
+
+def test_attention_says_where_the_variable_names_what_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HDIT_REPRO_NEIGHBORHOOD", "tiled")
+    assert (one(checks.attention()).state, "asks for it" in one(checks.attention()).found) == ("works", True)
+    monkeypatch.setenv("HDIT_REPRO_NEIGHBORHOOD", "cuda")
+    assert (one(checks.attention()).state, "unset" in one(checks.attention()).fix) == ("broken", True)
 
 
 def script(folder: Path, name: str, text: str) -> None:

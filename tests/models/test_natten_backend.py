@@ -1,4 +1,4 @@
-"""The choice of NATTEN: when it is taken, what it is asked, and what is said where it is not."""
+"""NATTEN as a backend: when it is found, what it is asked, and what it does not take."""
 
 import builtins
 import sys
@@ -22,23 +22,22 @@ def install(monkeypatch, has_libnatten, na2d=None):
     monkeypatch.setitem(sys.modules, "natten", module)
 
 
-def test_without_cuda_torch_is_chosen(monkeypatch):
+def test_without_cuda_there_are_no_kernels(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert natten_backend.probe() == natten_backend.Backend("torch", "there is no CUDA device")
+    assert natten_backend.kernels() == "there is no CUDA device"
 
 
 @pytest.mark.usefixtures("cuda")
-def test_without_natten_torch_is_chosen(monkeypatch):
+def test_without_natten_there_are_none(monkeypatch):
     monkeypatch.setitem(sys.modules, "natten", None)
-    backend = natten_backend.probe()
-    assert (backend.name, backend.fast) == ("torch", None)
-    assert "natten" in backend.reason
+    assert "natten" in str(natten_backend.kernels())
+    assert "natten" in str(natten_backend.flex())
 
 
 @pytest.mark.usefixtures("cuda")
-def test_a_natten_without_kernels_is_not_chosen(monkeypatch):
+def test_a_natten_without_kernels_has_none(monkeypatch):
     install(monkeypatch, has_libnatten=False)
-    assert "without libnatten" in str(natten_backend.probe())
+    assert "without libnatten" in str(natten_backend.kernels())
 
 
 @pytest.mark.usefixtures("cuda")
@@ -53,11 +52,12 @@ def test_other_errors_of_natten_are_not_swallowed(monkeypatch):
 
     monkeypatch.setattr(natten_backend.importlib, "import_module", broken)
     with pytest.raises(RuntimeError, match="wrong driver"):
-        natten_backend.probe()
+        natten_backend.kernels()
 
 
 @pytest.mark.usefixtures("cuda")
-def test_natten_with_kernels_is_chosen_and_asked_with_scale_one(monkeypatch):
+@pytest.mark.parametrize("way", ["kernels", "flex"])
+def test_natten_is_asked_with_scale_one(monkeypatch, way):
     asked = {}
 
     def na2d(q, k, v, **keywords):
@@ -65,12 +65,11 @@ def test_natten_with_kernels_is_chosen_and_asked_with_scale_one(monkeypatch):
         return v
 
     install(monkeypatch, has_libnatten=True, na2d=na2d)
-    backend = natten_backend.probe()
-    assert str(backend) == "neighborhood attention: natten (natten 0.21.7 with libnatten)"
+    fast = getattr(natten_backend, way)()
     q = torch.randn(1, 8, 8, 1, 8)
-    assert backend.fast is not None
-    assert backend.fast.attend(q, q, q, 5) is q
-    assert asked == {"kernel_size": 5, "scale": 1.0}
+    assert fast.attend(q, q, q, 5) is q
+    more = {"backend": "flex-fna", "torch_compile": False} if way == "flex" else {}
+    assert asked == {"kernel_size": 5, "scale": 1.0, **more}
 
 
 def test_what_the_kernels_do_not_take_goes_through_torch():
@@ -82,7 +81,7 @@ def test_what_the_kernels_do_not_take_goes_through_torch():
 class _OnCuda:
     """Enough of a tensor for `takes`."""
 
-    is_cuda = True
+    is_cuda = requires_grad = True
 
     def __init__(self, dtype, head):
         self.dtype, self.shape = dtype, (1, 8, 8, 1, head)
@@ -98,6 +97,13 @@ class _OnCuda:
         (torch.bfloat16, 64, 1, False),
     ],
 )
-def test_what_the_kernels_take(dtype, head, kernel, taken):
-    fast = natten_backend.Fast(na2d=builtins.max, version="0")
-    assert fast.takes(_OnCuda(dtype, head), kernel) is taken
+@pytest.mark.parametrize("kind", [natten_backend.Fast, natten_backend.Flex])
+def test_what_it_takes_on_cuda(kind, dtype, head, kernel, taken):
+    assert kind(na2d=builtins.max, version="0").takes(_OnCuda(dtype, head), kernel) is taken
+
+
+def test_flex_on_a_cpu_takes_no_gradients():
+    flex, q = natten_backend.Flex(na2d=builtins.max, version="0"), torch.randn(1, 8, 8, 1, 8, requires_grad=True)
+    assert not flex.takes(q, 3)
+    with torch.no_grad():
+        assert flex.takes(q, 3)

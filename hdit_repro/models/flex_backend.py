@@ -1,0 +1,102 @@
+"""Neighborhood attention by torch's flex_attention: tokens lie tile by tile, so that the blocks of the mask are dense.
+
+A block is a tile of `TILE[0]` x `TILE[1]` tokens. A query's block needs the rectangle of key blocks that its outermost
+neighborhoods reach; all other blocks are skipped, so that cost and memory are linear in tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
+
+from hdit_repro.models.natten_backend import NARROW
+
+TILE = (8, 16)
+BLOCK = TILE[0] * TILE[1]
+"""128 tokens, flex_attention's own size of a block."""
+
+
+@dataclass(frozen=True)
+class TorchFlex:
+    """flex_attention under a block mask; `call` is flex_attention itself or a compiled one."""
+
+    call: Callable[..., Any]
+
+    def takes(self, q: Tensor, kernel: int) -> bool:
+        """Whether it takes it: at most 32 bits, heads at least 16 wide, and no gradients on a CPU."""
+        forward = q.is_cuda or not (q.requires_grad and torch.is_grad_enabled())
+        return forward and q.dtype in NARROW and q.shape[-1] >= 16
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, kernel: int) -> Tensor:
+        """q, k, v: B H W N E. Scale 1: it is in q and k already."""
+        height, width = q.shape[1:3]
+        mask = block_mask(height, width, kernel, q.device)
+        out: Tensor = self.call(*(_tiles(x) for x in (q, k, v)), block_mask=mask, scale=1.0)
+        across = -(-width // TILE[1])
+        out = rearrange(out, "b n (y x h w) e -> b (y h) (x w) n e", x=across, h=TILE[0], w=TILE[1])
+        return out[:, :height, :width]
+
+
+def _tiles(x: Tensor) -> Tensor:
+    """B H W N E to B N tokens E, tile by tile, padded to whole tiles."""
+    below, right = -x.shape[1] % TILE[0], -x.shape[2] % TILE[1]
+    x = F.pad(x, (0, 0, 0, 0, 0, right, 0, below)) if below or right else x
+    return rearrange(x, "b (y h) (x w) n e -> b n (y x h w) e", h=TILE[0], w=TILE[1])
+
+
+def _first(at: Tensor, length: int, kernel: int) -> Tensor:
+    """Where the neighborhood of a token begins; tokens beyond the grid see what the last one sees."""
+    return (at.clamp(max=length - 1) - kernel // 2).clamp(0, length - kernel)
+
+
+def _reach(length: int, tile: int, kernel: int, device: torch.device) -> Tensor:
+    """Which tiles of queries of an axis need which tiles of keys: bool (tiles, tiles)."""
+    tiles = -(-length // tile)
+    at = torch.arange(tiles, device=device)
+    low = _first(at * tile, length, kernel) // tile
+    high = (_first(at * tile + tile - 1, length, kernel) + kernel - 1) // tile
+    return (at >= low[:, None]) & (at <= high[:, None])
+
+
+@lru_cache(maxsize=64)
+def block_mask(height: int, width: int, kernel: int, device: torch.device) -> BlockMask:
+    """The mask of a grid, built from its geometry alone: never tokens x tokens in memory."""
+    rows, columns = (_reach(n, t, kernel, device) for n, t in zip((height, width), TILE, strict=True))
+    across = len(columns)
+    needed = (rows[:, None, :, None] & columns[None, :, None, :]).flatten(2).flatten(0, 1)
+    counts = needed.sum(dim=-1, dtype=torch.int32)
+    order = needed.to(torch.int8).argsort(dim=-1, descending=True, stable=True).to(torch.int32)
+
+    def place(token: Tensor) -> tuple[Tensor, Tensor]:
+        tile, inside = token // BLOCK, token % BLOCK
+        return tile // across * TILE[0] + inside // TILE[1], tile % across * TILE[1] + inside % TILE[1]
+
+    def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        (qy, qx), (ky, kx) = place(query), place(key)
+        y, x = _first(qy, height, kernel), _first(qx, width, kernel)
+        return (ky >= y) & (ky < y + kernel) & (kx >= x) & (kx < x + kernel)
+
+    return BlockMask.from_kv_blocks(counts[None, None], order[None, None], BLOCK_SIZE=BLOCK, mask_mod=sees)
+
+
+@lru_cache(maxsize=1)
+def _compiled() -> Callable[..., Any]:
+    return torch.compile(flex_attention, dynamic=False)
+
+
+def compiled(*arguments: Any, **keywords: Any) -> Any:
+    """flex_attention compiled, at the first call; without it every logit would be kept."""
+    return _compiled()(*arguments, **keywords)
+
+
+def flex() -> TorchFlex:
+    """flex_attention, compiled."""
+    return TorchFlex(compiled)

@@ -1,0 +1,190 @@
+"""All backends of neighborhood attention that run here, against attention under a dense mask; and which is chosen."""
+
+import pytest
+import torch
+from einops import rearrange
+
+from hdit_repro import jobs
+from hdit_repro.errors import UserError
+from hdit_repro.models import backends, flex_backend, natten_backend
+from hdit_repro.models.attention import Neighborhood
+from hdit_repro.stages.device import facts
+
+GRIDS = [(7, 7, 3), (9, 13, 5), (8, 16, 7), (17, 11, 9), (19, 33, 11), (13, 13, 13), (15, 40, 13)]
+
+DTYPES = [(torch.float64, 1e-12), (torch.float32, 1e-4), (torch.bfloat16, 5e-2)]
+
+
+def near(length, kernel):
+    at = torch.arange(length)
+    first = (at - kernel // 2).clamp(0, length - kernel)[:, None]
+    return (at >= first) & (at < first + kernel)
+
+
+def dense(q, k, v, kernel):
+    """The twin: all tokens x tokens logits."""
+    height, width = q.shape[1:3]
+    mask = (near(height, kernel)[:, None, :, None] & near(width, kernel)[None, :, None, :]).flatten(2).flatten(0, 1)
+    q, k, v = (rearrange(x, "b h w n e -> b n (h w) e") for x in (q, k, v))
+    logits = (q @ k.mT).masked_fill(~mask, -torch.inf)
+    return rearrange(logits.softmax(dim=-1) @ v, "b n (h w) e -> b h w n e", h=height)
+
+
+def qkv(height, width, head=16, dtype=torch.float64, batch=2):
+    return [torch.randn(batch, height, width, 2, head, dtype=dtype, requires_grad=True) for _ in range(3)]
+
+
+@pytest.mark.parametrize(("height", "width", "kernel"), GRIDS)
+@pytest.mark.parametrize(("dtype", "tolerance"), DTYPES)
+@pytest.mark.parametrize("strip", [1, 1 << 21])
+def test_tiled_forward_and_backward(monkeypatch, height, width, kernel, dtype, tolerance, strip):
+    monkeypatch.setattr("hdit_repro.models.neighborhood.STRIP", strip)
+    inputs = [(0.5 * each.detach()).to(dtype).requires_grad_() for each in qkv(height, width)]
+    wide = [each.detach().double().requires_grad_() for each in inputs]
+    out, expected = Neighborhood(kernel)(*inputs), dense(*wide, kernel)
+    assert out.dtype == dtype
+    torch.testing.assert_close(out.double(), expected, rtol=0, atol=tolerance)
+    direction = torch.randn_like(expected).to(dtype)
+    found = torch.autograd.grad(out, inputs, direction)
+    for a, b in zip(found, torch.autograd.grad(expected, wide, direction.double()), strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=tolerance, atol=5 * tolerance)
+
+
+def test_the_way_of_other_devices_gives_the_same(monkeypatch):
+    """Cards take one masked attention over all tiles instead of strips."""
+    inputs = qkv(13, 9)
+    expected = Neighborhood(5)(*inputs)
+    direction = torch.randn_like(expected)
+    wanted = torch.autograd.grad(expected, inputs, direction)
+
+    class Elsewhere:
+        type = "other"
+
+    monkeypatch.setattr("hdit_repro.models.neighborhood.device_of", lambda _: Elsewhere())
+    monkeypatch.setattr("hdit_repro.models.neighborhood.Strips.apply", lambda *_: pytest.fail("strips"))
+    out = Neighborhood(5)(*inputs)
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
+    for a, b in zip(torch.autograd.grad(out, inputs, direction), wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_tiled_passes_gradcheck(monkeypatch, kernel):
+    monkeypatch.setattr("hdit_repro.models.neighborhood.TILE", 3)
+    monkeypatch.setattr("hdit_repro.models.neighborhood.STRIP", 1)
+    assert torch.autograd.gradcheck(lambda q, k, v: Neighborhood(kernel)(q, k, v), qkv(7, 5, head=3, batch=1))
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize(("height", "width", "kernel"), GRIDS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 5e-2)])
+def test_flex_forward(height, width, kernel, dtype, tolerance):
+    from torch.nn.attention.flex_attention import flex_attention
+
+    fast = flex_backend.TorchFlex(flex_attention)
+    inputs = [(0.5 * each.detach()).to(dtype) for each in qkv(height, width)]
+    assert fast.takes(inputs[0], kernel)
+    expected = dense(*(each.double() for each in inputs), kernel)
+    out = Neighborhood(kernel, fast)(*inputs)
+    torch.testing.assert_close(out.double(), expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize(("height", "width", "kernel"), [*GRIDS, (64, 64, 7)])
+def test_the_block_mask_holds_every_block_that_is_needed_and_no_other(height, width, kernel):
+    mask = flex_backend.block_mask(height, width, kernel, torch.device("cpu"))
+    down, across = -(-height // 8), -(-width // 16)
+    some = torch.zeros(down * across, down * across, dtype=torch.bool)
+    rows, columns = near(height, kernel), near(width, kernel)
+    for query in range(height):
+        for tile in range(down):
+            for other in range(width):
+                seen = columns[other].nonzero().flatten() // 16
+                if rows[query, tile * 8 : tile * 8 + 8].any():
+                    some[query // 8 * across + other // 16, tile * across + seen] = True
+    assert torch.equal(mask.to_dense()[0, 0].bool(), some)
+
+
+def test_blocks_of_the_mask_grow_with_tokens():
+    counts = [
+        int(flex_backend.block_mask(side, side, 7, torch.device("cpu")).kv_num_blocks.sum()) for side in (64, 128)
+    ]
+    assert counts[1] < 4.7 * counts[0]
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_compiled_flex_forward():
+    inputs = [each.detach().float() for each in qkv(32, 32)]
+    out = Neighborhood(7, flex_backend.flex())(*inputs)
+    torch.testing.assert_close(out.double(), dense(*(each.double() for each in inputs), 7), rtol=0, atol=1e-4)
+
+
+def test_flex_on_a_cpu_leaves_gradients_to_tiled():
+    fast = flex_backend.TorchFlex(lambda *_, **__: pytest.fail("called for gradients"))
+    inputs = [each.detach().float().requires_grad_() for each in qkv(8, 8)]
+    torch.testing.assert_close(Neighborhood(3, fast)(*inputs), Neighborhood(3)(*inputs))
+    assert not fast.takes(inputs[0].detach().double(), 3)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize(("height", "width", "kernel"), GRIDS)
+def test_nattens_flex_forward(height, width, kernel):
+    fast = natten_backend.flex()
+    if isinstance(fast, str):
+        pytest.skip(fast)
+    inputs = [(0.5 * each.detach()).float() for each in qkv(height, width)]
+    assert fast.takes(inputs[0], kernel)
+    expected = dense(*(each.double() for each in inputs), kernel)
+    torch.testing.assert_close(Neighborhood(kernel, fast)(*inputs).double(), expected, rtol=0, atol=1e-4)
+
+
+def test_a_kernel_larger_than_the_grid_is_refused():
+    q = torch.randn(1, 8, 5, 1, 8)
+    with pytest.raises(UserError, match="does not fit") as caught:
+        Neighborhood(7)(q, q, q)
+    assert "kernel 7 on 8 x 5 tokens" in str(caught.value)
+
+
+def test_here_tiled_is_chosen(monkeypatch):
+    monkeypatch.delenv(backends.VARIABLE, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert backends.probe() == backends.Backend("tiled", "there is no CUDA device")
+
+
+def test_on_cuda_the_kernels_and_without_them_flex(monkeypatch):
+    monkeypatch.delenv(backends.VARIABLE, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    fast = natten_backend.Fast(na2d=max, version="0")
+    monkeypatch.setitem(backends.BACKENDS, "natten", lambda: fast)
+    assert (backends.probe().name, backends.probe().fast) == ("natten", fast)
+    monkeypatch.setitem(backends.BACKENDS, "natten", lambda: "natten is not installed")
+    found = backends.probe()
+    assert (found.name, found.reason) == ("torch-flex", "natten is not installed")
+    assert isinstance(found.fast, flex_backend.TorchFlex)
+
+
+@pytest.mark.parametrize("name", ["tiled", "torch-flex"])
+def test_the_variable_chooses(monkeypatch, name):
+    monkeypatch.setenv(backends.VARIABLE, name)
+    assert backends.probe().name == name
+    assert backends.VARIABLE in str(backends.probe())
+
+
+@pytest.mark.parametrize("name", ["cuda", "natten"])
+def test_a_variable_that_cannot_be_obeyed_is_refused(monkeypatch, name):
+    monkeypatch.setenv(backends.VARIABLE, name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=backends.VARIABLE):
+        backends.probe()
+
+
+def test_the_choice_is_provenance_and_no_identity(monkeypatch):
+    before = jobs.find("table1/E", "smoke").run
+    ids = before.training_id, before.sampling_id, before.evaluation_id
+    monkeypatch.setenv(backends.VARIABLE, "torch-flex")
+    backends.choose.cache_clear()
+    after = jobs.find("table1/E", "smoke").run
+    assert (after.training_id, after.sampling_id, after.evaluation_id) == ids
+    assert facts(torch.device("cpu"))["neighborhood attention"] == "torch-flex"
+    backends.choose.cache_clear()
