@@ -15,9 +15,11 @@ from torch import Tensor
 from hdit_repro.data.store import FolderStore, ZipStore
 from hdit_repro.data.transforms import TRANSFORMS
 from hdit_repro.errors import UserError, pick
+from hdit_repro.machine import cpus_here
 
 CACHE_BYTES = 1 << 30
-DECODERS = 8
+DECODERS = 32
+"""Threads at most that decode, however many CPUs there are."""
 
 Indices = Sequence[int] | NDArray[np.int64] | Tensor
 
@@ -34,6 +36,7 @@ class Images:
         transform: its name, of `spec.data.Data`.
         cache: keep decoded images.
         name: of the data set, for messages and references.
+        decoders: threads that decode; 0 is one a CPU that this process may use, at most 32.
 
     Raises:
         UserError: the transform is unknown.
@@ -47,10 +50,12 @@ class Images:
         *,
         cache: bool = True,
         name: str = "",
+        decoders: int = 0,
     ) -> None:
         self.store, self.resolution, self.transform = store, resolution, transform
         self.name = name or store.path.name
         self.cache = cache and len(store) * 3 * resolution**2 <= CACHE_BYTES
+        self.decoders = decoders or min(DECODERS, cpus_here())
         self._transform = pick(TRANSFORMS, transform, kind="transform")
         self._forget()
 
@@ -90,12 +95,10 @@ class Images:
         wanted = self._numbers(indices)
         if self.cache:
             missing = np.unique(wanted[~self._have[wanted]])
-            kept = self._keep(missing)
-            return _channels_first(kept[wanted])
-        side = self.resolution
-        out = np.empty((len(wanted), side, side, 3), np.uint8)
+            return torch.from_numpy(self._keep(missing)[wanted])
+        out = np.empty((len(wanted), 3, self.resolution, self.resolution), np.uint8)
         self._fill(out, range(len(wanted)), wanted)
-        return _channels_first(out)
+        return torch.from_numpy(out)
 
     def labels(self, indices: Indices) -> Tensor | None:
         """Classes of the images `indices`: int64 B, or None where the data set has no labels."""
@@ -111,17 +114,21 @@ class Images:
     def _keep(self, missing: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The array of decoded images, with `missing` filled in. Two threads may decode one image: same bytes."""
         if self._kept is None:
-            self._kept = np.zeros((len(self), self.resolution, self.resolution, 3), np.uint8)
+            self._kept = np.zeros((len(self), 3, self.resolution, self.resolution), np.uint8)
         kept = self._kept
         self._fill(kept, missing, missing)
         self._have[missing] = True
         return kept
 
     def _fill(self, out: NDArray[np.uint8], rows: Sequence[int] | NDArray[np.int64], wanted: NDArray[np.int64]) -> None:
-        def put(row: int, index: int) -> None:
-            out[row] = self._decoded(index)
+        """Decode `wanted` into `rows` of `out`, a few images at a time in each thread: handing one over costs too."""
+        few = max(1, len(wanted) // (4 * self.decoders))
 
-        list(self._threads().map(put, map(int, rows), map(int, wanted)))
+        def put(first: int) -> None:
+            for row, index in zip(rows[first : first + few], wanted[first : first + few], strict=True):
+                out[row] = rearrange(self._decoded(int(index)), "h w c -> c h w")
+
+        list(self._threads().map(put, range(0, len(wanted), few)))
 
     def _decoded(self, index: int) -> NDArray[np.uint8]:
         try:
@@ -136,10 +143,6 @@ class Images:
     def _threads(self) -> ThreadPoolExecutor:
         """The pool of this process; a forked process makes its own."""
         if self._pool is None or self._pool_of != os.getpid():
-            self._pool = ThreadPoolExecutor(min(DECODERS, os.cpu_count() or 1), thread_name_prefix="decode")
+            self._pool = ThreadPoolExecutor(self.decoders, thread_name_prefix="decode")
             self._pool_of = os.getpid()
         return self._pool
-
-
-def _channels_first(images: NDArray[np.uint8]) -> Tensor:
-    return rearrange(torch.from_numpy(images), "b h w c -> b c h w").contiguous()

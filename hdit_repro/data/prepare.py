@@ -21,6 +21,7 @@ from hdit_repro.data.store import DIGESTS, LABELS, Store
 from hdit_repro.data.transforms import TRANSFORMS
 from hdit_repro.errors import RunError, UserError, pick
 from hdit_repro.files import lock, sha256_file, write_json
+from hdit_repro.machine import cpus_here
 from hdit_repro.spec.data import DATASETS
 
 COMMIT = 64
@@ -84,7 +85,7 @@ def prepare(
         plan = _plan(store, resolution, transform, kind)
         with Growing(destination, plan) as growing:
             try:
-                _fill(growing, store, resolution, transform, kind, workers or cpus(), progress)
+                _fill(growing, store, resolution, transform, kind, workers or cpus_here(), progress)
                 return _finish(growing, store, plan)
             except UserError as error:
                 if not isinstance(error, RunError):
@@ -102,11 +103,6 @@ def _interrupted(destination: Path, error: OSError) -> RunError:
         expected="room for the whole archive, and a source that can be read",
         fix="mend that and run the same command again: it goes on where it stopped",
     )
-
-
-def cpus() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _plan(store: Store, resolution: int, transform: str, kind: str) -> dict[str, Any]:

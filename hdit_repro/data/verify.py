@@ -16,9 +16,9 @@ from hdit_repro.data.card import read_card
 from hdit_repro.data.jpeg import SHARE, TRACE, blockiness, file_kind
 from hdit_repro.data.likeness import difference_hash, near_pairs
 from hdit_repro.data.order import permutation
-from hdit_repro.data.prepare import cpus
 from hdit_repro.data.store import Store, ZipStore
 from hdit_repro.errors import UserError, pick
+from hdit_repro.machine import cpus_here
 from hdit_repro.spec.data import DATASETS, IMAGENET_CLASS_SIZES
 
 CHUNK = 256
@@ -83,7 +83,7 @@ def verify(
     numbers = list(range(count))
     if sample is not None and sample < count:
         numbers = sorted(int(number) for number in permutation(0, 0, count)[:sample])
-    looks = _look(store, numbers, workers or cpus(), progress)
+    looks = _look(store, numbers, workers or cpus_here(), progress)
     findings = [
         *_counts(store, kind),
         *_card(store, whole=len(numbers) == count),

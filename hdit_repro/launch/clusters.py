@@ -12,6 +12,7 @@ import msgspec
 from hdit_repro.errors import UserError, pick
 from hdit_repro.jobs.files import folders, read_toml
 from hdit_repro.launch.slurm.profile import Slurm as Slurm
+from hdit_repro.machine import cpus_here as cpus_here
 from hdit_repro.records.layout import Roots
 from hdit_repro.spec.base import Choice, require
 
@@ -72,11 +73,6 @@ def read_cluster(name: str) -> Cluster:
             expected='the keys of jobs/clusters/local.toml (kind = "local") or a100.toml (kind = "slurm")',
         ) from error
     return profile
-
-
-def cpus_here() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpus_here() -> list[str]:
