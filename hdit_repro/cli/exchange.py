@@ -6,13 +6,18 @@ import json
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hdit_repro.cli import options
 from hdit_repro.cli.output import data, group, near, remark
 from hdit_repro.errors import UserError
+
+if TYPE_CHECKING:
+    from hdit_repro.jobs import Job
+    from hdit_repro.spec.data import Folder
+    from hdit_repro.stages.exchange import Released
 
 app = group()
 
@@ -33,6 +38,10 @@ class Form(StrEnum):
     safetensors = "safetensors"
 
 
+LIKE = {Origin.k_diffusion: "table1/E", Origin.dit: "alternatives/R1-unscaled"}
+"""Whose data, sampling and evaluation an import takes if none is named. DiT's code knows no scale but pixels of [-1, 1]."""
+
+
 @app.command("import")
 def import_(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The checkpoint: .safetensors, .pth or .pt.")],
@@ -42,8 +51,14 @@ def import_(
         Path | None, typer.Option("--config", metavar="FILE", help="Its configuration (JSON), if not inside.")
     ] = None,
     like: Annotated[
-        str, typer.Option("--like", metavar="RUN", help="The run whose data, sampling and evaluation it takes.")
-    ] = "table1/E",
+        str | None,
+        typer.Option(
+            "--like",
+            metavar="RUN",
+            help="The run whose data, sampling and evaluation it takes: table1/E, or alternatives/R1-unscaled for DiT.",
+        ),
+    ] = None,
+    own: options.OwnData = None,
 ) -> None:
     """Make a run of a released checkpoint, which can then be sampled and evaluated.
 
@@ -60,10 +75,11 @@ def import_(
         raise UserError(
             "a run cannot be called that", found=repr(name), expected="a new name of letters, digits, dot, dash"
         )
-    base = jobs.find(like)
+    base = jobs.find(like or LIKE[origin])
     released = exchange.read_released(origin.value, path, config)
+    dataset = options.own_data(own)
     file = Path.cwd() / "jobs" / f"{name}.toml"
-    write_text(file, _job_file(name, f"{base.experiment}/{base.row}", path.name, released))
+    write_text(file, _job_file(name, base, path.name, released, dataset))
     try:
         job, roots = jobs.find(name), workplace()
         exchange.put(job, RunFolder(roots, job.run, job.scale), released)
@@ -75,11 +91,18 @@ def import_(
     remark(f"run {job.run.id}; `hdit-repro sample --run {name}` draws its samples")
 
 
-def _job_file(name: str, like: str, source: str, released: Any) -> str:
+def _job_file(name: str, like: Job, source: str, released: Released, dataset: Folder | None) -> str:
     """A job file with one row that extends another and takes the network and the weights from the checkpoint."""
     import msgspec
 
-    model = msgspec.to_builtins(released.model)
+    from hdit_repro.jobs.resolve import on_own_data
+
+    parts: dict[str, Any] = on_own_data(msgspec.to_builtins(like.run), dataset) if dataset else {}
+    parts["model"] = msgspec.to_builtins(released.model)
+    parts["data"] = {**parts.get("data", {}), "resolution": released.model.resolution}
+    parts["training"] = {"imported": released.sha256}
+    if released.diffusion:
+        parts["diffusion"] = released.diffusion
     lines = [
         f"# Weights that were trained elsewhere: {json.dumps(source)}, SHA-256 {released.sha256}.",
         "",
@@ -87,21 +110,18 @@ def _job_file(name: str, like: str, source: str, released: Any) -> str:
         f"title = {json.dumps(f'Imported: {source}')}",
         "",
         f"[row.{json.dumps(name)}]",
-        f"extends = {json.dumps(like)}",
+        f"extends = {json.dumps(f'{like.experiment}/{like.row}')}",
         f"label = {json.dumps(source)}",
-        f"model = {_toml({**model, 'kind': model['kind']})}",
-        f"data = {{ resolution = {released.model.resolution} }}",
-        f"training = {{ imported = {json.dumps(released.sha256)} }}",
+        *(f"{part} = {_toml(values)}" for part, values in parts.items()),
     ]
-    if released.sigma_data is not None:
-        lines.append(f"diffusion = {{ sigma_data = {float(released.sigma_data)!r} }}")
     return "\n".join(lines) + "\n"
 
 
 def _toml(value: Any) -> str:
-    """A plain value in TOML, tables inline."""
+    """A plain value in TOML, tables inline; TOML has no null, so what is None is left out."""
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
+        kept = (f"{key} = {_toml(each)}" for key, each in value.items() if each is not None)
+        return "{ " + ", ".join(kept) + " }"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml(each) for each in value) + "]"
     return json.dumps(value)

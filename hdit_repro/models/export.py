@@ -12,19 +12,20 @@ import msgspec
 from hdit_repro.errors import UserError
 from hdit_repro.models.released import read_k_diffusion
 from hdit_repro.spec import model as spec
+from hdit_repro.spec.diffusion import Diffusion, Edm
 
 
-def k_diffusion_config(model: spec.Model, sigma_data: float) -> dict[str, Any]:
+def k_diffusion_config(model: spec.Model, diffusion: Diffusion) -> dict[str, Any]:
     """The configuration of image_transformer_v2 that describes a network, checked by reading it back.
 
     Args:
         model: an hourglass that k-diffusion's code can express.
-        sigma_data: of the diffusion.
+        diffusion: EDM's, whose sigmas the configuration names too.
 
     Raises:
         UserError: k-diffusion has no such network; the message names the fields in which it would differ.
     """
-    if not isinstance(model, spec.Hourglass):
+    if not isinstance(model, spec.Hourglass) or not isinstance(diffusion, Edm):
         raise UserError(
             "k-diffusion has no such network", found=f"kind {type(model).__name__}", expected="an hourglass",
             fix="--to safetensors takes every network",
@@ -45,7 +46,9 @@ def k_diffusion_config(model: spec.Model, sigma_data: float) -> dict[str, Any]:
             "mapping_d_ff": model.mapping.d_ff,
             "mapping_cond_dim": model.mapping_cond,
             "mapping_dropout_rate": model.mapping.dropout,
-            "sigma_data": sigma_data,
+            "sigma_data": diffusion.sigma_data,
+            "sigma_min": diffusion.sigma_min,
+            "sigma_max": diffusion.sigma_max,
         },
         "dataset": {"type": "imagefolder", "location": "", "num_classes": model.classes},
     }

@@ -165,6 +165,16 @@ def _hourglass(config: KConfig) -> spec.Hourglass:
     )
 
 
+def read_k_diffusion_sigmas(path: Path) -> dict[str, float]:
+    """sigma_data, sigma_min and sigma_max of a k-diffusion configuration, its defaults where it names none.
+
+    Raises:
+        UserError: as `read_k_diffusion`.
+    """
+    model = _read(path, KConfig, {"model": KModel, "dataset": KDataset}).model
+    return {"sigma_data": model.sigma_data, "sigma_min": model.sigma_min, "sigma_max": model.sigma_max}
+
+
 def _heads(widths: list[int], attention: list[KAttention]) -> tuple[int, ...]:
     if len(widths) != len(attention):
         raise ValueError(f"self_attns names {len(attention)} levels and widths {len(widths)}")

@@ -21,9 +21,8 @@ from hdit_repro.jobs import Job
 from hdit_repro.models import load_dit, load_k_diffusion
 from hdit_repro.models.export import k_diffusion_config
 from hdit_repro.models.interop import to_k_diffusion
-from hdit_repro.models.released import read_dit, read_k_diffusion
+from hdit_repro.models.released import read_dit, read_k_diffusion, read_k_diffusion_sigmas
 from hdit_repro.records.layout import RunFolder
-from hdit_repro.spec.diffusion import Edm
 from hdit_repro.spec.model import Model
 from hdit_repro.training.checkpoint import read_final, save_checkpoint
 
@@ -33,12 +32,13 @@ AVERAGES = ("model_ema", "ema")
 
 
 class Released(NamedTuple):
-    """A network of others: its spec, itself (float32, CPU), the file's digest, and the sigma_data it says or None."""
+    """A network of others: its spec, itself (float32, CPU), the file's digest, and what the file says of its diffusion
+    (fields of `spec.diffusion.Edm` or `Gaussian`)."""
 
     model: Model
     network: nn.Module
     sha256: str
-    sigma_data: float | None
+    diffusion: dict[str, float]
 
 
 def read_released(origin: Origin, path: Path, config: Path | None = None) -> Released:
@@ -68,9 +68,25 @@ def read_released(origin: Origin, path: Path, config: Path | None = None) -> Rel
         save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, weights)
         facts.write_text(json.dumps(settings))
         if origin == "dit":
-            return Released(read_dit(facts), load_dit(facts, weights), sha256_file(path), None)
+            return _of_pixels(Released(read_dit(facts), load_dit(facts, weights), sha256_file(path), {}), path)
         spec, network = read_k_diffusion(facts), load_k_diffusion(facts, weights)
-    return Released(spec, network, sha256_file(path), float(settings["model"].get("sigma_data", 1.0)))
+        sigmas = read_k_diffusion_sigmas(facts)
+    return _of_pixels(Released(spec, network, sha256_file(path), sigmas), path)
+
+
+def _of_pixels(released: Released, path: Path) -> Released:
+    """The published DiT checkpoints work on the four channels of an autoencoder's latents, which no data set here has.
+
+    Raises:
+        UserError: the network's images are not RGB.
+    """
+    if released.model.channels != 3:
+        raise UserError(
+            "a network does not work on pixels",
+            found=f"{path}: {released.model.channels} channels",
+            expected="3 channels, red, green and blue; latents of an autoencoder cannot be sampled or evaluated here",
+        )
+    return released
 
 
 def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
@@ -132,8 +148,7 @@ def export_weights(job: Job, folder: RunFolder, form: Literal["k-diffusion", "sa
     run = job.run
     metadata = {"run": run.training_id, "name": job.name, "scale": job.scale}
     if form == "k-diffusion":
-        sigma_data = run.diffusion.sigma_data if isinstance(run.diffusion, Edm) else 1.0
-        metadata["config"] = json.dumps(k_diffusion_config(run.model, sigma_data), sort_keys=True)
+        metadata["config"] = json.dumps(k_diffusion_config(run.model, run.diffusion), sort_keys=True)
     else:
         metadata["config"] = msgspec.json.encode(run).decode()
     tensors = read_final(folder.checkpoints, run.training_id).tensors

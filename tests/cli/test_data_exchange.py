@@ -8,17 +8,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from hdit_repro import jobs
-from hdit_repro.models import load_k_diffusion
+from hdit_repro.files import read_json, sha256_file
+from hdit_repro.models import load_dit, load_k_diffusion
+from hdit_repro.models.build import build
+from hdit_repro.models.released import read_dit
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.spec.data import DATASETS, DatasetFacts
+from hdit_repro.spec.evaluation import DatasetReference
 from hdit_repro.spec.run import Run
-from hdit_repro.stages.sample import trained_network
+from hdit_repro.stages.denoiser import Drawer
+from hdit_repro.stages.sample import first_images, trained_network
 
 Command = Callable[[str], Any]
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
@@ -137,3 +144,92 @@ def test_what_is_refused_leaves_no_run(command: Command, tmp_path: Path) -> None
     assert not (tmp_path / "runs").exists()
     for line in ("--run table1/E --to k-diffusion out.safetensors", "--run table1/E --to safetensors out.pth"):
         assert command(f"export-weights {line}").code == 2
+
+
+def photographs(folder: Path, classes: int, each: int = 2) -> Path:
+    """A labelled folder of small pictures."""
+    rng = np.random.default_rng(2)
+    for number in range(classes * each):
+        place = folder / f"class{number % classes:02d}"
+        place.mkdir(parents=True, exist_ok=True)
+        coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+        coarse.resize((80, 72), Image.Resampling.BICUBIC).save(place / f"{number}.png")
+    return folder
+
+
+def small_row(name: str, extends: str, sampler: str) -> None:
+    """A row that differs from a declared one in how little it draws, and in the feature network that needs no file."""
+    Path("jobs").mkdir(exist_ok=True)
+    Path("jobs", f"{name}.toml").write_text(
+        f'experiment = "{name}"\ntitle = "Few"\n[row.{name}]\nextends = "{extends}"\n'
+        f"sampling = {{ count = 4, sampler = {sampler} }}\n"
+        'evaluation = { extractor = { kind = "efficientnet-lite0" }, reference = { kind = "dataset" },'
+        ' metrics = ["frechet"] }\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("origin", "reference", "extends", "sampler"),
+    [
+        ("dit", "dit", "alternatives/R1-unscaled", '{ kind = "ancestral", steps = 3 }'),
+        ("k-diffusion", "hdit-neighborhood", "table1/E", '{ kind = "dpmpp_3m_sde", steps = 3, eta = 1.0 }'),
+    ],
+)
+def test_an_imported_run_is_sampled_and_evaluated(
+    command: Command, tmp_path: Path, origin: str, reference: str, extends: str, sampler: str
+) -> None:
+    """From the released file to a record: the samples are those of the released network, to the bit."""
+    config, file = their_files(reference)
+    classes = json.loads(config.read_text()).get("dataset", json.loads(config.read_text())["model"])["num_classes"]
+    photographs(tmp_path / "photographs", classes)
+    small_row("few", extends, sampler)
+    said = command(f"import --from {origin} --name theirs --like few --data photographs --config {config} {file}")
+    assert said.code == 0, said.err
+    for stage in ("sample", "eval"):
+        said = command(f"{stage} --run theirs --device cpu --threads 1")
+        assert said.code == 0, said.err
+    record = read_json(tmp_path / said.out.strip())
+    assert list(record["metrics"]) == ["fd-efficientnet-lite0@4"]
+    assert record["protocol"]["samples"] == 4
+    assert record["protocol"]["reference"]["count"] == 2 * classes
+    assert record["run"]["training"]["imported"] == sha256_file(file)
+
+    job = jobs.find("theirs")
+    load = load_dit if origin == "dit" else load_k_diffusion
+    drawer = Drawer(job.run, load(config, file), torch.device("cpu"), lambda: None)
+    expected, labels = drawer(range(4))
+    folder = RunFolder(Roots(tmp_path / "runs", tmp_path / "results"), job.run, job.scale)
+    assert torch.equal(first_images(folder, 4), expected)
+    assert int(labels.max()) < classes
+    if origin == "dit":
+        assert job.run.diffusion.data_scale == 1.0
+    else:
+        settings = json.loads(config.read_text())["model"]
+        for name in ("sigma_data", "sigma_min", "sigma_max"):
+            assert getattr(job.run.edm, name) == settings[name]
+
+
+def test_a_dit_takes_the_row_that_samples_as_its_code_does(command: Command, tmp_path: Path) -> None:
+    config, file = their_files("dit")
+    photographs(tmp_path / "photographs", 10)
+    said = command(f"import --from dit --name theirs --data photographs --config {config} {file}")
+    assert said.code == 0, said.err
+    run = jobs.find("theirs").run
+    assert (run.diffusion.timesteps, run.diffusion.data_scale) == (1000, 1.0)
+    assert run.sampling.sampler.steps == 250
+    assert isinstance(run.evaluation.reference, DatasetReference)
+    said = command(f"import --from dit --name other --like table1/E --data photographs --config {config} {file}")
+    assert said.code == 2
+    assert not Path("jobs/other.toml").exists()
+
+
+def test_a_network_of_latents_is_refused(command: Command, tmp_path: Path) -> None:
+    """The published DiT checkpoints: four channels."""
+    settings = {"model": {"input_size": 8, "in_channels": 4, "hidden_size": 16, "depth": 1, "num_heads": 2}}
+    (tmp_path / "dit.json").write_text(json.dumps(settings))
+    network = build(read_dit(tmp_path / "dit.json"))
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, tmp_path / "dit.safetensors")
+    said = command("import --from dit --name theirs --config dit.json dit.safetensors")
+    assert said.code == 2
+    assert "4 channels" in said.err
+    assert not (tmp_path / "jobs").exists()
