@@ -37,6 +37,11 @@ class RunFolder:
         return self.path / "run.json"
 
     @property
+    def card(self) -> Path:
+        """card.md: what was trained, on what, how, and every number that was measured of it."""
+        return self.path / "card.md"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 

@@ -22,6 +22,7 @@ from hdit_repro.records.store import write
 from hdit_repro.spec.base import kind_of
 from hdit_repro.stages.device import facts, prepare
 from hdit_repro.stages.measure import Sides, measure
+from hdit_repro.stages.model_card import write_card
 from hdit_repro.stages.reference import LoadedReference, load_reference
 from hdit_repro.stages.sample import features_of, network_calls
 from hdit_repro.stages.settings import Progress, Report, Settings
@@ -54,6 +55,7 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
     context = companions(job, folder, extractor, reference, settings, device)
     seconds = {**stage_seconds(folder), "evaluate": time.monotonic() - started}
     write(make_record(job, folder, extractor, reference, metrics, context, seconds, device), folder.record)
+    write_card(job, folder)
     report(Progress("evaluate", total, total, ", ".join(f"{name} {m.value:.2f}" for name, m in metrics.items())))
     return folder.record
 

@@ -24,6 +24,7 @@ from hdit_repro.models.interop import to_k_diffusion
 from hdit_repro.models.released import read_dit, read_k_diffusion, read_k_diffusion_sigmas
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.spec.model import Model
+from hdit_repro.stages.model_card import write_card
 from hdit_repro.training.checkpoint import read_final, save_checkpoint
 
 Origin = Literal["k-diffusion", "dit"]
@@ -132,6 +133,7 @@ def put(job: Job, folder: RunFolder, released: Released) -> Path:
     with lock(folder.lock("train")):
         marker = save_checkpoint(folder.checkpoints, tensors, 0, job.run.training_id)
         write_json(folder.final_marker, {**marker, "summary": {}})
+        write_card(job, folder)
     return folder.final_marker
 
 

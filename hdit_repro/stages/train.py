@@ -15,6 +15,7 @@ from hdit_repro.jobs import Job
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.spec.run import Run
 from hdit_repro.stages.device import prepare
+from hdit_repro.stages.model_card import write_card
 from hdit_repro.stages.settings import Progress, Report, Settings
 from hdit_repro.training.acceleration import deterministic
 from hdit_repro.training.constant import best_constant_loss
@@ -51,6 +52,8 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
                 return folder.final_marker
             with Stop(folder.path / "stop" if world.main else None, settings.time_limit) as stop:
                 _train(job.run, folder, settings, report, world, stop)
+            if world.main:
+                write_card(job, folder)
             world.wait()
     return folder.final_marker
 

@@ -194,6 +194,13 @@ def test_an_imported_run_is_sampled_and_evaluated(
     assert record["protocol"]["reference"]["count"] == 2 * classes
     assert record["run"]["training"]["imported"] == sha256_file(file)
 
+    card = (tmp_path / "runs" / record["training_id"] / "card.md").read_text()
+    value = record["metrics"]["fd-efficientnet-lite0@4"]["value"]
+    assert f"fd-efficientnet-lite0@4: {value:.4g}" in card
+    assert "(4 samples, " in card
+    assert "against photographs, " in card
+    assert "stay under the licence" in card
+
     job = jobs.find("theirs")
     load = load_dit if origin == "dit" else load_k_diffusion
     drawer = Drawer(job.run, load(config, file), torch.device("cpu"), lambda: None)
@@ -227,8 +234,8 @@ def test_a_network_of_latents_is_refused(command: Command, tmp_path: Path) -> No
     """The published DiT checkpoints: four channels."""
     settings = {"model": {"input_size": 8, "in_channels": 4, "hidden_size": 16, "depth": 1, "num_heads": 2}}
     (tmp_path / "dit.json").write_text(json.dumps(settings))
-    network = build(read_dit(tmp_path / "dit.json"))
-    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, tmp_path / "dit.safetensors")
+    state = build(read_dit(tmp_path / "dit.json")).state_dict()
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, tmp_path / "dit.safetensors")
     said = command("import --from dit --name theirs --config dit.json dit.safetensors")
     assert said.code == 2
     assert "4 channels" in said.err
