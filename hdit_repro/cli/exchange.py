@@ -39,7 +39,7 @@ class Form(StrEnum):
 
 
 LIKE = {Origin.k_diffusion: "table1/E", Origin.dit: "alternatives/R1-unscaled"}
-"""Whose data, sampling and evaluation an import takes if none is named. DiT's code noises pixels of [-1, 1] as they are."""
+"""Whose data, sampling and evaluation an import takes unless told. DiT's code noises pixels of [-1, 1] as such."""
 
 
 @app.command("import")

@@ -113,9 +113,16 @@ def _plan(store: Store, resolution: int, transform: str, kind: str) -> dict[str,
         "transform": transform,
         "upright": bool(getattr(store, "upright", False)),
         "cmyk": bool(getattr(store, "cmyk", False)),
-        "versions": {"pillow": PIL.__version__, "zlib": str(features.version("zlib"))},
+        "versions": versions(),
         "source": {"files": len(store), "state": store.state},
     }
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that write PNG files; Pillow says which zlib-ng it carries, where it carries one."""
+    zlib, zlib_ng = features.version("zlib"), features.version_feature("zlib_ng")
+    named = {"pillow": PIL.__version__, "zlib": zlib, "zlib-ng": zlib_ng}
+    return {name: str(version) for name, version in named.items() if version}
 
 
 def _refuse_destination(destination: Path) -> None:

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from PIL import Image
@@ -55,7 +55,8 @@ class Verified(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What one image showed: why it cannot be taken, else size, digests of file and pixels, likeness, blockiness."""
+    """What one image showed: why it cannot be taken, else size, digests of file and pixels, likeness, blockiness, what
+    kind of file it is if a lossy one, and whether it is all of one colour."""
 
     broken: str = ""
     size: tuple[int, int] = (0, 0)
@@ -64,6 +65,7 @@ class Look(NamedTuple):
     likeness: int = 0
     blocks: float = 0.0
     kind: str = ""
+    plain: bool = False
 
 
 def verify(
@@ -121,6 +123,7 @@ def _one(store: Store, index: int) -> Look:
         difference_hash(image),
         blockiness(image),
         file_kind(data),
+        all(low == high for low, high in cast(tuple[tuple[int, int], ...], image.getextrema())),
     )
 
 
@@ -176,7 +179,7 @@ def _labels(store: Store, kind: str) -> Iterator[Finding]:
 
 
 def _each(store: Store, numbers: list[int], looks: list[Look]) -> Iterator[Finding]:
-    """Broken files, stated digests, the size that an archive states, one size overall."""
+    """Broken files, stated digests, the size that an archive states, pictures of nothing, one size overall."""
     stated = store.digests if isinstance(store, ZipStore) else {}
     side = store.facts.get("resolution")
     sizes = Counter(look.size for look in looks if not look.broken)
@@ -188,6 +191,10 @@ def _each(store: Store, numbers: list[int], looks: list[Look]) -> Iterator[Findi
             yield Finding("digest", name, "its SHA-256 is not the one that the archive states")
         elif side is not None and look.size != (side, side):
             yield Finding("size", name, f"{look.size[0]} x {look.size[1]} pixels, where the archive says {side}")
+    plain = [store.names[index] for index, look in zip(numbers, looks, strict=True) if look.plain]
+    if plain:
+        what = f"{len(plain):,} images are of one colour, such as what is white and transparent laid on white"
+        yield Finding("plain", plain[0], what, wrong=False)
     if len(sizes) > 1 and side is None:
         (common, _), *_ = sizes.most_common()
         what = f"{len(sizes)} sizes, most often {common[0]} x {common[1]}; smallest side {min(map(min, sizes))}"
