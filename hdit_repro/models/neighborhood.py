@@ -2,7 +2,7 @@
 
 The grid is cut into tiles of at most `TILE` x `TILE` queries. The keys that a tile needs form a rectangle of
 `TILE + kernel - 1` a side; they are gathered, and one masked attention runs per tile. On a CPU this goes strip by
-strip, so that what is gathered stays small: it is gathered again in the backward pass and never kept.
+strip, so that what is gathered stays small: it is gathered again in the backward pass and never kept. Compiled code takes all tiles at once.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def neighborhood_attention(q: Tensor, k: Tensor, v: Tensor, kernel: int) -> Tens
     """
     height, width = q.shape[1:3]
     assert kernel <= min(height, width), f"{kernel=} is larger than the grid {height} x {width}"
-    if device_of(q).type == "cpu":
+    if device_of(q).type == "cpu" and not torch.compiler.is_compiling():
         out: Tensor = Strips.apply(q, k, v, kernel)  # type: ignore[no-untyped-call]
         return out
     rows, columns = cut_axis(height, kernel, q.device), cut_axis(width, kernel, q.device)
