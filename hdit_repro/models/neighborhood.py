@@ -2,8 +2,8 @@
 
 The grid is cut into tiles of at most `TILE` x `TILE` queries. The keys that a tile needs form a rectangle of
 `TILE + kernel - 1` a side; they are gathered, and one masked attention runs per tile. On a CPU this goes strip by
-strip, so that what is gathered stays small: it is gathered again in the backward pass and never kept. Compiled code takes
-all tiles at once.
+strip, so that what is gathered stays small: it is gathered again in the backward pass and never kept. Compiled code
+takes all tiles at once.
 """
 
 from __future__ import annotations
