@@ -33,6 +33,12 @@ def as_json(value: Any) -> None:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
+    """Print aligned columns; the arguments are those of `aligned`."""
+    for line in aligned(headers, rows, right):
+        data(line)
+
+
+def aligned(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> list[str]:
     """Aligned columns, two spaces apart, as wide as they are: no lines, no colour, nothing cut.
 
     Args:
@@ -41,12 +47,13 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
         right: headers of the columns that are aligned to the right.
     """
     widths = [max(len(row[place]) for row in (headers, *rows)) for place in range(len(headers))]
-    for row in (headers, *rows):
-        cells = [
+    return [
+        "  ".join(
             cell.rjust(width) if name in right else cell.ljust(width)
             for name, cell, width in zip(headers, row, widths, strict=True)
-        ]
-        data("  ".join(cells).rstrip())
+        ).rstrip()
+        for row in (headers, *rows)
+    ]
 
 
 def near(path: Path) -> str:

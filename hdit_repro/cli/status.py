@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -11,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, data, group, remark, table
+from hdit_repro.cli.output import as_json, data, group, remark
 from hdit_repro.errors import UserError
 
 if TYPE_CHECKING:
     from hdit_repro.launch.graph import Task
-    from hdit_repro.launch.status import Row
+    from hdit_repro.launch.slurm.live import Live
     from hdit_repro.records.layout import Roots
 
 app = group()
@@ -37,68 +38,64 @@ def status(
     cluster: options.Cluster = "local",
     as_objects: options.Json = False,
 ) -> None:
-    """Show every stage that was submitted here, from disk and queue: state, progress, loss, time left, failures.
+    """Show each row that was submitted here, from disk and queue: stages, loss, speed, time left, GPU-hours, failures.
 
     Example: hdit-repro status table1 --watch
     """
     from hdit_repro.errors import pick
     from hdit_repro.jobs import experiments
     from hdit_repro.launch.clusters import read_cluster, workplace
+    from hdit_repro.launch.slurm.live import look
+    from hdit_repro.launch.status import known_tasks
 
     if watch and as_objects:
         raise UserError("--watch and --json do not go together", found="both", expected="one of them")
     roots, quiet = workplace(cluster=read_cluster(cluster)), 0
     while True:
-        rows, asked = _look(roots, experiment)
-        if not rows and experiment is not None:
+        tasks = known_tasks(roots, experiment)
+        live = look(roots, tasks)
+        if not tasks and experiment is not None:
             pick(dict.fromkeys(experiments()), experiment.partition("/")[0], kind="experiment", where="jobs/")
         if as_objects:
-            as_json([row.as_row() for row in rows])
+            as_json([row.as_row() for row in live.rows])
             return
-        _print(rows)
-        if not asked:
-            remark("SLURM does not answer here: what waits in its queue is not shown")
-        quiet = 0 if any(row.state in ("running", "queued") for row in rows) else quiet + 1
+        _show(tasks, live, redraw=watch and sys.stdout.isatty())
+        quiet = 0 if any(row.state in ("running", "queued") for row in live.rows) else quiet + 1
         if not watch or quiet * EVERY > PATIENCE:
             return
         time.sleep(EVERY)
-        if sys.stdout.isatty():
-            from rich.console import Console
-
-            Console().clear()
 
 
-def _look(roots: Roots, experiment: str | None) -> tuple[list[Row], bool]:
-    """The rows from disk and queue; False where there is a queue that cannot be asked."""
-    from hdit_repro.launch.slurm import live
-    from hdit_repro.launch.status import known_tasks, status_of
+def _show(tasks: Sequence[Task], live: Live, redraw: bool) -> None:
+    """Print the table and what it comes to, over what stood on the screen before if it is to be redrawn."""
+    from hdit_repro.cli.board import board, lines_of
 
-    tasks = known_tasks(roots, experiment)
-    rows, found = status_of(tasks), live.look(roots, tasks)
-    if found is None:
-        return rows, True
-    return live.overlay(found, tasks, rows), found.asked
-
-
-def _print(rows: Sequence[Row]) -> None:
-    from hdit_repro.launch.follow import words
-
-    if not rows:
-        remark("nothing was submitted here yet; `hdit-repro submit table1 --scale smoke --wait` is a start")
+    remarks = _remarks(live)
+    if not redraw:
+        for line in board(lines_of(tasks, live.rows)) if tasks else ():
+            data(line)
+        for said in remarks:
+            remark(said)
         return
-    cells = []
-    for row in rows:
-        detail = row.error if row.state == "failed" else words(row) if row.total or row.state == "running" else ""
-        cells.append((row.run, row.scale, row.stage, row.state, detail, row.queue))
-    queued = any(row.queue for row in rows)
-    headers = ("run", "scale", "stage", "state", "progress", "queue")
-    table(headers if queued else headers[:-1], [cell if queued else cell[:-1] for cell in cells])
-    states = [row.state for row in rows]
+    size = shutil.get_terminal_size()
+    text = [*board(lines_of(tasks, live.rows), size.lines - len(remarks) - 1), *remarks]
+    sys.stdout.write("\x1b[H" + "".join(f"{line[: size.columns]}\x1b[K\n" for line in text) + "\x1b[J")
+    sys.stdout.flush()
+
+
+def _remarks(live: Live) -> list[str]:
+    """How many stages are in which state, GPU-hours, and whether the queue answers."""
+    if not live.rows:
+        return ["nothing was submitted here yet; `hdit-repro submit table1 --scale smoke --wait` is a start"]
+    states = [row.state for row in live.rows]
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states)))
-    remark(f"{len(rows)} stages: {counted}")
-    planned = [row.planned_gpu_hours for row in rows if row.planned_gpu_hours is not None]
+    found = [f"{len(live.rows)} stages: {counted}"]
+    planned = [row.planned_gpu_hours for row in live.rows if row.planned_gpu_hours is not None]
     if planned:
-        remark(f"GPU-hours: {sum(row.gpu_hours for row in rows):,.2f} used, {sum(planned):,.2f} planned")
+        found.append(f"GPU-hours: {sum(row.gpu_hours for row in live.rows):,.2f} used, {sum(planned):,.2f} planned")
+    if not live.asked:
+        found.append("SLURM does not answer here: what waits in its queue is not shown")
+    return found
 
 
 @app.command("logs")
@@ -179,9 +176,6 @@ def _print_failures(roots: Roots, tasks: Sequence[Task], printed: Mapping[Path, 
 
 def _going(roots: Roots, tasks: Sequence[Task]) -> bool:
     """Whether any of the stages runs or waits for its turn."""
-    from hdit_repro.launch.slurm import live
-    from hdit_repro.launch.status import status_of
+    from hdit_repro.launch.slurm.live import look
 
-    rows, found = status_of(tasks), live.look(roots, tasks)
-    rows = rows if found is None else live.overlay(found, tasks, rows)
-    return any(row.state in ("running", "queued") for row in rows)
+    return any(row.state in ("running", "queued") for row in look(roots, tasks).rows)

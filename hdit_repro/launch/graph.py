@@ -59,12 +59,16 @@ def required(tasks: Sequence[Task]) -> list[Task]:
 
     A row whose record exists needs no checkpoint any more, so that what was cleared away is not made again.
     """
-    missed: set[tuple[str, str]] = set()
+    looked: set[tuple[str, str]] = set()
+    missed: set[str] = set()
     for task in tasks:
         for job in task.jobs:
-            folder = RunFolder(task.folder.roots, job.run, job.scale)
-            missed |= {(folder.stage_key(stage), stage) for stage in stages_missed(folder)}
-    return [task for task in tasks if (task.key, task.stage) in missed]
+            row = (job.run.evaluation_id, job.scale)
+            if row not in looked:
+                looked.add(row)
+                folder = task.folder if job is task.job else RunFolder(task.folder.roots, job.run, job.scale)
+                missed |= {folder.stage_key(stage) for stage in stages_missed(folder)}
+    return [task for task in tasks if task.key in missed]
 
 
 def unsettled(tasks: Sequence[Task], failed: Callable[[Task], bool]) -> list[Task]:

@@ -9,10 +9,10 @@ import msgspec
 
 from hdit_repro.errors import UserError
 from hdit_repro.jobs import Job, load
-from hdit_repro.launch.clusters import Cluster, card_of
+from hdit_repro.launch.bills import Bill, Bills
+from hdit_repro.launch.clusters import Cluster
 from hdit_repro.launch.graph import Task, required, tasks_of
-from hdit_repro.launch.price import YARDSTICK_CARD, disk, price
-from hdit_repro.launch.room import NOWHERE, Room, room
+from hdit_repro.launch.room import NOWHERE, Room
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.spec.data import Folder
 
@@ -110,7 +110,8 @@ def make_plan(jobs: Sequence[Job], roots: Roots, cluster: Cluster) -> list[Stage
     """Every stage of the jobs once, in an order in which they can be run, and one render at the end."""
     tasks = tasks_for(jobs, roots)
     open_keys = {task.key for task in required(tasks)}
-    stages = [_stage(task, cluster, task.key in open_keys) for task in tasks]
+    bills = Bills(cluster)
+    stages = [_stage(task, bills.of(task.job, task.stage), task.key in open_keys) for task in tasks]
     return [*stages, _render(jobs, stages)] if stages else []
 
 
@@ -124,10 +125,8 @@ def gpu_hours(stages: Iterable[Stage]) -> float:
     return sum(stage.gpu_hours for stage in stages)
 
 
-def _stage(task: Task, cluster: Cluster, is_open: bool) -> Stage:
+def _stage(task: Task, bill: Bill, is_open: bool) -> Stage:
     job = task.job
-    cost = price(job.run, task.stage, job.scale, cluster)
-    card = (card_of(cluster) or YARDSTICK_CARD) if cost.gpus else ""
     return Stage(
         key=task.key,
         run=job.name,
@@ -136,13 +135,13 @@ def _stage(task: Task, cluster: Cluster, is_open: bool) -> Stage:
         id=task.key.rpartition("-")[2],
         stage=task.stage,
         after=(task.folder.stage_key(task.before),) if task.before else (),
-        gpus=cost.gpus,
-        gpu_hours=cost.gpu_hours,
-        hours=cost.hours,
+        gpus=bill.price.gpus,
+        gpu_hours=bill.price.gpu_hours,
+        hours=bill.price.hours,
         state=task.folder.state(task.stage) if is_open else "done",
-        basis=cost.basis,
-        disk=disk(job.run, task.stage),
-        room=room(job.run, card, max(1, cost.gpus)) if task.stage == "train" else NOWHERE,
+        basis=bill.price.basis,
+        disk=bill.disk,
+        room=bill.room,
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from hdit_repro.jobs import Job
+from hdit_repro.errors import UserError
+from hdit_repro.jobs import Job, read
 from hdit_repro.launch.describe import described
 from hdit_repro.launch.graph import Task, required, row_name, tasks_of
 from hdit_repro.launch.progress import Seen, read_failure, read_progress
@@ -57,11 +59,22 @@ def read_status(roots: Roots, experiment: str | None = None) -> list[Row]:
 
 
 def known_tasks(roots: Roots, experiment: str | None = None, scale: str | None = None) -> list[Task]:
-    """The stages of all rows that run folders describe, or of those of one experiment, row or scale."""
+    """The stages of all rows that run folders describe, or of those of one experiment, row or scale.
+
+    Rows are in the order of their job files, seeds in order within a row.
+    """
     jobs = [job for job in known_jobs(roots) if experiment in (None, job.experiment, job.name)]
     jobs = [job for job in jobs if scale in (None, job.scale)]
-    jobs.sort(key=lambda job: (job.experiment, job.scale, job.run.seed))
+    places = {name: _places(name) for name in {job.experiment for job in jobs}}
+    jobs.sort(key=lambda job: (job.experiment, job.scale, places[job.experiment].get(job.row, 0), job.run.seed))
     return tasks_of(jobs, [RunFolder(roots, job.run, job.scale) for job in jobs])
+
+
+def _places(experiment: str) -> dict[str, int]:
+    """The place of each row in its job file; none where that is gone."""
+    with contextlib.suppress(UserError):
+        return {row: place for place, row in enumerate(read(experiment).rows)}
+    return {}
 
 
 def known_jobs(roots: Roots) -> list[Job]:

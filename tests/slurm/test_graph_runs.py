@@ -18,10 +18,10 @@ from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import write_json
 from hdit_repro.launch.plan import tasks_for, wanted
 from hdit_repro.launch.slurm import act, attempts, journal, queue
-from hdit_repro.launch.slurm.live import look, overlay
+from hdit_repro.launch.slurm.live import look
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.slurm.submit import Submitted, submit
-from hdit_repro.launch.status import Row, known_tasks, status_of
+from hdit_repro.launch.status import Row, known_tasks
 from hdit_repro.records.layout import Roots, RunFolder
 
 pytestmark = pytest.mark.slurm
@@ -35,10 +35,7 @@ def send(rows: list[str], roots: Roots, profile: Slurm, slow: ModuleType) -> Sub
 
 
 def states(roots: Roots) -> dict[tuple[str, str], Row]:
-    tasks = known_tasks(roots)
-    live = look(roots, tasks)
-    assert live is not None
-    return {(row.run, row.stage): row for row in overlay(live, tasks, status_of(tasks))}
+    return {(row.run, row.stage): row for row in look(roots, known_tasks(roots)).rows}
 
 
 def history(roots: Roots, word: str) -> list[str]:

@@ -8,8 +8,7 @@ from typing import NamedTuple
 from hdit_repro.jobs import Job
 from hdit_repro.launch.graph import Task, required, row_name
 from hdit_repro.launch.slurm import journal, queue
-from hdit_repro.launch.slurm.live import Live, look, overlay
-from hdit_repro.launch.status import status_of
+from hdit_repro.launch.slurm.live import Live, look
 from hdit_repro.records.layout import Roots
 
 
@@ -29,7 +28,7 @@ def cancel(roots: Roots, tasks: Sequence[Task]) -> list[str]:
     A render with nothing left to wait for goes too.
     """
     live = look(roots, tasks)
-    if live is None:
+    if not live.sent:
         return []
     ours = {task.key for task in tasks}
     ids = {one.job.id for one in live.covered.all if {*one.noted.stages} <= ours} | {*live.covered.doomed}
@@ -46,9 +45,7 @@ def cancel(roots: Roots, tasks: Sequence[Task]) -> list[str]:
 def failed(roots: Roots, tasks: Sequence[Task]) -> list[Retry]:
     """What of the stages failed or was cancelled, by experiment and scale, with the cluster it was last sent to."""
     live = look(roots, tasks)
-    if live is None:
-        return []
-    rows = {task.key: row for task, row in zip(tasks, overlay(live, tasks, status_of(tasks)), strict=True)}
+    rows = {task.key: row for task, row in zip(tasks, live.rows, strict=True)}
     lost = [task for task in required(tasks) if rows[task.key].state == "failed"]
     found: dict[tuple[str, str, str], list[Task]] = {}
     for task in lost:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from hdit_repro.launch.graph import Task
+from hdit_repro.launch.part import drawn
 from hdit_repro.launch.slurm.journal import Journal, Noted
 from hdit_repro.launch.slurm.queue import NEVER, Queued
 
@@ -42,6 +44,25 @@ class Coverage:
     @property
     def all(self) -> list[InQueue]:
         return list({id(element): element for found in self.elements.values() for element in found}.values())
+
+
+def made(tasks: Sequence[Task], done: Callable[[Task], bool]) -> Done:
+    """Whether a stage of `tasks` has its output, or a range of its samples. Stages of other experiments count as made:
+    theirs is not judged here.
+
+    Args:
+        tasks: the stages.
+        done: whether one has its output.
+    """
+    known = {task.key: task for task in tasks}
+
+    def answer(key: str, numbers: tuple[int, int] | None) -> bool:
+        task = known.get(key)
+        if task is None or done(task):
+            return True
+        return numbers is not None and drawn(task.folder).issuperset(range(*numbers))
+
+    return answer
 
 
 def cover(known: Iterable[Journal], queue: Mapping[str, Queued], done: Done) -> Coverage:

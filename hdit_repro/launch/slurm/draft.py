@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 from hdit_repro.jobs import Job
 from hdit_repro.launch.graph import Task, required
-from hdit_repro.launch.part import drawn
 from hdit_repro.launch.plan import Stage, make_plan, tasks_for
 from hdit_repro.launch.slurm import journal, queue
-from hdit_repro.launch.slurm.coverage import Coverage, cover
+from hdit_repro.launch.slurm.coverage import Coverage, cover, made
 from hdit_repro.launch.slurm.executor import Executor
 from hdit_repro.launch.slurm.graph import Element, Group, Kind, Resources, graph
 from hdit_repro.launch.slurm.journal import Journal, Noted, Unit
@@ -99,16 +98,8 @@ def draft(
 
 
 def coverage_of(tasks: Sequence[Task], roots: Roots, listed: Mapping[str, queue.Queued]) -> Coverage:
-    """What the queue will make of some tasks. Stages of other experiments count as made: theirs is not judged here."""
-    folders = {task.key: task for task in tasks}
-
-    def done(key: str, numbers: tuple[int, int] | None) -> bool:
-        task = folders.get(key)
-        if task is None or task.folder.done(task.stage):
-            return True
-        return numbers is not None and drawn(task.folder).issuperset(range(*numbers))
-
-    return cover(journal.journals(roots), listed, done)
+    """What the queue will make of some tasks."""
+    return cover(journal.journals(roots), listed, made(tasks, lambda task: task.folder.done(task.stage)))
 
 
 def scripts(planned: Draft) -> list[Script]:

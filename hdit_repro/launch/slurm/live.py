@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hdit_repro.errors import UserError
-from hdit_repro.launch.clusters import Cluster, read_cluster
+from hdit_repro.launch.bills import Bills
+from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.graph import Task
 from hdit_repro.launch.part import Part, drawn
-from hdit_repro.launch.price import price
 from hdit_repro.launch.progress import read_failure, read_progress
 from hdit_repro.launch.slurm import attempts, journal, queue
-from hdit_repro.launch.slurm.coverage import Coverage, InQueue, cover, span
+from hdit_repro.launch.slurm.coverage import Coverage, InQueue, cover, made, span
 from hdit_repro.launch.slurm.journal import Journal
-from hdit_repro.launch.status import Row, last_line
+from hdit_repro.launch.status import Row, last_line, status_of
 from hdit_repro.records.layout import Roots
 
 FRESH = 120.0
@@ -37,44 +37,43 @@ class Sent(NamedTuple):
 
 @dataclass
 class Live:
-    """The journals held against the queue and the disk, for some stages."""
+    """Some stages as the disk and the queue tell of them.
+
+    Attributes:
+        roots: the workplace.
+        rows: a row a stage, in order: what the disk says, and where something was submitted to SLURM, what the queue
+            knows: "queued", why, why a job is gone, GPU-hours paid and planned.
+        sent: by stage key, every element that was ever submitted for it, oldest first.
+        covered: what is in the queue.
+        asked: whether the queue could be asked, or need not be.
+    """
 
     roots: Roots
+    rows: list[Row]
     sent: dict[str, list[Sent]]
     covered: Coverage
     asked: bool
     ends: dict[str, str] = field(default_factory=dict)
-    clusters: dict[str, Cluster | None] = field(default_factory=dict)
+    bills: dict[str, Bills | None] = field(default_factory=dict)
     files: dict[Path, set[str]] = field(default_factory=dict)
 
 
-def look(roots: Roots, tasks: Sequence[Task]) -> Live | None:
-    """Read journals, and ask the queue where there is one; None where nothing was ever submitted to SLURM."""
-    known = journal.journals(roots)
+def look(roots: Roots, tasks: Sequence[Task]) -> Live:
+    """Read the disk, and ask the queue where there is one and something was ever submitted to it."""
+    rows, known = status_of(tasks), journal.journals(roots)
     if not known:
-        return None
+        return Live(roots, rows, {}, Coverage(), True)
     listed: Mapping[str, queue.Queued] = {}
     asked = False
     if queue.present():
         with contextlib.suppress(UserError):
             listed, asked = queue.squeue(), True
-    folders = {task.key: task for task in tasks}
-
-    def done(key: str, numbers: tuple[int, int] | None) -> bool:
-        task = folders.get(key)
-        if task is None or task.folder.done(task.stage):
-            return True
-        return numbers is not None and drawn(task.folder).issuperset(range(*numbers))
-
-    live = Live(roots, _sent(known), cover(known, listed, done), asked)
-    open_ids = [sent.id for task in tasks for sent in live.sent.get(task.key, ())[-1:] if _may_be_lost(task, live)]
-    live.ends = queue.ended(open_ids) if asked else {}
+    done = {task.key for task, row in zip(tasks, rows, strict=True) if row.state == "done"}
+    live = Live(roots, rows, _sent(known), cover(known, listed, made(tasks, lambda task: task.key in done)), asked)
+    lost = [live.sent[task.key][-1].id for task in tasks if task.key in live.sent and _may_be_lost(live, task, done)]
+    live.ends = queue.ended(lost) if asked else {}
+    live.rows = [_overlaid(live, task, row, done) for task, row in zip(tasks, rows, strict=True)]
     return live
-
-
-def overlay(live: Live, tasks: Sequence[Task], rows: Sequence[Row]) -> list[Row]:
-    """The rows with what the queue knows: "queued", why, why a job is gone, GPU-hours paid and planned."""
-    return [_overlaid(live, task, row) for task, row in zip(tasks, rows, strict=True)]
 
 
 def parts(live: Live, task: Task) -> list[Part]:
@@ -99,11 +98,16 @@ def _sent(known: Iterable[Journal]) -> dict[str, list[Sent]]:
     return found
 
 
-def _may_be_lost(task: Task, live: Live) -> bool:
-    return not live.covered.jobs(task.key) and task.ready and not task.folder.done(task.stage)
+def _may_be_lost(live: Live, task: Task, done: set[str]) -> bool:
+    """Whether a stage had its turn, has no output, and is in the queue no more."""
+    return task.key not in done and _ready(task, done) and not live.covered.jobs(task.key)
 
 
-def _overlaid(live: Live, task: Task, row: Row) -> Row:
+def _ready(task: Task, done: set[str]) -> bool:
+    return task.before is None or task.folder.stage_key(task.before) in done
+
+
+def _overlaid(live: Live, task: Task, row: Row, done: set[str]) -> Row:
     sent = live.sent.get(task.key)
     if not sent:
         return row
@@ -119,7 +123,7 @@ def _overlaid(live: Live, task: Task, row: Row) -> Row:
         return row._replace(state=state, queue=queue_words(waiting), error="")
     if row.state == "running" or not live.asked:
         return row
-    why = _why(live, task, sent[-1], found)
+    why = _why(live, sent[-1], found, _ready(task, done))
     return row._replace(state="failed", error=why) if why else row
 
 
@@ -152,12 +156,12 @@ def queue_words(waiting: Sequence[InQueue]) -> str:
     return ", ".join(f"{count} {word}" for word, count in states.items())
 
 
-def _why(live: Live, task: Task, sent: Sent, found: Sequence[Part]) -> str:
+def _why(live: Live, sent: Sent, found: Sequence[Part], ready: bool) -> str:
     """Why a stage that is not done is in the queue no more; empty where it never had its turn."""
     for part in found:
         if error := last_line(str(read_failure(part.failure).get("error", ""))):
             return error
-    if not task.ready:
+    if not ready:
         return ""
     ended = live.ends.get(sent.id) or live.ends.get(sent.id.partition("_")[0], "")
     said = _last_said(journal.folder(live.roots, sent.session), sent.id)
@@ -182,9 +186,10 @@ def _paid(part: Part) -> list[attempts.Attempt]:
 
 
 def _planned(live: Live, task: Task, name: str) -> float | None:
-    if name not in live.clusters:
-        live.clusters[name] = None
+    """GPU-hours by the profile of the cluster; None where that is gone."""
+    if name not in live.bills:
+        live.bills[name] = None
         with contextlib.suppress(UserError):
-            live.clusters[name] = read_cluster(name)
-    cluster = live.clusters[name]
-    return None if cluster is None else price(task.job.run, task.stage, task.job.scale, cluster).gpu_hours
+            live.bills[name] = Bills(read_cluster(name))
+    bills = live.bills[name]
+    return None if bills is None else bills.of(task.job, task.stage).price.gpu_hours
