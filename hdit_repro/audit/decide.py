@@ -10,7 +10,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from statistics import NormalDist
 from typing import Literal, NamedTuple
@@ -99,6 +100,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
         worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[place]))
         adjusted[place] = worst
     return adjusted
+
+
+def fewest(settled: Callable[[int], bool], least: int) -> int | None:
+    """The smallest number of trainings from `least` to MOST_SEEDS that settles a question; None where none does.
+
+    A difference that stays as it is has an interval that only narrows, so what is settled stays settled.
+    """
+    found = least + bisect_left(range(least, MOST_SEEDS + 1), True, key=settled)
+    return found if found <= MOST_SEEDS else None
 
 
 @lru_cache(maxsize=4096)

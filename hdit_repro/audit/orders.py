@@ -11,10 +11,10 @@ from hdit_repro import jobs
 from hdit_repro.audit.bills import Bills
 from hdit_repro.audit.decide import (
     LEVEL,
-    MOST_SEEDS,
     Difference,
     Share,
     difference,
+    fewest,
     holm,
     order_verdict,
 )
@@ -134,7 +134,8 @@ def _verdict(pair: Pair, adjusted: float, tested: int, bills: Bills) -> Verdict:
 def _more(pair: Pair, tested: int) -> int | None:
     """Further trainings a side after which a difference like this is beyond noise under the strictest correction."""
     own = pair.found.error * math.sqrt(pair.seeds[0])
-    for more in range(1, MOST_SEEDS + 1):
+
+    def settled(more: int) -> bool:
         if pair.paired:
             seeds = pair.seeds[0] + more
             found = Difference(pair.found.log, own / math.sqrt(seeds), seeds - 1)
@@ -142,6 +143,6 @@ def _more(pair: Pair, tested: int) -> int | None:
             spreads = [one if one.known else one._replace(dof=one.dof + 2 * more) for one in pair.spreads]
             shares = [Share(spread, seeds + more) for spread, seeds in zip(spreads, pair.seeds, strict=True)]
             found = difference(pair.found.log, shares)
-        if found.p_value() * tested < LEVEL:
-            return more
-    return None
+        return found.p_value() * tested < LEVEL
+
+    return fewest(settled, 1)

@@ -52,11 +52,16 @@ class Rank(NamedTuple):
 
     def words(self) -> str:
         """Kendall's tau 0.87 ..."""
-        lot = "" if self.chance is None else f"; an order by lot does as well in {100 * self.chance:.2g} % of cases"
+        lot = "" if self.chance is None else f"; an order by lot does as well in {_percent(self.chance)} of cases"
         return (
             f"Kendall's tau between our order and the paper's over {len(self.rows)} rows ({', '.join(self.rows)}): "
             f"{self.tau:.2f}, 95 % interval {self.low:.2f} to {self.high:.2f} {self.basis}{lot}"
         )
+
+
+def _percent(chance: float) -> str:
+    """Two digits, and no exponent where that is readable: 100 %, 4.2 %, 0.0012 %."""
+    return f"{100 * chance:.2g} %" if chance < 0.1 else f"{100 * chance:.0f} %"
 
 
 def rank(table: str, places: Sequence[Place], basis: str) -> Rank:

@@ -9,11 +9,11 @@ from hdit_repro.audit.bills import Bills
 from hdit_repro.audit.decide import (
     LEVEL,
     MARGIN,
-    MOST_SEEDS,
     Difference,
     Outcome,
     Share,
     difference,
+    fewest,
     verdict,
 )
 from hdit_repro.audit.measured import Measurements
@@ -86,9 +86,10 @@ def seeds_to_settle(log: float, ours: Spread, print_: Spread, seeds: int, margin
     Returns:
         None where MOST_SEEDS do not settle it.
     """
-    for more in range(MOST_SEEDS + 1):
+
+    def settled(more: int) -> bool:
         spreads = [spread if spread.known else spread._replace(dof=spread.dof + more) for spread in (ours, print_)]
         found = difference(log, (Share(spreads[0], seeds + more), Share(spreads[1], 1)))
-        if verdict(found, margin) != "inconclusive":
-            return more
-    return None
+        return verdict(found, margin) != "inconclusive"
+
+    return fewest(settled, 0)

@@ -16,7 +16,7 @@ import msgspec
 
 from hdit_repro.errors import UserError
 from hdit_repro.files import read_json, write_json
-from hdit_repro.records.migrate import digest_of, migrate
+from hdit_repro.records.migrate import digest_of, migrate, untouched
 from hdit_repro.records.schema import SCHEMA, Record, seal
 from hdit_repro.spec.numerics import NUMERICS
 
@@ -46,11 +46,11 @@ def read(path: Path) -> Record:
     Raises:
         UserError: the file is damaged, of another schema, edited by hand, out of date or in another's place.
     """
-    plain = read_json(path)
+    plain = _plain(path)
     record = _decode(path, plain)
     if plain["schema"] != SCHEMA:
         plain = msgspec.to_builtins(record)
-    _untouched(path, record, plain)
+    _untouched(path, plain)
     for check in (_current, _own_ids, _own_place):
         check(path, record)
     return record
@@ -111,6 +111,14 @@ def by_evaluation(records: Iterable[Record]) -> dict[str, list[Record]]:
     return found
 
 
+def _plain(path: Path) -> Any:
+    """The JSON in a file; msgspec's reader takes a quarter of the time and leaves the words to `read_json`."""
+    try:
+        return msgspec.json.decode(path.read_bytes())
+    except (FileNotFoundError, msgspec.DecodeError):
+        return read_json(path)
+
+
 def _decode(path: Path, plain: Any) -> Record:
     """The record, migrated; its `digest` is what its file says, or tells that an older one was edited."""
     schema = plain.get("schema") if isinstance(plain, dict) else None
@@ -125,10 +133,9 @@ def _decode(path: Path, plain: Any) -> Record:
         raise _refusal(path, "a record is damaged", str(error), "every field of results/README.md") from error
 
 
-def _untouched(path: Path, record: Record, plain: dict[str, Any]) -> None:
-    digest = digest_of(plain)
-    if digest != record.digest:
-        found = f"digest {record.digest[:12] or 'missing'}, contents {digest[:12]}"
+def _untouched(path: Path, plain: dict[str, Any]) -> None:
+    if not untouched(plain):
+        found = f"digest {str(plain['digest'])[:12] or 'missing'}, contents {digest_of(plain)[:12]}"
         raise _refusal(path, "a record was edited by hand", found, "contents as they were written")
 
 

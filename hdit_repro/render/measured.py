@@ -9,7 +9,6 @@ from typing import NamedTuple
 from hdit_repro.records.rows import Index as Index
 from hdit_repro.records.rows import index as index
 from hdit_repro.records.rows import of_row as of_row
-from hdit_repro.records.rows import row_key as row_key
 from hdit_repro.records.rows import set_aside as set_aside
 from hdit_repro.records.schema import Metric, Record, asked_samples, metric_name
 from hdit_repro.spec.base import kind_of

@@ -5,7 +5,7 @@ Figures 1, 3 to 5 show pictures and diagrams, 6, 7 and 10 to 12 samples: nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -14,7 +14,7 @@ from hdit_repro import paper
 from hdit_repro.errors import pick
 from hdit_repro.paper import Ledger
 from hdit_repro.render.figures import figure2, figure8, figure9
-from hdit_repro.render.figures.style import save
+from hdit_repro.render.figures.style import KINDS, save
 from hdit_repro.render.measured import Index
 
 if TYPE_CHECKING:
@@ -35,7 +35,11 @@ FIGURES: dict[str, Drawing] = {
 
 
 def render_figures(
-    out: Path, records: Index, names: Iterable[str] | None = None, ledger: Ledger | None = None
+    out: Path,
+    records: Index,
+    names: Iterable[str] | None = None,
+    ledger: Ledger | None = None,
+    kinds: Sequence[str] = KINDS,
 ) -> list[Path]:
     """Draw figures into `out`; returns the files in the order they were written. Equal input gives equal bytes.
 
@@ -44,6 +48,7 @@ def render_figures(
         records: what was measured, by scale and row.
         names: figures by name ("figure2"); None is all.
         ledger: what the paper prints; None is the project's own.
+        kinds: formats, by the endings of their files.
 
     Raises:
         UserError: there is no such figure.
@@ -51,4 +56,4 @@ def render_figures(
     chosen = list(FIGURES) if names is None else list(names)
     drawings = [(name, pick(FIGURES, name, kind="figure")) for name in chosen]
     known = ledger or paper.read()
-    return [path for name, draw in drawings for path in save(partial(draw, known, records), out, name)]
+    return [path for name, draw in drawings for path in save(partial(draw, known, records), out, name, kinds)]

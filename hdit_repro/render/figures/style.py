@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,8 @@ NO_DATES: dict[str, dict[str, None]] = {
 }
 """What each format would otherwise say about the moment and the library that made it."""
 
+KINDS = tuple(NO_DATES)
+
 
 def new_figure(width: float = 5.2, height: float = 3.6) -> Figure:
     """An empty figure (inches) that belongs to no window and no global state."""
@@ -55,7 +57,7 @@ def new_figure(width: float = 5.2, height: float = 3.6) -> Figure:
     return Figure(figsize=(width, height))
 
 
-def save(draw: Callable[[], Figure], out: Path, name: str) -> list[Path]:
+def save(draw: Callable[[], Figure], out: Path, name: str, kinds: Sequence[str] = KINDS) -> list[Path]:
     """Draw under STYLE alone, whatever the user's matplotlibrc says, and write SVG, PNG (200 dpi) and PDF."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -66,9 +68,9 @@ def save(draw: Callable[[], Figure], out: Path, name: str) -> list[Path]:
         matplotlib.rcParams.update(STYLE)
         figure = draw()
         FigureCanvasAgg(figure)
-        for kind, metadata in NO_DATES.items():
+        for kind in kinds:
             path = out / f"{name}.{kind}"
             with atomic_file(path) as file:
-                figure.savefig(file, format=kind, dpi=200, metadata=metadata)
+                figure.savefig(file, format=kind, dpi=200, metadata=NO_DATES[kind])
             paths.append(path)
     return paths

@@ -90,7 +90,7 @@ def _write(pages: list[Page], facts: Facts, folder: Path) -> None:
         for picture, source in row.grids_of(entry, facts):
             (folder / picture.path).parent.mkdir(exist_ok=True)
             shutil.copyfile(source, folder / picture.path)
-    render_figures(folder / "figures", facts.given.source.records, others.FIGURES, facts.given.ledger)
+    render_figures(folder / "figures", facts.given.source.records, others.FIGURES, facts.given.ledger, ("svg",))
     write_json(folder / MARKER, {"scale": facts.scale, "records": len(facts.given.records), "pages": len(pages)})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,9 @@ from hdit_repro.records.layout import Roots, RunFolder
 def figures_drawn_elsewhere() -> Iterator[None]:
     """Figures have tests of their own and take seconds to draw; here an empty drawing stands for each."""
 
-    def draw(out: Path, _records: object, names: Iterable[str], _ledger: object) -> None:
-        for name in names:
-            write_text(out / f"{name}.svg", '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"></svg>')
+    def draw(out: Path, _records: object, names: Iterable[str], _ledger: object, kinds: Iterable[str]) -> None:
+        for name, kind in product(names, kinds):
+            write_text(out / f"{name}.{kind}", '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"></svg>')
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hdit_repro.render.report.write.render_figures", draw)

@@ -1,0 +1,146 @@
+"""Seconds that commands take on a workplace of many records, each command in a process of its own.
+
+    python benchmarks/records.py
+    python benchmarks/records.py 1000 10000 --scale paper --json
+    python benchmarks/records.py 10000 --profile report > report.prof.txt
+
+The records are made up, of every job there is, and lie in a temporary folder: a tenth of the trainings is sampled
+twice. Commands: render-tables, report, verify, plan table1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import count, islice
+from pathlib import Path
+
+import msgspec
+
+from hdit_repro import jobs
+from hdit_repro.records import schema
+from hdit_repro.records.layout import Roots, RunFolder
+from hdit_repro.records.rows import row_key
+from hdit_repro.records.schema import Metric, Protocol, Provenance, Record, Reference
+from hdit_repro.seeds import derive
+from hdit_repro.spec.base import kind_of
+from hdit_repro.spec.evaluation import FRECHET_NAMES
+
+COMMANDS = {
+    "render-tables": ("render-tables", "--scale", "SCALE"),
+    "report": ("report", "--scale", "SCALE"),
+    "verify": ("verify", "--json"),
+    "plan": ("plan", "table1", "--scale", "SCALE"),
+}
+TWICE = 10
+"""Every so many trainings one has a second sampling."""
+
+
+def records(scale: schema.Scale) -> Iterator[Record]:
+    """Records without end: every row with training seed 0, then 1, and so on."""
+    rows = list({row_key(job.run): job for job in jobs.all_jobs(scale)}.values())
+    for seed in count():
+        for job in rows:
+            run = msgspec.structs.replace(job.run, seed=seed)
+            yield record(run, job, scale)
+            if seed % TWICE == 0:
+                sampling = msgspec.structs.replace(run.sampling, seed=1)
+                yield record(msgspec.structs.replace(run, sampling=sampling), job, scale)
+
+
+def record(run: jobs.Run, job: jobs.Job, scale: schema.Scale) -> Record:
+    """A record with a made-up Frechet distance of 20 to 30."""
+    sampler, evaluation = run.sampling.sampler, run.evaluation
+    extractor = kind_of(evaluation.extractor)
+    value = 20 + derive(run.seed, run.sampling.seed, job.name) % 10_000 / 1_000
+    samples = run.sampling.count
+    name = schema.metric_name(FRECHET_NAMES[extractor], samples, schema.asked_samples(scale, samples))
+    return schema.make(
+        run,
+        names=(job.name,),
+        label=job.label,
+        scale=scale,
+        metrics={name: Metric(value=value, low=value - 1, high=value + 1, interval="made up")},
+        protocol=Protocol(
+            extractor=extractor,
+            weights_digest="ab" * 32,
+            resize="bicubic",
+            reference=Reference(
+                kind=kind_of(evaluation.reference), name="images", digest="cd" * 32, count=1500, split="train",
+                resolution=run.data.resolution, transform=run.data.transform,
+            ),
+            samples=samples,
+            sampler=kind_of(sampler),
+            steps=sampler.steps,
+            network_evaluations=sampler.steps,
+            guidance=run.sampling.guidance,
+            weights="ema",
+            labels="random",
+        ),
+        provenance=Provenance(
+            commit="0" * 40, dirty=False, versions={"torch": "made up"}, device="none", host="none",
+            seconds={"train": 60.0, "sample": 10.0, "evaluate": 10.0}, gpu_hours=0.1, time="2000-01-01T00:00:00+00:00",
+        ),
+    )  # fmt: skip
+
+
+def fill(folder: Path, scale: schema.Scale, number: int) -> Roots:
+    """A workplace with so many records. Written without waiting for the disk, since nothing here must last."""
+    roots = Roots(folder / "runs", folder / "results")
+    for made in islice(records(scale), number):
+        path = RunFolder(roots, made.spec, scale).record
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(made)))
+    return roots
+
+
+def seconds(folder: Path, command: tuple[str, ...]) -> float:
+    """Wall time of a command from the start of its process."""
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "hdit_repro.cli", *command], cwd=folder, capture_output=True, text=True
+    )
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr}")
+    return time.perf_counter() - start
+
+
+def profile(folder: Path, command: tuple[str, ...]) -> None:
+    """Where a command's time goes."""
+    subprocess.run([sys.executable, "-m", "cProfile", "-s", "cumulative", "-m", "hdit_repro.cli", *command], cwd=folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("numbers", nargs="*", type=int, default=[1_000, 10_000], metavar="N", help="records")
+    parser.add_argument("--scale", choices=["paper", "mini", "smoke"], default="smoke")
+    parser.add_argument("--json", action="store_true", help="print one JSON list")
+    parser.add_argument("--profile", choices=list(COMMANDS), help="profile this command instead of timing all")
+    given = parser.parse_args()
+
+    commands = {
+        name: tuple(given.scale if part == "SCALE" else part for part in line) for name, line in COMMANDS.items()
+    }
+    rows = []
+    for number in given.numbers:
+        with tempfile.TemporaryDirectory() as folder:
+            fill(Path(folder), given.scale, number)
+            if given.profile:
+                profile(Path(folder), commands[given.profile])
+                continue
+            for name, command in commands.items():
+                row = {"records": number, "command": name, "seconds": round(seconds(Path(folder), command), 2)}
+                rows.append(row)
+                if not given.json:
+                    print("{records:>7,} records  {command:<14} {seconds:6.2f} s".format(**row), flush=True)
+    if given.json:
+        print(json.dumps(rows, indent=2))
+
+
+if __name__ == "__main__":
+    main()
