@@ -1,10 +1,10 @@
-"""Images a second that the loader delivers, beside what an H100 in training takes.
+"""Images a second that reach a training step, beside what an H100 takes.
 
     python benchmarks/loader.py
     python benchmarks/loader.py --side 1024 --threads 1,2,8 --source photographs
 
-For each side a prepared archive is read in a training run's order, nothing kept decoded; the files are warm, so that
-what is timed is decoding, not a disk. What a card takes is no measurement: it is computed from the multiply-accumulates
+For each side the job that trains there is fed from a prepared archive, as its training feeds it: in its order, mirrored
+and augmented as it asks, nothing kept decoded. Files are warm: what is timed is decoding, not a disk. What a card takes is no measurement: it is computed from the multiply-accumulates
 of the job that trains at that side, the card's peak and the share of it that is said to be reached (--mfu).
 """
 
@@ -16,8 +16,10 @@ import math
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from PIL import Image
 
@@ -25,15 +27,17 @@ from hdit_repro import jobs
 from hdit_repro.cost import count
 from hdit_repro.cost.cards import peak, training_flops
 from hdit_repro.data.images import Images
-from hdit_repro.data.loader import batches
 from hdit_repro.data.prepare import prepare
 from hdit_repro.data.store import ZipStore, open_store
+from hdit_repro.spec.run import Run
+from hdit_repro.training.feed import feed
 
 JOBS = {128: "table1/E", 256: "imagenet256", 1024: "ffhq1024"}
 """The job that trains at each side."""
 PIXELS = 1 << 25
 """Pixels of an archive that is made up."""
 BATCH = 32
+WARM = 3
 
 
 def picture(side: int, rng: np.random.Generator) -> Image.Image:
@@ -57,15 +61,21 @@ def made_up(folder: Path, side: int) -> Path:
     return folder
 
 
-def rate(images: Images, seconds: float) -> float:
-    """Images a second over whole batches, after one that is not timed."""
-    ranges = ((first, BATCH) for first in range(0, 1 << 40, BATCH))
-    stream = batches(images, ranges, seed=0, flip=True, ahead=1)
-    next(stream)
-    done, started = 0, time.perf_counter()
-    while (spent := time.perf_counter() - started) < seconds:
-        done += len(next(stream).draws)
-    stream.close()  # type: ignore[attr-defined]
+def fed_run(job: str) -> Run:
+    """The job's run in small steps without end."""
+    tree = msgspec.to_builtins(jobs.find(job).run)
+    tree["training"] |= {"steps": 1 << 40, "batch": BATCH, "growth": []}
+    return msgspec.convert(tree, Run)
+
+
+def rate(run: Run, images: Images, seconds: float) -> float:
+    """Images a second over whole steps, after some that are not timed: those that were read ahead."""
+    with closing(feed(run, images, 0, run.training.total_steps)) as steps:
+        for _ in range(WARM):
+            next(steps)
+        done, started = 0, time.perf_counter()
+        while (spent := time.perf_counter() - started) < seconds:
+            done += next(steps).size
     return done / spent
 
 
@@ -77,14 +87,14 @@ def needed(job: str, card: str, mfu: float) -> float:
     return mfu * flops / training_flops(count(run.model, run.data.resolution).macs)
 
 
-def measure(side: int, source: Path | None, threads: Sequence[int], seconds: float) -> dict[str, object]:
+def measure(side: int, run: Run, source: Path | None, threads: Sequence[int], seconds: float) -> dict[str, object]:
     """Rates at one side by the number of decoding threads."""
     with tempfile.TemporaryDirectory() as place:
         folder = source or made_up(Path(place) / "pictures", side)
         archive = Path(place) / f"{side}.zip"
         card = prepare(open_store(folder), archive, side, "adm")
         store = ZipStore(archive)
-        rates = {n: rate(Images(store, side, "none", cache=False, decoders=n), seconds) for n in threads}
+        rates = {n: rate(run, Images(store, side, "none", cache=False, decoders=n), seconds) for n in threads}
         size = archive.stat().st_size / card.images / (3 * side**2)
     return {"side": side, "images": card.images, "size_of_raw": size, "images_per_s": rates}
 
@@ -102,7 +112,7 @@ def main() -> None:
     threads = [int(number) for number in asked.threads.split(",")]
     for side in asked.side or list(JOBS):
         job = JOBS[side]
-        found = {**measure(side, asked.source, threads, asked.seconds), "job": job}
+        found = {**measure(side, fed_run(job), asked.source, threads, asked.seconds), "job": job}
         found["needed_images_per_s"] = needed(job, asked.card, asked.mfu)
         if asked.json:
             print(json.dumps({**found, "card": asked.card, "mfu": asked.mfu}))

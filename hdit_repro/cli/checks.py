@@ -136,8 +136,8 @@ def attention(experiment: str, scale: str) -> Iterator[Check]:
     rows: dict[str, list[str]] = {}
     for job in jobs:
         rows.setdefault(attention_of(job.run, backend), []).append(job.row)
-    for used, names in rows.items():
-        yield Check(f"attention {experiment}", "works", f"{', '.join(names)}: {used}")
+    said = "; ".join(f"{', '.join(names)}: {used}" for used, names in rows.items())
+    yield Check(f"attention {experiment}", "works", said)
 
 
 def attention_of(run: Run, backend: Backend) -> str:

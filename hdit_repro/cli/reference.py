@@ -13,6 +13,9 @@ from hdit_repro.cli.output import as_json, data, group, remark, table
 from hdit_repro.errors import UserError
 
 app = group()
+
+LICENCE = "MIT"
+"""Of openai/guided-diffusion, which publishes ADM's statistics."""
 reference = group()
 app.add_typer(reference, name="reference")
 
@@ -36,12 +39,14 @@ def list_(as_objects: options.Json = False) -> None:
 
     published = sorted(adm_folder().glob("*.npz"))
     computed = sorted((cache_folder() / "references").glob("*.safetensors"))
-    rows: list[dict[str, object]] = [{"kind": "published", "name": p.stem, "path": str(p)} for p in published]
+    rows: list[dict[str, object]] = [
+        {"kind": "published", "name": path.stem, "licence": LICENCE, "path": str(path)} for path in published
+    ]
     rows += [_computed(path) for path in computed]
     if as_objects:
         as_json(rows)
         return
-    columns = ("kind", "name", "extractor", "resolution", "transform", "count", "path")
+    columns = ("kind", "name", "extractor", "resolution", "transform", "count", "licence", "path")
     table(columns, [tuple(str(row.get(column, "")) for column in columns) for row in rows])
     if not rows:
         remark("none yet; statistics of a data set are computed when they are first needed")

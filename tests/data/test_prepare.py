@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -263,7 +264,9 @@ def test_imagenet_as_folders_and_as_tars(tmp_path, monkeypatch):
     whole = tmp_path / "ILSVRC2012_img_train.tar"
     tar_of(whole, inner)
     cards = []
-    for number, source in enumerate((tmp_path / "imagenet", root, tars, whole)):
+    kaggle = tmp_path / "kaggle" / "ILSVRC" / "Data" / "CLS-LOC" / "train"
+    shutil.copytree(root, kaggle)
+    for number, source in enumerate((tmp_path / "imagenet", root, tars, whole, tmp_path / "kaggle")):
         target = tmp_path / f"{number}.zip"
         cards.append(prepare(open_source(source, "imagenet"), target, 16, "adm", kind="imagenet"))
         assert target.read_bytes() == (tmp_path / "0.zip").read_bytes()
