@@ -152,3 +152,13 @@ def test_twelve_processes_adding_the_same_weights_leave_one_whole_copy(
     files = [path for path in weights.folder().iterdir() if path.suffix != ".lock"]
     assert [path.name for path in files] == ["some.pth"]
     assert sha256_file(files[0]) == known.sha256
+
+
+def test_each_set_of_weights_and_each_reference_has_a_licence(command: Command, tmp_path: Path) -> None:
+    np.savez(tmp_path / "VIRTUAL_imagenet128_labeled.npz", mu=np.zeros(3), sigma=np.eye(3))
+    assert command("reference add VIRTUAL_imagenet128_labeled.npz").code == 0
+    rows = command("reference list --json").json
+    assert [(row["name"], row["licence"]) for row in rows] == [("VIRTUAL_imagenet128_labeled", "MIT")]
+    assert "MIT" in command("reference list").out
+    assert all(row["licence"] for row in command("weights list --json").json)
+    assert "Apache-2.0" in command("weights list").out
