@@ -19,34 +19,58 @@ CHUNK = 1 << 20
 
 
 @contextlib.contextmanager
+def needing_room(path: Path, consequence: str) -> Iterator[None]:
+    """Turn the system's "no space left" and "over quota" into an error that teaches.
+
+    Raises:
+        RunError: the disk is full; `consequence` says what became of the file.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise RunError(
+            f"no space left to write {path.name}",
+            found=f"{path}: {os.strerror(error.errno)}",
+            expected=consequence,
+            fix="free some space or move the folder, then run the same command again",
+        ) from error
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """A temporary path beside `path`, for a library that writes by name; it is synced and renamed at the end.
+
+    Raises:
+        RunError: the disk is full; what stood under `path` before is untouched.
+    """
+    path = Path(path)
+    with needing_room(path, "room for the whole file; the one before is untouched"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+        os.close(descriptor)
+        temporary = Path(name)
+        try:
+            yield temporary
+            _sync(temporary)
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+            with contextlib.suppress(OSError):  # makes the rename durable; some file systems cannot sync a folder
+                _sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
 def atomic_file(path: Path | str) -> Iterator[IO[bytes]]:
     """A binary file that appears under `path` whole, or not at all: write, sync, rename.
 
     Raises:
         RunError: the disk is full; what stood under `path` before is untouched.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise RunError(
-                f"no space left to write {path.name}",
-                found=f"{path}: {os.strerror(error.errno)}",
-                expected="room for the whole file; the one before is untouched",
-                fix="free some space or move the folder, then run the same command again",
-            ) from error
-        raise
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        yield file
 
 
 def _umask() -> int:
@@ -55,14 +79,13 @@ def _umask() -> int:
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable; file systems that cannot sync a folder are left to themselves."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _sync(path: Path) -> None:
+    """Wait until what was written to a file or a folder is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:

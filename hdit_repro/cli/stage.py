@@ -56,24 +56,29 @@ def train(
     compiled: training_options.Compiled = False,
     deterministic: training_options.Deterministic = False,
     tensorboard: training_options.TensorBoard = False,
+    save_seconds: training_options.SaveSeconds = 600.0,
+    log_every: training_options.LogEvery = 10,
 ) -> None:
     """Train a run, from its newest checkpoint if there is one; with torchrun or srun, as several processes.
 
     Example: hdit-repro train --run table1/E --scale smoke
     """
-    how = {
-        "distributed": distributed.value,
-        "microbatch": microbatch,
-        "time_limit": time_limit,
-        "unreadable": unreadable.value,
-        "ema_decays": training_options.decays(ema_decay or []),
-        "snapshots": tuple(snapshot or []),
-        "recompute": recompute,
-        "compiled": compiled,
-        "deterministic": deterministic,
-        "tensorboard": tensorboard,
-    }
-    _execute("train", run, scale, device, threads, how=how, own=own)
+    from hdit_repro.stages.settings import HowToTrain
+
+    how = HowToTrain(
+        microbatch=microbatch,
+        recompute=recompute,
+        compile=compiled,
+        deterministic=deterministic,
+        unreadable=unreadable.value,
+        ema_decays=training_options.decays(ema_decay or []),
+        snapshots=tuple(snapshot or []),
+        tensorboard=tensorboard,
+        save_seconds=save_seconds,
+        log_every=log_every,
+    )
+    start = {"distributed": distributed.value, "time_limit": time_limit, "training": how}
+    _execute("train", run, scale, device, threads, how=start, own=own)
 
 
 @app.command("sample")

@@ -53,6 +53,8 @@ Deterministic = Annotated[
     bool, typer.Option("--deterministic", help="Only kernels that give the same bits each time; slower on a GPU.")
 ]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write scalars for TensorBoard beside metrics.jsonl.")]
+SaveSeconds = Annotated[float, typer.Option("--save-seconds", metavar="SECONDS", min=0.0, help="Between checkpoints.")]
+LogEvery = Annotated[int, typer.Option("--log-every", metavar="STEPS", min=1, help="Between lines of metrics.jsonl.")]
 
 
 def decays(values: list[float]) -> tuple[float, ...]:

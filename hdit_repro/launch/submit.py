@@ -98,7 +98,9 @@ def submit(
     hours = {stage.key: max(stage.hours, 1e-9) for stage in plan if stage.key in keys}
     session = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
     folder = roots.runs / "submissions" / session
-    chain = StageChain(by_urgency(left, hours), Settings(), session, stages=stages, finish=render)
+    chain = StageChain(
+        by_urgency(left, hours), Settings(training=cluster.training), session, stages=stages, finish=render
+    )
     if display is None:
         crew = Crew(folder, chain, cluster)
         crew.start()

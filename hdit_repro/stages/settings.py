@@ -6,6 +6,47 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from hdit_repro.spec.base import Spec, require
+
+
+class HowToTrain(Spec, frozen=True, kw_only=True):
+    """How a training runs here, which cannot change its numbers but for the order of sums; `[training]` in a cluster's
+    profile, options of `train`.
+
+    Attributes:
+        microbatch: draws that go through the network at once in each process; 0 is all of them, or on a card as many
+            as fit by the estimate, recomputed where not even one does.
+        recompute: keep only each layer's input in the forward pass and compute the rest again: less memory, more time.
+        compile: torch.compile the network.
+        deterministic: only kernels that give the same bits each time, so that a resumed run on a GPU ends with the
+            same bits; slower (`benchmarks/train_step.py --deterministic` says how much on a given card).
+        unreadable: what an image that cannot be read does: "fatal" ends the run, "skip" takes the next one that can be
+            read in its place, says so in the events and counts it in the record.
+        ema_decays: further averages of the weights, kept beside the run's own.
+        snapshots: steps at which the averages are kept for evaluation; one beyond a run's end is refused.
+        tensorboard: write scalars for TensorBoard beside metrics.jsonl.
+        save_seconds: seconds between checkpoints.
+        log_every: steps between lines of metrics.jsonl.
+    """
+
+    microbatch: int = 0
+    recompute: bool = False
+    compile: bool = False
+    deterministic: bool = False
+    unreadable: Literal["fatal", "skip"] = "fatal"
+    ema_decays: tuple[float, ...] = ()
+    snapshots: tuple[int, ...] = ()
+    tensorboard: bool = False
+    save_seconds: float = 600.0
+    log_every: int = 10
+
+    def __post_init__(self) -> None:
+        require(self.microbatch >= 0, f"microbatch is 0 (all at once) or more, and {self.microbatch} is found")
+        require(all(0 <= decay < 1 for decay in self.ema_decays), "a decay lies in [0, 1)")
+        require(all(step >= 1 for step in self.snapshots), "steps at which averages are kept start at 1")
+        require(self.save_seconds >= 0, "save_seconds is not negative")
+        require(self.log_every >= 1, "log_every starts at 1")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -15,42 +56,21 @@ class Settings:
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1".
         threads: CPU threads of this process; 0 leaves torch's choice.
         batch: samples a forward pass of sampling.
-        save_seconds: seconds between checkpoints.
-        log_every: steps between lines of metrics.jsonl.
         keep_images: whether samples are kept beside their features; "auto" keeps them up to 256 MiB, "zip" and "npz"
             keep all of them and write them out in that format when the last one is there, "none" keeps the first 64.
         distributed: how a training's processes find each other: "auto" (RANK, WORLD_SIZE and the like, where they are
             set), "slurm" (SLURM's own variables), "none" (one process).
-        microbatch: draws that go through the network at once in each process of a training; 0 is all of them, or on
-            a card as many as fit by the estimate, recomputed where not even one does.
         time_limit: seconds after which a training saves and leaves; 0 is never.
-        unreadable: what an image that cannot be read does to a training: "fatal" ends it, "skip" takes the next image
-            in its place and says so in the events and the summary.
-        ema_decays: further averages of the weights, kept beside the run's own.
-        snapshots: steps at which the averages are kept for evaluation.
-        recompute: keep only each layer's input in the forward pass and compute the rest again: less memory, more time.
-        compiled: torch.compile the network.
-        deterministic: only kernels that give the same bits each time, so that a resumed run on a GPU ends with the
-            same bits; slower (`benchmarks/train_step.py --deterministic` says how much on a given card).
-        tensorboard: write scalars for TensorBoard beside metrics.jsonl.
+        training: the rest of how a training runs.
     """
 
     device: str = "auto"
     threads: int = 0
     batch: int = 64
-    save_seconds: float = 600.0
-    log_every: int = 10
     keep_images: Literal["auto", "zip", "npz", "none"] = "auto"
     distributed: Literal["auto", "slurm", "none"] = "auto"
-    microbatch: int = 0
     time_limit: float = 0.0
-    unreadable: Literal["fatal", "skip"] = "fatal"
-    ema_decays: tuple[float, ...] = ()
-    snapshots: tuple[int, ...] = ()
-    recompute: bool = False
-    compiled: bool = False
-    deterministic: bool = False
-    tensorboard: bool = False
+    training: HowToTrain = field(default_factory=HowToTrain)
 
 
 class Progress(NamedTuple):

@@ -16,7 +16,7 @@ from hdit_repro.records.layout import RunFolder
 from hdit_repro.spec.run import Run
 from hdit_repro.stages.device import prepare
 from hdit_repro.stages.model_card import write_card
-from hdit_repro.stages.settings import Progress, Report, Settings
+from hdit_repro.stages.settings import HowToTrain, Progress, Report, Settings
 from hdit_repro.training.acceleration import deterministic
 from hdit_repro.training.constant import best_constant_loss
 from hdit_repro.training.distributed import World, join, local_device
@@ -45,7 +45,7 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
     here = place(settings.distributed)
     if here.size == 1 and folder.done("train"):
         return folder.final_marker
-    with deterministic(settings.deterministic):
+    with deterministic(settings.training.deterministic):
         device = local_device(prepare(settings), here)
         with join(here, device) as world:
             if world.from_main(int(folder.done("train"))):
@@ -67,14 +67,16 @@ def _train(run: Run, folder: RunFolder, settings: Settings, report: Report, worl
             expected=f"the file with SHA-256 {run.training.imported}",
             fix="hdit-repro import --from k-diffusion|dit --name NAME FILE",
         )
-    images = open_source(open_dataset(run.data), settings.unreadable)
+    images = open_source(open_dataset(run.data), settings.training.unreadable)
     started = time.monotonic()
 
     def on_step(done: int, total: int, values: dict[str, float]) -> None:
         report(Progress("train", done, total, f"loss {values['loss']:.4f}", values))
 
     try:
-        state = train(run, images, folder.checkpoints, folder.metrics, _loop(run, settings, world, stop), on_step)
+        state = train(
+            run, images, folder.checkpoints, folder.metrics, _loop(run, settings.training, world, stop), on_step
+        )
     finally:
         seconds = _spent(folder, time.monotonic() - started) if world.main else 0.0
     if world.main:
@@ -90,28 +92,27 @@ def _train(run: Run, folder: RunFolder, settings: Settings, report: Report, worl
         write_json(folder.final_marker, {**marker, "summary": summary})
 
 
-def _loop(run: Run, settings: Settings, world: World, stop: Stop) -> LoopSettings:
-    asked = Fitting(settings.microbatch, settings.recompute)
-    how = fitting(run, world.device, world.size, 1 + len(settings.ema_decays), asked)
+def _loop(run: Run, how: HowToTrain, world: World, stop: Stop) -> LoopSettings:
+    fit = fitting(run, world.device, world.size, 1 + len(how.ema_decays), Fitting(how.microbatch, how.recompute))
     return LoopSettings(
         device=world.device,
-        log_every=settings.log_every,
-        save_seconds=settings.save_seconds,
+        log_every=how.log_every,
+        save_seconds=how.save_seconds,
         world=world,
-        microbatch=how.microbatch,
+        microbatch=fit.microbatch,
         stop=stop,
-        averages=settings.ema_decays,
-        snapshots=settings.snapshots,
-        recompute=how.recompute,
-        compiled=settings.compiled,
-        tensorboard=settings.tensorboard,
+        averages=tuple(sorted(set(how.ema_decays))),
+        snapshots=how.snapshots,
+        recompute=fit.recompute,
+        compiled=how.compile,
+        tensorboard=how.tensorboard,
     )
 
 
-def final_loss(metrics: Path) -> float:
-    """Mean of the last logged training losses."""
+def final_loss(metrics: Path) -> float | None:
+    """Mean of the last logged training losses; None where no step that was logged was taken."""
     losses = [float(line["loss"]) for line in read_log(metrics)][-LAST_LINES:]
-    return sum(losses) / len(losses)
+    return sum(losses) / len(losses) if losses else None
 
 
 def constant_loss(run: Run, images: Source, device: torch.device) -> float:

@@ -9,16 +9,17 @@ checkpoints/final.json              the marker of the finished run's checkpoint,
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors import safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from hdit_repro.errors import RunError, UserError
-from hdit_repro.files import read_json, sha256_file, write_bytes, write_json
+from hdit_repro.files import atomic_path, read_json, sha256_file, write_json
 
 
 class DamagedCheckpoint(UserWarning):
@@ -52,11 +53,28 @@ def save_snapshot(folder: Path, tensors: dict[str, Tensor], step: int, run: str)
 
 
 def _write(folder: Path, name: str, tensors: dict[str, Tensor], step: int, run: str) -> dict[str, Any]:
-    # One entry of metadata only: safetensors writes several in an order that differs from save to save.
-    write_bytes(folder / name, save(tensors, {"run": run}))
-    marker = {"file": name, "sha256": sha256_file(folder / name), "step": step, "run": run}
+    with atomic_path(folder / name) as temporary:
+        _save_file(temporary, tensors, run)
+        digest = sha256_file(temporary)
+    marker = {"file": name, "sha256": digest, "step": step, "run": run}
     write_json((folder / name).with_suffix(".json"), marker)
     return marker
+
+
+def _save_file(path: Path, tensors: dict[str, Tensor], run: str) -> None:
+    """The library's `save_file`: it lets other threads go on meanwhile, and makes no copy, as its `save` does.
+
+    Raises:
+        OSError: the system's error, which the library hands on as text.
+    """
+    try:
+        # One entry of metadata only: safetensors writes several in an order that differs from save to save.
+        save_file(tensors, path, {"run": run})
+    except SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), str(error)) from error
 
 
 def newest(folder: Path, run: str) -> Checkpoint | None:
@@ -78,10 +96,15 @@ def newest(folder: Path, run: str) -> Checkpoint | None:
     return None
 
 
-def newest_file(folder: Path) -> Path | None:
-    """The newest checkpoint's path, for a message; it is not read."""
-    markers = sorted(folder.glob("step-*.json"))
+def newest_file(folder: Path, step: int) -> Path | None:
+    """The path of the newest checkpoint up to `step`, for a message; it is not read."""
+    markers = [path for path in sorted(folder.glob("step-*.json")) if step_of(path) <= step]
     return markers[-1].with_suffix(".safetensors") if markers else None
+
+
+def step_of(path: Path) -> int:
+    """The step in a checkpoint's name."""
+    return int(path.stem.partition("-")[2])
 
 
 def read_snapshot(folder: Path, step: int, run: str) -> Checkpoint:
@@ -106,9 +129,15 @@ def has_snapshot(folder: Path, step: int) -> bool:
 
 
 def clear_partial(folder: Path) -> None:
-    """Delete what killed processes left half-written. Only the process that writes the run's files may."""
+    """Delete what killed processes left half-written: temporary files, and checkpoints whose marker was not written.
+
+    Only the process that writes the run's files may.
+    """
     for path in folder.glob(".*.partial"):
         path.unlink(missing_ok=True)
+    for path in folder.glob("step-*.safetensors"):
+        if not path.with_suffix(".json").exists():
+            path.unlink(missing_ok=True)
 
 
 def read_step(folder: Path, step: int, run: str) -> Checkpoint:
@@ -160,11 +189,17 @@ def read_checkpoint(folder: Path, marker: dict[str, Any], run: str) -> Checkpoin
     return Checkpoint(step, owner, tensors)
 
 
-def thin(folder: Path, keep: int = 2) -> None:
-    """Delete all but the newest `keep` checkpoints; the one that final.json names and snapshots stay."""
+def thin(folder: Path, step: int, keep: int = 2) -> None:
+    """Delete all checkpoints but the newest `keep` of those up to `step`, which was just written.
+
+    Later ones were passed over as damaged when the run went on, and would pass for the newest. The one that final.json
+    names and snapshots stay.
+    """
     final = folder / "final.json"
     kept = {str(json.loads(final.read_text())["file"])} if final.exists() else set()
-    for marker in sorted(folder.glob("step-*.json"), reverse=True)[keep:]:
+    markers = sorted(folder.glob("step-*.json"), reverse=True)
+    later = [path for path in markers if step_of(path) > step]
+    for marker in later + markers[len(later) + keep :]:
         file = marker.with_suffix(".safetensors")
         if file.name not in kept:
             marker.unlink()

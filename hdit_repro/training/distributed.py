@@ -7,18 +7,19 @@ change after the first step: then a resumed run would add in another order than 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from hdit_repro.errors import RunError, UserError
-from hdit_repro.spec.training import Training
 from hdit_repro.training.rendezvous import Place
+
+T = TypeVar("T")
 
 BUCKET_BYTES = 25 << 20
 PATIENCE = timedelta(minutes=30)
@@ -39,9 +40,9 @@ class World:
         return self.rank == 0
 
     def share(self, first: int, count: int) -> tuple[int, int]:
-        """This process's part of a step's draws: (number of the first, how many); parts differ by one at most."""
-        begin, end = self.rank * count // self.size, (self.rank + 1) * count // self.size
-        return first + begin, end - begin
+        """This process's part of a step's draws: (number of the first, how many); see `check_size`."""
+        each = count // self.size
+        return first + self.rank * each, each
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum over all processes, the same bits on each."""
@@ -56,6 +57,14 @@ class World:
         told = torch.tensor([value], dtype=torch.int64, device=self.device)
         dist.broadcast(told, src=0)
         return int(told)
+
+    def gather(self, values: Sequence[T]) -> list[T]:
+        """All processes' values, in the order of their ranks; small and picklable."""
+        if self.size == 1:
+            return list(values)
+        found: list[list[T]] = [[] for _ in range(self.size)]
+        dist.all_gather_object(found, list(values))
+        return [value for part in found for value in part]
 
     def wait(self) -> None:
         """Until all processes are here."""
@@ -125,22 +134,6 @@ def local_device(device: torch.device, place: Place) -> torch.device:
     if str(device) == "cuda" and place.size > 1:
         return torch.device("cuda", place.local_rank % max(1, torch.cuda.device_count()))
     return device
-
-
-def check_world(training: Training, world: World) -> None:
-    """Refuse more processes than a step has draws.
-
-    Raises:
-        UserError: a process would have nothing to do.
-    """
-    smallest = min(span.batch for span in training.spans)
-    if world.size > smallest:
-        raise UserError(
-            "there are more processes than draws in a step",
-            found=f"{world.size} processes, a batch of {smallest}",
-            expected=f"{smallest} processes at most",
-            fix="start fewer processes",
-        )
 
 
 class GradientSum:

@@ -40,16 +40,26 @@ class Source(Protocol):
     def labels(self, indices: Indices) -> Tensor | None: ...
 
 
+class Replaced(NamedTuple):
+    """Image `number` could not be read, and `by` was taken in its place."""
+
+    number: int
+    by: int
+    why: str
+
+
 class Fed(NamedTuple):
     """This process's part of a step: the step's draws begin at `first` and are `size` over all processes.
 
     `condition` (B 9, float32) says how images (then float32, 0 to 255) were augmented; None: uint8, as they are.
+    `replaced` are those of this part's images that could not be read.
     """
 
     first: int
     size: int
     batch: Batch
     condition: Tensor | None
+    replaced: tuple[Replaced, ...] = ()
 
 
 def feed(run: Run, images: Source, begin: int, end: int, share: Share | None = None) -> Generator[Fed, None, None]:
@@ -67,10 +77,12 @@ def feed(run: Run, images: Source, begin: int, end: int, share: Share | None = N
             first, count = run.training.batch_at(step)
             mine, number = (first, count) if share is None else share(first, count)
             batch = read_batch(images, mine, number, seed=run.seed, flip=run.data.flip)  # type: ignore[arg-type]
+            indices = index_of(batch.draws.numpy(), len(images), run.seed)
+            replaced = images.replaced(indices) if isinstance(images, Readable) else ()
             if not run.training.augmentation:
-                return Fed(first, count, batch, None)
+                return Fed(first, count, batch, None, replaced)
             done = augment(batch.images, batch.draws.tolist(), run.seed, run.training.augmentation, pool)
-            return Fed(first, count, batch._replace(images=done.images), done.condition)
+            return Fed(first, count, batch._replace(images=done.images), done.condition, replaced)
 
         yield from ahead(read, range(begin, end), AHEAD)
 
@@ -95,15 +107,11 @@ class Readable:
     """Images, of which an unreadable one is replaced by the next that can be read, with that one's label.
 
     The replacement follows from the data set alone, so that every process and every restart takes the same.
-
-    Attributes:
-        replaced: (number, its replacement, why) of each that was met, in the order of meeting.
     """
 
     def __init__(self, images: Source) -> None:
         self.images = images
-        self.replaced: list[tuple[int, int, str]] = []
-        self._by: dict[int, int] = {}
+        self._replaced: dict[int, Replaced] = {}
 
     def __len__(self) -> int:
         return len(self.images)
@@ -120,8 +128,13 @@ class Readable:
     def labels(self, indices: Indices) -> Tensor | None:
         return self.images.labels(self._mapped(indices))
 
+    def replaced(self, indices: Indices) -> tuple[Replaced, ...]:
+        """Those of the images that could not be read, once they were asked for; each once, by number."""
+        return tuple(self._replaced[number] for number in sorted({int(i) for i in indices} & self._replaced.keys()))
+
     def _mapped(self, indices: Indices) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-        return np.array([self._by.get(int(index), int(index)) for index in indices], dtype=np.int64)
+        numbers = [int(index) for index in indices]
+        return np.array([self._replaced[n].by if n in self._replaced else n for n in numbers], dtype=np.int64)
 
     def _look(self, number: int) -> None:
         """Read image `number`, and find its replacement if that fails.
@@ -138,8 +151,7 @@ class Readable:
                 reason = reason or error
                 continue
             if reason is not None:
-                self._by[number] = candidate
-                self.replaced.append((number, candidate, reason.found or reason.problem))
+                self._replaced[number] = Replaced(number, candidate, str(reason.found or reason.problem))
             return
         assert reason is not None
         raise reason

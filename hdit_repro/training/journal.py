@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -9,7 +10,7 @@ from typing import Any
 
 from hdit_repro.errors import UserError
 from hdit_repro.spec.run import Run
-from hdit_repro.training.feed import Fed, Readable, Source, image_numbers
+from hdit_repro.training.feed import Fed, Source, image_numbers
 from hdit_repro.training.log import MetricsLog
 from hdit_repro.training.meter import Meter, attention_scales
 from hdit_repro.training.state import TrainingState
@@ -17,6 +18,10 @@ from hdit_repro.training.step import Outcome
 
 StepReport = Callable[[int, int, dict[str, float]], None]
 """Called after logged steps with (steps done, steps in all, values)."""
+
+
+class UnreadableImage(UserWarning):
+    """An image could not be read, and another is taken in its place."""
 
 
 def events_path(metrics: Path) -> Path:
@@ -53,7 +58,7 @@ class Journal:
         self.run, self.state, self.images, self.meter, self.report = run, state, images, meter, report
         self.every, self.main = every, main
         self.total = run.training.total_steps
-        self._replaced = 0
+        self._told: set[int] = set()
         if main:
             self.log = MetricsLog(metrics, state.step)
             self.events = MetricsLog(events_path(metrics), state.step)
@@ -75,7 +80,7 @@ class Journal:
             return
         if outcome.verdict != "fine":
             self._event(outcome.verdict, outcome, fed)
-        self._replacements()
+        self._replacements(outcome)
         step = self.state.step
         if step % self.every == 0 or step == self.total:
             timed = self.meter.read()
@@ -98,13 +103,14 @@ class Journal:
             {"step": self.state.step, "event": kind, **found, "first_draw": fed.first, "images": numbers}
         )
 
-    def _replacements(self) -> None:
-        """Write down which unreadable images were replaced since the last step."""
-        if isinstance(self.images, Readable):
-            for number, by, why in self.images.replaced[self._replaced :]:
-                event = {"step": self.state.step, "event": "unreadable", "image": number, "replaced_by": by, "why": why}
-                self.events.append(event)
-                self._replaced += 1
+    def _replacements(self, outcome: Outcome) -> None:
+        """Write down which images of the step could not be read, and name each once."""
+        for number, by, why in outcome.replaced:
+            event = {"step": self.state.step, "event": "unreadable", "image": number, "replaced_by": by, "why": why}
+            self.events.append(event)
+            if number not in self._told:
+                self._told.add(number)
+                warnings.warn(UnreadableImage(f"image {number} cannot be read ({why}); {by} is taken"), stacklevel=2)
 
     def _show(self, values: dict[str, float]) -> None:
         if self.board is not None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from pathlib import Path
 from typing import Any
 
-from hdit_repro.errors import RunError
-from hdit_repro.files import write_text
+from hdit_repro.files import needing_room, write_text
 
 TIMED = ("images_per_s", "data_wait", "mfu", "memory_gib")
 """What depends on the machine and the moment. Everything else in a line is the same bits after any restart."""
@@ -35,18 +33,8 @@ class MetricsLog:
         Raises:
             RunError: the disk is full.
         """
-        try:
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(values, allow_nan=False) + "\n")
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise RunError(
-                "no space left to write the log",
-                found=str(self.path),
-                expected="room for a line",
-                fix="free some space, then run the same command again",
-            ) from error
+        with needing_room(self.path, "room for a line"), open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(values, allow_nan=False) + "\n")
 
     def sync(self) -> None:
         """Make the lines so far durable; called before a checkpoint that they belong to is written."""

@@ -17,13 +17,14 @@ from hdit_repro.spec.run import Run
 from hdit_repro.spec.training import Ema
 from hdit_repro.training.acceleration import accelerated
 from hdit_repro.training.checkpoint import Checkpoint, has_snapshot, newest, newest_file, read_step
-from hdit_repro.training.distributed import World, check_world
+from hdit_repro.training.distributed import World
 from hdit_repro.training.ema import EmaWeights
 from hdit_repro.training.feed import Source, feed
 from hdit_repro.training.journal import Journal, StepReport
 from hdit_repro.training.meter import Meter
 from hdit_repro.training.objective import Draws
 from hdit_repro.training.optim import make_optimizer
+from hdit_repro.training.rendezvous import check_size
 from hdit_repro.training.signals import Preempted, Stop
 from hdit_repro.training.state import TrainingState
 from hdit_repro.training.step import Stepper, draws_of
@@ -83,7 +84,7 @@ def train(
         UserError: the settings and the run, its checkpoints or the other processes do not fit together.
     """
     world = settings.world or World(device=settings.device)
-    check_world(run.training, world)
+    check_size(run.training, world.size)
     state = new_state(run, settings.device, settings.averages)
     resume(state, checkpoints, run, world)
     _check_processes(run, state, world)
@@ -122,12 +123,14 @@ def advance(
             journal.note(outcome, fed)
             writer.poll()
             if outcome.verdict == "stop":
-                writer.wait()
+                _finish_writing(writer, world)
                 raise not_finite(outcome.loss, outcome.grad_norm, state.step, writer.folder)
             if state.step in settings.snapshots:
                 writer.snapshot(state)
             if outcome.leave and state.step < total:
-                raise _left(state, writer, stop)
+                writer.save(state)
+                _finish_writing(writer, world)
+                raise _left(state.step, writer, stop)
             if time.monotonic() - saved > settings.save_seconds and state.step < total:
                 writer.save(state)
                 saved = time.monotonic()
@@ -143,7 +146,7 @@ def prepared(run: Run, images: Source, first: int, last: int, device: torch.devi
 
 def not_finite(loss: float, norm: float, step: int, checkpoints: Path) -> RunError:
     """The error of a run that has come apart."""
-    last = newest_file(checkpoints)
+    last = newest_file(checkpoints, step)
     return RunError(
         f"{LIMIT} steps in a row had a loss or gradient that is not finite, and the run stops",
         found=f"loss {loss}, gradient norm {norm} at step {step}",
@@ -152,14 +155,18 @@ def not_finite(loss: float, norm: float, step: int, checkpoints: Path) -> RunErr
     )
 
 
-def _left(state: TrainingState, writer: CheckpointWriter, stop: Stop | None) -> Preempted:
-    """Save, and say so."""
-    writer.save(state)
+def _finish_writing(writer: CheckpointWriter, world: World) -> None:
+    """All wait for the main process's files: a launcher soon ends those that outlast the first to leave."""
     writer.wait()
+    world.wait()
+
+
+def _left(step: int, writer: CheckpointWriter, stop: Stop | None) -> Preempted:
+    """The error of a run that leaves, saved."""
     reason = (stop.reason if stop else "") or "another process was asked"
     error = Preempted(
         "the run was asked to leave and is saved",
-        found=f"{reason}, after step {state.step}",
+        found=f"{reason}, after step {step}",
         expected="more time",
         fix="run the same command again: it goes on from there",
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from hdit_repro.errors import UserError
+from hdit_repro.spec.training import Training
 
 FIRST_PORT, PORTS = 20_000, 20_000
 
@@ -49,6 +51,28 @@ def place(mode: str = "auto", environment: Mapping[str, str] | None = None) -> P
     if mode in ("auto", "none"):
         return ALONE
     raise UserError("there is no such way to find the other processes", found=mode, expected="auto, slurm or none")
+
+
+def check_size(training: Training, size: int, fix: str = "start") -> None:
+    """Refuse a number of processes that does not divide every batch of the run: some would wait for the others.
+
+    Args:
+        fix: the words before the numbers that do.
+
+    Raises:
+        UserError: with the nearest numbers that do.
+    """
+    batches = sorted({span.batch for span in training.spans})
+    common = math.gcd(*batches)
+    if common % size:
+        fitting = [number for number in range(1, common + 1) if common % number == 0]
+        nearest = [max(n for n in fitting if n < size), *[n for n in fitting if n > size][:1]]
+        raise UserError(
+            "the processes of a training do not divide its batch",
+            found=f"{size} processes, a batch of {', then '.join(map(str, batches))}",
+            expected=f"a number of processes that divides {common}",
+            fix=f"{fix} {' or '.join(map(str, nearest))}",
+        )
 
 
 def first_host(nodes: str) -> str:

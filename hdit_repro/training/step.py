@@ -10,20 +10,21 @@ from torch import Tensor, nn
 from hdit_repro.models.dropout import keyed
 from hdit_repro.spec.run import Run
 from hdit_repro.training.distributed import GradientSum, World
-from hdit_repro.training.feed import Fed, cut, whole
+from hdit_repro.training.feed import Fed, Replaced, cut, whole
 from hdit_repro.training.objective import Draws, make_draws, make_objective
 from hdit_repro.training.state import TrainingState
 from hdit_repro.training.watchdog import Verdict
 
 
 class Outcome(NamedTuple):
-    """What came of a step: the mean loss over the global batch, the gradient's norm before clipping, and whether any
-    process was asked to leave."""
+    """What came of a step: the mean loss over the global batch, the gradient's norm before clipping, whether any
+    process was asked to leave, and which images of the global batch could not be read."""
 
     loss: float
     grad_norm: float
     verdict: Verdict
     leave: bool
+    replaced: tuple[Replaced, ...] = ()
 
 
 class Stepper:
@@ -51,17 +52,15 @@ class Stepper:
         state.optimizer.zero_grad(set_to_none=True)
         loss = self.gradients(fed)
         norm = clip(state.network, self.run.training.clip)
-        if self.world.size > 1:
-            told = self.world.sum(torch.stack([loss.double(), loss.new_tensor(float(leave)).double()]))
-            loss, leave = told[0], bool(told[1] > 0)
-        value, length = float(loss), float(norm)
+        value, leave, replaced = self._together(loss, leave, fed.replaced)
+        length = float(norm)
         verdict = state.watchdog.judge(value, length)
         if verdict in ("fine", "spike"):
             state.optimizer.step()
             for average in (state.ema, *state.averages.values()):
                 average.update(state.network, state.step)
         state.step += 1
-        return Outcome(value, length, verdict, leave)
+        return Outcome(value, length, verdict, leave, replaced)
 
     def gradients(self, fed: Fed) -> Tensor:
         """Leave the gradient of the global batch's mean loss in the network; returns this process's share of the loss.
@@ -78,6 +77,16 @@ class Stepper:
         self.sums.finish()
         assert total is not None
         return total
+
+    def _together(
+        self, loss: Tensor, leave: bool, replaced: tuple[Replaced, ...]
+    ) -> tuple[float, bool, tuple[Replaced, ...]]:
+        """The sum of all processes' losses, whether any is to leave, and all their replaced images."""
+        if self.world.size == 1:
+            return float(loss), leave, replaced
+        said = torch.tensor([leave, len(replaced)], dtype=torch.float64, device=loss.device)
+        total, leaving, bad = self.world.sum(torch.cat([loss.double().reshape(1), said])).tolist()
+        return total, leaving > 0, tuple(sorted(set(self.world.gather(replaced)))) if bad else ()
 
     def draws(self, fed: Fed) -> Draws:
         """Draws ready for the network."""

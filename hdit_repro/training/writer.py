@@ -77,7 +77,7 @@ class CheckpointWriter:
 
     def _write(self, tensors: dict[str, Tensor], step: int) -> None:
         save_checkpoint(self.folder, tensors, step, self.run)
-        thin(self.folder)
+        thin(self.folder, step)
 
     def _write_averages(self, tensors: dict[str, Tensor], step: int) -> None:
         save_snapshot(self.folder, tensors, step, self.run)

@@ -10,7 +10,7 @@ from torch import nn
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import write_json
 from hdit_repro.spec.training import Ema
-from hdit_repro.training.checkpoint import DamagedCheckpoint, newest, read_final, save_checkpoint, thin
+from hdit_repro.training.checkpoint import DamagedCheckpoint, newest, newest_file, read_final, save_checkpoint, thin
 from hdit_repro.training.ema import EmaWeights
 from hdit_repro.training.log import MetricsLog, read_log
 from hdit_repro.training.state import TrainingState
@@ -110,13 +110,29 @@ def test_a_checkpoint_without_moments_is_refused():
 def test_old_checkpoints_go_and_the_final_one_stays(tmp_path):
     markers = [save_checkpoint(tmp_path, make_state().tensors(), step, "run") for step in range(5)]
     write_json(tmp_path / "final.json", markers[0])
-    thin(tmp_path, keep=2)
+    thin(tmp_path, 4, keep=2)
     assert sorted(path.stem for path in tmp_path.glob("*.safetensors")) == [
         "step-00000000",
         "step-00000003",
         "step-00000004",
     ]
     assert len(list(tmp_path.glob("step-*.json"))) == 3
+
+
+def test_damaged_checkpoints_that_were_passed_over_do_not_count_as_the_newest(tmp_path):
+    for step in (10, 20, 30):
+        save_checkpoint(tmp_path, make_state().tensors(), step, "run")
+    (tmp_path / "step-00000030.safetensors").write_bytes(b"cut")
+    with pytest.warns(DamagedCheckpoint, match="step-00000030"):
+        assert newest(tmp_path, "run").step == 20
+    assert newest_file(tmp_path, 25).name == "step-00000020.safetensors"
+    save_checkpoint(tmp_path, make_state().tensors(), 25, "run")
+    thin(tmp_path, 25, keep=2)
+    assert sorted(path.name for path in tmp_path.glob("*.safetensors")) == [
+        "step-00000020.safetensors",
+        "step-00000025.safetensors",
+    ]
+    assert newest(tmp_path, "run").step == 25
 
 
 def test_a_damaged_final_network_is_named_and_can_be_made_again(tmp_path):

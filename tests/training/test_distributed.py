@@ -11,8 +11,9 @@ import torch
 from hdit_repro.data.order import index_of
 from hdit_repro.errors import UserError
 from hdit_repro.training.checkpoint import newest
-from hdit_repro.training.distributed import GradientSum, World, check_world
+from hdit_repro.training.distributed import GradientSum, World
 from hdit_repro.training.log import read_log
+from hdit_repro.training.rendezvous import check_size
 
 STEPS = 10
 
@@ -37,7 +38,7 @@ def split(tiny, tiny_images, processes, tmp_path_factory):
     return get
 
 
-@pytest.mark.parametrize(("size", "microbatch"), [(1, 4), (2, 0), (2, 2), (4, 0), (3, 0)])
+@pytest.mark.parametrize(("size", "microbatch"), [(1, 4), (2, 0), (2, 2), (4, 0), (4, 1)])
 def test_any_split_takes_the_same_steps(split, size, microbatch):
     losses, _, tensors = split(1)
     other, _, others = split(size, microbatch)
@@ -48,7 +49,7 @@ def test_any_split_takes_the_same_steps(split, size, microbatch):
             torch.testing.assert_close(others[name], value, rtol=1e-3, atol=1e-4, msg=name)
 
 
-@pytest.mark.parametrize(("size", "microbatch"), [(1, 0), (1, 4), (2, 0), (2, 2), (4, 0), (3, 0)])
+@pytest.mark.parametrize(("size", "microbatch"), [(1, 0), (1, 4), (2, 0), (2, 2), (4, 0), (4, 1)])
 def test_together_the_processes_draw_every_image_number_once(split, tiny, size, microbatch):
     _, results, _ = split(size, microbatch)
     draws = sorted(draw for result in results for draw in result["draws"])
@@ -57,18 +58,30 @@ def test_together_the_processes_draw_every_image_number_once(split, tiny, size, 
     assert sorted(np.concatenate(parts)) == sorted(index_of(draws, 3781, 0))
 
 
-def test_shares_cover_a_step_and_differ_by_one_at_most():
-    for size in (1, 2, 3, 7):
-        shares = [World(rank, size).share(100, 23) for rank in range(size)]
-        assert [first for first, _ in shares] == [100 + sum(n for _, n in shares[:rank]) for rank in range(size)]
-        assert sum(count for _, count in shares) == 23
-        assert max(count for _, count in shares) - min(count for _, count in shares) <= 1
+def test_shares_cover_a_step_and_are_equal():
+    for size in (1, 2, 3, 8):
+        shares = [World(rank, size).share(100, 24) for rank in range(size)]
+        assert shares == [(100 + rank * 24 // size, 24 // size) for rank in range(size)]
 
 
-def test_more_processes_than_draws_are_refused(tiny):
-    with pytest.raises(UserError, match="more processes than draws"):
-        check_world(tiny(batch=4).training, World(0, 5))
-    check_world(tiny(batch=4).training, World(0, 4))
+@pytest.mark.parametrize(
+    ("batch", "growth", "size", "mend"),
+    [(4, 0, 5, "start 4"), (8, 0, 3, "start 2 or 4"), (8, 12, 8, "start 4"), (6, 0, 4, "start 3 or 6")],
+)
+def test_processes_that_do_not_divide_the_batch_are_refused_with_the_mend(tiny, batch, growth, size, mend):
+    training = tiny(batch=batch, growth=[{"steps": 2, "batch": growth}] if growth else []).training
+    with pytest.raises(UserError, match="do not divide its batch") as caught:
+        check_size(training, size)
+    assert caught.value.fix == mend
+    for number in (int(word) for word in mend.split() if word.isdigit()):
+        check_size(training, number)
+
+
+def test_a_training_of_three_processes_and_a_batch_of_eight_ends_before_it_begins(tiny, processes, tmp_path):
+    started = processes(tiny(batch=8), tmp_path, 3)
+    assert started.join() == [2, 2, 2]
+    assert all("start 2 or 4" in result["message"] for result in started.results())
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_buckets_hold_every_parameter_once_from_the_last_to_the_first():

@@ -4,14 +4,16 @@ import os
 import random
 import time
 
-import pytest
+import msgspec
 import torch
 
 from hdit_repro.training.checkpoint import newest
 from hdit_repro.training.log import numbers, read_log
 
 KILLS = 20 if os.environ.get("CI_LONG") == "1" else 3
-STEPS = 24
+MOST_STEPS = 5
+"""Steps that an attempt may take before it is killed; some more pass until the kill has come."""
+STEPS = 8 * KILLS + 8
 
 
 def finished(run, folder):
@@ -20,42 +22,55 @@ def finished(run, folder):
     return found.tensors, [numbers(line) for line in read_log(folder / "metrics.jsonl")]
 
 
-def wait_for(path, process, seconds=30):
+def wait_until(holds, process, seconds=30):
     until = time.monotonic() + seconds
-    while not path.exists() and process.is_alive() and time.monotonic() < until:
+    while not holds() and process.is_alive() and time.monotonic() < until:
         time.sleep(0.005)
-    return path.exists()
+    return holds()
 
 
-def test_a_run_killed_again_and_again_ends_with_the_same_bits(tiny, tiny_images, processes, tmp_path):
-    run = tiny(steps=STEPS)
-    calm = processes(run, tmp_path / "calm", 2)
+def steps_logged(folder):
+    return len(read_log(folder / "metrics.jsonl"))
+
+
+def run_of_everything(tiny):
+    """A batch that grows half-way, mirrored and augmented images, dropout, dropped labels, two averages."""
+    half = STEPS // 2
+    run = tiny(steps=half, growth=[{"steps": STEPS - half, "batch": 12}])
+    return msgspec.structs.replace(run, data=msgspec.structs.replace(run.data, flip=True))
+
+
+def test_a_run_killed_again_and_again_ends_with_the_same_bits(tiny, processes, tmp_path):
+    """Every second kill comes while a checkpoint is being written, the others at any moment of an attempt."""
+    run = run_of_everything(tiny)
+    how = {"averages": [0.9], "microbatch": 2, "bad_steps": [STEPS // 3]}
+    calm = processes(run, tmp_path / "calm", 2, **how)
     assert calm.join() == [0, 0]
     expected, lines = finished(run, tmp_path / "calm")
+    assert lines[-1]["skipped"] == 1
 
     chance = random.Random(0)
     folder = tmp_path / "killed"
-    kills = cut_short = 0
-    while kills < KILLS:
-        while_writing = kills % 2 == 0
+    cut_short = 0
+    for kill in range(KILLS):
+        while_writing = kill % 2 == 0
         (folder / "writing").unlink(missing_ok=True)
-        started = processes(run, folder, 2, save_seconds=-1.0, slow_writing=while_writing, pause=0.02)
+        before = steps_logged(folder)
+        started = processes(run, folder, 2, save_seconds=-1.0, slow_writing=while_writing, pause=0.05, **how)
         if while_writing:
-            wait_for(folder / "writing", started.all[0])
+            assert wait_until((folder / "writing").exists, started.all[0])
             time.sleep(chance.uniform(0, 0.1))
         else:
-            time.sleep(chance.uniform(0.2, 2.0))
-        victims = chance.choice([(0,), (0, 1)] if while_writing else [(0,), (1,), (0, 1)])
-        for rank in victims:
+            steps = before + chance.randint(0, MOST_STEPS)
+            wait_until(lambda steps=steps: steps_logged(folder) >= steps, started.all[0])
+            time.sleep(chance.uniform(0, 0.1) if steps > before else chance.uniform(0, 1.0))
+        for rank in chance.choice([(0,), (0, 1)] if while_writing else [(0,), (1,), (0, 1)]):
             started.kill(rank)
         codes = started.join(30)
-        if 0 not in codes:
-            kills += 1
-            cut_short += bool(list((folder / "checkpoints").glob(".*.partial")))
         assert None not in codes, "a process did not notice that the other is gone"
-        if codes == [0, 0]:
-            pytest.fail("the run ended before it was killed often enough")
-    last = processes(run, folder, 2, save_seconds=-1.0)
+        assert -9 in codes, "the run ended before it was killed"
+        cut_short += bool(list((folder / "checkpoints").glob(".*.partial")))
+    last = processes(run, folder, 2, save_seconds=-1.0, **how)
     assert last.join() == [0, 0]
     found, log = finished(run, folder)
     assert cut_short, "no kill came while a checkpoint was being written"
@@ -63,4 +78,5 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bits(tiny, tiny_images,
     for name, value in expected.items():
         assert torch.equal(found[name], value), name
     assert log == lines
+    assert (folder / "metrics.events.jsonl").read_text() == (tmp_path / "calm" / "metrics.events.jsonl").read_text()
     assert not list((folder / "checkpoints").glob(".*.partial"))

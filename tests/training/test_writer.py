@@ -1,15 +1,15 @@
 """Writing in the background: whole files, a full disk, snapshots of the averages, TensorBoard beside the log."""
 
 import errno
-import io
+import subprocess
 import threading
 import warnings
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from hdit_repro import files
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.training import checkpoint, log
 from hdit_repro.training.checkpoint import DamagedCheckpoint, newest, newest_file, read_snapshot
@@ -25,31 +25,24 @@ def quiet(*_):
     pass
 
 
-class FullDisk(io.BytesIO):
-    """Takes some bytes and then none."""
-
-    def write(self, data):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-
 def test_training_goes_on_while_a_checkpoint_is_written(tiny, tmp_path, monkeypatch):
     """The state at the time of saving is written, whatever happens to it meanwhile."""
     state, go = new_state(tiny(), CPU), threading.Event()
     expected = {name: value.clone() for name, value in state.tensors().items()}
-    plain = checkpoint.write_bytes
+    plain = checkpoint.save_file
 
-    def late(path, data):
+    def late(tensors, path, metadata):
         assert go.wait(10)
-        plain(path, data)
+        plain(tensors, path, metadata)
 
-    monkeypatch.setattr(checkpoint, "write_bytes", late)
+    monkeypatch.setattr(checkpoint, "save_file", late)
     with CheckpointWriter(tmp_path, "run") as writer:
         writer.save(state)
         with torch.no_grad():
             for parameter in state.network.parameters():
                 parameter.add_(1.0)
         writer.poll()
-        assert newest_file(tmp_path) is None
+        assert newest_file(tmp_path, 0) is None
         go.set()
     for name, value in newest(tmp_path, "run").tensors.items():
         assert torch.equal(value, expected[name]), name
@@ -57,15 +50,15 @@ def test_training_goes_on_while_a_checkpoint_is_written(tiny, tmp_path, monkeypa
 
 def test_a_full_disk_ends_the_run_and_the_checkpoint_before_stays(tiny, tiny_images, tmp_path, monkeypatch):
     run = tiny(steps=400)
-    plain = files.os.fdopen
+    plain = checkpoint.save_file
 
-    def fdopen(descriptor, *rest, **more):
-        if newest_file(tmp_path / "c") is not None:
-            files.os.close(descriptor)
-            return FullDisk()
-        return plain(descriptor, *rest, **more)
+    def save_file(tensors, path, metadata):
+        if newest_file(tmp_path / "c", 400) is None:
+            return plain(tensors, path, metadata)
+        path.write_bytes(b"half")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(files.os, "fdopen", fdopen)
+    monkeypatch.setattr(checkpoint, "save_file", save_file)
     with pytest.raises(RunError, match="no space left") as caught:
         train(run, tiny_images, tmp_path / "c", tmp_path / "m.jsonl", EVERY, quiet)
     assert caught.value.exit_code == 1
@@ -73,8 +66,39 @@ def test_a_full_disk_ends_the_run_and_the_checkpoint_before_stays(tiny, tiny_ima
     saved = newest(tmp_path / "c", run.training_id)
     assert saved.step >= 1
     assert sorted(path.name for path in (tmp_path / "c").iterdir() if path.suffix == ".partial") == []
-    short = tiny(steps=400)
-    assert short.training_id == run.training_id
+
+
+def test_other_errors_of_the_library_are_not_taken_for_a_full_disk(tiny, tmp_path, monkeypatch):
+    def broken(*_):
+        raise SafetensorError("no such dtype")
+
+    monkeypatch.setattr(checkpoint, "save_file", broken)
+    with pytest.raises(SafetensorError, match="dtype"):
+        checkpoint.save_checkpoint(tmp_path, new_state(tiny(), CPU).tensors(), 1, "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a file system of 8 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"file systems cannot be mounted here: {made.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_disk_that_is_really_full_leaves_the_checkpoint_before(small_disk):
+    """The library's own words for a full disk are understood."""
+    some, more = {"a": torch.ones(1 << 20)}, {"a": torch.ones(1 << 20) * 2}  # 4 MiB each
+    checkpoint.save_checkpoint(small_disk, some, 1, "run")
+    with pytest.raises(RunError, match="no space left to write step-00000002") as caught:
+        checkpoint.save_checkpoint(small_disk, more, 2, "run")
+    assert caught.value.exit_code == 1
+    assert sorted(path.name for path in small_disk.iterdir()) == ["step-00000001.json", "step-00000001.safetensors"]
+    assert torch.equal(newest(small_disk, "run").tensors["a"], some["a"])
 
 
 def test_a_full_disk_for_the_log_is_said(tmp_path, monkeypatch):
@@ -86,7 +110,7 @@ def test_a_full_disk_for_the_log_is_said(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("builtins.open", full)
-        with pytest.raises(RunError, match="no space left to write the log"):
+        with pytest.raises(RunError, match=r"no space left to write m\.jsonl"):
             lines.append({"step": 2})
     assert read_log(lines.path) == [{"step": 1}]
 
@@ -105,7 +129,7 @@ def test_a_run_with_a_damaged_newest_checkpoint_ends_with_the_same_bits(tiny, ti
 
     with pytest.raises(Leave):
         train(run, tiny_images, tmp_path / "b", tmp_path / "b.jsonl", EVERY, leave)
-    victim = newest_file(tmp_path / "b")
+    victim = newest_file(tmp_path / "b", 6)
     data = bytearray(victim.read_bytes())
     if harm == "truncated":
         del data[-100:]
@@ -172,9 +196,10 @@ def test_a_damaged_snapshot_is_named(tiny, tiny_images, tmp_path):
 
 def test_leftovers_of_killed_writers_go(tiny, tmp_path):
     (tmp_path / ".step-00000001.safetensors.abc.partial").write_bytes(b"half")
+    (tmp_path / "step-00000003.safetensors").write_bytes(b"without a marker")
     with CheckpointWriter(tmp_path, "run", active=False):
         pass
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.iterdir())) == 2
     with CheckpointWriter(tmp_path, "run") as writer:
         writer.save(new_state(tiny(), CPU))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000000.json", "step-00000000.safetensors"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 import torch
+from safetensors.torch import save
 
-from hdit_repro import files
 from hdit_repro.data.datasets import open_dataset
 from hdit_repro.errors import UserError
 from hdit_repro.spec.run import Run
@@ -33,8 +33,9 @@ def note_draws(seen):
 def slow_writing(folder):
     """Write half of a checkpoint, say so by the file `writing`, wait, and write the rest."""
 
-    def write(path, data):
-        with files.atomic_file(path) as file:
+    def write(tensors, path, metadata):
+        data = save(tensors, metadata)
+        with open(path, "wb") as file:
             file.write(data[: len(data) // 2])
             file.flush()
             (folder / "writing").touch()
@@ -42,7 +43,18 @@ def slow_writing(folder):
             file.write(data[len(data) // 2 :])
             (folder / "writing").unlink()
 
-    checkpoint.write_bytes = write
+    checkpoint.save_file = write
+
+
+def spoil(bad):
+    """Make the loss of some steps (numbers of steps, from 0) not a number."""
+    plain = step.Stepper.gradients
+
+    def gradients(self, fed):
+        loss = plain(self, fed)
+        return loss * float("nan") if self.state.step in bad else loss
+
+    step.Stepper.gradients = gradients
 
 
 def main(config):
@@ -51,6 +63,7 @@ def main(config):
     run = msgspec.convert(config.get("per_rank", {}).get(str(rank), config["run"]), Run)
     seen, losses = [], []
     note_draws(seen)
+    spoil(config.get("bad_steps", ()))
     if config.get("slow_writing"):
         slow_writing(folder)
 
@@ -71,6 +84,7 @@ def main(config):
                 world=world,
                 microbatch=config.get("microbatch", 0),
                 stop=stop,
+                averages=tuple(config.get("averages", ())),
             )
             train(run, open_dataset(run.data), folder / "checkpoints", folder / "metrics.jsonl", settings, report)
             world.wait()

@@ -21,6 +21,7 @@ from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.slurm.script import Places, dependency, parameters
 from hdit_repro.launch.slurm.snapshot import Code, look
 from hdit_repro.records.layout import Roots
+from hdit_repro.training.rendezvous import check_size
 
 HANDED_ON = ("HDIT_REPRO_CACHE", "HDIT_REPRO_DATA")
 """Variables of the submitter that jobs need, whatever the site does to their environment."""
@@ -85,13 +86,18 @@ def draft(
         allow_dirty: whether the code may have changes that no commit holds.
 
     Raises:
-        UserError: the code has such changes and may not.
+        UserError: the code has such changes and may not, or a training's GPUs do not divide its batch.
     """
     tasks = tasks_for(jobs, roots)
     plan = make_plan(jobs, roots, profile)
     left = required(tasks)
+    costs = {stage.key: stage for stage in plan}
+    for task in left:
+        if task.stage == "train":
+            where = f"set train_gpus in jobs/clusters/{profile.name}.toml to"
+            check_size(task.job.run.training, costs[task.key].gpus, fix=where)
     covered = coverage_of(tasks, roots, listed)
-    groups = graph(left, {stage.key: stage for stage in plan}, covered, profile)
+    groups = graph(left, costs, covered, profile)
     session = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
     code = look(roots, allow_dirty=allow_dirty)
     return Draft(session, tuple(jobs), tuple(left), tuple(groups), tuple(plan), covered, code, roots, profile)

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from hdit_repro.spec.base import Choice, require
+from hdit_repro.stages.settings import HowToTrain
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -40,6 +41,7 @@ class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
         the interpreter that submits. environment: variables of every job (NCCL's, those of offline nodes).
         signal_seconds: how long before the end of its time a job is told.
         runs: the folder of runs, where it is not that of the workplace. scratch: TMPDIR of the jobs, made when missing.
+        training: how trainings run (`stages.settings.HowToTrain`).
     """
 
     name: str
@@ -76,6 +78,7 @@ class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
     omit: tuple[str, ...] = ()
     runs: str = ""
     scratch: str = ""
+    training: HowToTrain = msgspec.field(default_factory=HowToTrain)
 
     def __post_init__(self) -> None:
         require(self.speed > 0 and self.time_limit_hours > 0, "speed and time_limit_hours must be positive")

@@ -171,6 +171,7 @@ def _undo(planned: Draft, entry: Journal) -> None:
 
 
 def _function(planned: Draft, element: Element, stages: Mapping[str, StageFunction] | None) -> StageJob:
-    settings = Settings(threads=planned.profile.cpus_per_gpu, batch=planned.profile.sample_batch)
+    profile = planned.profile
+    settings = Settings(threads=profile.cpus_per_gpu, batch=profile.sample_batch, training=profile.training)
     gpus, packed = element.resources.all_gpus, element.kind == "pack"
     return StageJob(element.tasks, planned.session, settings, gpus, element.numbers, packed, stages)
