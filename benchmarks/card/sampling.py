@@ -1,0 +1,111 @@
+"""The sampler, called as samples are drawn, with and without the network captured in a CUDA graph; Inception."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.card.networks import named
+from benchmarks.card.session import Bench, Part
+from benchmarks.card.timing import timed
+from hdit_repro.cost import count
+from hdit_repro.launch.work import network_evaluations
+from hdit_repro.models.build import build
+from hdit_repro.stages.denoiser import Drawer
+
+
+class Captured(nn.Module):
+    """A network whose forward pass is one CUDA graph, at the shapes of its first call; labels are part of the input."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def forward(self, x: Tensor, sigma: Tensor, class_cond: Tensor | None = None) -> Tensor:
+        inputs = [x, sigma] if class_cond is None else [x, sigma, class_cond]
+        if self._graph is None:
+            self._capture(inputs)
+        assert self._graph is not None
+        for held, given in zip(self._held, inputs, strict=True):
+            held.copy_(given)
+        self._graph.replay()
+        return self._out.clone()
+
+    def _capture(self, inputs: list[Tensor]) -> None:
+        self._held = [given.clone() for given in inputs]
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                self._call()
+        torch.cuda.current_stream().wait_stream(side)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._out = self._call()
+
+    def _call(self) -> Tensor:
+        x, sigma, *rest = self._held
+        out: Tensor = self.network(x, sigma, class_cond=rest[0] if rest else None)
+        return out
+
+
+def sampler(name: str, how: str) -> Part:
+    """Samples of a run by its own sampler; `how` is eager, graph or compiled."""
+
+    def work(bench: Bench) -> dict[str, Any]:
+        if how == "graph" and bench.device.type != "cuda":
+            return {"skipped": "a CPU has no CUDA graphs"}
+        if how == "compiled" and bench.tiny:
+            return {"skipped": "tiny compiles the step of table1/E alone"}
+        run, batch = named(name, bench.scale), 2 if bench.tiny else 64
+        network = build(run.model).to(bench.device).eval()
+        called = {"eager": lambda: network, "graph": lambda: Captured(network), "compiled": lambda: compiled(network)}
+        drawer = Drawer(run, called[how](), bench.device, lambda: None)
+        found = timed(lambda: drawer(list(range(batch))), bench.device, bench.seconds)
+        calls = network_evaluations(run.sampling)
+        return {
+            "use": "sample", "run": name, "how": how, "batch": batch, "calls": calls,
+            "macs": count(run.model, run.data.resolution).macs,
+            "seconds": found.seconds, "calls_per_s": calls / found.seconds, "images_per_s": batch / found.seconds,
+            "memory_gib": found.memory_gib,
+        }  # fmt: skip
+
+    return Part(f"sample/{name}/{how}", work)
+
+
+def compiled(network: nn.Module) -> nn.Module:
+    return torch.compile(network, dynamic=False)  # type: ignore[return-value]
+
+
+def inception(precision: str) -> Part:
+    """Images a second through Inception with random weights: the same work as with the genuine ones."""
+
+    def work(bench: Bench) -> dict[str, Any]:
+        from hdit_repro.metrics.extractors.inception import InceptionFeatures
+        from hdit_repro.metrics.extractors.random_inception import random_state
+
+        with torch.no_grad():
+            network: Any = InceptionFeatures(random_state(), "", bench.device, precision=precision)  # type: ignore[arg-type]
+        batch, side = (2, 32) if bench.tiny else (256, 256)
+        images = torch.randint(0, 256, (batch, 3, side, side), dtype=torch.uint8, device=bench.device)
+        features: Callable[[], object] = lambda: network.features(images)  # noqa: E731
+        found = timed(features, bench.device, bench.seconds)
+        # Records rest on float32, so that is what plans are made of.
+        use = "features" if precision == "float32" else "peer"
+        return {"use": use, "precision": precision, "batch": batch, "images_per_s": batch / found.seconds,
+                "memory_gib": found.memory_gib}  # fmt: skip
+
+    return Part(f"inception/{precision}", work)
+
+
+PARTS = (
+    sampler("table1/E", "eager"),
+    sampler("table1/E", "graph"),
+    sampler("table1/E", "compiled"),
+    inception("float32"),
+    inception("bfloat16"),
+)

@@ -1,0 +1,141 @@
+"""A measurement in parts that are kept as they are done, so that it may be cut off at any time and go on."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hdit_repro.files import read_json, write_json
+from hdit_repro.launch.throughput import FORMAT
+from hdit_repro.records.provenance import checkout_source, package_versions
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SAME = ("card", "torch", "cuda", "commit")
+"""What a file's machine must agree in for a measurement to go on in it."""
+
+
+@dataclass
+class Bench:
+    """Where and how to measure, and what has been found so far.
+
+    Attributes:
+        device: the card, or a CPU with `tiny`.
+        tiny: small networks and short times: shows that everything runs, and its numbers mean nothing.
+        seconds: how long a timing may take.
+        authors: folder of the authors' code, or None.
+        found: part -> its numbers.
+    """
+
+    device: torch.device
+    tiny: bool
+    seconds: float
+    authors: Path | None = None
+    found: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def scale(self) -> str:
+        return "smoke" if self.tiny else "paper"
+
+    def bfloat16_rate(self) -> float | None:
+        """Measured floating-point operations a second of a large bfloat16 product."""
+        return self.found.get("matrix/bfloat16", {}).get("flops_per_s")
+
+    def copy_rate(self) -> float | None:
+        """Measured bytes a second, read and written, of a large copy."""
+        return self.found.get("copy", {}).get("bytes_per_s")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One measurement: its name, and what takes it."""
+
+    name: str
+    work: Callable[[Bench], dict[str, Any]]
+
+
+def machine(device: torch.device, command: Sequence[str]) -> dict[str, Any]:
+    """Card, driver, versions, commit and command."""
+    source = checkout_source(CHECKOUT)
+    facts: dict[str, Any] = {
+        "card": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})",
+        "driver": driver_version() if device.type == "cuda" else "",
+        "torch": torch.__version__,
+        "cuda": str(torch.version.cuda or ""),
+        "python": platform.python_version(),
+        "packages": package_versions(),
+        "commit": source.commit,
+        "dirty": source.dirty,
+        "command": shlex.join(["python", *command]),
+        "began": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    if device.type == "cuda":
+        facts["memory_gib"] = torch.cuda.get_device_properties(device).total_memory / 2**30
+    return facts
+
+
+def driver_version(path: Path = Path("/sys/module/nvidia/version")) -> str:
+    """The driver's version as the system tells it, or "unknown"."""
+    return path.read_text().strip() if path.exists() else "unknown"
+
+
+def begin(path: Path, bench: Bench, command: Sequence[str]) -> dict[str, Any]:
+    """The file's content to go on from, or a new one; `bench` gets what was found before.
+
+    A file of another card, version or commit is another measurement and begins anew.
+    """
+    here = machine(bench.device, command)
+    fresh = {"format": FORMAT, "tiny": bench.tiny, "machine": here, "parts": {}}
+    if not path.exists():
+        return fresh
+    tree = read_json(path)
+    same = tree.get("tiny") == bench.tiny and all(tree["machine"].get(key) == here[key] for key in SAME)
+    if not same:
+        print(f"{path} is of another card, version or commit: measuring anew", file=sys.stderr)
+        return fresh
+    bench.found.update({name: part for name, part in tree["parts"].items() if "error" not in part})
+    tree["parts"] = dict(bench.found)
+    return tree
+
+
+def measure(parts: Sequence[Part], bench: Bench, path: Path, tree: dict[str, Any], limit: float) -> bool:
+    """Take the parts that are missing, each kept when it is done; False when the time was up before the last.
+
+    A part that fails is kept with its error and tried again by the next run; the others go on.
+    """
+    began = time.monotonic()
+    for part in parts:
+        if part.name in bench.found:
+            continue
+        if limit and time.monotonic() - began > limit:
+            return False
+        started = time.monotonic()
+        values = attempt(part, bench)
+        values["took_s"] = round(time.monotonic() - started, 2)
+        tree["parts"][part.name] = values
+        if "error" not in values:
+            bench.found[part.name] = values
+        write_json(path, tree)
+        print(f"{part.name}: {values.get('error') or values.get('skipped') or 'done'} ({values['took_s']:.1f} s)",
+              file=sys.stderr)  # fmt: skip
+    return True
+
+
+def attempt(part: Part, bench: Bench) -> dict[str, Any]:
+    """The part's numbers, or why there are none."""
+    try:
+        return part.work(bench)
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"}
+    finally:
+        torch.compiler.reset()
+        if bench.device.type == "cuda":
+            torch.cuda.empty_cache()

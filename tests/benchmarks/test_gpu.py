@@ -1,0 +1,126 @@
+"""The measurement of a card, tiny, on a CPU: every part runs, what is done is kept, and the table comes from the JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from hdit_repro.launch.throughput import measured
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT))
+    return import_module("benchmarks.gpu")
+
+
+def run(gpu: ModuleType, path: Path, *only: str, minutes: float = 0) -> tuple[int, dict[str, Any]]:
+    words = ["--device", "cpu", "--tiny", "--out", str(path), "--minutes", str(minutes)]
+    for prefix in only:
+        words += ["--only", prefix]
+    code = gpu.main(words)
+    return code, json.loads(path.read_text()) if path.exists() else {}
+
+
+QUICK = ("matrix", "copy", "noise", "attention/table1/E", "train/table1/E/eager", "train/peer", "train/authors")
+
+
+def test_parts_say_what_they_measured(gpu: ModuleType, tmp_path: Path) -> None:
+    code, tree = run(gpu, tmp_path / "cpu.json", *QUICK)
+    assert code == 0
+    parts = tree["parts"]
+    assert not [name for name, part in parts.items() if "error" in part]
+    assert parts["train/authors' table1/E/eager"]["skipped"] == "no --authors PATH"
+    step = parts["train/table1/E/eager"]
+    assert step["images_per_s"] == pytest.approx(step["batch"] / step["step_s"])
+    assert step["flops_per_s"] == pytest.approx(6 * step["macs"] * step["images_per_s"])
+    assert step["mfu_measured"] == pytest.approx(step["flops_per_s"] / parts["matrix/bfloat16"]["flops_per_s"])
+    level = parts["attention/table1/E/0"]
+    assert set(level["backends"]) == {"tiles", "dense"}
+    assert all(times["both_s"] > 0 for times in level["backends"].values())
+    copy = parts["copy"]["bytes_per_s"]
+    assert level["floor"]["forward_s"] == pytest.approx(4 * 2 * math.prod(level["shape"]) / copy)
+    dit, ours = parts["train/peer: DiT of equal parameters/eager"]["parameters"], step["parameters"]
+    assert abs(dit - ours) / ours < 0.25  # a whole layer of a tiny DiT is a third of it
+    assert {"card", "driver", "torch", "commit", "command"} <= tree["machine"].keys()
+
+
+def test_the_peer_has_the_parameters_of_row_e_at_paper_scale(gpu: ModuleType) -> None:
+    from benchmarks.card import networks
+
+    from hdit_repro.cost import count
+
+    ours, dit, plain = (networks.named(name, "paper").model for name in ("table1/E", networks.DIT, networks.GLOBAL))
+    parameters = count(ours, 128).parameters
+    assert count(dit, 128).parameters == pytest.approx(parameters, rel=0.05)
+    assert count(plain, 128).parameters == pytest.approx(parameters, rel=0.001)
+    assert count(plain, 128).macs > count(ours, 128).macs
+
+
+def test_it_leaves_when_the_time_is_up_and_goes_on(gpu: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "cpu.json"
+    assert run(gpu, path, "matrix/bfloat16")[0] == 0
+    first = json.loads(path.read_text())["parts"]["matrix/bfloat16"]
+    code, tree = run(gpu, path, "matrix", "copy", minutes=1e-9)
+    assert code == 75
+    assert set(tree["parts"]) == {"matrix/bfloat16"}
+    code, tree = run(gpu, path, "matrix", "copy")
+    assert code == 0
+    assert set(tree["parts"]) == {"matrix/bfloat16", "matrix/float32", "copy"}
+    assert tree["parts"]["matrix/bfloat16"] == first
+    text = path.with_suffix(".md").read_text()
+    assert "mean nothing" in text
+    assert "| not measured |" in text
+
+
+def test_a_part_that_fails_says_why_and_is_tried_again(
+    gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks.card.session import Part
+
+    def broken(bench: object) -> dict[str, Any]:
+        raise RuntimeError("no luck\nmore words")
+
+    good = next(part for part in gpu.PARTS if part.name == "copy")
+    path = tmp_path / "cpu.json"
+    monkeypatch.setattr(gpu, "PARTS", (Part("first", broken), good))
+    code, tree = run(gpu, path)
+    assert code == 0
+    assert tree["parts"]["first"]["error"] == "RuntimeError: no luck"
+    assert "bytes_per_s" in tree["parts"]["copy"]
+    assert "- first: RuntimeError: no luck" in path.with_suffix(".md").read_text()
+    monkeypatch.setattr(gpu, "PARTS", (Part("first", lambda bench: {"fine": 1}), good))
+    assert run(gpu, path)[1]["parts"]["first"]["fine"] == 1
+
+
+def test_another_commit_or_size_begins_anew(gpu: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "cpu.json"
+    _, tree = run(gpu, path, "copy")
+    tree["machine"]["commit"] = "another"
+    tree["parts"]["copy"]["bytes_per_s"] = 1.0
+    path.write_text(json.dumps(tree))
+    assert run(gpu, path, "copy")[1]["parts"]["copy"]["bytes_per_s"] > 1.0
+
+
+def test_a_cpu_never_stands_for_a_card(gpu: ModuleType, tmp_path: Path) -> None:
+    run(gpu, tmp_path / "cpu.json", "copy")
+    assert measured("A100", tmp_path) is None
+    with pytest.raises(SystemExit) as refusal:
+        gpu.main(["--device", "cpu", "--out", str(tmp_path / "x.json")])
+    assert refusal.value.code == 2
+
+
+@pytest.mark.long
+def test_everything_runs(gpu: ModuleType, tmp_path: Path) -> None:
+    code, tree = run(gpu, tmp_path / "cpu.json")
+    assert code == 0
+    assert len(tree["parts"]) == len(gpu.PARTS)
+    assert not [part["error"] for part in tree["parts"].values() if "error" in part]
