@@ -3,8 +3,7 @@
 Weights, gradients, moments and averages are counted; activations are estimated: what autograd keeps for the backward
 pass was counted with torch's saved-tensor hooks and is linear in width, hidden width and heads, token by token. Tests
 hold it to what autograd keeps within a tenth, and to the peak of a whole step, every live tensor counted, within a
-fifth. Neighborhood attention is taken to run in plain torch, whose tiles hold each key and value about three times.
-The kernels' own scratch and the allocator's slack come on top: `fit` leaves room for them.
+fifth. The kernels' own scratch and the allocator's slack come on top: `fit` leaves room for them.
 """
 
 from __future__ import annotations
@@ -12,17 +11,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from hdit_repro.cost import count
-from hdit_repro.spec.model import (
-    GEGLU,
-    CosineSimilarity,
-    DiT,
-    Hourglass,
-    Level,
-    MappingGate,
-    Model,
-    NeighborhoodAttention,
-    NoAttention,
-)
+from hdit_repro.spec.model import GEGLU, CosineSimilarity, DiT, Hourglass, MappingGate, Model, NoAttention
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -52,9 +41,6 @@ COSINE_HEAD: dict[Precision, float] = {"float32": 16.0, "bfloat16": 12.0}
 POINTWISE = 0.35
 """Share of `layer` that a layer without attention keeps: its norm and its residual."""
 
-
-TILE = 8
-"""Side of a tile of queries in plain torch's neighborhood attention, in tokens; a test holds it to the models' own."""
 
 ROOM = 0.85
 """Share of a card's memory that a step may be planned to take; the rest is the kernels' scratch, the allocator's slack
@@ -168,29 +154,15 @@ def _layers(model: Hourglass, kept: Kept, precision: Precision) -> tuple[float, 
     channel += kept.gate if isinstance(model.gate, MappingGate) else 0.0
     hidden = kept.hidden * (2 if isinstance(model.feed_forward, GEGLU) else 1)
     total = largest = inputs = 0.0
-    size = 2 if precision == "bfloat16" else 4
     for level in model.levels:
         tokens = grid >> (2 * level.index)
-        halo = tokens * size * _halo(model, level)
         attends = not isinstance(level.attention, NoAttention)
         width = level.width * channel * (1.0 if attends else POINTWISE)
-        layer = halo + tokens * (width + hidden * level.d_ff + (head * level.heads if attends else 0.0))
+        layer = tokens * (width + hidden * level.d_ff + (head * level.heads if attends else 0.0))
         times = level.depth * (1 if level.index == len(model.levels) - 1 else 2)
         total, largest = total + times * layer, max(largest, layer)
         inputs += times * tokens * level.width * kept.input
     return total, largest, inputs
-
-
-def _halo(model: Hourglass, level: Level) -> float:
-    """Values a token that tiles of neighborhood attention gather of keys and values: `span` x `span` for every tile."""
-    if not isinstance(level.attention, NeighborhoodAttention):
-        return 0.0
-    sides = (model.resolution // model.patch_height, model.resolution // model.patch_width)
-    share = 1.0
-    for side in (side >> level.index for side in sides):
-        tile = -(-side // -(-side // TILE))
-        share *= min(side, tile + level.attention.kernel - 1) / tile
-    return 2 * level.width * share
 
 
 def _ends(model: Hourglass, kept: Kept) -> float:

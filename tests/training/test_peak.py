@@ -9,10 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from hdit_repro import jobs
-from hdit_repro.cost import memory
 from hdit_repro.cost.memory import ROOM, fit, training_memory
 from hdit_repro.data.loader import Batch
-from hdit_repro.models import neighborhood
 from hdit_repro.spec.run import Run
 from hdit_repro.training.acceleration import accelerated
 from hdit_repro.training.distributed import World
@@ -117,7 +115,3 @@ def test_what_fits_is_taken_whole_then_in_pieces_then_recomputed():
     assert fit(model, 10, room(9))[:2] == (5, False)  # two equal pieces, and not nine and one
     assert whole.memory == training_memory(model, 10)
     assert fit(model, 10, training_memory(model, 0, recompute=True).total) is None
-
-
-def test_tiles_are_as_large_as_the_models_cut_them():
-    assert memory.TILE == neighborhood.TILE
