@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from itertools import groupby
 from typing import Literal, NamedTuple
 
-Tone = Literal["", "good", "bad", "open"]
+Tone = Literal["", "good", "bad", "open", "quiet"]
 
 
 class Span(NamedTuple):
@@ -45,13 +46,40 @@ class Group(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """A table. `caption` says what it is; `anchors` of its rows, where links point at them; numbers stand right."""
+    """A table. `caption` says what it is; `anchors` of its rows, where links point at them; numbers stand right.
+
+    `uppers` are headings over neighbouring columns that share one, a heading a column or none at all; `titled` says
+    that a heading above says what the caption says, which is then for those who hear the page.
+    """
 
     caption: str
     heads: tuple[str, ...]
     rows: tuple[tuple[Words, ...] | Group, ...]
     left: tuple[bool, ...]
     anchors: tuple[str, ...] = ()
+    uppers: tuple[str, ...] = ()
+    titled: bool = False
+
+    @property
+    def spans(self) -> tuple[tuple[str, int], ...]:
+        """The upper headings with the number of columns that each stands over."""
+        return tuple((text, len(list(same))) for text, same in groupby(self.uppers))
+
+
+class Tile(NamedTuple):
+    """A number that stands out: how many, of what, and a sentence about it."""
+
+    number: str
+    label: str
+    text: str
+    href: str = ""
+    tone: Tone = ""
+
+
+class Tiles(NamedTuple):
+    """The numbers that matter, side by side."""
+
+    tiles: tuple[Tile, ...]
 
 
 class Picture(NamedTuple):
@@ -84,7 +112,7 @@ class Code(NamedTuple):
     text: str
 
 
-Block = Heading | Paragraph | Items | Grid | Picture | Gallery | Drawing | Code
+Block = Heading | Paragraph | Items | Tiles | Grid | Picture | Gallery | Drawing | Code
 
 
 class Page(NamedTuple):

@@ -21,7 +21,10 @@ from hdit_repro.render.report.blocks import (
     Paragraph,
     Picture,
     Span,
+    Tile,
+    Tiles,
     Words,
+    words,
 )
 
 
@@ -37,10 +40,12 @@ def _block(block: Block, path: str) -> str:
             return (
                 f"{f'<a id={chr(34)}{anchor}{chr(34)}></a>' if anchor else ''}\n\n{'#' * level} {plain(text)}".strip()
             )
-        case Paragraph(words):
-            return _words(words, path)
+        case Paragraph(parts):
+            return _words(parts, path)
         case Items(items):
             return "\n".join(f"- {_words(item, path)}" for item in items)
+        case Tiles(tiles):
+            return "\n".join(f"- {_tile(tile, path)}" for tile in tiles)
         case Grid():
             return _grid(block, path)
         case Picture():
@@ -51,6 +56,11 @@ def _block(block: Block, path: str) -> str:
             return _picture(Picture(file, alt, caption), path)
         case Code(text):
             return f"```\n{text}\n```"
+
+
+def _tile(tile: Tile, path: str) -> str:
+    shown = f"**{plain(tile.number)} {plain(tile.label)}**"
+    return f"{f'[{shown}]({_href(tile.href, path)})' if tile.href else shown}: {_words(words(tile.text), path)}"
 
 
 def _grid(block: Grid, path: str) -> str:
@@ -65,12 +75,18 @@ def _grid(block: Grid, path: str) -> str:
         body.append(cells)
     table = tabulate(
         body,
-        headers=[plain(head) for head in block.heads],
+        headers=[plain(head) for head in _heads(block)],
         tablefmt="pipe",
         disable_numparse=True,
         colalign=["left" if left else "right" for left in block.left] if body else None,
     )
-    return f"{plain(block.caption)}:\n\n{table}" if block.caption else table
+    return f"{plain(block.caption)}:\n\n{table}" if block.caption and not block.titled else table
+
+
+def _heads(block: Grid) -> list[str]:
+    """Both lines of headings in one."""
+    uppers = block.uppers or ("",) * len(block.heads)
+    return [f"{upper}: {head}" if upper else head for upper, head in zip(uppers, block.heads, strict=True)]
 
 
 def _picture(picture: Picture, path: str) -> str:
@@ -78,13 +94,13 @@ def _picture(picture: Picture, path: str) -> str:
     return f"{image}\n\n{plain(picture.caption)}" if picture.caption else image
 
 
-def _words(words: Words, path: str) -> str:
-    return "".join(_span(span, path) for span in words)
+def _words(parts: Words, path: str) -> str:
+    return "".join(_span(span, path) for span in parts)
 
 
 def _span(span: Span, path: str) -> str:
     shown = f"`{span.text}`".replace("|", r"\|") if span.code else _kept(span.text)
-    if span.tone:
+    if span.tone and span.tone != "quiet":
         shown = f"**{shown}**"
     return f"[{shown}]({_href(span.href, path)})" if span.href else shown
 

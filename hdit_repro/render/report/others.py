@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hdit_repro.audit.computed import say
-from hdit_repro.render.cells import Cell
+from hdit_repro.render.cells import NOT_RUN, Cell
 from hdit_repro.render.report.blocks import (
     Block,
     Code,
@@ -52,7 +52,10 @@ def tables(facts: Facts) -> Page:
     places = {
         record.evaluation_id: f"{e.path}.html#{record.evaluation_id}" for e in facts.entries for record in e.records
     }
-    blocks: list[Block] = [text("Rows lead to their pages, measured numbers to the records behind them.")]
+    blocks: list[Block] = [
+        text("Rows lead to their pages, measured numbers to the records behind them. Our columns stand beside print's."),
+        Items(tuple(words(Span(sheet.title, f"#{sheet.name}")) for sheet in facts.sheets)),
+    ]
     for sheet in facts.sheets:
         blocks += [
             Heading(2, sheet.title, sheet.name),
@@ -70,14 +73,22 @@ def _sheet(sheet: Sheet, pages: dict[str, str], places: dict[str, str]) -> Grid:
             rows.append(Group(group))
         before = group
         rows.append(tuple(words(_linked(cell, pages, places)) for cell in cells))
-    heads = tuple(head.line for head in sheet.heads)
-    return Grid(sheet.title, heads, tuple(rows), tuple(head.left for head in sheet.heads))
+    return Grid(
+        caption=sheet.title,
+        heads=tuple(head.own for head in sheet.heads),
+        rows=tuple(rows),
+        left=tuple(head.left for head in sheet.heads),
+        uppers=tuple(head.upper for head in sheet.heads),
+        titled=True,
+    )
 
 
 def _linked(cell: Cell, pages: dict[str, str], places: dict[str, str]) -> Span:
     behind = next((str(value).split() for key, value in cell.extra.items() if key.endswith("_records") and value), [])
     href = next((places[name] for name in behind if name in places), pages.get(str(cell.extra.get("run")), ""))
     mark = {1: " (best)", 2: " (second)"}.get(cell.rank, "")
+    if cell.value == NOT_RUN:
+        return Span(cell.text, tone="quiet")
     return Span(f"{cell.text}{mark}", href)
 
 

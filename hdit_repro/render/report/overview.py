@@ -5,65 +5,146 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from hdit_repro.audit.decide import RULE, Outcome
+from hdit_repro.audit.decide import RULE
 from hdit_repro.audit.orders import ORDER_RULE
 from hdit_repro.audit.verdicts import Verdict
 from hdit_repro.paper import Claim
-from hdit_repro.records.schema import Record
-from hdit_repro.render.report.blocks import Block, Code, Heading, Items, Page, Span, Tone, Words, grid, text, words
-from hdit_repro.render.report.facts import Facts
+from hdit_repro.records.schema import FLOOR, UNTRAINED, Record, asked_samples, metric_name
+from hdit_repro.render.cells import fixed, significant
+from hdit_repro.render.measured import context_mean, frechet_name, summarise
+from hdit_repro.render.report.badges import TONES, badge, reason
+from hdit_repro.render.report.blocks import (
+    Block,
+    Code,
+    Gallery,
+    Heading,
+    Items,
+    Page,
+    Span,
+    Tile,
+    Tiles,
+    grid,
+    text,
+    words,
+)
+from hdit_repro.render.report.facts import Entry, Facts
+from hdit_repro.render.report.row import grids_of
 
-TONES: dict[Outcome, Tone] = {"reproduced": "good", "not reproduced": "bad", "inconclusive": "open"}
-SHORT = 12
+GRIDS = 4
+"""Rows whose samples the first page shows."""
 
 
 def overview(facts: Facts) -> Page:
-    """Counts first, then verdicts, ranks, cost, and what was left out."""
+    """What matters in numbers, what was measured, verdicts, ranks, errata, cost, and what was left out."""
     blocks: list[Block] = [
         text(
-            "Every number that the Hourglass Diffusion Transformer paper prints, recomputed where that needs no "
-            f"training, and measured at {facts.scale} scale where records are there."
+            "Every number that “Scalable High-Resolution Pixel-Space Image Synthesis with Hourglass Diffusion "
+            "Transformers” (Crowson, Baumann, Birch et al., ICML 2024) prints, recomputed where that needs no training, "
+            f"and measured at {facts.scale} scale where there are records."
         ),
-        Items(tuple(_counts(facts))),
+        Tiles(tuple(_tiles(facts))),
+        *_measured(facts),
         *_verdicts(facts),
         *_ranks(facts),
+        *_errata(facts),
         *_cost(facts),
         *_left_out(facts),
     ]
     return Page("index", "Overview", tuple(blocks))
 
 
-def badge(verdict: Verdict) -> Span:
-    """The verdict as a coloured word."""
-    return Span(verdict.outcome, tone=TONES[verdict.outcome])
-
-
-def reason(verdict: Verdict) -> str:
-    """The sentence without the verdict that it begins with."""
-    return verdict.words.partition(": ")[2]
-
-
-def _counts(facts: Facts) -> Iterable[Words]:
+def _tiles(facts: Facts) -> Iterable[Tile]:
     statuses = Counter(finding.status for finding in facts.findings)
-    yield words(
-        f"Recomputed without training: {statuses['holds']} printed numbers hold, ",
-        Span(f"{statuses['erratum']} are errata", "errata.html"),
-        f"; {statuses['needs-run'] + statuses['measured']} need a run or another source.",
+    yield Tile(
+        f"{statuses['holds']}", "printed numbers hold", "recomputed without training", "errata.html#claims", "good"
     )
-    outcomes = Counter(verdict.outcome for _, verdict in _cells(facts))
-    said = ", ".join(f"{outcomes[outcome]} {outcome}" for outcome in TONES)
+    yield Tile(f"{statuses['erratum']}", "errata", "print and computation part", "errata.html", "bad")
+    yield Tile(
+        f"{statuses['needs-run'] + statuses['measured']}",
+        "need a run or a source",
+        "no computation settles them",
+        "reproduce.html",
+        "open",
+    )
+    yield Tile(
+        f"{len(facts.measured)} of {len(facts.entries)}",
+        f"rows measured at {facts.scale} scale",
+        _records_in_words(facts),
+        "#measured" if facts.measured else "reproduce.html",
+    )
     if facts.scale == "paper":
-        yield words(f"Measured cells: {said}." if outcomes else "Measured cells: none yet.")
-    else:
-        yield words(
-            f"Measured at {facts.scale} scale: {len(facts.measured)} of {len(facts.entries)} rows. These are other, "
-            "smaller networks, so no number is held against print; only orders are."
-        )
-    ordered = Counter(verdict.outcome for verdict in facts.orders.values())
-    said = ", ".join(f"{ordered[outcome]} {outcome}" for outcome in TONES)
-    yield words(f"Claims of order: {said}." if ordered else "Claims of order: none is measured on both sides yet.")
+        yield _outcomes("Printed numbers", [verdict for _, verdict in _cells(facts)], "#cells")
+    yield _outcomes("Claims of order", list(facts.orders.values()), "#orders")
+
+
+def _records_in_words(facts: Facts) -> str:
     signed = sum(bool(one.fitting) for one in facts.signed.values())
-    yield words(f"Records: {len(facts.given.records)}, {signed} of them signed, {len(facts.problems)} files left out.")
+    count, left = len(facts.given.records), len(facts.problems)
+    return f"{count:,} {_plural('record', count)}, {signed} signed, {left} {_plural('file', left)} left out"
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else f"{word}s"
+
+
+def _outcomes(what: str, verdicts: list[Verdict], href: str) -> Tile:
+    """How many were reproduced, of how many that were measured."""
+    found = Counter(verdict.outcome for verdict in verdicts)
+    if not found:
+        return Tile("none yet", what.lower(), "no verdict without a measurement")
+    rest = ", ".join(f"{found[outcome]} {outcome}" for outcome in TONES if outcome != "reproduced")
+    return Tile(f"{found['reproduced']} of {len(verdicts)}", f"{what.lower()} reproduced", rest, href)
+
+
+def _measured(facts: Facts) -> Iterable[Block]:
+    """Each measured row with its number, and the samples of the first few."""
+    if not facts.measured:
+        return
+    yield Heading(2, "What was measured", "measured")
+    if facts.scale != "paper":
+        yield text(
+            f"Networks of {facts.scale} scale are other, smaller ones: their numbers are held against no print, and "
+            "stand beside their own bounds, an untrained network and real images against real images."
+        )
+    yield grid("Rows with records", MEASURED, [_measured_row(entry) for entry in facts.measured], MEASURED[2:])
+    pictures = [grids[0][0] for entry in facts.measured[:GRIDS] if (grids := grids_of(entry, facts))]
+    if pictures:
+        yield Gallery(tuple(pictures))
+        yield text("First images of each, numbers from 0, not chosen. ", Span("All samples", "samples.html"))
+
+
+MEASURED = ("row", "metric", "ours", "n", "untrained", "real against real", "GPU-hours")
+
+
+def _measured_row(entry: Entry) -> tuple[str | Span, ...]:
+    run, records = entry.job.run, list(entry.records)
+    count = run.sampling.count
+    name = metric_name(frechet_name(run), count, asked_samples(records[0].scale, count))
+    found = summarise(records, name)
+    ours = "–" if found is None else fixed(found.mean, 2) + ("" if found.sd is None else f" ± {fixed(found.sd, 2)}")
+    bounds = (context_mean(tuple(records), UNTRAINED), context_mean(tuple(records), FLOOR))
+    hours, _ = spent(records)
+    return (
+        Span(f"{entry.job.name}: {entry.job.label}", f"{entry.path}.html"),
+        name,
+        Span(ours, f"{entry.path}.html#values"),
+        "–" if found is None else str(found.seeds),
+        *("–" if value is None else significant(value) for value in bounds),
+        f"{hours:,.1f}" if hours >= 0.05 or not hours else f"{hours:.2g}",
+    )
+
+
+def _errata(facts: Facts) -> Iterable[Block]:
+    """Where print errs, and why."""
+    found = [item for item in facts.findings if item.status == "erratum"]
+    if not found:
+        return
+    yield Heading(2, "Errata of the paper", "errata")
+    rows = [
+        (item.claim.place, item.claim.text, item.note) for item in sorted(found, key=lambda item: item.claim.edition)
+    ]
+    yield grid("Where print and computation part", ("place", "printed", "why"), list(rows))
+    yield text(Span("Every claim with what it comes to", "errata.html#claims"))
 
 
 def _cells(facts: Facts) -> list[tuple[Claim, Verdict]]:
@@ -122,7 +203,7 @@ def _cost(facts: Facts) -> Iterable[Block]:
     hours, seconds = spent(facts.given.records)
     devices = ", ".join(sorted({record.provenance.device for record in facts.given.records}))
     if facts.given.records:
-        yield text(f"Spent: {hours:,.1f} GPU-hours, {seconds / 3600:,.2f} hours of wall time, on {devices}.")
+        yield text(f"Spent: {hours:,.1f} GPU-hours, {_time(seconds)} of computing time, on {devices}.")
     missing = [entry for entry in facts.entries if not entry.records]
     if missing:
         price = facts.bills.many_of([entry.job for entry in missing], 1)
@@ -142,6 +223,10 @@ def spent(records: Iterable[Record]) -> tuple[float, float]:
         for stage, value in made.seconds.items():
             seconds[stage, ids.get(stage, record.evaluation_id)] = value
     return sum(hours.values()), sum(seconds.values())
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 3600:,.1f} hours" if seconds >= 5400 else f"{seconds / 60:,.1f} minutes"
 
 
 def _left_out(facts: Facts) -> Iterable[Block]:

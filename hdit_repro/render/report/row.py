@@ -12,6 +12,7 @@ from hdit_repro.records.store import place
 from hdit_repro.render import measured
 from hdit_repro.render.cells import fixed, significant
 from hdit_repro.render.report import curves
+from hdit_repro.render.report.badges import badge
 from hdit_repro.render.report.blocks import (
     Block,
     Code,
@@ -27,7 +28,6 @@ from hdit_repro.render.report.blocks import (
     words,
 )
 from hdit_repro.render.report.facts import Entry, Facts
-from hdit_repro.render.report.overview import badge
 
 SHORT = 12
 OWN = ("seeds", "time", "file", "digest")

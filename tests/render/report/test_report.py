@@ -156,7 +156,7 @@ def test_a_report_of_nothing_says_what_to_do(roots: Roots) -> None:
     assert "none yet" in page
     assert "hdit-repro submit table1 --scale paper" in page
     assert "A100-hours" in page
-    assert "17 are errata" in page
+    assert "<strong>17</strong> <span>errata</span>" in page
 
 
 def test_paper_scale_has_verdicts(roots: Roots, measure: Measure) -> None:
