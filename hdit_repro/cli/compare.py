@@ -27,10 +27,9 @@ def compare(
 
     Example: hdit-repro compare table1/D table1/E --scale smoke --out comparison
     """
-    from hdit_repro.audit.computed import say
     from hdit_repro.launch.clusters import workplace
     from hdit_repro.render.compare import compare as contrast
-    from hdit_repro.render.compare import number, write_page
+    from hdit_repro.render.compare import number, said, write_page
 
     roots = workplace()
     found = contrast(one, other, scale, roots)
@@ -38,7 +37,7 @@ def compare(
     if as_objects:
         as_json({**found.as_row(), "page": None if page is None else str(page)})
         return
-    cells = [(c.field, *("–" if side is None else say(side) for side in (c.one, c.other))) for c in found.changes]
+    cells = [(c.field, said(c.one), said(c.other)) for c in found.changes]
     table(("field", found.one.name, found.other.name), cells)
     data("")
     rows = [(c.metric, number(c.one), number(c.other), c.words()) for c in found.contrasts]

@@ -14,6 +14,8 @@ from hdit_repro.cli.output import as_json, data, group, remark, table
 from hdit_repro.errors import pick
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from hdit_repro.audit import Finding
 
 app = group()
@@ -22,6 +24,12 @@ HEADERS = ("claim", "place", "printed", "computed", "status", "note")
 
 COLOURS = {"holds": "green", "erratum": "red", "needs-run": "yellow", "measured": "blue"}
 """Of a status on a terminal."""
+
+WIDE = 140
+"""Columns of a terminal from which a line a claim can be read."""
+
+RATIOS = {"claim": 5, "place": 5, "printed": 4, "computed": 3, "note": 9}
+"""How a wide terminal's columns are shared out."""
 
 WORDS = {"holds": "hold", "erratum": "are errata", "needs-run": "need a run or a source", "measured": "are measured"}
 """Of a status in the summary."""
@@ -99,7 +107,7 @@ def _row(finding: Finding, *, steps: bool) -> dict[str, Any]:
 
 
 def _print(findings: Sequence[Finding]) -> None:
-    """One line a claim; on a terminal, wrapped to its width and with the status in colour."""
+    """One line a claim; on a terminal, as its width allows and with the status in colour."""
     from hdit_repro.audit.computed import say
 
     cells = [
@@ -114,22 +122,43 @@ def _print(findings: Sequence[Finding]) -> None:
         for finding in findings
     ]
     if sys.stdout.isatty():
-        _print_wide(cells)
+        _print_terminal(cells)
     else:
         table(HEADERS, cells)
 
 
-def _print_wide(cells: Sequence[tuple[str, ...]]) -> None:
+def _print_terminal(cells: Sequence[tuple[str, ...]]) -> None:
     from rich.console import Console
+
+    console = Console(highlight=False)
+    (_print_wide if console.width >= WIDE else _print_narrow)(console, cells)
+
+
+def _print_wide(console: Console, cells: Sequence[tuple[str, ...]]) -> None:
+    """A table, of which the note takes what is left."""
     from rich.table import Table
     from rich.text import Text
 
-    sheet = Table(box=None, pad_edge=False)
+    sheet = Table(box=None, pad_edge=False, expand=True)
     for header in HEADERS:
-        sheet.add_column(header, overflow="fold", no_wrap=header == "status")
+        sheet.add_column(header, overflow="fold", no_wrap=header == "status", ratio=RATIOS.get(header))
     for *plain, status, note in cells:
         sheet.add_row(*map(Text, plain), Text(status, style=COLOURS[status]), Text(note))
-    Console().print(sheet)
+    console.print(sheet)
+
+
+def _print_narrow(console: Console, cells: Sequence[tuple[str, ...]]) -> None:
+    """A block a claim: status and name, place with both values, the note below."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    indent = 2 + max(map(len, COLOURS))
+    for claim, place, printed, computed, status, note in cells:
+        console.print(Text.assemble((status.ljust(indent), COLOURS[status]), (claim, "bold")))
+        values = f"printed {printed}" + (f", computed {computed}" if computed else "")
+        for line in (f"{place}: {values}", note):
+            if line:
+                console.print(Padding(Text(line), (0, 0, 0, indent)))
 
 
 def _explain(finding: Finding) -> None:

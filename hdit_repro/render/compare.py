@@ -150,7 +150,7 @@ def write_page(found: Comparison, roots: Roots, out: Path) -> Path:
         grid(
             "Where the configurations differ",
             ("field", found.one.name, found.other.name),
-            [(change.field, _said(change.one), _said(change.other)) for change in found.changes],
+            [(change.field, said(change.one), said(change.other)) for change in found.changes],
         ),
         Heading(2, "Numbers"),
         grid(
@@ -185,8 +185,17 @@ def number(found: Measured) -> str:
     return fixed(found.mean, 2) + (f" ± {fixed(found.sd, 2)} (n = {found.seeds})" if found.sd is not None else "")
 
 
-def _said(value: object) -> str:
-    return "–" if value is None else say(value)
+def said(value: object) -> str:
+    """A value of a configuration in words: 4, [384, 768], [neighborhood (kernel 7), global], – for none."""
+    if value is None:
+        return "–"
+    if isinstance(value, dict):
+        others = ", ".join(f"{name} {said(inner)}" for name, inner in value.items() if name != "kind")
+        kind = str(value.get("kind", ""))
+        return f"{kind} ({others})" if kind and others else kind or others
+    if isinstance(value, list | tuple) and any(isinstance(inner, dict) for inner in value):
+        return f"[{', '.join(map(said, value))}]"
+    return say(value)
 
 
 def _sides(found: Comparison) -> Iterable[tuple[Job, tuple[Record, ...]]]:

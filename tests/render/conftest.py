@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
+from PIL import Image
 
 from hdit_repro import jobs, paper
+from hdit_repro.files import write_text
 from hdit_repro.paper import Claim, Ledger
 from hdit_repro.records import schema, store
 from hdit_repro.records.layout import Roots, RunFolder
@@ -114,3 +117,17 @@ def render(roots: Roots, ledger: Ledger) -> Callable[..., list[Path]]:
         return render_tables(material(scale, roots, ledger), out or table_folder(scale, roots), names)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def remains() -> Callable[..., None]:
+    """What a run leaves beside its record: a learning curve, whose last line is cut, and a grid of samples."""
+
+    def leave(roots: Roots, name: str, scale: str, seed: int = 0) -> None:
+        folder = RunFolder(roots, jobs.find(name, scale, seed).run, scale)
+        lines = [json.dumps({"step": step, "loss": 1 / (1 + step)}) for step in range(1, 600)]
+        write_text(folder.metrics, "\n".join([*lines, '{"step": 600, "lo']))
+        folder.samples.mkdir(parents=True)
+        Image.new("RGB", (64, 64), (seed * 40, 90, 160)).save(folder.grid)
+
+    return leave

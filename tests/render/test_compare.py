@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from hdit_repro.cli import main
 from hdit_repro.errors import UserError
 from hdit_repro.records.layout import Roots
-from hdit_repro.render.compare import compare, write_page
+from hdit_repro.render.compare import compare, said, write_page
 
 Measure = Callable[..., Path]
 
@@ -63,3 +64,34 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert main(["compare", "table1/D", "table1/E", "--json"]) == 0
     assert '"diffusion.weighting.kind"' in capsys.readouterr().out
     assert main(["compare", "table1/D", "table1/Q"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (None, "–"),
+        ([384, 768], "[384, 768]"),
+        ("gelu", "gelu"),
+        ([{"kind": "neighborhood", "kernel": 7}, {"kind": "global"}], "[neighborhood (kernel 7), global]"),
+        ({"at": 3, "to": {"kind": "x"}}, "at 3, to x"),
+    ],
+)
+def test_values_in_words(value: object, words: str) -> None:
+    assert said(value) == words
+
+
+def test_the_same_images_stand_side_by_side(
+    roots: Roots, measure: Measure, remains: Callable[..., None], tmp_path: Path
+) -> None:
+    """Curves of both in one drawing, and the first grid of each."""
+    for name in ("table1/D", "table1/E"):
+        measure(name, "smoke", 180.0)
+        remains(roots, name, "smoke")
+    text = write_page(compare("table1/D", "table1/E", "smoke", roots), roots, tmp_path / "page").read_text()
+    gallery = text.partition('<div class="gallery">')[2].partition("</div>")[0]
+    assert re.findall(r'src="images/([\w-]+)\.png"', gallery) == ["table1-D", "table1-E"]
+    assert {path.name for path in (tmp_path / "page" / "images").iterdir()} == {
+        "loss.svg", "table1-D.png", "table1-E.png"
+    }  # fmt: skip
+    assert "table1/D seed 0" in text
+    assert "The same place is the same image number" in text

@@ -53,7 +53,7 @@ def tables(facts: Facts) -> Page:
         record.evaluation_id: f"{e.path}.html#{record.evaluation_id}" for e in facts.entries for record in e.records
     }
     blocks: list[Block] = [
-        text("Rows lead to their pages, measured numbers to the records behind them. Our columns stand beside print's."),
+        text("Rows lead to their pages, measured numbers to the records behind them."),
         Items(tuple(words(Span(sheet.title, f"#{sheet.name}")) for sheet in facts.sheets)),
     ]
     for sheet in facts.sheets:

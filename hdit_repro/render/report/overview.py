@@ -39,8 +39,8 @@ def overview(facts: Facts) -> Page:
     blocks: list[Block] = [
         text(
             "Every number that “Scalable High-Resolution Pixel-Space Image Synthesis with Hourglass Diffusion "
-            "Transformers” (Crowson, Baumann, Birch et al., ICML 2024) prints, recomputed where that needs no training, "
-            f"and measured at {facts.scale} scale where there are records."
+            "Transformers” (Crowson, Baumann, Birch et al., ICML 2024) prints, recomputed where that needs no "
+            f"training, and measured at {facts.scale} scale where there are records."
         ),
         Tiles(tuple(_tiles(facts))),
         *_measured(facts),
