@@ -5,9 +5,18 @@ from __future__ import annotations
 from einops import rearrange
 from torch import Tensor, nn
 
+from hdit_repro.models import fused
 from hdit_repro.models.attention import Attend, make_attention
 from hdit_repro.models.dropout import Dropout
-from hdit_repro.models.layers import Linear, make_activation, make_gate, make_norm, make_similarity
+from hdit_repro.models.layers import (
+    EPS,
+    CosineSimilarity,
+    Linear,
+    make_activation,
+    make_gate,
+    make_norm,
+    make_similarity,
+)
 from hdit_repro.models.rope import Places, make_rotation
 from hdit_repro.spec import model as spec
 
@@ -30,11 +39,20 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, at: Places, cond: Tensor) -> Tensor:  # B H W D, B C
         qkv = self.qkv_proj(self.norm(x, cond))
         q, k, v = rearrange(qkv, "b h w (three n e) -> three b h w n e", three=3, n=self.heads)
-        q, k = self.similarity(q, k)
-        q, k = self.pos_emb(q, k, at)
+        q, k = self.prepared(q, k, at)
         gathered = rearrange(self.attend(q, k, v), "b h w n e -> b h w (n e)")
         out: Tensor = x + self.gate(self.out_proj(self.dropout(gathered)), cond)
         return out
+
+    def prepared(self, q: Tensor, k: Tensor, at: Places) -> tuple[Tensor, Tensor]:
+        """Queries and keys (B H W N E, twice) with similarity's scale and rotation, in one go where it can be."""
+        if isinstance(self.similarity, CosineSimilarity) and fused.fits(q, k, self.similarity.scale, at.rows):
+            root = self.similarity.scale.sqrt()
+            cos, sin = self.pos_emb.angles(at)
+            q, k = (fused.LengthAndTurn.apply(x, root, cos, sin, EPS) for x in (q, k))  # type: ignore[no-untyped-call]
+            return q, k
+        turned: tuple[Tensor, Tensor] = self.pos_emb(*self.similarity(q, k), at)
+        return turned
 
 
 class FeedForward(nn.Module):

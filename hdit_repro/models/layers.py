@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from hdit_repro.models import fused
 from hdit_repro.spec import model as spec
 from hdit_repro.spec.base import kind_of
 
@@ -55,6 +56,9 @@ def wide(*dtypes: torch.dtype) -> torch.dtype:
 
 def rms_scale(x: Tensor, scale: Tensor) -> Tensor:
     """x / rms(x) * scale over the last axis; the factor is computed wide and applied in x's dtype."""
+    if fused.fits(x, scale):
+        out: Tensor = fused.ScaledNorm.apply(x, scale, EPS)  # type: ignore[no-untyped-call]
+        return out
     dtype = wide(x.dtype, scale.dtype)
     mean_square = x.to(dtype).square().mean(dim=-1, keepdim=True)
     return x * (scale.to(dtype) * torch.rsqrt(mean_square + EPS)).to(x.dtype)
@@ -150,7 +154,11 @@ class GEGLU(Linear):
         super().__init__(width, 2 * hidden)
 
     def forward(self, x: Tensor) -> Tensor:  # ... D to ... hidden
-        value, gate = super().forward(x).chunk(2, dim=-1)
+        both = super().forward(x)
+        if fused.fits(both):
+            out: Tensor = fused.Gated.apply(both)  # type: ignore[no-untyped-call]
+            return out
+        value, gate = both.chunk(2, dim=-1)
         return value * F.gelu(gate)
 
 

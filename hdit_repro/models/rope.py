@@ -56,13 +56,17 @@ class AxialRoPE(nn.Module):
         self.register_buffer("freqs", torch.empty(heads, self.pairs))
 
     def forward(self, q: Tensor, k: Tensor, at: Places) -> tuple[Tensor, Tensor]:  # B H W N E, twice
-        height, width, dtype = len(at.rows), len(at.columns), wide(q.dtype, at.rows.dtype, self.freqs.dtype)
+        cos, sin = self.angles(at, wide(q.dtype, at.rows.dtype, self.freqs.dtype))
+        return turn(q, cos, sin), turn(k, cos, sin)
+
+    def angles(self, at: Places, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of each token's angles: H W N E/4, in the places' dtype unless told."""
+        height, width, dtype = len(at.rows), len(at.columns), dtype or at.rows.dtype
         freqs = self.freqs.to(dtype)
         by_row = (at.rows.to(dtype)[:, None, None, None] * freqs).expand(height, width, -1, -1)
         by_column = (at.columns.to(dtype)[None, :, None, None] * freqs).expand(height, width, -1, -1)
-        angle = torch.cat((by_row, by_column), dim=-1)  # H W N E/4
-        cos, sin = angle.cos(), angle.sin()
-        return turn(q, cos, sin), turn(k, cos, sin)
+        angle = torch.cat((by_row, by_column), dim=-1)
+        return angle.cos(), angle.sin()
 
 
 def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -82,6 +86,11 @@ class NoRotation(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor, at: Places) -> tuple[Tensor, Tensor]:
         return q, k
+
+    def angles(self, at: Places) -> tuple[Tensor, Tensor]:
+        """No pairs turn."""
+        none = at.rows.new_empty(0)
+        return none, none
 
 
 ROTATIONS: dict[str, type[AxialRoPE] | type[NoRotation]] = {
