@@ -134,7 +134,7 @@ def _numbers(line: Line) -> tuple[str, str, str, str]:
     planned = [row.planned_gpu_hours for row in rows if row.planned_gpu_hours is not None]
     return (
         "" if loss is None else f"{loss:.4g}",
-        "" if rate is None else f"{rate:.3g}",
+        "" if rate is None else f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}",
         "" if left is None else duration(left),
         f"{_hours(sum(row.gpu_hours for row in rows))}/{_hours(sum(planned))}" if planned else "",
     )

@@ -34,7 +34,9 @@ def plan(
 
     profile = read_cluster(cluster)
     stages = make_plan(
-        wanted(experiment, scale, options.names(rows), seeds, options.own_data(own, note=False)), workplace(), profile
+        wanted(experiment, scale, options.names(rows), seeds, options.own_data(own, note=False)),
+        workplace(cluster=profile),
+        profile,
     )
     if as_objects:
         as_json([stage.as_row() for stage in stages])
@@ -44,6 +46,7 @@ def plan(
 
 def print_plan(stages: Sequence[Stage], cluster: Cluster) -> None:
     """The stages as a table, and what they come to."""
+    from hdit_repro.launch.clusters import Slurm
     from hdit_repro.launch.plan import gpu_hours, to_run
 
     cells = [
@@ -54,17 +57,23 @@ def print_plan(stages: Sequence[Stage], cluster: Cluster) -> None:
             str(stage.gpus) if stage.gpus else "",
             f"{stage.gpu_hours:,.2f}" if stage.gpus else "",
             _wall(stage.hours),
+            _dollars(stage, cluster),
+            _size(stage.disk) if stage.disk else "",
             stage.room.words,
             ", ".join(name for name in stage.names if name != stage.run),
         )
         for stage in stages
     ]
-    headers = ("run", "stage", "state", "GPUs", "GPU-hours", "time", "memory", "also")
-    table(headers, cells, right=("GPUs", "GPU-hours", "time"))
+    headers = ("run", "stage", "state", "GPUs", "GPU-hours", "time", "price", "disk", "memory", "also")
+    used = [place for place, name in enumerate(headers) if name != "price" or isinstance(cluster, Slurm)]
+    chosen = [tuple(row[place] for place in used) for row in (headers, *cells)]
+    table(chosen[0], chosen[1:], right=("GPUs", "GPU-hours", "time", "price", "disk"))
     left = to_run(stages)
     total = sum(stage.stage != "render" for stage in stages)
     remark(f"{total - len(left)} of {total} stages done")
     remark(f"to go: {_bill(left, gpu_hours(left), cluster)}")
+    if left:
+        remark(f"disk: about {_size(sum(stage.disk for stage in left))} more")
     for basis in dict.fromkeys(stage.basis for stage in left):
         remark(f"basis: {basis}")
     _say_room(left, cluster)
@@ -106,3 +115,20 @@ def _wall(hours: float) -> str:
     if hours == 0:
         return ""
     return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min" if hours >= 1 / 60 else f"{hours * 3600:.0f} s"
+
+
+def _dollars(stage: Stage, cluster: Cluster) -> str:
+    """What a stage costs at the cluster's price of a GPU-hour; a local machine has none."""
+    from hdit_repro.launch.clusters import Slurm
+
+    if not isinstance(cluster, Slurm) or not stage.gpus:
+        return ""
+    dollars = stage.gpu_hours * cluster.price_per_gpu_hour
+    return f"${dollars:,.2f}" if dollars < 100 else f"${dollars:,.0f}"
+
+
+def _size(size: int) -> str:
+    """Bytes for a person: "5.6 GB"."""
+    return (
+        f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.0f} kB"
+    )

@@ -185,7 +185,31 @@ def test_plan_json_has_the_agreed_shape(command: Command, tmp_path: Path) -> Non
     assert len(said.out.splitlines()) == len(stages) + 1
     assert "0 of 30 stages done" in said.err
     assert "60 A100-hours (Table 6)" in said.err
+    header, *lines = said.out.splitlines()
+    assert header.split() == ["run", "stage", "state", "GPUs", "GPU-hours", "time", "price", "disk", "memory", "also"]
+    (line,) = [line for line in lines if line.startswith("table1/E ") and " train " in line]
+    assert "60.00" in line
+    assert "$120" in line, "at the profile's two dollars an hour"
+    assert f"{train['disk'] / 1e9:.1f} GB" in line
+    assert f"disk: about {sum(stage['disk'] for stage in stages) / 1e9:,.1f} GB" in said.err
+    assert "price" not in command("plan table1/E").out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_looks_into_the_folder_of_runs_that_the_cluster_names(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = (jobs.files.folders()[-1] / "clusters" / "a100.toml").read_text()
+    (tmp_path / "jobs" / "clusters").mkdir(parents=True)
+    elsewhere = tmp_path / "elsewhere"
+    mine = profile.replace('runs = ""', f'runs = "{elsewhere}"')
+    assert mine != profile
+    (tmp_path / "jobs" / "clusters" / "mine.toml").write_text(mine)
+    job = jobs.find("table1/E")
+    write_failure(
+        RunFolder(Roots(elsewhere, tmp_path), job.run, "paper").failure("train"), "it broke", "Traceback", "x"
+    )
+    assert command("plan table1/E --cluster mine --json").json[0]["state"] == "failed"
 
 
 def test_rows_and_the_cluster_of_the_environment(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ gres = "gpu:{gpu}"
 gpus_per_node = 2
 train_gpus = 4
 train_gpus_below_paper = {train_gpus}
-time_limit_hours = 1.0
+time_limit_hours = {time_limit_hours}
 cpus_per_gpu = 1
 shard_hours = 1e-9
 pack_hours = {pack_hours}
@@ -97,9 +97,9 @@ def profile(here: Path) -> Callable[..., Slurm]:
     ) -> Slurm:
         from hdit_repro.launch.clusters import read_cluster
 
-        body = PROFILE.format(
-            partition=partition, gpu=gpu, train_gpus=train_gpus, sbatch=sbatch, pack_hours=more.pop("pack_hours", "0.0")
-        )
+        usual = {"pack_hours": "0.0", "time_limit_hours": "1.0"}
+        given = {key: more.pop(key, value) for key, value in usual.items()}
+        body = PROFILE.format(partition=partition, gpu=gpu, train_gpus=train_gpus, sbatch=sbatch, **given)
         body += "".join(f"{key} = {value}\n" for key, value in more.items())
         (here / "jobs" / "clusters" / f"{name}.toml").write_text(body)
         found = read_cluster(name)

@@ -111,7 +111,8 @@ def _lost(folder: Path, job_id: str, count: int) -> str:
     """A job that left nothing: the folder is not seen, or Python did not start."""
     log = folder / f"{job_id}_0_log.err"
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.exists() else []
-    why = lines[-1] if lines else "no output: the nodes may not see the folder of runs, or not the interpreter"
+    unseen = "the nodes may not see the folder of runs (name one that every node has: `runs` in the profile)"
+    why = lines[-1] if lines else f"no output: {unseen}, or not the interpreter (`python`)"
     ended = queue.ended([job_id]).get(job_id, "unknown to the accounts")
     return f"{count} tasks left no word (job {job_id}, {ended}): {why}"
 

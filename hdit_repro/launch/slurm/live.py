@@ -164,8 +164,9 @@ def _why(live: Live, sent: Sent, found: Sequence[Part], ready: bool) -> str:
     if not ready:
         return ""
     ended = live.ends.get(sent.id) or live.ends.get(sent.id.partition("_")[0], "")
+    gone = f"{ended.lower()} without a result" if ended else "is in the queue no more and left no result"
     said = _last_said(journal.folder(live.roots, sent.session), sent.id)
-    return "; ".join(filter(None, (f"job {sent.id} {ended.lower()}".strip() + " without a result", said)))
+    return "; ".join(filter(None, (f"job {sent.id} {gone}", said)))
 
 
 def _last_said(folder: Path, job_id: str) -> str:

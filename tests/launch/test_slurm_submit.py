@@ -1,0 +1,195 @@
+"""A submission is whole or not there: sbatch that refuses half-way, a disk that fills up. No scheduler."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hdit_repro.errors import RunError, UserError
+from hdit_repro.files import write_bytes
+from hdit_repro.launch.clusters import read_cluster
+from hdit_repro.launch.plan import wanted
+from hdit_repro.launch.slurm import executor, journal, preflight
+from hdit_repro.launch.slurm.profile import Slurm
+from hdit_repro.launch.slurm.submit import Submitted, submit
+from hdit_repro.records.layout import Roots
+
+SBATCH = """
+[ "$1" = --test-only ] && exit 0
+script="${@: -1}"
+number=$(wc -l < {here}/calls)
+echo "$*" >> {here}/calls
+[ -f {here}/refuse ] && [ $number = $(cat {here}/refuse) ] && { echo "sbatch: error: no more" >&2; exit 1; }
+name=$(sed -n 's/^#SBATCH --job-name=//p' "$script")
+last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$script")
+id=$((100 + number))
+if [ -n "$last" ]; then
+  for place in $(seq 0 "$last"); do echo "${id}_$place|PENDING|Priority|$name" >> {here}/queue; done
+else
+  echo "$id|PENDING|Priority|$name" >> {here}/queue
+fi
+echo "Submitted batch job $id"
+"""
+
+SCANCEL = """
+for id in "$@"; do
+  [ "$id" = -Q ] || { grep -v "^$id[_|]" {here}/queue > {here}/left; mv {here}/left {here}/queue; }
+done
+"""
+
+COMMANDS = {
+    "sbatch": SBATCH,
+    "scancel": SCANCEL,
+    "squeue": "cat {here}/queue",
+    "sinfo": "echo 'a100|up|2|gpu:a100:8|idle'",
+}
+
+
+class FakeSlurm:
+    """SLURM's commands as a few lines of shell, to see what a submission leaves in the queue.
+
+    `queue` and `calls` are files of its folder.
+
+    Args:
+        here: the folder; goes first on PATH.
+    """
+
+    def __init__(self, here: Path) -> None:
+        self.here = here
+        here.mkdir()
+        for name in ("queue", "calls"):
+            (here / name).touch()
+        for name, body in COMMANDS.items():
+            (here / name).write_text("#!/bin/bash\n" + body.replace("{here}", str(here)))
+            (here / name).chmod(0o755)
+
+    @property
+    def queue(self) -> list[str]:
+        """Ids of what is in the queue, arrays element by element."""
+        return [line.partition("|")[0] for line in (self.here / "queue").read_text().splitlines()]
+
+    @property
+    def calls(self) -> list[str]:
+        """The arguments of each call of sbatch that was to submit."""
+        return (self.here / "calls").read_text().splitlines()
+
+    def refuse(self, call: int) -> None:
+        """From now on sbatch refuses its call of this number, counted from 0 and from the start."""
+        (self.here / "refuse").write_text(str(call))
+
+    def end_all(self) -> None:
+        """Empty the queue."""
+        (self.here / "queue").write_text("")
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    made = FakeSlurm(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{made.here}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("hdit_repro.launch.slurm.submit.SETTLING", 0.0)
+    return made
+
+
+def send(roots: Roots, rows: list[str]) -> Submitted:
+    profile = read_cluster("a100")
+    assert isinstance(profile, Slurm)
+    return submit(wanted("table1", "paper", rows), roots, profile, render=("this",), allow_dirty=True)
+
+
+def states(roots: Roots) -> list[str]:
+    return [entry.state for entry in journal.journals(roots)]
+
+
+def test_a_whole_submission_is_in_the_queue_in_order_and_once(roots: Roots, fake: FakeSlurm) -> None:
+    made = send(roots, ["A", "E"])
+    assert made.job_ids == ("100", "101", "102", "103"), "the trains, the samples of each, the render"
+    assert [call.split()[0] for call in fake.calls[1:]] == [
+        "--dependency=afterok:100_0", "--dependency=afterok:100_1", "--dependency=afterany:100:101:102",
+    ]  # fmt: skip
+    assert all("--kill-on-invalid-dep=yes" in call for call in fake.calls[1:])
+    assert states(roots) == ["whole"]
+    before = fake.queue
+    again = send(roots, ["A", "E"])
+    assert (again.open, again.queued, again.job_ids) == (6, 6, ())
+    assert (fake.queue, len(fake.calls)) == (before, 4)
+
+
+@pytest.mark.parametrize("call", [0, 1, 2, 3])
+def test_sbatch_that_refuses_at_any_call_leaves_nothing_and_the_next_submits_all(
+    roots: Roots, fake: FakeSlurm, call: int
+) -> None:
+    fake.refuse(call)
+    with pytest.raises(RunError, match="sbatch refuses") as refusal:
+        send(roots, ["A", "E"])
+    assert "no more" in str(refusal.value.found)
+    assert refusal.value.fix
+    assert len(fake.calls) == call + 1
+    assert fake.queue == []
+    assert states(roots) == ["cancelled"]
+    assert len(send(roots, ["A", "E"]).job_ids) == 4
+    assert states(roots) == ["cancelled", "whole"]
+
+
+def failing(function: Callable[..., Any], at: int, error: Exception) -> Callable[..., Any]:
+    """The function, which raises from its call number `at` on."""
+    calls = 0
+
+    def called(*arguments: Any, **more: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > at:
+            raise error
+        return function(*arguments, **more)
+
+    return called
+
+
+FULL = OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+
+@pytest.mark.parametrize("at", [0, 2, 4])
+def test_a_quota_that_is_full_half_way_leaves_no_job(
+    roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(executor, "write_bytes", failing(write_bytes, at, FULL))
+        with pytest.raises(RunError, match="could not be written") as refusal:
+            send(roots, ["A", "E"])
+    assert "quota" in str(refusal.value.found)
+    assert "gc" in refusal.value.fix
+    assert fake.queue == []
+    assert len(send(roots, ["A", "E"]).job_ids) == 4
+
+
+def test_a_journal_that_cannot_be_written_costs_its_jobs_and_the_next_call_knows(
+    roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The id of the first unit never reaches the disk: it is cancelled all the same."""
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "save", failing(journal.save, 2, FULL))
+        with pytest.raises(RunError, match="could not be written"):
+            send(roots, ["A", "E"])
+    assert len(fake.calls) == 1
+    assert fake.queue == []
+    assert states(roots) == ["open"]
+    assert len(send(roots, ["A", "E"]).job_ids) == 4
+    assert states(roots) == ["cancelled", "whole"]
+
+
+def test_a_full_quota_and_a_small_disk_are_found_before(
+    roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing(os.fsync, 0, FULL))
+        with pytest.raises(RunError, match="no space left"):
+            preflight.check_room(roots.runs, 0)
+    assert list(roots.runs.iterdir()) == []
+    with pytest.raises(UserError, match="not enough room") as refusal:
+        preflight.check_room(roots.runs, 1 << 60)
+    assert "gc" in refusal.value.fix
+    assert fake.calls == []
