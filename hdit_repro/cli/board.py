@@ -33,6 +33,10 @@ class Line(NamedTuple):
     def done(self) -> bool:
         return all(stage.state == "done" for stage in self.stages.values())
 
+    @property
+    def runs(self) -> bool:
+        return any(stage.state == "running" for stage in self.stages.values())
+
 
 def lines_of(tasks: Sequence[Task], rows: Sequence[Row]) -> list[Line]:
     """The rows of experiments in order, each with all its stages, also those that it shares.
@@ -60,13 +64,13 @@ def board(lines: Sequence[Line], height: int = 0) -> list[str]:
 
     Args:
         lines: the rows.
-        height: lines of text at most, finished rows leaving first; 0 is no limit.
+        height: lines of text at most, what runs first and without finished rows where it is too low; 0 is no limit.
     """
     notes, shown, hidden = notes_of(lines), list(lines), 0
     if len(notes) > NOTES:
         notes = [*notes[:NOTES], f"... and {len(notes) - NOTES} notes more: --json has all"]
     if height and len(shown) + len(notes) + 3 > height:
-        shown = [line for line in shown if not line.done]
+        shown = sorted((line for line in shown if not line.done), key=lambda line: not line.runs)
         notes = notes[: max(3, height // 3)]
         shown = shown[: max(1, height - len(notes) - 4)]
         hidden = len(lines) - len(shown)

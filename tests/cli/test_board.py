@@ -68,6 +68,8 @@ def test_a_low_screen_shows_what_is_not_done(roots: Roots) -> None:
     assert [line.split()[0] for line in text[1:3]] == ["table1/R4", "table1/A"]
     assert text[-1].endswith("3 of 10 done")
     assert len(shown(roots, height=40)) == 11
+    with lock(RunFolder(roots, wanted("table1", "smoke", ["E"])[0].run, "smoke").lock("train")):
+        assert shown(roots, height=9)[1].split() == ["table1/E", "starts", "-", "-"]
 
 
 def test_many_different_notes_are_cut_and_counted(roots: Roots) -> None:
