@@ -1,4 +1,4 @@
-"""Records as one flat table: a line a metric of a record. csv needs nothing; parquet needs pandas with pyarrow."""
+"""Records as one flat table: a line a metric of a record. csv needs nothing; parquet needs the extra of that name."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _parquet(found: list[dict[str, Any]], path: Path) -> None:
             "parquet needs pyarrow, which is not installed",
             found=str(path),
             expected="a path that ends in .csv, or pyarrow",
-            fix="pip install pyarrow",
+            fix="pip install 'hdit-repro[parquet]'",
         )
     import pandas
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from statistics import fmean, stdev
+from math import sqrt
+from statistics import fmean, stdev, variance
 from typing import NamedTuple
 
 from hdit_repro.records.rows import Index as Index
@@ -67,3 +68,14 @@ def context_mean(records: Iterable[Record], name: str) -> float | None:
     """The mean of a companion value over the records that have it; None when none has."""
     values = [record.context[name] for record in records if name in record.context]
     return fmean(values) if values else None
+
+
+def sampling_sd(records: Iterable[Record], name: str) -> float | None:
+    """The standard deviation between samplings of one network, pooled over networks; None where each has one."""
+    by_seed: dict[int, list[float]] = {}
+    for record in records:
+        if name in record.metrics:
+            by_seed.setdefault(record.seed, []).append(record.metrics[name].value)
+    repeated = [values for values in by_seed.values() if len(values) > 1]
+    freedom = sum(len(values) - 1 for values in repeated)
+    return sqrt(sum((len(values) - 1) * variance(values) for values in repeated) / freedom) if freedom else None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import pytest
 
 from hdit_repro import jobs
 from hdit_repro.records import store
 from hdit_repro.records.rows import row_key
-from hdit_repro.records.schema import Metric
+from hdit_repro.records.schema import Metric, Record
 from hdit_repro.render import measured
 
 
@@ -45,3 +47,21 @@ def test_an_interval_is_kept_for_a_single_record(measure) -> None:
     assert both is not None
     assert both.interval is None
     assert measured.summarise([one], "fid") is None
+
+
+def test_two_kinds_of_luck_are_kept_apart(measure) -> None:
+    """Trainings of 10 and 20, sampled twice each, 1 apart: sqrt(50) between trainings, sqrt(1/2) between samplings."""
+    name = "fd-efficientnet-lite0"
+    one = store.read(measure("table1/E", "smoke", 10.0))
+
+    def sampled(seed: int, sampling: int) -> Record:
+        metric = Metric(value=10.0 * (seed + 1) + sampling)
+        return msgspec.structs.replace(one, seed=seed, sampling_seed=sampling, metrics={name: metric})
+
+    records = [sampled(seed, sampling) for seed in range(2) for sampling in range(2)]
+    found = measured.summarise(records, name)
+    assert found is not None
+    assert (found.mean, found.seeds, len(found.records)) == (15.5, 2, 4)
+    assert found.sd == pytest.approx(math.sqrt(50))
+    assert measured.sampling_sd(records, name) == pytest.approx(math.sqrt(0.5))
+    assert measured.sampling_sd(records[::2], name) is None

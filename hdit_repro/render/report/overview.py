@@ -29,6 +29,7 @@ from hdit_repro.render.report.blocks import (
 )
 from hdit_repro.render.report.facts import Entry, Facts
 from hdit_repro.render.report.row import grids_of
+from hdit_repro.spec.base import kind_of
 
 GRIDS = 4
 """Rows whose samples the first page shows."""
@@ -46,6 +47,7 @@ def overview(facts: Facts) -> Page:
         *_measured(facts),
         *_verdicts(facts),
         *_ranks(facts),
+        *_noise(facts),
         *_errata(facts),
         *_cost(facts),
         *_left_out(facts),
@@ -117,9 +119,7 @@ MEASURED = ("row", "metric", "ours", "n", "untrained", "real against real", "GPU
 
 
 def _measured_row(entry: Entry) -> tuple[str | Span, ...]:
-    run, records = entry.job.run, list(entry.records)
-    count = run.sampling.count
-    name = metric_name(frechet_name(run), count, asked_samples(records[0].scale, count))
+    records, name = list(entry.records), _metric(entry)
     found = summarise(records, name)
     ours = "–" if found is None else fixed(found.mean, 2) + ("" if found.sd is None else f" ± {fixed(found.sd, 2)}")
     bounds = (context_mean(tuple(records), UNTRAINED), context_mean(tuple(records), FLOOR))
@@ -132,6 +132,26 @@ def _measured_row(entry: Entry) -> tuple[str | Span, ...]:
         *("–" if value is None else significant(value) for value in bounds),
         f"{hours:,.1f}" if hours >= 0.05 or not hours else f"{hours:.2g}",
     )
+
+
+def _noise(facts: Facts) -> Iterable[Block]:
+    """What the verdicts take for luck, by metric and data."""
+    found: dict[str, None] = {}
+    for entry in facts.measured:
+        run = entry.job.run
+        name = _metric(entry)
+        data = f"{kind_of(run.data.dataset)} at {run.data.resolution}²"
+        found.setdefault(f"{name}, {data}: {facts.measurements.noise(run, name).words()}.")
+    if found:
+        yield Heading(2, "How large luck is", "noise")
+        yield Items(tuple(words(line) for line in found))
+
+
+def _metric(entry: Entry) -> str:
+    """The name of a row's Fréchet distance, with its count where that is not the scale's."""
+    run = entry.job.run
+    count = run.sampling.count
+    return metric_name(frechet_name(run), count, asked_samples(entry.job.scale, count))
 
 
 def _errata(facts: Facts) -> Iterable[Block]:

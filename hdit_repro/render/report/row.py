@@ -87,10 +87,17 @@ def _values(entry: Entry, facts: Facts) -> Iterable[Block]:
     yield Heading(2, "Every value", "values")
     means = [(name, found) for name in names if (found := measured.summarise(list(entry.records), name))]
     lines = [
-        (name, fixed(m.mean, 3), "" if m.sd is None else fixed(m.sd, 3), str(m.seeds), str(len(m.records)))
+        (
+            name,
+            fixed(m.mean, 3),
+            _deviation(m.sd),
+            str(m.seeds),
+            _deviation(measured.sampling_sd(entry.records, name)),
+            str(len(m.records)),
+        )
         for name, m in means
     ]
-    heads = ("metric", "mean", "standard deviation", "n", "records")
+    heads = ("metric", "mean", "sd between trainings", "n trainings", "sd between samplings", "records")
     yield grid("Means over trainings; several samplings of one training count once", heads, list(lines), heads[1:])
     contexts = _contexts(entry.records)
     columns: tuple[str, ...] = (
@@ -115,6 +122,10 @@ def _values(entry: Entry, facts: Facts) -> Iterable[Block]:
         for record in entry.records
     ]
     yield grid("Each record", columns, rows, columns[:-2])
+
+
+def _deviation(value: float | None) -> str:
+    return "–" if value is None else fixed(value, 3)
 
 
 def _contexts(records: Sequence[Record]) -> list[str]:
