@@ -148,10 +148,10 @@ def _noise(facts: Facts) -> Iterable[Block]:
 
 
 def _metric(entry: Entry) -> str:
-    """The name of a row's Fréchet distance, with its count where that is not the scale's."""
+    """The name of a measured row's Fréchet distance, with its count where that is not the scale's."""
     run = entry.job.run
     count = run.sampling.count
-    return metric_name(frechet_name(run), count, asked_samples(entry.job.scale, count))
+    return metric_name(frechet_name(run), count, asked_samples(entry.records[0].scale, count))
 
 
 def _errata(facts: Facts) -> Iterable[Block]:
