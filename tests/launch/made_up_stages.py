@@ -7,6 +7,8 @@ import signal
 import time
 from pathlib import Path
 
+import msgspec
+
 from hdit_repro.errors import UserError
 from hdit_repro.files import write_json
 from hdit_repro.jobs import Job
@@ -64,6 +66,11 @@ def sample(job: Job, folder: RunFolder, settings: Settings, report: Report) -> N
 
 def evaluate(job: Job, folder: RunFolder, settings: Settings, report: Report) -> None:
     work("evaluate", job, folder, report)
+
+
+def noting_settings(job: Job, folder: RunFolder, settings: Settings, report: Report) -> None:
+    (folder.roots.runs / "settings.json").write_bytes(msgspec.json.encode(settings.training))
+    train(job, folder, settings, report)
 
 
 STAGES = {"train": train, "sample": sample, "evaluate": evaluate}

@@ -101,6 +101,22 @@ def test_processes_of_different_runs_refuse_each_other(tiny, processes, tmp_path
     assert all("differ in the run" in result["message"] for result in started.results())
 
 
+def test_unreadable_images_are_noted_alike_by_any_number_of_processes(tiny, tiny_images, processes, tmp_path):
+    """Each at the step that draws it; draws 1, 6 and 12 lie in the parts of both processes and in two steps."""
+    run = tiny(steps=3)
+    bad = index_of([1, 6, 12], len(tiny_images), 0).tolist()
+    found = []
+    for size in (1, 2):
+        folder = tmp_path / str(size)
+        assert processes(run, folder, size, holes=bad).join() == [0] * size
+        found.append(read_log(folder / "metrics.events.jsonl"))
+    assert found[0] == found[1]
+    assert [(line["step"], line["event"]) for line in found[0]] == [(1, "unreadable")] * 2 + [(2, "unreadable")]
+    assert {line["image"] for line in found[0]} == set(bad)
+    assert all(line["replaced_by"] not in bad for line in found[0])
+    assert found[0][0]["why"] == f"img{found[0][0]['image']}.png"
+
+
 @pytest.mark.parametrize("ask", ["USR2", "TERM", "file"])
 def test_one_process_is_asked_and_all_save_and_leave(tiny, processes, tmp_path, ask):
     run = tiny(steps=400)

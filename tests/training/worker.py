@@ -14,6 +14,7 @@ from hdit_repro.errors import UserError
 from hdit_repro.spec.run import Run
 from hdit_repro.training import checkpoint, step
 from hdit_repro.training.distributed import join
+from hdit_repro.training.feed import open_source
 from hdit_repro.training.loop import LoopSettings, train
 from hdit_repro.training.rendezvous import Place
 from hdit_repro.training.signals import Stop
@@ -57,6 +58,25 @@ def spoil(bad):
     step.Stepper.gradients = gradients
 
 
+class Holes:
+    """A data set of which some images cannot be read."""
+
+    def __init__(self, images, bad):
+        self.images, self.bad = images, set(bad)
+
+    def __len__(self):
+        return len(self.images)
+
+    def batch(self, indices):
+        for index in indices:
+            if int(index) in self.bad:
+                raise UserError("an image is damaged", found=f"img{int(index)}.png")
+        return self.images.batch(indices)
+
+    def labels(self, indices):
+        return self.images.labels(indices)
+
+
 def main(config):
     torch.set_num_threads(1)
     folder, rank = Path(config["folder"]), config["rank"]
@@ -86,7 +106,9 @@ def main(config):
                 stop=stop,
                 averages=tuple(config.get("averages", ())),
             )
-            train(run, open_dataset(run.data), folder / "checkpoints", folder / "metrics.jsonl", settings, report)
+            images = open_source(Holes(open_dataset(run.data), config["holes"]), "skip") if "holes" in config else None
+            images = images or open_dataset(run.data)
+            train(run, images, folder / "checkpoints", folder / "metrics.jsonl", settings, report)
             world.wait()
     except UserError as error:
         code, message = error.exit_code, str(error)
