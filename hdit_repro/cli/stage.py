@@ -139,7 +139,7 @@ def _execute(
     from hdit_repro.launch.clusters import workplace
     from hdit_repro.launch.describe import describe
     from hdit_repro.launch.follow import Telling, display
-    from hdit_repro.launch.job import default_stages, execute
+    from hdit_repro.launch.job import default_stages, execute, settings_for
     from hdit_repro.launch.plan import tasks_for
     from hdit_repro.stages.settings import Settings
     from hdit_repro.training.rendezvous import ALONE, place
@@ -167,7 +167,7 @@ def _execute(
     settings = Settings(device=device, threads=threads, keep_images=keep.value, **(how or {}))
     here = place(settings.distributed) if stage == "train" else ALONE
     if here.rank:  # the first process holds the lock and tells of the progress
-        function(job, task.folder, settings, lambda progress: None)
+        function(job, task.folder, settings_for(task, settings), lambda progress: None)
         return
     describe([job], roots)
     shown = display()

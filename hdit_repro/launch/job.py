@@ -10,10 +10,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
+
+import msgspec
+from msgspec import UNSET
 
 from hdit_repro.errors import RunError
 from hdit_repro.files import is_locked, lock
@@ -76,6 +79,7 @@ def execute(
         part.failure.unlink(missing_ok=True)
         if part.done():
             return True
+        settings = settings_for(task, settings)
         try:
             function(task.job, task.folder, settings, Writer(part.progress, owner, onward), **only)
             if not part.done():
@@ -90,6 +94,18 @@ def execute(
             note_failure(part.failure, error, owner)
             raise
         return True
+
+
+def settings_for(task: Task, settings: Settings) -> Settings:
+    """The settings of a stage: a training keeps what the samples of the rows that share it will be drawn from."""
+    if task.stage != "train":
+        return settings
+    asked = [job.run.sampling for job in task.jobs]
+    how = settings.training
+    steps = {*how.snapshots, *(one.at_step for one in asked if one.at_step is not UNSET)}
+    decays = {*how.ema_decays, *(one.ema_decay for one in asked if one.ema_decay is not UNSET)}
+    wanted = msgspec.structs.replace(how, snapshots=tuple(sorted(steps)), ema_decays=tuple(sorted(decays)))
+    return replace(settings, training=wanted)
 
 
 @contextlib.contextmanager

@@ -68,6 +68,10 @@ class Run(Spec, dict=True):
             "a respaced chain cannot have more steps than the diffusion",
         )
         require(
+            self.sampling.at_step is msgspec.UNSET or self.sampling.at_step <= self.training.total_steps,
+            f"sampling.at_step {self.sampling.at_step} lies beyond the last step, {self.training.total_steps}",
+        )
+        require(
             not self.training.augmentation or (isinstance(self.model, Hourglass) and self.model.augmentation_cond == 9),
             "augmentation needs a network that takes its nine-value condition",
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
+
 from hdit_repro.spec.base import Choice, Spec, require
 
 
@@ -57,7 +59,11 @@ Sampler = Dpmpp3mSde | Dpmpp2mSde | Dpmpp2mSdeHeun | Dpmpp2m | Heun | Euler | An
 
 
 class Sampling(Spec):
-    """`count` samples of the EMA network. `guidance` is w in D_u + w (D_c - D_u); 1 is no guidance."""
+    """`count` samples of the EMA network. `guidance` is w in D_u + w (D_c - D_u); 1 is no guidance.
+
+    `at_step`: of the average as it was after that step, which the training keeps; unset is the end. `ema_decay`: of a
+    further average with that decay, which the training keeps; unset is the run's own.
+    """
 
     sampler: Sampler
     count: int
@@ -66,6 +72,15 @@ class Sampling(Spec):
     rho: float = 7.0
     weights: Literal["ema", "raw"] = "ema"
     seed: int = 0
+    at_step: int | msgspec.UnsetType = msgspec.UNSET
+    ema_decay: float | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
+        plain = self.at_step is msgspec.UNSET and self.ema_decay is msgspec.UNSET
+        require(plain or self.weights == "ema", 'at_step and ema_decay are of averages: weights must be "ema"')
+        require(self.at_step is msgspec.UNSET or self.at_step >= 1, f"at_step starts at 1, and {self.at_step} is found")
+        require(
+            self.ema_decay is msgspec.UNSET or 0 <= self.ema_decay < 1,
+            f"ema_decay must be in [0, 1), and {self.ema_decay} is not",
+        )
         require(self.count >= 2, f"at least two samples are needed for a covariance, and {self.count} is found")

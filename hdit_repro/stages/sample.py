@@ -6,9 +6,11 @@ import time
 from pathlib import Path
 
 import torch
+from msgspec import UNSET
 from torch import Tensor, nn
 
 from hdit_repro.data.grid import save_grid
+from hdit_repro.errors import UserError
 from hdit_repro.files import lock, read_json, write_json
 from hdit_repro.jobs import Job
 from hdit_repro.metrics.extractors import FeatureExtractor, build_extractor
@@ -22,7 +24,7 @@ from hdit_repro.stages.device import prepare
 from hdit_repro.stages.export import SampleSet, export
 from hdit_repro.stages.settings import Progress, Report, Settings
 from hdit_repro.stages.shards import chunks, missing_numbers, read_tensors, whole_shards, write_shard
-from hdit_repro.training.checkpoint import read_final
+from hdit_repro.training.checkpoint import read_final, read_snapshot
 from hdit_repro.training.state import load_exactly
 
 KEEP_BYTES = 256 << 20
@@ -64,20 +66,36 @@ def _export(job: Job, folder: RunFolder, path: Path) -> None:
 
 
 def trained_network(run: Run, folder: RunFolder, device: torch.device) -> nn.Module:
-    """The network of the final checkpoint, with the weights that samples are drawn from.
+    """The network of the final checkpoint, or of an earlier step, with the weights that samples are drawn from.
 
     Raises:
-        RunError: there is no final checkpoint, or it is damaged.
-        UserError: it belongs to another configuration.
+        RunError: there is no such checkpoint, or it is damaged.
+        UserError: it belongs to another configuration, or the average that is asked for was not kept.
     """
-    tensors = read_final(folder.checkpoints, run.training_id).tensors
-    network = build(run.model, seed=run.seed)
-    wanted = {name.removeprefix("network."): v for name, v in tensors.items() if name.startswith("network.")}
-    load_exactly(dict(network.state_dict()), wanted)
+    network, step, decay = build(run.model, seed=run.seed), run.sampling.at_step, run.sampling.ema_decay
+    parameters = {name: parameter.detach() for name, parameter in network.named_parameters()}
+    if step is UNSET:
+        tensors = read_final(folder.checkpoints, run.training_id).tensors
+        load_exactly(dict(network.state_dict()), _under("network.", tensors))
+    else:
+        tensors = read_snapshot(folder.checkpoints, step, run.training_id).tensors
+        load_exactly(dict(network.named_buffers()), _under("network.", tensors))
     if run.sampling.weights == "ema":
-        average = {name.removeprefix("ema."): v for name, v in tensors.items() if name.startswith("ema.")}
-        load_exactly({name: p.detach() for name, p in network.named_parameters()}, average)
+        average = _under("ema." if decay is UNSET else f"ema@{decay:g}.", tensors)
+        if not average:
+            raise UserError(
+                "the training did not keep the average that samples are asked of",
+                found=f"none of decay {decay:g} in {folder.checkpoints}",
+                expected="an average that was kept from the first step",
+                fix=f"delete {folder.path} and train again with --ema-decay {decay:g}",
+            )
+        load_exactly(parameters, average)
     return network.to(device).eval()
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin so, by the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def network_calls(run: Run) -> int:

@@ -111,10 +111,18 @@ def read_snapshot(folder: Path, step: int, run: str) -> Checkpoint:
     """The averages kept at a step: `network.*` (buffers only), `ema.*` and `ema@DECAY.*`.
 
     Raises:
-        RunError: there is none, or it is damaged.
-        UserError: it belongs to another run.
+        RunError: it is damaged.
+        UserError: there is none, or it belongs to another run.
     """
     marker = folder / f"ema-{step:08d}.json"
+    if not marker.exists():
+        kept = ", ".join(str(step_of(path)) for path in sorted(folder.glob("ema-*.json")))
+        raise UserError(
+            f"the averages were not kept at step {step}",
+            found=f"steps {kept} in {folder}" if kept else f"no snapshot in {folder}",
+            expected=f"a snapshot of step {step}",
+            fix=f"train again with --snapshot {step}; a run that is past it keeps none",
+        )
     try:
         return read_checkpoint(folder, read_json(marker), run)
     except DamageError as error:

@@ -20,7 +20,7 @@ from typing import Any
 from hdit_repro.errors import UserError
 from hdit_repro.jobs import Job
 from hdit_repro.launch.graph import Task
-from hdit_repro.launch.job import StageChain, StageFunction, default_stages, execute, into_log
+from hdit_repro.launch.job import StageChain, StageFunction, default_stages, execute, into_log, settings_for
 from hdit_repro.launch.part import Part
 from hdit_repro.launch.progress import note_failure
 from hdit_repro.launch.slurm import attempts
@@ -100,7 +100,7 @@ class StageJob:
         if task.folder.done(task.stage):
             return
         try:
-            function(task.job, task.folder, self.settings, _silent)
+            function(task.job, task.folder, settings_for(task, self.settings), _silent)
         except Preempted:
             time.sleep(GRACE)
             raise
