@@ -8,7 +8,6 @@ Peers whose code is not at hand are said to be missing. --write leaves bench.jso
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import platform
@@ -17,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ from records import COMMANDS, fill, seconds
 from step_against_authors import KINDS, best, measure
 from torch import Tensor
 
-from hdit_repro.files import write_bytes
+from hdit_repro.files import write_json, write_text
 from hdit_repro.models.attention import Neighborhood
 from hdit_repro.records.provenance import checkout_source, package_versions
 
@@ -80,8 +80,8 @@ def both_ways(attend: Callable[..., Tensor], side: int) -> Callable[[], None]:
 
 def attention() -> list[Row]:
     """Neighborhood attention against the dense mask, and how its cost grows."""
-    ours, peer = best([both_ways(Neighborhood(KERNEL), 64), both_ways(dense(64), 64)], 5)
-    times = best([both_ways(Neighborhood(KERNEL), side) for side in SIDES], 5)
+    ours, peer = best([both_ways(Neighborhood(KERNEL), 64), both_ways(dense(64), 64)], 4)
+    times = best([both_ways(Neighborhood(KERNEL), side) for side in SIDES], 3)
     x, y = [math.log(side**2) for side in SIDES], [math.log(t) for t in times]
     mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
     over = sum((a - mean_x) ** 2 for a in x)
@@ -99,7 +99,7 @@ def steps(checkout: Path | None) -> list[Row]:
         return []
     code, rows = authors(checkout, compiled=False), []
     for kind in KINDS:
-        found = measure(code, kind, 8, 4, compiled=False, steps=4)
+        found = measure(code, kind, 8, 3, compiled=False, steps=3)
         for what, key, target in (("training step", "train", 1.3), ("sampling", "sampled", None)):
             ours, peer = found[f"ours {key} images/s"], found[f"theirs {key} images/s"]
             said, met = ("", None) if target is None else (f">= {target}", ours / peer >= target)
@@ -112,7 +112,7 @@ def steps(checkout: Path | None) -> list[Row]:
 
 def measurement() -> list[Row]:
     """Features and distances against the tools in use."""
-    found = {**features(pictures(48, 64), 2), **distances(2)}
+    found = {**features(pictures(32, 64), 1), **distances(1)}
     rows = [
         Row(f"Inception features, {name}", "images/s", found[f"{name} images/s"], "torch-fidelity",
             found["torch-fidelity images/s"], found[f"{name} ratio"])
@@ -123,9 +123,9 @@ def measurement() -> list[Row]:
 
 
 def start(command: tuple[str, ...]) -> float:
-    """Least seconds of five runs of a command."""
+    """Least seconds of three runs of a command."""
     least = math.inf
-    for _ in range(5):
+    for _ in range(3):
         began = time.perf_counter()
         subprocess.run([sys.executable, "-m", "hdit_repro.cli", *command], check=True, capture_output=True, cwd=ROOT)
         least = min(least, time.perf_counter() - began)
@@ -187,22 +187,28 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     began, source = time.perf_counter(), checkout_source(ROOT)
-    rows = [row for name in asked.only or PARTS for row in PARTS[name](asked.authors)]
     absent = [] if asked.authors else ["the authors' code (--authors PATH): training step and sampling"]
     absent += ["clean-fid's and ADM's evaluators on Inception's own weights, which no package index carries"]
-    machine = {
-        "cpu": processor(), "cores": os.cpu_count(), "threads": asked.threads, "commit": source.commit,
-        "dirty": source.dirty, "versions": package_versions(),
-        "command": "python benchmarks/bench.py" + (" --authors PATH" if asked.authors else ""),
-        "seconds": round(time.perf_counter() - began, 1),
-    }  # fmt: skip
-    text = table(rows, machine, absent)
+    rows, text = [], ""
+    for name in asked.only or PARTS:
+        rows += PARTS[name](asked.authors)
+        machine = {
+            "cpu": processor(), "cores": os.cpu_count(), "threads": asked.threads, "commit": source.commit,
+            "dirty": source.dirty, "versions": package_versions(), "time": datetime.now(UTC).date().isoformat(),
+            "command": "python benchmarks/bench.py" + (" --authors PATH" if asked.authors else ""),
+            "seconds": round(time.perf_counter() - began, 1),
+        }  # fmt: skip
+        text = table(rows, machine, absent)
+        if asked.write:
+            write(asked.write, {"machine": machine, "rows": [row._asdict() for row in rows], "absent": absent}, text)
     print(text)
-    if asked.write:
-        asked.write.mkdir(parents=True, exist_ok=True)
-        tree = {"machine": machine, "rows": [row._asdict() for row in rows], "absent": absent}
-        write_bytes(asked.write / "bench.json", (json.dumps(tree, indent=2) + "\n").encode())
-        write_bytes(asked.write / "bench.md", (text + "\n").encode())
+
+
+def write(folder: Path, tree: dict[str, Any], text: str) -> None:
+    """Leave what is measured so far."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "bench.json", tree)
+    write_text(folder / "bench.md", text + "\n")
 
 
 if __name__ == "__main__":
