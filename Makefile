@@ -2,6 +2,7 @@
 # make test    the tests
 # make setup   .venv/ with the command and the test tools (the others do this themselves when they must)
 # make tables  the paper's tables and figures, from the committed records
+# make bench   speed against every peer at hand, on the CPU; AUTHORS=PATH, a checkout of k-diffusion, adds its code
 # make lint    style, types, import layers
 # make test-slurm  the tests that need a real SLURM: installs Debian's packages, starts a cluster on this machine, ends it
 #
@@ -14,7 +15,7 @@ NATTEN := natten==0.21.7
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-slurm tables lint clean
+.PHONY: setup demo test test-slurm tables bench lint clean
 
 setup: $(READY)
 
@@ -42,6 +43,9 @@ test-slurm: $(READY)
 
 tables: $(READY)
 	$(BIN)/hdit-repro render-tables
+
+bench: $(READY)
+	$(BIN)/python benchmarks/bench.py --threads 2 --write runs/bench $(if $(AUTHORS),--authors $(AUTHORS))
 
 lint: $(READY)
 	$(BIN)/ruff check .
