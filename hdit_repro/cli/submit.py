@@ -11,7 +11,7 @@ import typer
 
 from hdit_repro.cli import options
 from hdit_repro.cli.output import as_json, data, group, near, remark
-from hdit_repro.errors import RunError
+from hdit_repro.errors import RunError, UserError
 
 if TYPE_CHECKING:
     from hdit_repro.jobs import Job
@@ -28,6 +28,15 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, whatever it costs.
 Dirty = Annotated[
     bool, typer.Option("--allow-dirty", help="Run code with uncommitted changes; they are kept beside the runs.")
 ]
+StopAfter = Annotated[
+    float,
+    typer.Option(
+        "--stop-after",
+        metavar="MINUTES",
+        min=0.0,
+        help="With --wait: save and leave (exit code 75) after so long; the same command goes on.",
+    ),
+]
 
 
 @app.command("submit")
@@ -40,6 +49,7 @@ def submit(
     own: options.OwnData = None,
     dry_run: DryRun = False,
     wait: Wait = False,
+    stop_after: StopAfter = 0.0,
     yes: Yes = False,
     allow_dirty: Dirty = False,
     as_objects: options.Json = False,
@@ -52,6 +62,14 @@ def submit(
     from hdit_repro.launch.plan import wanted
 
     profile = read_cluster(cluster)
+    if stop_after and (isinstance(profile, Slurm) or not wait):
+        raise UserError(
+            "only a command that waits for this machine's own processes can leave after some time",
+            found=f"--stop-after {stop_after:g} "
+            + ("on a cluster" if isinstance(profile, Slurm) else "without --wait"),
+            expected="--wait, and a cluster of kind local",
+            fix="a SLURM profile has time_limit_hours; its jobs go on by themselves",
+        )
     jobs, roots = (
         wanted(experiment, scale, options.names(rows), seeds, options.own_data(own, note=not dry_run)),
         workplace(cluster=profile),
@@ -65,10 +83,12 @@ def submit(
             _say_where(jobs, roots)
             _say_tables(_rendered(scale), jobs[0].experiment)
         return
-    _here(jobs, roots, profile, dry_run, wait, as_objects)
+    _here(jobs, roots, profile, dry_run, wait, as_objects, 60 * stop_after)
 
 
-def _here(jobs: Sequence[Job], roots: Roots, profile: Cluster, dry_run: bool, wait: bool, as_objects: bool) -> None:
+def _here(
+    jobs: Sequence[Job], roots: Roots, profile: Cluster, dry_run: bool, wait: bool, as_objects: bool, stop_after: float
+) -> None:
     """On this machine."""
     from hdit_repro.cli.plan import print_plan
     from hdit_repro.launch.plan import make_plan
@@ -85,7 +105,8 @@ def _here(jobs: Sequence[Job], roots: Roots, profile: Cluster, dry_run: bool, wa
         return
     from hdit_repro.launch.follow import display
 
-    done = start(jobs, roots, profile, display=display() if wait else None, render=_render(jobs[0].scale))
+    shown = display() if wait else None
+    done = start(jobs, roots, profile, display=shown, render=_render(jobs[0].scale), stop_after=stop_after)
     if not done.open:
         remark(f"all {len(plan) - 1} stages of {jobs[0].experiment} at {jobs[0].scale} scale are done")
     if done.open and not wait:

@@ -133,6 +133,8 @@ class StageChain:
         stages: what runs each stage; None is the suite's own.
         leash: a file that the submitter keeps locked; when it lets go, the worker ends at once. None is no leash.
         environment: variables to set (None unsets one) before a stage is imported.
+        deadline: by the system's clock (`time.time()`), when nothing more is taken and a training saves and leaves; 0 is
+            never.
         finish: a command for the worker that finds everything done, under the lock of that name; None is none.
     """
 
@@ -144,6 +146,12 @@ class StageChain:
     leash: Path | None = None
     environment: Mapping[str, str | None] = field(default_factory=dict)
     finish: tuple[str, ...] | None = None
+    deadline: float = 0.0
+
+    @property
+    def late(self) -> bool:
+        """Whether the deadline is past."""
+        return bool(self.deadline) and time.time() >= self.deadline
 
     @property
     def owner(self) -> str:
@@ -153,7 +161,7 @@ class StageChain:
         """Work until every stage is done, failed or held up by a failure; returns the keys that are done and failed."""
         self._prepare()
         functions = self.stages
-        while left := unsettled(self.tasks, self.failed):
+        while not self.late and (left := unsettled(self.tasks, self.failed)):
             if functions is None:
                 functions = default_stages()
             if not any(self._attempt(task, functions) for task in left if task.ready):
@@ -175,12 +183,21 @@ class StageChain:
             return False
         with into_log(task.folder.log(task.stage), f"{task.stage} {task.name}, {self.owner}"):
             try:
-                return execute(task, functions[task.stage], self.settings, owner=self.owner, wait=False)
-            except Preempted:
-                raise
+                return execute(task, functions[task.stage], self._timed(), owner=self.owner, wait=False)
+            except Preempted as left:
+                if not self.late or left.signum is not None:
+                    raise
+                print(left)
+                return True
             except Exception:
                 traceback.print_exc()
                 return True
+
+    def _timed(self) -> Settings:
+        """The settings, with what is left until the deadline as the limit of a training."""
+        if not self.deadline:
+            return self.settings
+        return replace(self.settings, time_limit=max(self.deadline - time.time(), 0.001))
 
     def _prepare(self) -> None:
         for name, value in self.environment.items():

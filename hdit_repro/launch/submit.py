@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,6 +28,10 @@ from hdit_repro.launch.progress import read_failure
 from hdit_repro.launch.status import last_line
 from hdit_repro.records.layout import Roots
 from hdit_repro.stages.settings import Settings
+from hdit_repro.training.signals import Preempted
+
+GRACE = 20.0
+"""Seconds after the time is up in which a training saves; other stages are ended then, and lose a batch at most."""
 
 
 class Failure(NamedTuple):
@@ -73,6 +78,7 @@ def submit(
     display: Display | None = None,
     stages: Mapping[str, StageFunction] | None = None,
     render: tuple[str, ...] | None = None,
+    stop_after: float = 0.0,
 ) -> Submission:
     """Run what is missing of `jobs` in processes on this machine.
 
@@ -83,9 +89,11 @@ def submit(
         display: where progress goes while this call waits for the end; None does not wait.
         stages: what runs each stage; None is the suite's own.
         render: the command that renders the tables; where nobody waits, the last worker runs it.
+        stop_after: seconds after which a call that waits leaves, its trainings saved; 0 is never.
 
     Raises:
         UserError: see `refuse_what_cannot_be`.
+        Preempted: the time is up and something is left.
     """
     plan = make_plan(jobs, roots, cluster)
     refuse_what_cannot_be(jobs, plan, cluster)
@@ -105,9 +113,17 @@ def submit(
         crew = Crew(folder, chain, cluster)
         crew.start()
         return Submission(len(left), crew.ids, ())
-    crew = Crew(folder, replace(chain, leash=folder / "leash", finish=None), cluster)
+    deadline = time.time() + stop_after if stop_after else 0.0
+    chain = replace(chain, leash=folder / "leash", finish=None, deadline=deadline)
+    crew = Crew(folder, chain, cluster)
+
+    def alive() -> bool:
+        return crew.alive() and not (deadline and time.time() > deadline + GRACE)
+
     with contextlib.closing(display), crew.working():
-        follow(left, hours, crew.alive, chain.failed, display)
+        follow(left, hours, alive, chain.failed, display)
+    if chain.late and (open_still := unsettled(left, chain.failed)):
+        raise _time_is_up(open_still, left, stop_after)
     if abandoned := unsettled(left, chain.failed):
         raise RunError(
             f"all workers ended with {len(abandoned)} stages left",
@@ -119,6 +135,16 @@ def submit(
     if not failures:
         shutil.rmtree(folder, ignore_errors=True)
     return Submission(len(left), crew.ids, failures)
+
+
+def _time_is_up(open_still: Sequence[Task], left: Sequence[Task], seconds: float) -> Preempted:
+    return Preempted(
+        "the time is up and what is done is saved",
+        found=f"{len(open_still)} of {len(left)} stages left after {seconds / 60:g} min: "
+        f"{', '.join(dict.fromkeys(task.name for task in open_still))}",
+        expected="more time",
+        fix="run the same command again: it goes on from there",
+    )
 
 
 def _uses(job: Job, tasks: Sequence[Task]) -> bool:

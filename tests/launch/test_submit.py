@@ -17,10 +17,13 @@ from hdit_repro import jobs
 from hdit_repro.files import is_locked, read_json
 from hdit_repro.launch.clusters import Local
 from hdit_repro.launch.follow import Plain
-from hdit_repro.launch.plan import make_plan, to_run, wanted
+from hdit_repro.launch.job import StageChain
+from hdit_repro.launch.plan import make_plan, tasks_for, to_run, wanted
 from hdit_repro.launch.status import read_status
 from hdit_repro.launch.submit import submit
 from hdit_repro.records.layout import Roots, RunFolder
+from hdit_repro.stages.settings import Settings
+from hdit_repro.training.signals import Preempted
 
 SUBMITTER = """
 import sys
@@ -178,3 +181,35 @@ def test_without_waiting_the_last_worker_renders(roots: Roots, submitter: list[s
     until(lambda: not any(alive(pid) for pid in workers))
     assert rendered.exists()
     assert len(set(ends(roots))) == len(ends(roots)) == 6
+
+
+def test_a_submission_leaves_when_its_time_is_up_and_goes_on(
+    roots: Roots, made_up: ModuleType, two_at_once: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hdit_repro.launch.submit.GRACE", 0.2)
+    (roots.runs / "seconds").write_text("1.5")
+    asked = wanted("table1", "smoke", ["A", "E"])
+    with pytest.raises(Preempted, match="the time is up") as left:
+        submit(asked, roots, two_at_once, display=Plain(io.StringIO()), stages=made_up.STAGES, stop_after=1.0)
+    assert left.value.exit_code == 75
+    assert "the same command again" in left.value.fix
+    assert "table1/A" in str(left.value)
+    (roots.runs / "seconds").write_text("0")
+    done = submit(asked, roots, two_at_once, display=Plain(io.StringIO()), stages=made_up.STAGES, stop_after=60.0)
+    assert (done.open, done.failures) == (6, ())
+    assert not to_run(make_plan(asked, roots, two_at_once))
+
+
+def test_a_training_that_saves_at_the_deadline_is_no_failure(roots: Roots, made_up: ModuleType) -> None:
+    limits: list[float] = []
+
+    def train(job: object, folder: object, settings: Settings, report: object) -> None:
+        limits.append(settings.time_limit)
+        time.sleep(settings.time_limit)
+        raise Preempted("the run was asked to leave and is saved")
+
+    tasks = tuple(tasks_for(wanted("table1", "smoke", ["E"]), roots))
+    chain = StageChain(tasks, Settings(), "s", stages={**made_up.STAGES, "train": train}, deadline=time.time() + 0.3)
+    assert chain() == {"done": [], "failed": []}
+    assert len(limits) == 1
+    assert 0 < limits[0] <= 0.3

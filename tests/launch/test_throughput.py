@@ -164,3 +164,15 @@ def test_the_bills_come_to_the_shares_that_the_assumption_names() -> None:
     assert share(E_MACS, 102_400_000, 60.0, 312e12) == 29
     run = jobs.find("imagenet256").run
     assert share(cost.count(run.model, 256).macs, run.training.samples_seen, 1459.0, 989.4e12) == 17
+
+
+def test_mini_rows_take_two_minutes_of_an_h100_at_a_quarter_of_its_peak() -> None:
+    """By MACs: training and sampling of a row in two minutes, fifteen seconds of them for starting and measuring; all
+    ten in twenty."""
+    seconds = []
+    for job in wanted("table1", "mini"):
+        macs = cost.count(job.run.model, job.run.data.resolution).macs
+        work = sum(2 * macs * price.forward_images(job.run, stage) for stage in ("train", "sample"))
+        seconds.append(15 + work / (0.25 * 989.4e12))
+    assert max(seconds) <= 120
+    assert sum(seconds) <= 20 * 60
