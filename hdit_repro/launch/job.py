@@ -133,7 +133,7 @@ class StageChain:
         stages: what runs each stage; None is the suite's own.
         leash: a file that the submitter keeps locked; when it lets go, the worker ends at once. None is no leash.
         environment: variables to set (None unsets one) before a stage is imported.
-        deadline: by the system's clock (`time.time()`), when nothing more is taken and a training saves and leaves; 0 is
+        deadline: by the system's clock (`time.time()`), when nothing more is begun and a training saves; 0 is
             never.
         finish: a command for the worker that finds everything done, under the lock of that name; None is none.
     """
