@@ -5,6 +5,8 @@
 # make bench   speed against every peer at hand, on the CPU; AUTHORS=PATH, a checkout of k-diffusion, adds its code
 # make lint    style, types, import layers
 # make test-slurm  the tests that need a real SLURM: installs Debian's packages, starts a cluster on this machine, ends it
+# make test-gpu  parity, golden curve and samplers on this machine's card (skipped, with a word, without one)
+# make wheels  build/wheels/: what a machine with its own torch and no network needs besides (benchmarks/card.md)
 #
 # PYTHON=python3.12 chooses the interpreter, TORCH_INDEX=https://... another build of torch (a CPU or ROCm index).
 
@@ -15,7 +17,7 @@ NATTEN := natten==0.21.7
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-slurm tables bench lint clean
+.PHONY: setup demo test test-gpu test-slurm wheels tables bench lint clean
 
 setup: $(READY)
 
@@ -40,6 +42,14 @@ test: $(READY)
 
 test-slurm: $(READY)
 	tests/slurm/run.sh $(BIN)/python
+
+test-gpu: $(READY)
+	$(BIN)/python -m pytest tests/device -rs
+
+# Unpacked, so that PYTHONPATH alone brings them in; torch and what torch brings are the machine's own.
+wheels:
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --target build/wheels -c constraints.txt \
+		$$(sed 's/#.*//' benchmarks/card.txt)
 
 tables: $(READY)
 	$(BIN)/hdit-repro render-tables

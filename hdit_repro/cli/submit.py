@@ -28,6 +28,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, whatever it costs.
 Dirty = Annotated[
     bool, typer.Option("--allow-dirty", help="Run code with uncommitted changes; they are kept beside the runs.")
 ]
+NoTables = Annotated[bool, typer.Option("--no-tables", help="With --wait: render nothing at the end.")]
 StopAfter = Annotated[
     float,
     typer.Option(
@@ -50,6 +51,7 @@ def submit(
     dry_run: DryRun = False,
     wait: Wait = False,
     stop_after: StopAfter = 0.0,
+    no_tables: NoTables = False,
     yes: Yes = False,
     allow_dirty: Dirty = False,
     as_objects: options.Json = False,
@@ -83,11 +85,18 @@ def submit(
             _say_where(jobs, roots)
             _say_tables(_rendered(scale), jobs[0].experiment)
         return
-    _here(jobs, roots, profile, dry_run, wait, as_objects, 60 * stop_after)
+    _here(jobs, roots, profile, dry_run, wait, as_objects, 60 * stop_after, no_tables)
 
 
 def _here(
-    jobs: Sequence[Job], roots: Roots, profile: Cluster, dry_run: bool, wait: bool, as_objects: bool, stop_after: float
+    jobs: Sequence[Job],
+    roots: Roots,
+    profile: Cluster,
+    dry_run: bool,
+    wait: bool,
+    as_objects: bool,
+    stop_after: float,
+    no_tables: bool,
 ) -> None:
     """On this machine."""
     from hdit_repro.cli.plan import print_plan
@@ -121,7 +130,7 @@ def _here(
     if not as_objects:
         _say_where(jobs, roots)
     try:
-        written = _rendered(jobs[0].scale)
+        written = [] if no_tables else _rendered(jobs[0].scale)
         if as_objects:
             as_json([str(path) for path in written])
         else:
