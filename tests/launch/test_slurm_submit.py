@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from submitit.core.utils import DelayedSubmission
 
+from hdit_repro.cli.app import main
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import write_bytes
 from hdit_repro.launch.clusters import read_cluster
@@ -193,3 +195,31 @@ def test_a_full_quota_and_a_small_disk_are_found_before(
         preflight.check_room(roots.runs, 1 << 60)
     assert "gc" in refusal.value.fix
     assert fake.calls == []
+
+
+def test_jobs_are_told_the_threads_and_the_batch_of_the_profile(roots: Roots, fake: FakeSlurm) -> None:
+    made = send(roots, ["E"])
+    profile = read_cluster("a100")
+    assert isinstance(profile, Slurm)
+    (dumped,) = (journal.folder(roots, made.session)).glob("100_submitted.pkl")
+    told = DelayedSubmission.load(dumped)
+    assert (told.function.settings.threads, told.function.settings.batch) == (8, 64)
+    assert (profile.cpus_per_gpu, profile.sample_batch) == (8, 64)
+    assert told.function.gpus == profile.train_gpus
+    assert told._timeout_countdown >= 3
+
+
+def test_more_than_the_stated_budget_needs_a_yes(
+    roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(roots.runs.parent)
+    asked = ["submit", "table1", "--cluster", "a100", "--allow-dirty"]
+    assert main([*asked, "--rows", "R1,E"]) == 2
+    said = capsys.readouterr()
+    assert "costs more than is given without asking" in said.err
+    assert "100 at most (ask_above_gpu_hours of a100)" in said.err
+    assert (fake.calls, fake.queue, states(roots)) == ([], [], [])
+    assert main([*asked, "--rows", "E"]) == 0, "60 hours are fewer than 100"
+    assert capsys.readouterr().out.split() == ["100", "101", "102"]
+    assert main([*asked, "--rows", "R1", "--yes"]) == 0
+    assert len(fake.calls) == 6
