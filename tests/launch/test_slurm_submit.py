@@ -223,3 +223,11 @@ def test_more_than_the_stated_budget_needs_a_yes(
     assert capsys.readouterr().out.split() == ["100", "101", "102"]
     assert main([*asked, "--rows", "R1", "--yes"]) == 0
     assert len(fake.calls) == 6
+
+
+def test_a_folder_of_runs_that_cannot_be_is_refused_with_the_mend(roots: Roots, fake: FakeSlurm) -> None:
+    (roots.runs / "file").write_text("in the way")
+    with pytest.raises(UserError, match="folder of runs cannot be written") as refusal:
+        send(roots._replace(runs=roots.runs / "file" / "runs"), ["E"])
+    assert "`runs` in the cluster's profile" in refusal.value.fix
+    assert fake.calls == []

@@ -45,7 +45,7 @@ def check(profile: Slurm, roots: Roots, nodes: int, patience: float) -> Checked:
         RunError: sbatch refuses, or the job does not begin in time; it is cancelled then.
     """
     preflight.check_site(profile)
-    roots.runs.mkdir(parents=True, exist_ok=True)
+    preflight.make_folder(roots.runs)
     preflight.check_room(roots.runs, 0)
     code = look(roots, allow_dirty=True)
     take(code)

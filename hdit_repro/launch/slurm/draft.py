@@ -98,7 +98,7 @@ def draft(
             check_size(task.job.run.training, costs[task.key].gpus, fix=where)
     covered = coverage_of(tasks, roots, listed)
     groups = graph(left, costs, covered, profile)
-    session = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
+    session = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{os.getpid()}"
     code = look(roots, allow_dirty=allow_dirty)
     return Draft(session, tuple(jobs), tuple(left), tuple(groups), tuple(plan), covered, code, roots, profile)
 

@@ -78,6 +78,18 @@ def _split(entry: str) -> tuple[str, str, str]:
     return (kind, colon, count) if count.isdigit() else (entry, "", "1")
 
 
+def make_folder(runs: Path) -> None:
+    """The folder of runs, made where it is missing.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(runs, error) from error
+
+
 def check_room(runs: Path, planned: int) -> None:
     """Refuse a folder of runs that cannot be written, is over its quota, or has less room than is planned.
 
@@ -91,12 +103,7 @@ def check_room(runs: Path, planned: int) -> None:
     except RunError:
         raise
     except OSError as error:
-        raise UserError(
-            "the folder of runs cannot be written",
-            found=f"{runs}: {error.strerror}",
-            expected="a folder that this machine and every node can write",
-            fix="name another one: `runs` in the cluster's profile",
-        ) from error
+        raise _unwritable(runs, error) from error
     finally:
         probe.unlink(missing_ok=True)
     free = shutil.disk_usage(runs).free
@@ -107,6 +114,15 @@ def check_room(runs: Path, planned: int) -> None:
             expected=f"{planned / 1e9:,.1f} GB",
             fix="`hdit-repro gc` lists what may go; or name another folder: `runs` in the cluster's profile",
         )
+
+
+def _unwritable(runs: Path, error: OSError) -> UserError:
+    return UserError(
+        "the folder of runs cannot be written",
+        found=f"{runs}: {error.strerror}",
+        expected="a folder that this machine and every node can write",
+        fix="name another one: `runs` in the cluster's profile",
+    )
 
 
 def check_cap(profile: Slurm, queued: int, new: int) -> None:

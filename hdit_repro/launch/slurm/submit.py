@@ -66,7 +66,7 @@ def submit(
         RunError: sbatch refused half-way; what was submitted has been cancelled.
     """
     preflight.check_site(profile)
-    roots.runs.mkdir(parents=True, exist_ok=True)
+    preflight.make_folder(roots.runs)
     with lock(roots.runs / "submissions" / "submit.lock"):
         listed = recover(roots)
         planned = draft(jobs, roots, profile, listed, allow_dirty=allow_dirty)
@@ -92,8 +92,8 @@ def recover(roots: Roots) -> dict[str, queue.Queued]:
     """
     known = journal.journals(roots)
     lost = journal.strays(known)
-    if any(entry.state == "open" for entry in known):
-        time.sleep(max(0.0, SETTLING - journal.age(roots, known[-1])))
+    if ages := [journal.age(roots, entry) for entry in known if entry.state == "open"]:
+        time.sleep(max(0.0, SETTLING - min(ages)))
     listed = queue.squeue()
     stray = sorted({job.id.partition("_")[0] for job in listed.values() if job.name in lost})
     queue.scancel(stray)
