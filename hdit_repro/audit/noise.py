@@ -69,6 +69,14 @@ UNKNOWN = Spread(
 """Below paper scale, before trainings are repeated."""
 
 
+UNKNOWN_SAMPLING = Spread(
+    math.inf,
+    math.inf,
+    f"nothing is published for this scale: {ENOUGH} degrees of freedom of repeated samplings are needed",
+)
+"""Below paper scale, before samplings are repeated."""
+
+
 class Noise(NamedTuple):
     """The noise of a table.
 
@@ -88,8 +96,10 @@ class Noise(NamedTuple):
         """The spread of a mean over so many samplings of one training of a row; the paper's numbers rest on one."""
         found = self.own.get(row, self.pooled)
         behind = self.samplings if found is self.pooled else 1.0
-        if samplings == behind:
+        if samplings == behind or found.unknown:
             return found
+        if self.sampling.unknown:  # what more samplings take away is not known, and counts as nothing
+            return found if samplings > behind else self.sampling
         least = found.sd**2 * min(1.0, behind / samplings)  # as if all of it came from sampling
         changed = found.sd**2 + self.sampling.sd**2 * (1 / samplings - 1 / behind)
         return found._replace(sd=math.sqrt(max(changed, least)))
@@ -106,7 +116,7 @@ def estimate(rows: Mapping[str, Replicates], prior: Spread = PRIOR) -> Noise:
         rows: of one metric, scale and table, by any name.
         prior: of one training with one sampling.
     """
-    sampling = _sampling(rows)
+    sampling = _sampling(rows, UNKNOWN_SAMPLING if prior.unknown else SAMPLING_PRIOR)
     own = {
         name: Spread(math.sqrt(variance(row.means.values())), row.seeds - 1, f"{row.seeds} trainings of this row")
         for name, row in rows.items()
@@ -126,11 +136,11 @@ def estimate(rows: Mapping[str, Replicates], prior: Spread = PRIOR) -> Noise:
     return Noise(prior._replace(basis=basis), sampling, own, 1.0)
 
 
-def _sampling(rows: Mapping[str, Replicates]) -> Spread:
-    """Between samplings of one network, pooled over networks."""
+def _sampling(rows: Mapping[str, Replicates], prior: Spread) -> Spread:
+    """Between samplings of one network, pooled over networks; `prior` where there are too few."""
     repeated = [logs for row in rows.values() for logs in row.logs.values() if len(logs) > 1]
     dof = sum(len(logs) - 1 for logs in repeated)
     if dof < ENOUGH:
-        return SAMPLING_PRIOR
+        return prior
     squares = sum((len(logs) - 1) * variance(logs) for logs in repeated)
     return Spread(math.sqrt(squares / dof), dof, f"from {dof + len(repeated)} samplings of {len(repeated)} networks")

@@ -8,7 +8,7 @@ from statistics import stdev
 
 import pytest
 
-from hdit_repro.audit.noise import ENOUGH, OWN, PRIOR, SAMPLING_PRIOR, UNKNOWN, estimate
+from hdit_repro.audit.noise import ENOUGH, OWN, PRIOR, SAMPLING_PRIOR, UNKNOWN, Noise, Spread, estimate
 from hdit_repro.audit.replicates import Replicates, percent, replicates
 
 
@@ -93,3 +93,12 @@ def test_what_is_not_positive_has_no_logarithm(record) -> None:
     assert replicates([record("table1/E", fid=0.0)], "fid") is None
     assert replicates([record("table1/E", fid=27.0)], "inception-score") is None
     assert percent(math.log(1.1)) == pytest.approx(10)
+
+
+def test_below_paper_scale_no_published_sampling_noise_is_borrowed() -> None:
+    noise = estimate({}, UNKNOWN)
+    assert noise.sampling.unknown
+    assert noise.of("a", samplings=3.0).unknown
+    known = Noise(Spread(0.02, 5, "records"), noise.sampling, {}, samplings=2.0)
+    assert known.of("a", samplings=4.0) == known.pooled
+    assert known.of("a", samplings=1.0).unknown
