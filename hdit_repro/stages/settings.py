@@ -21,7 +21,7 @@ class HowToTrain(Spec, frozen=True, kw_only=True):
         deterministic: only kernels that give the same bits each time, so that a resumed run on a GPU ends with the
             same bits; slower (`benchmarks/train_step.py --deterministic` says how much on a given card).
         unreadable: what an image that cannot be read does: "fatal" ends the run, "skip" takes the next one that can be
-            read in its place, says so in the events and counts it in the record.
+            read in its place, says so in metrics.events.jsonl and counts them in final.json.
         ema_decays: further averages of the weights, kept beside the run's own.
         snapshots: steps at which the averages are kept for evaluation; one beyond a run's end is refused.
         tensorboard: write scalars for TensorBoard beside metrics.jsonl.

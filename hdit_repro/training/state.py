@@ -69,8 +69,7 @@ class TrainingState:
                 raise UserError("a checkpoint lacks the optimiser's state", found=f"nothing for {name}")
             if taken:
                 state[parameter] = {
-                    moment: tensors[key].to(parameter.device if moment != "step" else "cpu").clone()
-                    for moment, key in keys.items()
+                    moment: tensors[key].to(parameter.device, copy=True) for moment, key in keys.items()
                 }
         self.optimizer.state.clear()
         self.optimizer.state.update(state)

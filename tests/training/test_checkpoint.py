@@ -100,6 +100,18 @@ def test_other_shapes_and_names_are_refused_and_nothing_is_copied():
     assert all(torch.equal(before[name], value) for name, value in state.tensors().items())
 
 
+def test_moments_come_back_on_the_device_of_their_parameters():
+    """All of them: the fused optimiser counts steps there too."""
+    state, elsewhere = make_state(), make_state()
+    take_steps(state, 1)
+    elsewhere.network.to("meta")
+    elsewhere.ema.weights = {name: value.to("meta") for name, value in elsewhere.ema.weights.items()}
+    elsewhere.restore(state.tensors(), 1)
+    moments = [value for one in elsewhere.optimizer.state.values() for value in one.values()]
+    assert len(moments) == 6
+    assert all(value.device.type == "meta" for value in moments)
+
+
 def test_a_checkpoint_without_moments_is_refused():
     state = make_state()
     take_steps(state, 1)
