@@ -41,7 +41,7 @@ def default_path(device: torch.device) -> Path:
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1, or cpu with --tiny")
-    parser.add_argument("--minutes", type=float, default=7.5, help="leave after so long; 0 is never")
+    parser.add_argument("--minutes", type=float, default=6.0, help="leave after so long; 0 is never")
     parser.add_argument("--seconds", type=float, default=2.0, help="how long one timing takes, about")
     parser.add_argument("--authors", type=Path, help="a checkout of the authors' code, to be measured beside ours")
     parser.add_argument("--only", action="append", default=[], metavar="PREFIX", help="only these parts; repeatable")

@@ -129,3 +129,18 @@ def test_two_deterministic_trainings_end_with_the_same_bits(device: torch.device
     with deterministic(True):
         first, second = weights(), weights()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_restored_run_takes_the_same_next_step(device: torch.device) -> None:
+    """Moments and step counts come back where the optimiser wants them."""
+    run = tiny_run(steps=3)
+    images = open_dataset(run.data)
+    state, again = new_state(run, device), new_state(run, device)
+    parts = list(feed(run, images, 0, 3))
+    for fed in parts[:2]:
+        Stepper(run, state, World(device=device))(fed)
+    again.restore({name: value.cpu() for name, value in state.tensors().items()}, state.step)
+    losses = [Stepper(run, each, World(device=device))(parts[2]).loss for each in (state, again)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    for one, two in zip(state.network.parameters(), again.network.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-7)
