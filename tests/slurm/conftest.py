@@ -117,7 +117,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     sys.modules.pop("slow_stages", None)
 
 
-def run_command(*arguments: str, timeout: float = 420.0) -> subprocess.CompletedProcess[str]:
+def run_command(*arguments: str, timeout: float = 600.0) -> subprocess.CompletedProcess[str]:
     """The command line in a process of its own."""
     command = [sys.executable, "-m", "hdit_repro.cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
@@ -128,7 +128,7 @@ def command() -> Callable[..., subprocess.CompletedProcess[str]]:
     return run_command
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 90.0) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 240.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds:g} s; queue: {queue.squeue()}"

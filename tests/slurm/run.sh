@@ -3,7 +3,7 @@
 #   usage: tests/slurm/run.sh PYTHON [arguments of pytest]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-LIMIT=${SLURM_TEST_LIMIT:-900}      # seconds; the tests take about five minutes on 2 cores
+LIMIT=${SLURM_TEST_LIMIT:-1500}     # seconds; the tests take some minutes on 2 cores
 
 trap tests/slurm/slurm-down.sh EXIT
 trap 'exit 130' INT TERM

@@ -73,7 +73,7 @@ def test_a_failing_row_holds_up_no_other_and_three_alike_are_enough(
     write_json(roots.runs / "fail.json", {"table1/A train": 1})
     write_json(roots.runs / "flaky.json", {"table1/D train": 1})
     send(["A", "D", "E"], roots, profile(), slow)
-    until(lambda: empty(roots), 120)
+    until(lambda: empty(roots), 300)
     found = states(roots)
     assert found["table1/E", "evaluate"].state == "done"
     assert (found["table1/A", "train"].state, found["table1/A", "train"].error) == (
@@ -94,7 +94,7 @@ def test_a_failing_row_holds_up_no_other_and_three_alike_are_enough(
     (lost,) = act.failed(roots, known_tasks(roots))
     assert ({job.row for job in lost.jobs}, lost.cluster) == ({"A", "D"}, "tiny")
     send([job.row for job in lost.jobs], roots, profile(), slow)
-    until(lambda: empty(roots), 120)
+    until(lambda: empty(roots), 300)
     assert {row.state for row in states(roots).values()} == {"done"}
     assert len([line for line in history(roots, "start") if line.startswith("table1/E")]) == 4
 
@@ -134,11 +134,11 @@ def test_a_node_that_dies_is_survived(slurm: Path, roots: Roots, profile: Any, s
     job_id, node = history(roots, "start")[0].split()[-2:]
     try:
         kill_node(slurm, node, job_id)
-        until(lambda: len(history(roots, "start")) > 1, 120)
+        until(lambda: len(history(roots, "start")) > 1, 300)
         until(lambda: empty(roots))
     finally:
         start_node(slurm, node)
-        until(lambda: node_is_back(node), 30)
+        until(lambda: node_is_back(node), 60)
     starts = [line.split() for line in history(roots, "start") if " train " in line]
     assert [line[-1] == node for line in starts] == [True, False]
     assert {row.state for row in states(roots).values()} == {"done"}
@@ -210,7 +210,7 @@ def test_a_refusal_half_way_leaves_nothing_in_the_queue(
         with pytest.raises(RunError, match="sbatch refuses") as refusal:
             send(["A"], roots, profile(), slow)
     assert "no more" in str(refusal.value)
-    until(lambda: empty(roots), 20)
+    until(lambda: empty(roots), 60)
     assert [entry.state for entry in journal.journals(roots)] == ["cancelled"]
 
 

@@ -91,7 +91,7 @@ def test_a_preempted_run_ends_with_the_weights_of_an_undisturbed_one(
     until(lambda: 10 <= read_progress(folder.progress("train")).done < 80)
     higher = ["sbatch", "-p", "a100", "-w", "n2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 2"]
     subprocess.run(higher, check=True, capture_output=True)
-    until(lambda: attempts_of(folder)[-1].why == "done", 150)
+    until(lambda: attempts_of(folder)[-1].why == "done", 300)
     assert folder.done("train")
     noted = attempts_of(folder)
     assert [attempt.why for attempt in noted] == ["preempted", "done"]
@@ -116,7 +116,7 @@ def test_a_run_whose_time_ends_twice_goes_on_to_the_same_weights(
         begun = attempts_of(folder)[-1].at
         until(lambda begun=begun: read_progress(folder.progress("train")).done >= begun + 10)
         subprocess.run(["scancel", "--signal=USR2", training], check=True)
-    until(lambda: attempts_of(folder)[-1].why == "done", 150)
+    until(lambda: attempts_of(folder)[-1].why == "done", 300)
     assert folder.done("train")
     assert [attempt.why for attempt in attempts_of(folder)] == ["preempted", "preempted", "done"]
     said = "".join(path.read_text() for path in journal.folder(roots, entry.session).glob(f"{training}_0_log.*"))
@@ -145,7 +145,7 @@ def test_retry_draws_the_shard_that_was_cancelled_by_hand_and_no_other(
     assert again.returncode == 0, again.stderr
     assert len(again.stdout.split()) == 2, "the shard, which measures too, and the render"
     folder = folder_of(roots, "A")
-    until(lambda: folder.done("evaluate"), 120)
+    until(lambda: folder.done("evaluate"), 300)
     drawn = sorted((folder.path / "state").glob(f"{folder.stage_key('sample')}.*.attempts.json"))
     assert [len(attempts.read(path)) for path in drawn] == [1, 1]
     assert command("retry", "table1/A").stdout == ""
@@ -160,7 +160,7 @@ def test_training_on_two_nodes_with_two_tasks_each(
     (entry,) = journal.journals(roots)
     assert [unit.gpus for unit in entry.units] == [4, 1, 0]
     folder = folder_of(roots, "E")
-    until(lambda: [attempt.why for attempt in attempts_of(folder)] == ["done"], 120)
+    until(lambda: [attempt.why for attempt in attempts_of(folder)] == ["done"], 300)
     script = (journal.folder(roots, entry.session) / f"{entry.units[0].job_id}_submission.sh").read_text()
     assert "--nodes=2" in script
     assert "--ntasks-per-node=2" in script
@@ -170,7 +170,7 @@ def test_training_on_two_nodes_with_two_tasks_each(
     assert len(ranks) == 4
     (attempt,) = attempts.read(folder.path / "state" / f"{folder.stage_key('train')}.attempts.json")
     assert (attempt.gpus, attempt.why) == (4, "done")
-    until(lambda: folder.done("evaluate"), 120)
+    until(lambda: folder.done("evaluate"), 300)
 
 
 def test_rows_that_take_little_share_an_allocation(
