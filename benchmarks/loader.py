@@ -3,10 +3,10 @@
     python benchmarks/loader.py
     python benchmarks/loader.py --side 1024 --threads 1,2,8 --source photographs
 
-For each side the job that trains there is fed from a prepared archive, as its training feeds it: in its order, mirrored
-and augmented as it asks, nothing kept decoded. Files are warm: what is timed is decoding, not a disk. What a card takes
-is no measurement: it is computed from the multiply-accumulates of the job, the card's peak and the share of it that is
-said to be reached (--mfu).
+For each side the job that trains there is fed from a prepared archive, as its training feeds it: in its order,
+mirrored as it asks, nothing kept decoded (warping is the card's work). Files are warm: what is timed is decoding, not a
+disk. What a card takes is no measurement: it is computed from the multiply-accumulates of the job, the card's peak and
+the share of it that is said to be reached (--mfu).
 """
 
 from __future__ import annotations

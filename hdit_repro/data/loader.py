@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hdit_repro.data.images import Images
+from hdit_repro.data.images import Indices
 from hdit_repro.data.order import flips, index_of
+
+
+class Source(Protocol):
+    """Images by number, as `data.images.Images` gives them."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Indices) -> Tensor: ...
+
+    def labels(self, indices: Indices) -> Tensor | None: ...
 
 
 class Batch(NamedTuple):
@@ -20,7 +30,7 @@ class Batch(NamedTuple):
     labels: Tensor | None
 
 
-def read_batch(images: Images, first: int, count: int, *, seed: int, flip: bool = False) -> Batch:
+def read_batch(images: Source, first: int, count: int, *, seed: int, flip: bool = False) -> Batch:
     """Draws `first` ... `first + count - 1`.
 
     Args:

@@ -1,4 +1,4 @@
-"""Each step's draws, read and augmented ahead of time: this process's part of them, however many there are."""
+"""Each step's draws, read ahead of time: this process's part of them, however many there are."""
 
 from __future__ import annotations
 
@@ -6,38 +6,26 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice, pairwise
-from typing import Literal, NamedTuple, Protocol, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from torch import Tensor
 
-from hdit_repro.data.augmentation import augment
 from hdit_repro.data.images import Indices
 from hdit_repro.data.loader import Batch, read_batch
+from hdit_repro.data.loader import Source as Source
 from hdit_repro.data.order import index_of
 from hdit_repro.errors import UserError
 from hdit_repro.spec.run import Run
 
 AHEAD = 2
 """Steps read before they are asked for."""
-WARPERS = 4
-"""Threads that augment."""
 FAR = 1000
 """How many images in a row may be unreadable before the data set is given up."""
 
 T = TypeVar("T")
 Unreadable = Literal["fatal", "skip"]
 Share = Callable[[int, int], tuple[int, int]]
-
-
-class Source(Protocol):
-    """Images by number, as `data.images.Images` gives them."""
-
-    def __len__(self) -> int: ...
-
-    def batch(self, indices: Indices) -> Tensor: ...
-
-    def labels(self, indices: Indices) -> Tensor | None: ...
 
 
 class Replaced(NamedTuple):
@@ -51,14 +39,12 @@ class Replaced(NamedTuple):
 class Fed(NamedTuple):
     """This process's part of a step: the step's draws begin at `first` and are `size` over all processes.
 
-    `condition` (B 9, float32) says how images (then float32, 0 to 255) were augmented; None: uint8, as they are.
     `replaced` are those of this part's images that could not be read.
     """
 
     first: int
     size: int
     batch: Batch
-    condition: Tensor | None
     replaced: tuple[Replaced, ...] = ()
 
 
@@ -71,20 +57,15 @@ def feed(run: Run, images: Source, begin: int, end: int, share: Share | None = N
     Raises:
         UserError: an image is damaged; raised where its step was to come.
     """
-    with ThreadPoolExecutor(WARPERS, thread_name_prefix="augment") as pool:
 
-        def read(step: int) -> Fed:
-            first, count = run.training.batch_at(step)
-            mine, number = (first, count) if share is None else share(first, count)
-            batch = read_batch(images, mine, number, seed=run.seed, flip=run.data.flip)  # type: ignore[arg-type]
-            indices = index_of(batch.draws.numpy(), len(images), run.seed)
-            replaced = images.replaced(indices) if isinstance(images, Readable) else ()
-            if not run.training.augmentation:
-                return Fed(first, count, batch, None, replaced)
-            done = augment(batch.images, batch.draws.tolist(), run.seed, run.training.augmentation, pool)
-            return Fed(first, count, batch._replace(images=done.images), done.condition, replaced)
+    def read(step: int) -> Fed:
+        first, count = run.training.batch_at(step)
+        mine, number = (first, count) if share is None else share(first, count)
+        batch = read_batch(images, mine, number, seed=run.seed, flip=run.data.flip)
+        indices = index_of(batch.draws.numpy(), len(images), run.seed)
+        return Fed(first, count, batch, images.replaced(indices) if isinstance(images, Readable) else ())
 
-        yield from ahead(read, range(begin, end), AHEAD)
+    return ahead(read, range(begin, end), AHEAD)
 
 
 def ahead(work: Callable[[int], T], numbers: Iterable[int], depth: int) -> Generator[T, None, None]:
@@ -173,8 +154,7 @@ def cut(fed: Fed, most: int) -> list[Fed]:
 def _piece(fed: Fed, begin: int, end: int) -> Fed:
     at = slice(begin, end)
     labels = None if fed.batch.labels is None else fed.batch.labels[at]
-    batch = Batch(fed.batch.draws[at], fed.batch.images[at], labels)
-    return fed._replace(batch=batch, condition=None if fed.condition is None else fed.condition[at])
+    return fed._replace(batch=Batch(fed.batch.draws[at], fed.batch.images[at], labels))
 
 
 def whole(fed: Fed) -> bool:

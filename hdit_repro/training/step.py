@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hdit_repro.data.augmentation import augment
 from hdit_repro.models.dropout import keyed
 from hdit_repro.spec.run import Run
 from hdit_repro.training.distributed import GradientSum, World
@@ -103,10 +104,12 @@ class Stepper:
 
 
 def draws_of(run: Run, fed: Fed, device: torch.device) -> Draws:
-    """The draws of a step's part, with their noise and the like, on `device`."""
-    batch = fed.batch
-    numbers = batch.draws.tolist()
-    return make_draws(run, batch.images, batch.labels, numbers, fed.first, fed.size, device, fed.condition)
+    """The draws of a step's part, augmented where the run asks for it, with their noise and the like, on `device`."""
+    numbers, labels = fed.batch.draws.tolist(), fed.batch.labels
+    images, condition = fed.batch.images.to(device), None
+    if run.training.augmentation:
+        images, condition = augment(images, numbers, run.seed, run.training.augmentation)
+    return make_draws(run, images, labels, numbers, fed.first, fed.size, device, condition)
 
 
 def clip(network: nn.Module, limit: float) -> Tensor:

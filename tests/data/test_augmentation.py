@@ -1,7 +1,6 @@
 """The geometric augmentation: matrices against closed forms, pixels against exact cases, statistics, nothing leaked."""
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hdit_repro.data import augmentation
 from hdit_repro.data.augmentation import (
     PROBABILITY,
     SCALE,
@@ -181,12 +181,22 @@ def test_images_at_condition_zero_are_untouched_to_the_bit():
 def test_a_draw_is_augmented_by_its_number_alone():
     images = torch.randint(0, 256, (12, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
     whole = augment(images, range(40, 52), 0, 1.0)
-    with ThreadPoolExecutor(2) as pool:
-        parts = [augment(images[a:b], range(40 + a, 40 + b), 0, 1.0, pool) for a, b in ((0, 5), (5, 6), (6, 12))]
+    parts = [augment(images[a:b], range(40 + a, 40 + b), 0, 1.0) for a, b in ((0, 5), (5, 6), (6, 12))]
     assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
     assert torch.equal(torch.cat([part.condition for part in parts]), whole.condition)
     assert whole.images.dtype == whole.condition.dtype == torch.float32
     assert geometry(0, 40) != geometry(1, 40)
+
+
+def test_an_image_is_warped_the_same_in_any_portions(monkeypatch):
+    image = torch.rand(3, 40, 56, generator=torch.Generator().manual_seed(4)) * 255
+    matrix = Geometry(size=0.4, angle=0.7, axis=0.3, stretch=-0.5, right=0.2).matrix(40, 56)
+    found = []
+    for pixels in (1, 56 * 7, 1 << 20):
+        monkeypatch.setattr(augmentation, "IN_CACHE", pixels)
+        found.append(warp(image, matrix))
+    assert torch.equal(found[0], found[2])
+    assert torch.equal(found[1], found[2])
 
 
 def test_probability_zero_leaves_only_the_mirroring():

@@ -58,7 +58,7 @@ def fed(run, step):
     draws = torch.arange(step * BATCH, (step + 1) * BATCH)
     side = run.data.resolution
     images = torch.zeros(BATCH, 3, side, side, dtype=torch.uint8)
-    return Fed(step * BATCH, BATCH, Batch(draws, images, torch.zeros(BATCH, dtype=torch.int64)), None)
+    return Fed(step * BATCH, BATCH, Batch(draws, images, torch.zeros(BATCH, dtype=torch.int64)))
 
 
 def peak_of_a_step(run, recompute, microbatch):
