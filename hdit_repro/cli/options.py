@@ -23,6 +23,9 @@ Cluster = Annotated[
 ]
 Rows = Annotated[str | None, typer.Option("--rows", metavar="A,E", help="Only these rows.")]
 Seeds = Annotated[int, typer.Option("--seeds", metavar="N", help="Run seeds 0 to N - 1.")]
+SamplingSeeds = Annotated[
+    int, typer.Option("--sampling-seeds", metavar="N", help="Draw and measure N sets of samples of each network.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 OwnData = Annotated[

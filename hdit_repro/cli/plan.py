@@ -22,6 +22,7 @@ def plan(
     scale: options.Scale = "paper",
     rows: options.Rows = None,
     seeds: options.Seeds = 1,
+    sampling_seeds: options.SamplingSeeds = 1,
     own: options.OwnData = None,
     as_objects: options.Json = False,
 ) -> None:
@@ -33,11 +34,9 @@ def plan(
     from hdit_repro.launch.plan import make_plan, wanted
 
     profile = read_cluster(cluster)
-    stages = make_plan(
-        wanted(experiment, scale, options.names(rows), seeds, options.own_data(own, note=False)),
-        workplace(cluster=profile),
-        profile,
-    )
+    dataset = options.own_data(own, note=False)
+    asked = wanted(experiment, scale, options.names(rows), seeds, dataset, sampling_seeds)
+    stages = make_plan(asked, workplace(cluster=profile), profile)
     if as_objects:
         as_json([stage.as_row() for stage in stages])
         return
@@ -51,7 +50,7 @@ def print_plan(stages: Sequence[Stage], cluster: Cluster) -> None:
 
     cells = [
         (
-            stage.run if stage.seed == 0 else f"{stage.run} seed {stage.seed}",
+            _named(stage),
             stage.stage,
             stage.state,
             str(stage.gpus) if stage.gpus else "",
@@ -92,6 +91,11 @@ def _say_room(left: Sequence[Stage], cluster: Cluster) -> None:
         return
     card = card_of(cluster) or f"{YARDSTICK_CARD}, for none is known here"
     remark(f"memory: of one GPU ({card}), estimated; {LEFT_FREE} % are kept free")
+
+
+def _named(stage: Stage) -> str:
+    seeds = (("seed", stage.seed), ("sampling", stage.sampling_seed))
+    return " ".join((stage.run, *(f"{kind} {seed}" for kind, seed in seeds if seed)))
 
 
 def _bill(left: Sequence[Stage], hours: float, cluster: Cluster) -> str:

@@ -11,6 +11,7 @@ from hdit_repro.spec.base import kinds as tags
 from hdit_repro.spec.evaluation import Extractor, MetricKind
 
 if TYPE_CHECKING:
+    from hdit_repro.launch.graph import Task
     from hdit_repro.stages.compare import Row
 
 DIGITS = 6
@@ -70,20 +71,31 @@ def quiet(_name: str, _done: int, _total: int) -> None:
     """No progress."""
 
 
+def check_names(protocols: str, metrics: str) -> None:
+    """Refuse unknown names before anything is run.
+
+    Raises:
+        UserError: a name is unknown.
+    """
+    protocols_of(protocols)
+    kinds_of(metrics)
+
+
 def show_protocols(
-    run: str, scale: str, device: str, threads: int, protocol: str, metrics: str, as_objects: bool
+    tasks: Sequence[Task], device: str, threads: int, protocol: str, metrics: str, as_objects: bool
 ) -> None:
-    """Measure a run's kept samples under several protocols and print them side by side."""
+    """Measure kept samples under several protocols and print them side by side, one table a set of samples."""
     names, kinds = protocols_of(protocol), kinds_of(metrics)
-    from hdit_repro import jobs
-    from hdit_repro.launch.clusters import workplace
-    from hdit_repro.records.layout import RunFolder
     from hdit_repro.stages.protocols import by_protocol
     from hdit_repro.stages.settings import Settings
 
-    job = jobs.find(run, scale)
-    folder = RunFolder(workplace(), job.run, job.scale)
     settings = Settings(device=device, threads=threads)
-    rows = by_protocol(job, folder, settings, names, kinds, quiet)
-    show_rows(rows, as_objects)
+    sets = [(task.name, by_protocol(task.job, task.folder, settings, names, kinds, quiet)) for task in tasks]
+    if as_objects and len(sets) > 1:
+        as_json({name: [plain(row) for row in rows] for name, rows in sets})
+    else:
+        for name, rows in sets:
+            if len(sets) > 1:
+                remark(name)
+            show_rows(rows, as_objects)
     remark("numbers of different protocols cannot be subtracted; each is to be read against its own")

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hdit_repro.cli import options, training_options
-from hdit_repro.cli.output import data, group, near, remark
-from hdit_repro.cli.protocols import show_protocols
+from hdit_repro.cli.output import as_json, data, group, near, remark
+from hdit_repro.cli.protocols import check_names, show_protocols
 from hdit_repro.errors import RunError, UserError
+from hdit_repro.files import read_json
+from hdit_repro.records.layout import STAGES
+
+if TYPE_CHECKING:
+    from hdit_repro.launch.graph import Task
+    from hdit_repro.stages.settings import Settings
 
 app = group()
 
@@ -78,7 +85,7 @@ def train(
         log_every=log_every,
     )
     start = {"distributed": distributed.value, "time_limit": time_limit, "training": how}
-    _execute("train", run, scale, device, threads, how=start, own=own)
+    _outputs(_execute("train", run, scale, device, threads, how=start, own=own))
 
 
 @app.command("sample")
@@ -89,12 +96,13 @@ def sample(
     device: Device = "auto",
     threads: Threads = 0,
     keep_images: KeepImages = Keep.auto,
+    sampling_seeds: options.SamplingSeeds = 1,
 ) -> None:
-    """Draw the samples of a trained run.
+    """Draw the samples of a run; below paper scale it is trained first where it is not.
 
     Example: hdit-repro sample --run table1/E --scale smoke
     """
-    _execute("sample", run, scale, device, threads, keep_images, own=own)
+    _outputs(_execute("sample", run, scale, device, threads, keep_images, own=own, samplings=sampling_seeds))
 
 
 @app.command("eval")
@@ -113,15 +121,22 @@ def evaluate(
     metrics: Annotated[
         str, typer.Option("--metrics", metavar="KINDS", help="With --protocol: all, or kinds.")
     ] = "frechet",
+    sampling_seeds: options.SamplingSeeds = 1,
     as_objects: options.Json = False,
 ) -> None:
-    """Measure the samples of a run and write the record.
+    """Measure the samples of a run and write the record; below paper scale, train and sample first what is missing.
 
     Example: hdit-repro eval --run table1/E --scale smoke
     """
-    _execute("evaluate", run, scale, device, threads, said=not as_objects and protocol is None, own=own)
     if protocol is not None:
-        show_protocols(run, scale, device, threads, protocol, metrics, as_objects)
+        check_names(protocol, metrics)
+    done = _execute("evaluate", run, scale, device, threads, own=own, samplings=sampling_seeds)
+    if protocol is not None:
+        show_protocols(done, device, threads, protocol, metrics, as_objects)
+    elif as_objects:
+        as_json([read_json(task.folder.record) for task in done])
+    else:
+        _outputs(done)
 
 
 def _execute(
@@ -131,51 +146,105 @@ def _execute(
     device: str,
     threads: int,
     keep: Keep = Keep.auto,
-    said: bool = True,
     how: dict[str, Any] | None = None,
     own: Path | None = None,
-) -> None:
-    from hdit_repro import jobs
+    samplings: int = 1,
+) -> list[Task]:
+    """Run a stage of a run, and what it needs of the stages before it; returns the stage, once a set of samples.
+
+    Raises:
+        UserError: at paper scale, a stage before it is not done: hours of GPUs are not begun in passing.
+    """
     from hdit_repro.launch.clusters import workplace
     from hdit_repro.launch.describe import describe
-    from hdit_repro.launch.follow import Telling, display
-    from hdit_repro.launch.job import default_stages, execute, settings_for
-    from hdit_repro.launch.plan import tasks_for
+    from hdit_repro.launch.plan import only, tasks_for
     from hdit_repro.stages.settings import Settings
     from hdit_repro.training.rendezvous import ALONE, place
 
     if threads < 0:
         raise UserError("threads cannot be negative", found=f"--threads {threads}", expected="0 or more")
-    job, roots = jobs.find(run, scale, dataset=options.own_data(own)), workplace()
-    task = next(task for task in tasks_for([job], roots) if task.stage == stage)
-    output = {"train": task.folder.final_marker, "sample": task.folder.manifest, "evaluate": task.folder.record}[stage]
-    if task.folder.done(stage):
-        remark(f"{stage} of {job.name} at {scale} scale is done")
-        if said:
-            data(near(output))
-        return
-    if not task.ready and task.before is not None:
-        raise UserError(
-            f"{stage} of {job.name} needs what {task.before} leaves",
-            found=f"no finished {task.before} of {job.name} at {scale} scale under {task.folder.path}",
-            expected="the stage before it done",
-            fix=f"hdit-repro {COMMAND_OF[task.before]} --run {job.name} --scale {scale}",
-        )
+    jobs, roots = only(run, scale, options.own_data(own), samplings), workplace()
+    tasks = tasks_for(jobs, roots)
+    asked, left = [task for task in tasks if task.stage == stage], _left(tasks, stage)
+    for task in asked:
+        if task not in left:
+            remark(f"{stage} of {task.name} at {scale} scale is done")
+    if not left:
+        return asked
+    _say_what_comes_first(stage, left, scale)
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
-    function = default_stages()[stage]
-    settings = Settings(device=device, threads=threads, keep_images=keep.value, **(how or {}))
+    settings = Settings(device=device, threads=threads, keep_images=keep.value, **(how or {"distributed": "none"}))
     here = place(settings.distributed) if stage == "train" else ALONE
-    if here.rank:  # the first process holds the lock and tells of the progress
-        function(job, task.folder, settings_for(task, settings), lambda progress: None)
+    if not here.rank:  # the first process describes the runs, holds the lock and tells of the progress
+        describe(jobs, roots)
+    for task in left:
+        _run_here(task, settings, first=not here.rank, alone=here.size == 1)
+    return asked
+
+
+def _run_here(task: Task, settings: Settings, first: bool, alone: bool) -> None:
+    """One stage in this process: under its lock and with its progress shown where this is the first of them."""
+    from hdit_repro.launch.follow import Telling, display
+    from hdit_repro.launch.job import default_stages, execute, settings_for
+
+    function = default_stages()[task.stage]
+    if not first:
+        function(task.job, task.folder, settings_for(task, settings), lambda progress: None)
         return
-    describe([job], roots)
     shown = display()
-    owner, alone = f"command/{os.getpid()}", here.size == 1
     try:
-        if not execute(task, function, settings, owner=owner, onward=Telling(task, shown), wait=alone):
-            raise RunError(f"{stage} of {job.name} is run by other processes now", found=str(task.folder.path))
+        told = Telling(task, shown)
+        if not execute(task, function, settings, owner=f"command/{os.getpid()}", onward=told, wait=alone):
+            raise RunError(f"{task.stage} of {task.name} is run by other processes now", found=str(task.folder.path))
     finally:
         shown.close()
-    if said:
-        data(near(output))
+
+
+def _left(tasks: Sequence[Task], stage: str) -> list[Task]:
+    """Stage `stage` where it is not done, and before it what is missing of the stages that it needs."""
+    wanted: set[str] = set()
+    for task in tasks:
+        if task.stage != stage or task.folder.done(stage):
+            continue
+        wanted.add(task.key)
+        for before in reversed(STAGES[: STAGES.index(stage)]):
+            if task.folder.done(before):
+                break
+            wanted.add(task.folder.stage_key(before))
+    return [task for task in tasks if task.key in wanted]
+
+
+def _say_what_comes_first(stage: str, left: Sequence[Task], scale: str) -> None:
+    """Say which stages are run before the one that was asked for.
+
+    Raises:
+        UserError: there are some at paper scale.
+    """
+    earlier = [task for task in left if task.stage != stage]
+    if not earlier:
+        return
+    first = earlier[0]
+    if scale == "paper":
+        from hdit_repro.launch.clusters import read_cluster
+        from hdit_repro.launch.price import price
+
+        hours = sum(price(task.job.run, task.stage, scale, read_cluster("local")).gpu_hours for task in earlier)
+        raise UserError(
+            f"{stage} of {first.name} needs what {earlier[-1].stage} leaves",
+            found=f"no finished {first.stage} at paper scale under {first.folder.path}; that takes about "
+            f"{hours:,.0f} A100-hours, which are not begun in passing",
+            expected="the stages before it done",
+            fix=f"`hdit-repro {COMMAND_OF[first.stage]} --run {first.job.name}` where there are GPUs, `hdit-repro "
+            f"submit {first.job.name} --cluster a100` on a cluster, or --scale smoke here",
+        )
+    stages = ", then ".join(f"{task.stage} {task.name}" for task in earlier)
+    remark(f"{stage} needs what is not there yet at {scale} scale, so this comes first: {stages}")
+
+
+def _outputs(tasks: Sequence[Task]) -> None:
+    """Print where each stage's output lies."""
+    for task in tasks:
+        folder = task.folder
+        output = {"train": folder.final_marker, "sample": folder.manifest, "evaluate": folder.record}
+        data(near(output[task.stage]))

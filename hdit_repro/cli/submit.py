@@ -47,6 +47,7 @@ def submit(
     scale: options.Scale = "paper",
     rows: options.Rows = None,
     seeds: options.Seeds = 1,
+    sampling_seeds: options.SamplingSeeds = 1,
     own: options.OwnData = None,
     dry_run: DryRun = False,
     wait: Wait = False,
@@ -72,10 +73,9 @@ def submit(
             expected="--wait, and a cluster of kind local",
             fix="a SLURM profile has time_limit_hours; its jobs go on by themselves",
         )
-    jobs, roots = (
-        wanted(experiment, scale, options.names(rows), seeds, options.own_data(own, note=not dry_run)),
-        workplace(cluster=profile),
-    )
+    dataset = options.own_data(own, note=not dry_run)
+    jobs = wanted(experiment, scale, options.names(rows), seeds, dataset, sampling_seeds)
+    roots = workplace(cluster=profile)
     if isinstance(profile, Slurm):
         from hdit_repro.cli import slurm
 
@@ -152,13 +152,14 @@ def _rendered(scale: str) -> list[Path]:
 
 def _say_where(jobs: Sequence[Job], roots: Roots) -> None:
     """Where the numbers and the pictures are."""
+    from hdit_repro.launch.graph import row_name
     from hdit_repro.records.layout import RunFolder
 
     data(f"records  {near(roots.records(jobs[0].scale))}")
     for job in jobs:
         grid = RunFolder(roots, job.run, job.scale).grid
         if grid.exists():
-            data(f"samples  {near(grid)}  {job.name}")
+            data(f"samples  {near(grid)}  {row_name(job)}")
 
 
 def _say_tables(written: Sequence[Path], experiment: str) -> None:

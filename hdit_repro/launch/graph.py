@@ -23,7 +23,7 @@ class Task(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The row it is shown under: "table1/E", with its seed where that is not 0."""
+        """The row it is shown under: "table1/E", with its seeds where they are not 0."""
         return row_name(self.job)
 
     @property
@@ -40,7 +40,8 @@ class Task(NamedTuple):
 
 def row_name(job: Job) -> str:
     """A row as plans, progress and messages call it."""
-    return job.name if job.run.seed == 0 else f"{job.name} seed {job.run.seed}"
+    trained, drawn = job.run.seed, job.run.sampling.seed
+    return job.name + (f" seed {trained}" if trained else "") + (f" sampling {drawn}" if drawn else "")
 
 
 def tasks_of(jobs: Iterable[Job], folders: Iterable[RunFolder]) -> list[Task]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from hdit_repro.errors import UserError
-from hdit_repro.jobs import Job, load
+from hdit_repro.jobs import Job, find, load
 from hdit_repro.launch.bills import Bill, Bills
 from hdit_repro.launch.clusters import Cluster
 from hdit_repro.launch.graph import Task, required, tasks_of
@@ -26,7 +26,7 @@ class Stage(NamedTuple):
         key: its name in `after` ("train-8495533e68c7").
         run: the row it is shown under ("table1/E"); of the render, the experiment.
         names: all rows that share it.
-        seed: the run's seed.
+        seed: the run's seed; `sampling_seed` is that of its samples.
         id: the identity of what it makes.
         stage: "train", "sample", "evaluate" or "render".
         after: keys of the stages whose output it needs.
@@ -53,6 +53,7 @@ class Stage(NamedTuple):
     basis: str
     disk: int = 0
     room: Room = NOWHERE
+    sampling_seed: int = 0
 
     def as_row(self) -> dict[str, Any]:
         """The stage as `plan --json` prints it."""
@@ -72,15 +73,20 @@ def wanted(
     rows: Sequence[str] | None = None,
     seeds: int = 1,
     dataset: Folder | None = None,
+    samplings: int = 1,
 ) -> list[Job]:
     """The jobs of a request: an experiment (or `experiment/row`), some of its rows, and seeds 0 to `seeds` - 1; on
-    images of the user's own, if given.
+    images of the user's own, if given. Each network is sampled with the sampling seeds 0 to `samplings` - 1.
 
     Raises:
-        UserError: an unknown experiment, row or scale, or fewer than one seed.
+        UserError: an unknown experiment, row or scale, or fewer than one seed of either kind.
     """
     if seeds < 1:
         raise UserError("there is nothing to run without a seed", found=f"--seeds {seeds}", expected="1 or more")
+    if samplings < 1:
+        raise UserError(
+            "there is nothing to measure without samples", found=f"--sampling-seeds {samplings}", expected="1 or more"
+        )
     name, slash, row = experiment.partition("/")
     if slash and rows is not None:
         raise UserError(
@@ -90,14 +96,25 @@ def wanted(
         rows = [row]
     chosen = list(dict.fromkeys(rows)) if rows is not None else None
     first = load(name, scale, chosen, 0, dataset)
-    return [with_seed(job, seed) for seed in range(seeds) for job in first]
+    return [with_seed(job, seed, drawn) for seed in range(seeds) for drawn in range(samplings) for job in first]
 
 
-def with_seed(job: Job, seed: int) -> Job:
-    """The same row with another seed; a job file says nothing else of seeds."""
-    if job.run.seed == seed:
+def only(name: str, scale: str, dataset: Folder | None = None, samplings: int = 1) -> list[Job]:
+    """One run by its name, once for each of `samplings` sampling seeds.
+
+    Raises:
+        UserError: no such run, or fewer than one sampling seed.
+    """
+    job = find(name, scale, dataset=dataset)
+    return wanted(f"{job.experiment}/{job.row}", scale, dataset=dataset, samplings=samplings)
+
+
+def with_seed(job: Job, seed: int, drawn: int = 0) -> Job:
+    """The same row trained with seed `seed`, and sampled `drawn` sampling seeds after the row's own."""
+    if (job.run.seed, drawn) == (seed, 0):
         return job
-    return msgspec.structs.replace(job, run=msgspec.structs.replace(job.run, seed=seed))
+    sampling = msgspec.structs.replace(job.run.sampling, seed=job.run.sampling.seed + drawn)
+    return msgspec.structs.replace(job, run=msgspec.structs.replace(job.run, seed=seed, sampling=sampling))
 
 
 def tasks_for(jobs: Iterable[Job], roots: Roots) -> list[Task]:
@@ -142,6 +159,7 @@ def _stage(task: Task, bill: Bill, is_open: bool) -> Stage:
         basis=bill.price.basis,
         disk=bill.disk,
         room=bill.room,
+        sampling_seed=0 if task.stage == "train" else job.run.sampling.seed,
     )
 
 

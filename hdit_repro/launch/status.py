@@ -66,7 +66,15 @@ def known_tasks(roots: Roots, experiment: str | None = None, scale: str | None =
     jobs = [job for job in known_jobs(roots) if experiment in (None, job.experiment, job.name)]
     jobs = [job for job in jobs if scale in (None, job.scale)]
     places = {name: _places(name) for name in {job.experiment for job in jobs}}
-    jobs.sort(key=lambda job: (job.experiment, job.scale, places[job.experiment].get(job.row, 0), job.run.seed))
+    jobs.sort(
+        key=lambda job: (
+            job.experiment,
+            job.scale,
+            places[job.experiment].get(job.row, 0),
+            job.run.seed,
+            job.run.sampling.seed,
+        )
+    )
     return tasks_of(jobs, [RunFolder(roots, job.run, job.scale) for job in jobs])
 
 

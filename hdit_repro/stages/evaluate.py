@@ -17,6 +17,7 @@ from hdit_repro.metrics.frechet import frechet_distance
 from hdit_repro.records import schema
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.records.provenance import collect
+from hdit_repro.records.rows import row_key
 from hdit_repro.records.schema import Metric, Protocol, Record, asked_samples
 from hdit_repro.records.store import write
 from hdit_repro.spec.base import kind_of
@@ -174,10 +175,9 @@ def make_record(
 
 
 def names_of(job: Job) -> tuple[str, ...]:
-    """All rows that ask for this very measurement, the job's own first."""
+    """All rows that ask for this very measurement, the job's own first; seeds are the request's and no row's."""
+    asked = row_key(job.run)
     others = [
-        other.name
-        for other in jobs.all_jobs(job.scale)
-        if other.name != job.name and other.run.evaluation_id == job.run.evaluation_id
+        other.name for other in jobs.all_jobs(job.scale) if other.name != job.name and row_key(other.run) == asked
     ]
     return (job.name, *others)
