@@ -21,7 +21,7 @@ def list_(as_objects: options.Json = False) -> None:
 
     rows: list[dict[str, Any]] = []
     for job in jobs.all_jobs():
-        counted = cost.count(job.run.model, job.run.data.resolution)
+        counted = None if job.run.external else cost.count(job.run.model, job.run.data.resolution)
         rows.append(
             {
                 "run": job.name,
@@ -31,8 +31,8 @@ def list_(as_objects: options.Json = False) -> None:
                 "label": job.label,
                 "group": job.group,
                 "resolution": job.run.data.resolution,
-                "macs": counted.macs,
-                "parameters": counted.parameters,
+                "macs": counted.macs if counted else None,
+                "parameters": counted.parameters if counted else None,
                 "id": job.run.id,
             }
         )
@@ -40,7 +40,13 @@ def list_(as_objects: options.Json = False) -> None:
         as_json(rows)
         return
     cells = [
-        (str(r["run"]), f"{r['resolution']}²", count(r["parameters"]), count(r["macs"]), str(r["label"])) for r in rows
+        (
+            str(r["run"]),
+            f"{r['resolution']}²",
+            *("-" if r[name] is None else count(r[name]) for name in ("parameters", "macs")),
+            str(r["label"]),
+        )
+        for r in rows
     ]
     table(("run", "pixels", "parameters", "MACs", "label"), cells, right=("pixels", "parameters", "MACs"))
     remark(f"{len(rows)} rows of {len(jobs.experiments())} experiments; MACs of one forward pass of one image")
@@ -60,6 +66,7 @@ def show(run: options.Run, scale: options.Scale = "paper", as_objects: options.J
     if as_objects:
         as_json(msgspec.to_builtins(job.run))
         return
+    external = bool(job.run.external)
     counted = cost.count(job.run.model, job.run.data.resolution)
     facts = {
         "run": job.name,
@@ -70,15 +77,16 @@ def show(run: options.Run, scale: options.Scale = "paper", as_objects: options.J
         "training id": job.run.training_id,
         "sampling id": job.run.sampling_id,
         "evaluation id": job.run.evaluation_id,
-        "parameters": f"{counted.parameters:,}",
-        "MACs": f"{counted.macs:,} (one forward pass of one image)",
-        "samples seen": f"{job.run.training.samples_seen:,}",
+        "parameters": "" if external else f"{counted.parameters:,}",
+        "MACs": "" if external else f"{counted.macs:,} (one forward pass of one image)",
+        "samples seen": "" if external else f"{job.run.training.samples_seen:,}",
     }
     for name, text in facts.items():
         if text:
             data(f"{name:<14} {text}")
     data("")
-    fields = _fields(msgspec.to_builtins(job.run))
+    tree = msgspec.to_builtins(job.run)
+    fields = _fields({part: tree[part] for part in ("external", "data", "evaluation")} if external else tree)
     table(("field", "value", "source"), [(name, text, job.source_of(name) or _silent(name)) for name, text in fields])
     inferred = sum(job.source_of(name).startswith("inferred") for name, _ in fields)
     remark(f"{inferred} of {len(fields)} values are inferred: the paper leaves them open")

@@ -33,7 +33,9 @@ def cost(
     """
     from hdit_repro import jobs
 
-    chosen = [jobs.find(run)] if run is not None else jobs.all_jobs()
+    chosen = [jobs.find(run)] if run is not None else [job for job in jobs.all_jobs() if not job.run.external]
+    if chosen and chosen[0].run.external:
+        raise UserError("nobody here knows the network behind images of others", found=chosen[0].name)
     rows = [_counted(job, side) for job in chosen for side in _sides(job, resolution, alone=run is not None)]
     if as_objects:
         as_json(rows)

@@ -29,6 +29,7 @@ class Origin(StrEnum):
 
     k_diffusion = "k-diffusion"
     dit = "dit"
+    images = "images"
 
 
 class Form(StrEnum):
@@ -38,13 +39,18 @@ class Form(StrEnum):
     safetensors = "safetensors"
 
 
-LIKE = {Origin.k_diffusion: "table1/E", Origin.dit: "alternatives/R1-unscaled"}
+LIKE = {Origin.k_diffusion: "table1/E", Origin.dit: "alternatives/R1-unscaled", Origin.images: "table1/E"}
 """Whose data, sampling and evaluation an import takes unless told. DiT's code noises pixels of [-1, 1] as such."""
 
 
 @app.command("import")
 def import_(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="The checkpoint: .safetensors, .pth or .pt.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="A checkpoint (.safetensors, .pth, .pt), or images (a folder, .zip, .npz)."
+        ),
+    ],
     origin: Annotated[Origin, typer.Option("--from", help="Whose code wrote it.")],
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="What the run is to be called.")],
     config: Annotated[
@@ -60,7 +66,7 @@ def import_(
     ] = None,
     own: options.OwnData = None,
 ) -> None:
-    """Make a run of a released checkpoint, which can then be sampled and evaluated.
+    """Make a run of a released checkpoint, or of somebody's images, which can then be sampled and evaluated.
 
     Example: hdit-repro import --from k-diffusion --name theirs model.safetensors
     """
@@ -75,8 +81,15 @@ def import_(
         raise UserError(
             "a run cannot be called that", found=repr(name), expected="a new name of letters, digits, dot, dash"
         )
+    if origin is Origin.images:
+        from hdit_repro.cli.external import import_images
+
+        if config is not None or own is not None:
+            raise UserError("images of others have no configuration and no --data", expected="a path and --like")
+        import_images(path, name, like or LIKE[origin])
+        return
     base = jobs.find(like or LIKE[origin])
-    released = exchange.read_released(origin.value, path, config)
+    released = exchange.read_released("dit" if origin is Origin.dit else "k-diffusion", path, config)
     dataset = options.own_data(own)
     file = Path.cwd() / "jobs" / f"{name}.toml"
     write_text(file, _job_file(name, base, path.name, released, dataset))

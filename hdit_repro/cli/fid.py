@@ -16,7 +16,7 @@ from hdit_repro.spec.evaluation import FRECHET_NAMES, MetricKind
 
 if TYPE_CHECKING:
     from hdit_repro.metrics.extractors import Precision
-    from hdit_repro.stages.compare import Row, Side
+    from hdit_repro.stages.compare import Row
 
 app = group()
 
@@ -84,6 +84,7 @@ def _measured(
     from hdit_repro.metrics.extractors import extractor_by_name
     from hdit_repro.stages.compare import Row, check_sizes, compare, curve_of, open_side
     from hdit_repro.stages.device import prepare
+    from hdit_repro.stages.imagesets import said_of
     from hdit_repro.stages.settings import Settings
 
     device, threads, workers, batch, precision = how
@@ -106,19 +107,7 @@ def _measured(
             curves[FRECHET_NAMES[name]] = curve_of(features, target)._asdict()
     if all(row.value is None for row in rows):
         raise UserError("nothing could be measured", found="; ".join(f"{row.metric}: {row.note}" for row in rows))
-    return rows, curves, [line for side in sides for line in _said(side)]
-
-
-def _said(side: Side) -> list[str]:
-    """What was met in a side's files, with how many there were."""
-    if side.images is None:
-        return []
-    size = f"{side.images.size[1]} x {side.images.size[0]}"
-    said = [f"{side.name}: {side.images.count:,} images of {size}"]
-    for what, many in sorted(side.images.remarks.items()):
-        why = "; compression alone moves these numbers" if what in ("JPEG files", "WebP files") else ""
-        said.append(f"warning: {side.name}: {many:,} {what}{why}")
-    return said
+    return rows, curves, [line for side in sides if side.images for line in said_of(side.images)]
 
 
 @app.command("export")

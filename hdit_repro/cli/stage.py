@@ -164,6 +164,13 @@ def _execute(
     if threads < 0:
         raise UserError("threads cannot be negative", found=f"--threads {threads}", expected="0 or more")
     jobs, roots = only(run, scale, options.own_data(own), samplings), workplace()
+    if stage == "train" and jobs[0].run.external:
+        raise UserError(
+            "images that others made have nothing to be trained",
+            found=jobs[0].name,
+            expected="a run of a network",
+            fix=f"hdit-repro eval --run {jobs[0].name}",
+        )
     tasks = tasks_for(jobs, roots)
     asked, left = [task for task in tasks if task.stage == stage], _left(tasks, stage)
     for task in asked:
@@ -225,7 +232,7 @@ def _say_what_comes_first(stage: str, left: Sequence[Task], scale: str) -> None:
     if not earlier:
         return
     first = earlier[0]
-    if scale == "paper":
+    if scale == "paper" and not first.job.run.external:
         from hdit_repro.launch.clusters import read_cluster
         from hdit_repro.launch.price import price
 

@@ -19,7 +19,7 @@ _STEP = re.compile(r"([A-Za-z_]\w*)|\[(\d+)\]")
 
 SCALES_FILE = "scales.toml"
 HEAD_KEYS = ("experiment", "title", "paper", "base", "row")
-PARTS = ("model", "data", "diffusion", "training", "sampling", "evaluation")
+PARTS = ("model", "data", "diffusion", "training", "sampling", "evaluation", "external")
 ROW_KEYS = (*PARTS, "extends", "label", "group", "note", "source")
 
 

@@ -151,6 +151,10 @@ def _derive(resolved: Resolved) -> Resolved:
     """model.resolution and model.classes follow from the data, unless the row says them itself."""
     tree = overlay({}, resolved.tree)
     sources = {**resolved.sources, "seed": "the replicate asked for"}
+    external = tree.get("external")
+    if isinstance(external, dict) and isinstance(tree.get("sampling"), dict) and "images" in external:
+        tree["sampling"]["count"] = external["images"]
+        sources["sampling.count"] = "the images that are measured"
     data, model = tree.get("data", {}), tree.get("model", {})
     dataset = data.get("dataset", {}) if isinstance(data, dict) else {}
     kind = dataset.get("kind", "") if isinstance(dataset, dict) else ""

@@ -60,8 +60,17 @@ STATE_BYTES = 16
 CHECKPOINTS = 3
 """How many lie there at once, about: the one before, the newest, the one being written."""
 
-FEATURE_BYTES = {"inception-2015": 4 * (2048 + 1008), "efficientnet-lite0": 4 * 1280}
-"""A sample's features and logits in float32, by extractor."""
+INCEPTION_BYTES, DINOV2_BYTES = 4 * (2048 + 1008 + 2023), 4 * 1024
+FEATURE_BYTES = {
+    "inception-2015": INCEPTION_BYTES,
+    "inception-clean": INCEPTION_BYTES,
+    "inception-legacy-tensorflow": INCEPTION_BYTES,
+    "inception-legacy-pytorch": INCEPTION_BYTES,
+    "dinov2-vitl14-raw": DINOV2_BYTES,
+    "dinov2-vitl14-normalised": DINOV2_BYTES,
+    "efficientnet-lite0": 4 * (1280 + 1000),
+}
+"""A sample's features, logits and spatial features in float32, by extractor. A test holds the names."""
 
 KEPT_IMAGE_BYTES = 256 << 20
 """Up to how much the images of a run are kept."""
@@ -84,6 +93,10 @@ def price(run: Run, stage: str, scale: str, cluster: Cluster) -> Price:
     Smoke scale on this machine is priced in minutes of one CPU, everything else in hours of a GPU. Where this machine
     has no card that is known, its GPU counts as one A100.
     """
+    if run.external and stage == "train":
+        return Price(0, 0.0, 0.0, "images of others have nothing to be trained")
+    if run.external:
+        stage = "evaluate"  # their images go through the feature network, and no other
     if scale == "smoke" and isinstance(cluster, Local):
         return _cpu(run, stage, cluster)
     gpus = 1
@@ -108,6 +121,8 @@ def unit(cluster: Cluster) -> str:
 
 def disk(run: Run, stage: str) -> int:
     """Bytes that a stage leaves, about: checkpoints, features with images where they are few, a record."""
+    if stage == "train" and run.external:
+        return 0
     if stage == "train":
         return count(run.model, run.data.resolution).parameters * STATE_BYTES * CHECKPOINTS
     if stage == "evaluate":

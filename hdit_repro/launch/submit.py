@@ -58,7 +58,9 @@ def refuse_what_cannot_be(jobs: Sequence[Job], plan: Sequence[Stage], cluster: C
         UserError: the paper's scale on this machine with something left to run.
     """
     experiment = jobs[0].experiment
-    left = to_run(plan)
+    others = [job.run for job in jobs if job.run.external]  # images of others cost a feature network and no more
+    cheap = {id for run in others for id in (run.sampling_id, run.evaluation_id)}
+    left = [stage for stage in to_run(plan) if stage.id not in cheap]
     if isinstance(cluster, Local) and jobs[0].scale == "paper" and left:
         hours = gpu_hours(left)
         raise UserError(

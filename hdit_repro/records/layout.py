@@ -97,6 +97,8 @@ class RunFolder:
 
     def done(self, stage: str) -> bool:
         """Whether the stage's output exists and was closed. Digests are checked when the output is used."""
+        if stage == "train" and self.run.external:
+            return True  # somebody else's images have nothing to be trained
         if stage == "train":
             marker = _read(self.final_marker)
             return bool(marker) and (self.checkpoints / str(marker.get("file"))).is_file()

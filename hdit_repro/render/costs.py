@@ -28,7 +28,7 @@ class Counted:
     resolution: int | None = None
 
     def cell(self, row: Row) -> Cell:
-        if row.paper is None:
+        if row.paper is None or row.paper.run.external:
             return ABSENT
         model = row.paper.run.model
         side = self.resolution or model.resolution
@@ -51,7 +51,7 @@ class Complexity:
     column: str
 
     def cell(self, row: Row) -> Cell:
-        if row.paper is None:
+        if row.paper is None or row.paper.run.external:
             return ABSENT
         text = growth(row.paper.run.model).text
         value, claim = text.replace("²", "^2"), row.claims.get(self.column)
@@ -67,7 +67,7 @@ class Parameters:
     column: str = ""
 
     def cell(self, row: Row) -> Cell:
-        if row.paper is None:
+        if row.paper is None or row.paper.run.external:
             return ABSENT
         model = row.paper.run.model
         parameters = count(model, model.resolution).parameters

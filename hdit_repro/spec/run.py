@@ -12,6 +12,7 @@ from hdit_repro.spec.base import Spec, kind_of, require
 from hdit_repro.spec.data import Data, facts_of
 from hdit_repro.spec.diffusion import Diffusion, Edm, Gaussian
 from hdit_repro.spec.evaluation import Evaluation
+from hdit_repro.spec.external import External
 from hdit_repro.spec.model import DiT, Hourglass, Model, Timestep
 from hdit_repro.spec.numerics import NUMERICS
 from hdit_repro.spec.sampling import Ancestral, Sampling
@@ -25,6 +26,10 @@ class Run(Spec, dict=True):
 
     Three nested ids: training in sampling in evaluation, so that one checkpoint serves many samplers and one set of
     samples many metrics. Cluster, workers, logging and labels are no part of them.
+
+    A run with `external` is of kind external: its samples are somebody's images. Data and evaluation are its protocol;
+    model, diffusion, training and how samples are drawn are those of the row that it extends, say nothing of it and
+    are no part of its ids.
     """
 
     model: Model
@@ -34,6 +39,7 @@ class Run(Spec, dict=True):
     sampling: Sampling
     evaluation: Evaluation
     seed: int = 0
+    external: External | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         facts = facts_of(self.data.dataset)
@@ -75,15 +81,26 @@ class Run(Spec, dict=True):
             not self.training.augmentation or (isinstance(self.model, Hourglass) and self.model.augmentation_cond == 9),
             "augmentation needs a network that takes its nine-value condition",
         )
+        require(
+            not self.external or self.sampling.count == self.external.images,
+            "an external run has as many samples as there are images, so sampling.count must not say otherwise",
+        )
 
     @cached_property
     def training_id(self) -> str:
-        """Identity of the checkpoint: model, data, diffusion, training, seed, and the version of training."""
+        """Identity of the checkpoint: model, data, diffusion, training, seed, and the version of training.
+
+        Of an external run, of its images and data alone.
+        """
+        if self.external:
+            return _digest("external", self.external.digest, self.external.images, self.data)
         return _digest(NUMERICS["train"], self.model, self.data, self.diffusion, self.training, self.seed)
 
     @cached_property
     def sampling_id(self) -> str:
         """Identity of the samples: the checkpoint's, and how they are drawn."""
+        if self.external:
+            return _digest(NUMERICS["sample"], self.training_id)
         return _digest(NUMERICS["sample"], self.training_id, self.sampling)
 
     @cached_property

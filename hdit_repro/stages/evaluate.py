@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -105,25 +106,31 @@ def companions(
     device: torch.device,
 ) -> dict[str, float]:
     """What a number below paper scale is read against: untrained network, floor, losses."""
-    summary = read_json(folder.final_marker).get("summary", {})
+    summary = training_summary(folder)
     found = {schema.LOSS_END: summary.get("loss_end"), schema.LOSS_CONSTANT: summary.get("loss_constant")}
     if job.scale != "paper":
-        raw = untrained_statistics(job, extractor, settings.batch, device)
-        found[schema.UNTRAINED] = frechet_distance(raw.mean, raw.cov, reference.mean, reference.cov)
+        if not job.run.external:
+            raw = untrained_statistics(job, extractor, settings.batch, device)
+            found[schema.UNTRAINED] = frechet_distance(raw.mean, raw.cov, reference.mean, reference.cov)
         if reference.floor is not None:
             found[schema.FLOOR] = reference.floor
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
+def training_summary(folder: RunFolder) -> dict[str, Any]:
+    """What training noted at its end; nothing of images of others."""
+    return {} if folder.run.external else dict(read_json(folder.final_marker).get("summary", {}))
+
+
 def gpu_hours(folder: RunFolder, seconds: dict[str, float]) -> float:
     """GPU-hours of all stages: training counts one GPU a process."""
-    processes = int(read_json(folder.final_marker).get("summary", {}).get("processes", 1))
+    processes = int(training_summary(folder).get("processes", 1))
     return (sum(seconds.values()) + seconds["train"] * (processes - 1)) / 3600
 
 
 def stage_seconds(folder: RunFolder) -> dict[str, float]:
     """Wall time of the stages before this one, as they noted it."""
-    train = read_json(folder.final_marker).get("summary", {}).get("seconds", 0.0)
+    train = training_summary(folder).get("seconds", 0.0)
     noted = folder.samples / "seconds.json"
     sample = read_json(noted)["seconds"] if noted.exists() else 0.0
     return {"train": float(train), "sample": float(sample)}
@@ -147,8 +154,8 @@ def make_record(
         resize=extractor.protocol,
         reference=reference.described,
         samples=sampling.count,
-        sampler=kind_of(sampling.sampler),
-        steps=sampling.sampler.steps,
+        sampler="external" if job.run.external else kind_of(sampling.sampler),
+        steps=0 if job.run.external else sampling.sampler.steps,
         network_evaluations=network_calls(job.run),
         guidance=sampling.guidance,
         weights=sampling.weights,

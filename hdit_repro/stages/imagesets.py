@@ -214,3 +214,12 @@ def open_images(path: Path | str, workers: int = 0) -> ImageSet:
     if path.suffix == ".npz":
         return NpzSet(path)
     return FileSet(path, workers)
+
+
+def said_of(images: ImageSet) -> list[str]:
+    """What was met in the files of a set that was read, with how many there were; lossy formats as warnings."""
+    said = [f"{images.name}: {images.count:,} images of {images.size[1]} x {images.size[0]}"]
+    for what, many in sorted(images.remarks.items()):
+        why = "; compression alone moves these numbers" if what in LOSSY.values() else ""
+        said.append(f"warning: {images.name}: {many:,} {what}{why}")
+    return said

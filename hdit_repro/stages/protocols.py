@@ -14,6 +14,8 @@ from hdit_repro.spec.evaluation import AdmReference, MetricKind, metric_names
 from hdit_repro.stages.compare import Progress, Row, gather
 from hdit_repro.stages.device import prepare
 from hdit_repro.stages.export import SampleSet
+from hdit_repro.stages.external import images_of
+from hdit_repro.stages.imagesets import ImageSet
 from hdit_repro.stages.measure import Sides, measure
 from hdit_repro.stages.reference import LoadedReference, load_reference, of_dataset
 from hdit_repro.stages.settings import Settings
@@ -38,7 +40,7 @@ def by_protocol(
     """
     device = prepare(settings)
     fix = f"hdit-repro sample --run {job.name} --scale {job.scale}"
-    samples = SampleSet(folder, job.name, fix)
+    samples: ImageSet = images_of(job.run) if job.run.external else SampleSet(folder, job.name, fix)
     asked = asked_samples(job.scale, job.run.sampling.count)  # type: ignore[arg-type]
     rows: list[Row] = []
     for protocol in protocols:

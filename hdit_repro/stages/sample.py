@@ -19,6 +19,7 @@ from hdit_repro.records.layout import RunFolder
 from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.run import Run
 from hdit_repro.spec.sampling import Heun
+from hdit_repro.stages import external
 from hdit_repro.stages.denoiser import Drawer
 from hdit_repro.stages.device import prepare
 from hdit_repro.stages.export import SampleSet, export
@@ -49,8 +50,11 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report, numbers
         report(Progress("sample", 0, len(wanted), f"damaged and redone: {', '.join(damaged)}"))
     if todo:
         extractor = build_extractor(job.run.evaluation.extractor, device)
-        network = trained_network(job.run, folder, device)
-        _draw(job.run, folder, network, extractor, todo, settings, report)
+        if job.run.external:
+            _take(job.run, folder, extractor, todo, settings, report)
+        else:
+            network = trained_network(job.run, folder, device)
+            _draw(job.run, folder, network, extractor, todo, settings, report)
     if folder.done("sample") and not folder.grid.exists():
         save_grid(first_images(folder, GRID), folder.grid, columns=8)
     if settings.keep_images in ("zip", "npz") and folder.done("sample"):
@@ -99,7 +103,9 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def network_calls(run: Run) -> int:
-    """How often the network is called for one sample; guidance calls it twice a step."""
+    """How often the network is called for one sample; guidance calls it twice a step. 0 for images of others."""
+    if run.external:
+        return 0
     sampler = run.sampling.sampler
     calls = 2 * sampler.steps - 1 if isinstance(sampler, Heun) else sampler.steps
     return calls * (2 if run.sampling.guidance != 1 else 1)
@@ -141,6 +147,22 @@ def _draw(
         done += len(numbers)
         rate = (done - (total - len(todo))) / (time.monotonic() - started)
         report(Progress("sample", done, total, f"{rate:.2f} images/s", {"images_per_s": rate}))
+
+
+def _take(
+    run: Run, folder: RunFolder, extractor: FeatureExtractor, todo: list[int], settings: Settings, report: Report
+) -> None:
+    """Measure somebody's images of the numbers `todo`, and write each shard as it is done."""
+    done, began = run.sampling.count - len(todo), time.monotonic()
+    for numbers, images in external.batches(external.images_of(run), todo, settings.batch):
+        tensors = features_of(extractor, images)
+        tensors["number"] = torch.tensor(list(numbers), dtype=torch.int64)
+        if numbers.start < GRID or keeps_images(run, settings):
+            tensors["image"] = images.contiguous()
+        write_shard(folder, numbers, tensors)
+        add_seconds(folder, time.monotonic() - began)
+        done, began = done + len(numbers), time.monotonic()
+        report(Progress("sample", done, run.sampling.count, "features of the images"))
 
 
 def add_seconds(folder: RunFolder, seconds: float) -> None:

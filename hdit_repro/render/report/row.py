@@ -59,11 +59,16 @@ def _also(entry: Entry) -> Iterable[str | Span]:
 
 def _summary(entry: Entry, facts: Facts) -> Iterable[tuple[Span, ...]]:
     run = entry.job.run
-    cost = count(run.model, run.data.resolution)
-    yield words(
-        f"{cost.parameters:,} parameters, {cost.macs / 1e9:,.2f} × 10⁹ MACs a forward pass at {run.data.resolution}², "
-        f"{run.training.samples_seen:,} images seen."
-    )
+    if run.external:
+        yield words(
+            f"{run.external.images:,} images of {run.external.name}, made elsewhere, at {run.data.resolution}²."
+        )
+    else:
+        cost = count(run.model, run.data.resolution)
+        yield words(
+            f"{cost.parameters:,} parameters, {cost.macs / 1e9:,.2f} × 10⁹ MACs a forward pass at "
+            f"{run.data.resolution}², {run.training.samples_seen:,} images seen."
+        )
     for item in facts.findings:
         names = {f"{job.experiment}/{job.row}" for job in entry.jobs} | {job.name for job in entry.jobs}
         if item.verdict and item.status == "measured" and item.claim.run in names and facts.scale == "paper":

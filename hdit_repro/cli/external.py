@@ -1,0 +1,57 @@
+"""`import --from images`: somebody's images become a run of kind external, declared in a job file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hdit_repro.cli.output import data, near, remark
+from hdit_repro.errors import UserError
+
+if TYPE_CHECKING:
+    from hdit_repro.spec.external import External
+
+
+def import_images(path: Path, name: str, like: str) -> None:
+    """Check every image, write jobs/NAME.toml and note where the images lie.
+
+    Raises:
+        UserError: an image is damaged or of another size than the run `like` has, or there is no such run.
+    """
+    from hdit_repro import jobs
+    from hdit_repro.files import write_text
+    from hdit_repro.stages import external
+    from hdit_repro.stages.imagesets import open_images, said_of
+
+    base = jobs.find(like)
+    if base.run.external:
+        raise UserError("a run of images is like a run of a network", found=like, expected="a row of the paper")
+    images, described = open_images(path), external.describe(path)
+    external.check_size(images, base.run.data.resolution)
+    for _ in images.batches(64):  # every file is decoded once, so that none is refused hours later
+        pass
+    file = Path.cwd() / "jobs" / f"{name}.toml"
+    write_text(file, job_file(name, f"{base.experiment}/{base.row}", described))
+    external.remember(described, path)
+    data(near(file))
+    for line in said_of(images):
+        remark(line)
+    remark(f"run {jobs.find(name).run.id}; `hdit-repro eval --run {name}` measures them by the protocol of {like}")
+
+
+def job_file(name: str, like: str, described: External) -> str:
+    """A job file with one row of kind external, with the data and the protocol of another row."""
+    lines = [
+        f"# Images that were made elsewhere, measured by the protocol of {like}.",
+        "",
+        f"experiment = {json.dumps(name)}",
+        f"title = {json.dumps(f'Images of others: {described.name}')}",
+        "",
+        f"[row.{json.dumps(name)}]",
+        f"extends = {json.dumps(like)}",
+        f"label = {json.dumps(described.name)}",
+        f"external = {{ name = {json.dumps(described.name)}, digest = {json.dumps(described.digest)}, "
+        f"images = {described.images} }}",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,209 @@
+"""Images that others made, from `import` to their record; several sets of samples a network; stages from nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hdit_repro import jobs
+from hdit_repro.cli.app import main
+from hdit_repro.errors import UserError
+from hdit_repro.launch.clusters import read_cluster
+from hdit_repro.launch.graph import row_name
+from hdit_repro.launch.plan import make_plan, tasks_for, wanted
+from hdit_repro.launch.price import FEATURE_BYTES
+from hdit_repro.metrics.npz import write_npz
+from hdit_repro.records import rows, store
+from hdit_repro.records.layout import Roots, RunFolder
+from hdit_repro.spec.evaluation import FRECHET_NAMES
+from hdit_repro.stages import external
+from hdit_repro.stages.settings import Quiet, Settings
+from hdit_repro.stages.shards import read_tensors, whole_shards
+
+COUNT, SIDE = 45, 64
+
+LIKE = """
+experiment = "mine"
+[row.small]
+extends = "table1/E"
+data = { dataset = { kind = "emoji" }, resolution = 64, transform = "none" }
+evaluation = { extractor = { kind = "efficientnet-lite0" }, reference = { kind = "dataset", count = 60 }, metrics = ["frechet", "precision-recall"] }
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A workplace with a job file that others' images can be like, and a cache of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("HDIT_REPRO_DATA", raising=False)
+    monkeypatch.delenv("HDIT_REPRO_CLUSTER", raising=False)
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "mine.toml").write_text(LIKE)
+    return tmp_path
+
+
+def pictures(count=COUNT, side=SIDE):
+    small = torch.rand(count, 3, 5, 5, generator=torch.Generator().manual_seed(3))
+    return (torch.nn.functional.interpolate(small, (side, side), mode="bicubic").clamp(0, 1) * 255).to(torch.uint8)
+
+
+def folder_of(path: Path, images, jpegs=0):
+    path.mkdir()
+    for place, image in enumerate(images):
+        ending = "jpg" if place < jpegs else "png"
+        Image.fromarray(np.asarray(image.permute(1, 2, 0))).save(path / f"{place:04d}.{ending}")
+    return path
+
+
+def records_of(here, name):
+    job = jobs.find(name)
+    return [store.read(path) for path in sorted((here / "results" / job.run.id).glob("*.json"))]
+
+
+@pytest.mark.parametrize("kind", ["folder", "npz"])
+def test_from_import_to_record(here, capsys, kind):
+    images = pictures()
+    if kind == "npz":
+        path = here / "theirs.npz"
+        write_npz(path, COUNT, images.split(16))
+    else:
+        path = folder_of(here / "theirs", images)
+    assert main(["import", "--from", "images", "--name", "them", "--like", "mine/small", str(path)]) == 0
+    assert main(["eval", "--run", "them"]) == 0
+    (record,) = records_of(here, "them")
+    assert set(record.metrics) == {
+        f"{n}@{COUNT}" for n in ("fd-efficientnet-lite0", "precision-efficientnet-lite0", "recall-efficientnet-lite0")
+    }
+    assert (record.protocol.sampler, record.protocol.steps, record.protocol.network_evaluations) == ("external", 0, 0)
+    assert record.run["external"] == {"name": "theirs", "digest": record.spec.external.digest, "images": COUNT}
+    assert "untrained" not in record.context
+    capsys.readouterr()
+    assert main(["fid", str(path), str(path), "--protocol", "efficientnet-lite0", "--json"]) == 0
+    capsys.readouterr()
+    assert main(["eval", "--run", "them", "--protocol", "efficientnet-lite0", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["value"] == record.metrics[f"fd-efficientnet-lite0@{COUNT}"].value  # streamed from the file, to the bit
+
+
+def test_what_is_met_in_the_files_is_said(here, capsys):
+    path = folder_of(here / "theirs", pictures(6), jpegs=2)
+    assert main(["import", "--from", "images", "--name", "them", "--like", "mine/small", str(path)]) == 0
+    assert "2 JPEG files" in capsys.readouterr().err
+    (path / "0005.png").write_bytes(b"")
+    assert main(["import", "--from", "images", "--name", "more", "--like", "mine/small", str(path)]) == 2
+    assert "0005.png" in capsys.readouterr().err
+    assert not (here / "jobs" / "more.toml").exists()
+
+
+def test_other_sizes_and_changed_images_are_refused(here, capsys):
+    path = folder_of(here / "small", pictures(6, 32))
+    assert main(["import", "--from", "images", "--name", "them", "--like", "mine/small", str(path)]) == 2
+    assert "32 x 32" in capsys.readouterr().err
+    path = folder_of(here / "theirs", pictures(6))
+    assert main(["import", "--from", "images", "--name", "them", "--like", "mine/small", str(path)]) == 0
+    (path / "0000.png").write_bytes((path / "0001.png").read_bytes())
+    assert main(["eval", "--run", "them"]) == 2
+    assert "has the digest" in capsys.readouterr().err
+    assert main(["train", "--run", "them"]) == 2
+    assert main(["cost", "them"]) == 2
+    for line in ("list", "show them", "plan them"):
+        assert main(line.split()) == 0
+
+
+def test_shards_of_a_range_hold_the_images_of_their_numbers(here):
+    images = pictures()
+    write_npz(here / "theirs.npz", COUNT, images.split(16))
+    main(["import", "--from", "images", "--name", "them", "--like", "mine/small", str(here / "theirs.npz")])
+    from hdit_repro.stages import sample
+
+    job = jobs.find("them")
+    folder = RunFolder(Roots(here / "runs", here / "results"), job.run, job.scale)
+    settings = Settings(device="cpu", batch=8)
+    for numbers in (range(30, COUNT), range(5, 11), range(COUNT)):
+        sample.run(job, folder, settings, Quiet(), numbers)
+    found = {}
+    for numbers, tensors in read_tensors(folder, whole_shards(folder)[0], ""):
+        assert tensors["number"].tolist() == list(numbers)
+        found |= dict(zip(numbers, tensors["image"], strict=True))
+    assert sorted(found) == list(range(COUNT))
+    assert all(torch.equal(found[number], images[number]) for number in range(COUNT))
+
+
+def test_identity_is_the_images_and_the_protocol(here):
+    write_npz(here / "theirs.npz", COUNT, pictures().split(16))
+    described = external.describe(here / "theirs.npz")
+    run = msgspec.structs.replace(
+        jobs.find("mine/small").run,
+        external=described,
+        sampling=msgspec.structs.replace(jobs.find("mine/small").run.sampling, count=COUNT),
+    )
+    other = msgspec.structs.replace(
+        run,
+        training=msgspec.structs.replace(run.training, steps=7),
+        external=msgspec.structs.replace(described, name="x"),
+    )
+    assert other.evaluation_id == run.evaluation_id
+    changed = msgspec.structs.replace(run, external=msgspec.structs.replace(described, digest="0" * 64))
+    assert len({run.sampling_id, changed.sampling_id, jobs.find("mine/small").run.sampling_id}) == 3
+    with pytest.raises(ValueError, match=r"sampling\.count"):
+        msgspec.structs.replace(run, external=msgspec.structs.replace(described, images=9))
+
+
+def test_sampling_seeds_share_the_training(here):
+    asked = wanted("table1", "smoke", ["E"], seeds=2, samplings=3)
+    assert [row_name(job) for job in asked[:2]] == ["table1/E", "table1/E sampling 1"]
+    plan = make_plan(asked, Roots(here / "runs", here / "results"), read_cluster("local"))
+    counts = {stage: sum(each.stage == stage for each in plan) for stage in ("train", "sample", "evaluate")}
+    assert counts == {"train": 2, "sample": 6, "evaluate": 6}
+    assert {(each.seed, each.sampling_seed) for each in plan if each.stage == "sample"} == {
+        (seed, drawn) for seed in range(2) for drawn in range(3)
+    }
+    assert len({rows.row_key(job.run) for job in asked}) == 1
+    with pytest.raises(UserError, match="without samples"):
+        wanted("table1", "smoke", ["E"], samplings=0)
+
+
+TINY = """
+experiment = "tiny"
+[row.tiny]
+extends = "table1/E"
+model = { patch = 2, widths = [16, 32], depths = [1, 1], heads = [1, 2], mapping = { depth = 1, width = 16, d_ff = 48 } }
+data = { dataset = { kind = "emoji" }, resolution = 32, transform = "adm" }
+training = { steps = 2, batch = 4, precision = "float32" }
+sampling = { sampler = { kind = "euler", steps = 2 }, count = 6 }
+evaluation = { extractor = { kind = "efficientnet-lite0" }, reference = { kind = "dataset", count = 12 }, metrics = ["frechet"] }
+"""
+
+SCALES = "[smoke.all]\nsampling = { count = 5 }\n"
+
+
+def test_eval_runs_what_is_missing_below_paper_scale(here, capsys):
+    (here / "jobs" / "tiny.toml").write_text(TINY)
+    (here / "jobs" / "scales.toml").write_text(SCALES)
+    assert main(["eval", "--run", "tiny"]) == 2
+    refused = capsys.readouterr().err
+    assert "A100-hours" in refused
+    assert "--scale smoke" in refused
+    assert main(["eval", "--run", "tiny", "--scale", "smoke", "--sampling-seeds", "2", "--json"]) == 0
+    said = capsys.readouterr()
+    assert "train tiny, then sample tiny, then sample tiny sampling 1" in said.err
+    found = json.loads(said.out)
+    assert [(record["seed"], record["sampling_seed"]) for record in found] == [(0, 0), (0, 1)]
+    values = [record["metrics"]["fd-efficientnet-lite0"]["value"] for record in found]
+    assert values[0] != values[1]
+    roots = Roots(here / "runs", here / "results")
+    tasks = tasks_for(wanted("tiny", "smoke", samplings=2), roots)
+    before = [task.folder.manifest.stat().st_mtime_ns for task in tasks if task.stage == "sample"]
+    assert main(["sample", "--run", "tiny", "--scale", "smoke", "--sampling-seeds", "2"]) == 0
+    assert [task.folder.manifest.stat().st_mtime_ns for task in tasks if task.stage == "sample"] == before
+
+
+def test_every_extractor_has_a_size_on_disk():
+    assert set(FEATURE_BYTES) == set(FRECHET_NAMES)
