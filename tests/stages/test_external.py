@@ -33,7 +33,10 @@ experiment = "mine"
 [row.small]
 extends = "table1/E"
 data = { dataset = { kind = "emoji" }, resolution = 64, transform = "none" }
-evaluation = { extractor = { kind = "efficientnet-lite0" }, reference = { kind = "dataset", count = 60 }, metrics = ["frechet", "precision-recall"] }
+[row.small.evaluation]
+extractor = { kind = "efficientnet-lite0" }
+reference = { kind = "dataset", count = 60 }
+metrics = ["frechet", "precision-recall"]
 """
 
 
@@ -174,11 +177,20 @@ TINY = """
 experiment = "tiny"
 [row.tiny]
 extends = "table1/E"
-model = { patch = 2, widths = [16, 32], depths = [1, 1], heads = [1, 2], mapping = { depth = 1, width = 16, d_ff = 48 } }
 data = { dataset = { kind = "emoji" }, resolution = 32, transform = "adm" }
 training = { steps = 2, batch = 4, precision = "float32" }
 sampling = { sampler = { kind = "euler", steps = 2 }, count = 6 }
-evaluation = { extractor = { kind = "efficientnet-lite0" }, reference = { kind = "dataset", count = 12 }, metrics = ["frechet"] }
+[row.tiny.model]
+patch = 2
+widths = [16, 32]
+depths = [1, 1]
+heads = [1, 2]
+mapping = { depth = 1, width = 16, d_ff = 48 }
+attention = [{ kind = "neighborhood", kernel = 7 }, { kind = "global" }]
+[row.tiny.evaluation]
+extractor = { kind = "efficientnet-lite0" }
+reference = { kind = "dataset", count = 12 }
+metrics = ["frechet"]
 """
 
 SCALES = "[smoke.all]\nsampling = { count = 5 }\n"
