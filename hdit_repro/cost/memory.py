@@ -12,8 +12,10 @@ from typing import Literal, NamedTuple
 
 from hdit_repro.cost import count
 from hdit_repro.spec.model import GEGLU, CosineSimilarity, DiT, Hourglass, MappingGate, Model, NoAttention
+from hdit_repro.spec.training import Precision
 
-Precision = Literal["float32", "bfloat16"]
+Stored = Literal["float32", "bfloat16"]
+"""How activations lie in memory; TF32 is a way of multiplying float32."""
 
 
 class Kept(NamedTuple):
@@ -33,14 +35,14 @@ class Kept(NamedTuple):
     input: float
 
 
-KEPT: dict[Precision, Kept] = {
+KEPT: dict[Stored, Kept] = {
     "float32": Kept(39, 4, 8, 8, 0, 12, 14, 8.6, 80, 4),
     "bfloat16": Kept(32, 5.4, 4, 4, 8, 10, 7, 6.5, 48, 4),
 }
-GATED: dict[Precision, float] = {"float32": 12.0, "bfloat16": 8.0}
+GATED: dict[Stored, float] = {"float32": 12.0, "bfloat16": 8.0}
 """Bytes a hidden channel of GEGLU, whose value and gate are kept as one."""
-COSINE_HEAD: dict[Precision, float] = {"float32": 4.0, "bfloat16": 12.0}
-POINTWISE: dict[Precision, float] = {"float32": 0.2, "bfloat16": 0.35}
+COSINE_HEAD: dict[Stored, float] = {"float32": 4.0, "bfloat16": 12.0}
+POINTWISE: dict[Stored, float] = {"float32": 0.2, "bfloat16": 0.35}
 """Share of `layer` that a layer without attention keeps: its norm and its residual."""
 
 
@@ -134,7 +136,8 @@ def fit(
 
 def activation_bytes(model: Model, precision: Precision, *, recompute: bool = False) -> float:
     """What autograd keeps for one image."""
-    kept = KEPT[precision]
+    stored: Stored = "bfloat16" if precision == "bfloat16" else "float32"
+    kept = KEPT[stored]
     if isinstance(model, DiT):
         tokens = (model.resolution // model.patch) ** 2
         layer = tokens * (kept.dit * model.width + 7.45 * model.heads)
@@ -142,24 +145,24 @@ def activation_bytes(model: Model, precision: Precision, *, recompute: bool = Fa
         inputs = tokens * kept.input * model.width * model.depth
         rest = tokens * (kept.ends * model.width + kept.pixel * model.channels * model.patch**2)
     else:
-        layers, largest, inputs = _layers(model, kept, precision)
+        layers, largest, inputs = _layers(model, kept, stored)
         rest = _ends(model, kept)
     return rest + (inputs + largest if recompute else layers)
 
 
-def _layers(model: Hourglass, kept: Kept, precision: Precision) -> tuple[float, float, float]:
+def _layers(model: Hourglass, kept: Kept, stored: Stored) -> tuple[float, float, float]:
     """Bytes of all layers, of the largest one, and of all layers' inputs alone."""
     grid = (model.resolution // model.patch_height) * (model.resolution // model.patch_width)
     cosine = isinstance(model.similarity, CosineSimilarity)
-    head = kept.head + (COSINE_HEAD[precision] if cosine else 0.0)
+    head = kept.head + (COSINE_HEAD[stored] if cosine else 0.0)
     channel = kept.layer + (kept.similarity if cosine else 0.0)
     channel += kept.gate if isinstance(model.gate, MappingGate) else 0.0
-    hidden = GATED[precision] if isinstance(model.feed_forward, GEGLU) else kept.hidden
+    hidden = GATED[stored] if isinstance(model.feed_forward, GEGLU) else kept.hidden
     total = largest = inputs = 0.0
     for level in model.levels:
         tokens = grid >> (2 * level.index)
         attends = not isinstance(level.attention, NoAttention)
-        width = level.width * channel * (1.0 if attends else POINTWISE[precision])
+        width = level.width * channel * (1.0 if attends else POINTWISE[stored])
         layer = tokens * (width + hidden * level.d_ff + (head * level.heads if attends else 0.0))
         times = level.depth * (1 if level.index == len(model.levels) - 1 else 2)
         total, largest = total + times * layer, max(largest, layer)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hdit_repro.cost import count
-from hdit_repro.cost.cards import Arithmetic, card_key, peak
+from hdit_repro.cost.cards import card_key, peak
 from hdit_repro.launch.clusters import Cluster, Local, card_of
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.throughput import Measured, measured
@@ -156,7 +156,7 @@ def _from_measurement(run: Run, stage: str, found: Measured) -> tuple[float, str
 
 def _from_peak(run: Run, stage: str, card: str) -> tuple[float, str] | None:
     """Hours from a stated share of the peak of the card in this machine; None where it has none that is known."""
-    arithmetic: Arithmetic = "bfloat16" if run.training.precision == "bfloat16" else "tf32"
+    arithmetic = run.training.precision
     most = peak(card, arithmetic)
     if most is None or stage == "evaluate":
         return None

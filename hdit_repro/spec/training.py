@@ -8,6 +8,9 @@ import msgspec
 
 from hdit_repro.spec.base import Choice, Spec, require
 
+Precision = Literal["float32", "tf32", "bfloat16"]
+"""Of matrix products; weights, moments and averages are float32. TF32 is float32 where a CPU computes."""
+
 
 class UniformGroups(Choice, tag="uniform"):
     """Every parameter learns at the same rate and decays alike."""
@@ -82,7 +85,7 @@ class Training(Spec):
     clip: float = 0.0
     class_dropout: float = 0.1
     augmentation: float = 0.0
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     imported: str | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from hdit_repro.diffusion import GaussianDiffusion, Precondition, as_keys, guide, normals, uniforms
 from hdit_repro.metrics.quantise import to_uint8
+from hdit_repro.models.arithmetic import autocast, products
 from hdit_repro.samplers import SAMPLERS
 from hdit_repro.samplers.sigmas import karras_sigmas
 from hdit_repro.seeds import derive
@@ -43,8 +44,8 @@ class Drawer:
         def noise(step: int) -> Tensor:
             return self.noise(keys, FIRST_STEP + step)
 
-        precision = self.run.training.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision):
+        precision = self.run.training.precision
+        with products(precision, self.device), autocast(precision, self.device):
             if isinstance(self.run.diffusion, Edm):
                 images = self._edm(self.run.diffusion, start, noise, labels)
             else:

@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from hdit_repro.cost import count
-from hdit_repro.cost.cards import Arithmetic, mfu, peak
+from hdit_repro.cost.cards import mfu, peak
 from hdit_repro.models.layers import CosineSimilarity
 from hdit_repro.spec.run import Run
+from hdit_repro.spec.training import Precision
 from hdit_repro.training.distributed import World
 
 
@@ -54,16 +55,11 @@ class Meter:
         return values
 
 
-def card_peak(device: torch.device, precision: str) -> float | None:
+def card_peak(device: torch.device, precision: Precision) -> float | None:
     """The card's peak at the arithmetic that a run of `precision` uses; None on a CPU or an unknown card."""
     if device.type != "cuda":
         return None
-    arithmetic: Arithmetic = "float32"
-    if precision == "bfloat16":
-        arithmetic = "bfloat16"
-    elif torch.backends.cuda.matmul.allow_tf32:
-        arithmetic = "tf32"
-    return peak(torch.cuda.get_device_name(device), arithmetic)
+    return peak(torch.cuda.get_device_name(device), precision)
 
 
 def peak_memory(device: torch.device) -> float:

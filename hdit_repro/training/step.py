@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hdit_repro.data.augmentation import augment
+from hdit_repro.models.arithmetic import autocast, products
 from hdit_repro.models.dropout import keyed
 from hdit_repro.spec.run import Run
 from hdit_repro.training.distributed import GradientSum, World
@@ -94,9 +95,9 @@ class Stepper:
         return draws_of(self.run, fed, self.world.device)
 
     def _backward(self, draws: Draws, whole_batch: bool) -> Tensor:
-        bfloat16 = self.run.training.precision == "bfloat16"
-        with keyed(self.state.network, draws.keys):
-            with torch.autocast(draws.images.device.type, torch.bfloat16, enabled=bfloat16):
+        precision, device = self.run.training.precision, draws.images.device
+        with keyed(self.state.network, draws.keys), products(precision, device):
+            with autocast(precision, device):
                 losses = self.objective(self.network, draws)
                 loss = losses.mean() if whole_batch else losses.sum() / draws.batch
             loss.backward()  # type: ignore[no-untyped-call]

@@ -1,0 +1,33 @@
+"""The arithmetic of matrix products: float32, TF32 or bfloat16, for as long as a block lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from hdit_repro.spec.training import Precision
+
+
+@contextmanager
+def products(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Let float32 matrix products on a GPU run in TF32 within the block, or forbid it, whatever was set before.
+
+    It is for forward and backward passes alike. Weights, activations and sums stay float32; TF32 rounds the factors of
+    a product to 10 bits. A CPU has no TF32, and nothing changes there.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    """The forward pass in bfloat16 where `precision` says so; float32 master weights stay what they are."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
