@@ -25,7 +25,8 @@ class Table(NamedTuple):
     """A table.
 
     `ledger` is its name in tables/paper; `experiment` is the one whose job file may have further rows; `protocol` is
-    what the paper says of how its numbers were measured, empty where nothing is.
+    what the paper says of how its numbers were measured, empty where nothing is. `references` names jobs that are one
+    of its rows but for what the images are compared with; the notes say both.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Table(NamedTuple):
     scales: tuple[str, ...] = ("paper", "mini", "smoke")
     formats: tuple[str, ...] = FORMATS
     notes: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
 
 
 CONFIGURATION = Column("label", "", "Configuration", Label(), left=True)
@@ -128,6 +130,7 @@ TABLE_3 = Table(
     protocol=f"{DHARIWAL_NICHOL}, of 50,000 samples unless a row says otherwise; the paper names no reference",
     columns=(METHOD, *fid_columns(ranked=False)),
     notes=(OTHERS,),
+    references=("alternatives/ffhq1024-50k-reference",),
 )
 
 TABLE_4 = Table(
@@ -205,6 +208,7 @@ EDITION_2_TABLE_3 = Table(
         *settled_columns("params", "Params", "counted"),
     ),
     notes=(OTHERS, "Distances on DINOv2 are not measured here: printed only."),
+    references=TABLE_3.references,
 )
 
 EDITION_2_TABLE_5 = Table(

@@ -16,6 +16,7 @@ from hdit_repro.render.companions import Context
 from hdit_repro.render.costs import Complexity, Counted, Parameters
 from hdit_repro.render.definitions import Table
 from hdit_repro.render.measured import frechet_name
+from hdit_repro.render.references import reference_notes
 from hdit_repro.render.rows import Row
 
 SHORT = 12
@@ -37,6 +38,8 @@ def notes(
         folder: where the records lie; problems are named under it.
     """
     found = [*table.notes, *_cost_notes(table, rows)]
+    if scale == "paper":
+        found += reference_notes(rows, table.references)
     found += [remark for row in cells for cell in row for remark in cell.remarks]
     if scale != "paper":
         found.append(_scale_note(table, scale))

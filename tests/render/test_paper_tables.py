@@ -75,6 +75,18 @@ def test_other_methods_have_no_column_of_ours(render, measure) -> None:
     assert cells(shown, "HDiT-85M (Ours, 5k samples)") == ["8.48", "not run", ""]
 
 
+def test_table_3_names_the_reference_and_the_other_one(render) -> None:
+    """From the jobs: what they say stands in the note, at paper scale."""
+    whole, part = (jobs.find(name).run for name in ("ffhq1024", "alternatives/ffhq1024-50k-reference"))
+    assert (whole.sampling_id, whole.evaluation_id != part.evaluation_id) == (part.sampling_id, True)
+    for table in ("table3", "edition2-table3"):
+        shown = read(render("paper", [table]), "md")
+        assert "inception-2015 against all 70,000 images of ffhq at 1024²; print names none." in shown
+        said = "`alternatives/ffhq1024-50k-reference`: inception-2015 against 50,000 of the 70,000 images of ffhq"
+        assert said in shown
+    assert "inception-2015" not in read(render("smoke", ["table3"]), "md")
+
+
 def test_five_thousand_samples_are_measured_as_such(render, measure) -> None:
     measure("ffhq1024-5k", "paper", 8.0)
     paths = render("paper", ["table3"])
