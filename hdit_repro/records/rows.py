@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import NamedTuple
-
-import msgspec
 
 from hdit_repro.records.schema import Record, Scale
 from hdit_repro.spec.run import Run
@@ -27,13 +24,7 @@ NONE = Repeats([], [])
 
 def row_key(run: Run) -> str:
     """The evaluation's id with both seeds set to zero: what repetitions of one row share."""
-    sampling = msgspec.structs.replace(run.sampling, seed=0)
-    return _id(msgspec.structs.replace(run, seed=0, sampling=sampling))
-
-
-@lru_cache(maxsize=4096)
-def _id(run: Run) -> str:
-    return run.evaluation_id
+    return run.row_id
 
 
 def index(records: Iterable[Record]) -> Index:

@@ -20,6 +20,9 @@ from hdit_repro.spec.training import Training
 
 ID_DIGITS = 12
 
+SHARED = ("_trained_text", "_evaluated_text", "row_id")
+"""What is the same for all repetitions of a run, once it was worked out."""
+
 
 class Run(Spec, dict=True):
     """Everything that can change a run's numbers, and nothing else.
@@ -94,7 +97,7 @@ class Run(Spec, dict=True):
         """
         if self.external:
             return _digest("external", self.external.digest, self.external.images, self.data)
-        return _digest(NUMERICS["train"], self.model, self.data, self.diffusion, self.training, self.seed)
+        return _digest_of(_text(NUMERICS["train"]), self._trained_text, _text(self.seed))
 
     @cached_property
     def sampling_id(self) -> str:
@@ -106,7 +109,27 @@ class Run(Spec, dict=True):
     @cached_property
     def evaluation_id(self) -> str:
         """Identity of the measurement: the samples', and how they are measured."""
-        return _digest(NUMERICS["evaluate"], self.sampling_id, self.evaluation)
+        return _digest_of(_text(NUMERICS["evaluate"], self.sampling_id), self._evaluated_text)
+
+    @cached_property
+    def _trained_text(self) -> str:
+        return _text(self.model, self.data, self.diffusion, self.training)
+
+    @cached_property
+    def _evaluated_text(self) -> str:
+        return _text(self.evaluation)
+
+    @cached_property
+    def row_id(self) -> str:
+        """The evaluation's id with both seeds zero: what repetitions of one row share."""
+        return self.repeated(0, 0).evaluation_id
+
+    def repeated(self, seed: int, sampling_seed: int) -> Run:
+        """The same run with other seeds. What its ids share with this one's is not worked out again."""
+        sampling = msgspec.structs.replace(self.sampling, seed=sampling_seed)
+        run = msgspec.structs.replace(self, seed=seed, sampling=sampling)
+        run.__dict__.update({name: vars(self)[name] for name in SHARED if name in vars(self)})
+        return run
 
     @property
     def id(self) -> str:
@@ -127,5 +150,13 @@ class Run(Spec, dict=True):
 
 def _digest(*parts: object) -> str:
     """SHA-256 over canonical JSON, tags included; its first 12 hexadecimal digits."""
-    text = json.dumps(msgspec.to_builtins(parts), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:ID_DIGITS]
+    return _digest_of(_text(*parts))
+
+
+def _text(*parts: object) -> str:
+    """Canonical JSON of the parts, tags included, with commas between."""
+    return json.dumps(msgspec.to_builtins(parts), sort_keys=True, separators=(",", ":"))[1:-1]
+
+
+def _digest_of(*texts: str) -> str:
+    return hashlib.sha256(f"[{','.join(texts)}]".encode()).hexdigest()[:ID_DIGITS]
