@@ -2,6 +2,7 @@
 
 Only `layers`, `sampling`, `utils` and `models.image_transformer_v2` are read. The packages' own start (which asks for
 CLIP, scikit-image and the like) is passed over, and packages that these files import and do not use here are empty.
+natten and flash-attn, which their code can do without, are theirs if installed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from hdit_repro.metrics.torchvision_shim import import_torchvision
 
-UNUSED = ("torchdiffeq", "torchsde", "dctorch", "natten", "flash_attn")
+UNUSED = ("torchdiffeq", "torchsde", "dctorch")
 
 
 def authors(checkout: Path, *, compiled: bool) -> Any:
@@ -28,6 +29,8 @@ def authors(checkout: Path, *, compiled: bool) -> Any:
     if not (checkout / "k_diffusion" / "models" / "image_transformer_v2.py").is_file():
         sys.exit(f"{checkout} is no checkout of k-diffusion: git clone https://github.com/crowsonkb/k-diffusion")
     os.environ["K_DIFFUSION_USE_COMPILE"] = str(int(compiled))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "k_diffusion"]:
+        del sys.modules[name]  # read anew, so that both ways may stand side by side
     import_torchvision()
     for name in UNUSED:
         sys.modules[name] = types.ModuleType(name)
@@ -39,11 +42,16 @@ def authors(checkout: Path, *, compiled: bool) -> Any:
         sys.modules[name] = package
     names = ("models.flags", "models.flops", "utils", "sampling", "layers", "models.image_transformer_v2")
     found = {name.rpartition(".")[2]: importlib.import_module(f"k_diffusion.{name}") for name in names}
+    found["flags"].get_use_compile = lambda: compiled  # their kernels ask when they are first called
     return types.SimpleNamespace(**found)
 
 
 def network(code: Any, model: Any) -> Any:
-    """Their network of one of our specs (`spec.Hourglass`), for what they can express."""
+    """Their network F(x, sigma, class_cond=...) of one of our specs (`spec.Hourglass`).
+
+    Raises:
+        ValueError: a level without attention, which their code does not have.
+    """
     v2 = code.image_transformer_v2
     levels = []
     for level in model.levels:
@@ -52,8 +60,10 @@ def network(code: Any, model: Any) -> Any:
             attention = v2.ShiftedWindowAttentionSpec(level.head_width, level.attention.window)
         elif kind == "GlobalAttention":
             attention = v2.GlobalAttentionSpec(level.head_width)
+        elif kind == "NeighborhoodAttention":  # an old natten is needed to call it
+            attention = v2.NeighborhoodAttentionSpec(level.head_width, level.attention.kernel)
         else:
-            raise ValueError(f"without natten's kernels their code cannot run {kind}")
+            raise ValueError(f"their code has no {kind}")
         levels.append(v2.LevelSpec(level.depth, level.width, level.d_ff, attention, level.dropout))
     mapping = v2.MappingSpec(model.mapping.depth, model.mapping.width, model.mapping.d_ff, model.mapping.dropout)
     patch = (model.patch_height, model.patch_width)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from torch import nn
 
+from benchmarks.authors import authors, network
 from hdit_repro import jobs
 from hdit_repro.cost import count
-from hdit_repro.models.export import k_diffusion_config
 from hdit_repro.spec.model import DiT, GlobalAttention, Hourglass
 from hdit_repro.spec.run import Run
 
@@ -57,18 +54,13 @@ def authors_network(run: Run, folder: Path) -> nn.Module:
 
     Args:
         run: an hourglass that their code can express.
-        folder: a checkout of crowsonkb/k-diffusion (it needs its own packages, and an old natten for this network).
+        folder: a checkout of crowsonkb/k-diffusion (it needs einops, and an old natten to call this network).
 
     Raises:
-        ImportError: their code or a package it needs is not there.
+        ImportError: their code is not there.
     """
-    sys.path.insert(0, str(folder))
     try:
-        config = importlib.import_module("k_diffusion.config")
-        tree: dict[str, Any] = k_diffusion_config(run.model, run.edm.sigma_data)
-        tree["model"]["loss_config"] = "karras"
-        merged = config.load_config(tree) if callable(getattr(config, "load_config", None)) else tree
-        network: nn.Module = config.make_model(merged)
-        return network
-    finally:
-        sys.path.remove(str(folder))
+        made: nn.Module = network(authors(folder, compiled=True), run.model)
+    except SystemExit as error:
+        raise ImportError(str(error)) from error
+    return made

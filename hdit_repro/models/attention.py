@@ -104,8 +104,9 @@ def same_side(down: int, across: int, window: int, shift: int, device: torch.dev
     """
 
     def axis(tiles: int) -> Tensor:
-        wrapped = torch.arange(tiles * window, device=device).reshape(tiles, window) < shift
-        return wrapped[:, :, None] == wrapped[:, None, :]
+        at = torch.arange(tiles * window, device=device).reshape(tiles, window)
+        side = at.clamp(shift - 1, shift)  # integers, for the compiler fails on the equality of two booleans
+        return side[:, :, None] == side[:, None, :]
 
     rows, columns = axis(down), axis(across)
     both = rows[:, None, :, None, :, None] & columns[None, :, None, :, None, :]

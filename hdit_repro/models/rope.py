@@ -62,11 +62,14 @@ class AxialRoPE(nn.Module):
     def angles(self, at: Places, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
         """Cosine and sine of each token's angles: H W N E/4, in the places' dtype unless told."""
         height, width, dtype = len(at.rows), len(at.columns), dtype or at.rows.dtype
-        freqs = self.freqs.to(dtype)
-        by_row = (at.rows.to(dtype)[:, None, None, None] * freqs).expand(height, width, -1, -1)
-        by_column = (at.columns.to(dtype)[None, :, None, None] * freqs).expand(height, width, -1, -1)
-        angle = torch.cat((by_row, by_column), dim=-1)
-        return angle.cos(), angle.sin()
+        angle = torch.cat(at).to(dtype)[:, None, None] * self.freqs.to(dtype)  # H + W, N, E/8
+
+        def spread(table: Tensor) -> Tensor:
+            rows, columns = table[:height], table[height:]
+            whole = (height, width, -1, -1)
+            return torch.cat((rows[:, None].expand(whole), columns[None].expand(whole)), dim=-1)
+
+        return spread(angle.cos()), spread(angle.sin())
 
 
 def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from einops import rearrange
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hdit_repro.models.attention import ATTENTION, Global, Neighborhood, ShiftedWindow, make_attention
+from hdit_repro.models.attention import ATTENTION, Global, Neighborhood, ShiftedWindow, make_attention, same_side
 from hdit_repro.spec import model as spec
 from hdit_repro.spec.base import kinds
 
@@ -163,3 +163,11 @@ def test_narrow_precisions_stay_near(attend):
     out = attend(*(each.bfloat16() for each in qkv))
     assert out.dtype == torch.bfloat16
     assert F.mse_loss(out.float(), expected) < 1e-3
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_the_mask_of_shifted_windows_compiles():
+    asked = (2, 3, 4, 2, torch.device("cpu"))
+    torch._dynamo.reset()
+    assert torch.equal(torch.compile(same_side, fullgraph=True, dynamic=False)(*asked), same_side(*asked))
