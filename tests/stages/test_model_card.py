@@ -32,7 +32,7 @@ def test_every_row_has_a_card(tmp_path: Path) -> None:
     ("name", "words"),
     [
         ("table1/E", ["384 x 2 neighborhood, 768 x 11 global", "soft_min_snr", "400,000 steps of 256 images"]),
-        ("table1/R1", ["dit of width 768 and depth 12", "gaussian diffusion, 400,000", "float32", "mirrored"]),
+        ("table1/R1", ["dit of width 768 and depth 12", "gaussian diffusion, 400,000", "tf32", "mirrored"]),
         ("imagenet256", ["256, then 512, then 1024, then 2048 images (742,400,000)"]),
         ("ffhq1024", ["CC BY-NC-SA 4.0", "no classes", "augmentation with probability"]),
     ],
