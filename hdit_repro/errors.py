@@ -32,7 +32,8 @@ class UserError(Exception):
         lines = [self.problem]
         for name, text in (("found", self.found), ("expected", self.expected), ("fix", self.fix)):
             if text:
-                lines.append(f"  {name:<9} {text}")
+                first, *more = text.splitlines()
+                lines += [f"  {name:<9} {first}", *(f"{'':<12}{line.strip()}" for line in more)]
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[object, ...]:

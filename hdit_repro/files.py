@@ -113,7 +113,12 @@ def read_json(path: Path | str) -> Any:
     try:
         return json.loads(Path(path).read_bytes())
     except FileNotFoundError as error:
-        raise UserError("a file is missing", found=str(path), expected="a JSON file") from error
+        raise UserError(
+            "a file is missing",
+            found=str(path),
+            expected="a JSON file",
+            fix="check the path, or run the command that writes it",
+        ) from error
     except (ValueError, UnicodeDecodeError) as error:
         raise UserError(
             "a file is damaged", found=f"{path}: {error}", expected="whole JSON", fix="delete it and make it again"

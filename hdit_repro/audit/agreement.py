@@ -83,4 +83,5 @@ def _number(value: Value | None, what: str, claim: Claim) -> int | float:
         f"{what} of claim {claim.id!r} is no number",
         found=f"{value!r}, with {type(claim.agree).__name__.lower()} at {claim.file}:{claim.line}",
         expected="a number, or an agreement that compares words",
+        fix="print a number there, or give the claim the check of words",
     )

@@ -106,5 +106,10 @@ def _described(plain: dict[str, checks.Value | bool]) -> Model:
     try:
         model: Model = msgspec.convert(plain, Model)
     except msgspec.ValidationError as error:
-        raise UserError("a network of the ledger cannot be", found=str(error), expected="a model of a job") from error
+        raise UserError(
+            "a network of the ledger cannot be",
+            found=str(error),
+            expected="a model of a job",
+            fix="correct the claim's network in tables/paper/",
+        ) from error
     return model

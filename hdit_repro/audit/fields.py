@@ -51,6 +51,7 @@ def plain(value: object, path: str) -> tuple[Value, tuple[Value, ...] | None]:
         f"{path!r} is no single value",
         found="nothing" if value is None else type(value).__name__,
         expected="a number, a word, a truth or a list of them",
+        fix="name a field further down; `hdit-repro show RUN` lists all",
     )
 
 

@@ -90,7 +90,12 @@ def functions(bench: Bench) -> dict[str, Function]:
     def printed(claim: str) -> language.Value:
         value = bench.ledger.claim(claim).printed
         if value is None:
-            raise UserError(f"claim {claim!r} prints no number", found=repr(bench.ledger.claim(claim).text))
+            raise UserError(
+                f"claim {claim!r} prints no number",
+                found=repr(bench.ledger.claim(claim).text),
+                expected="a printed number to compute with",
+                fix="correct the claim in tables/paper/",
+            )
         return value
 
     known: tuple[Function, ...] = (cost, parameters, field, levels, grid, calls, printed)

@@ -18,7 +18,12 @@ def order(check: checks.Order, bench: Bench) -> Computed:
     for name in (check.lower, check.higher):
         claim = bench.ledger.claim(name)
         if not isinstance(claim.printed, int | float):
-            raise UserError("an order compares numbers", found=f"claim {name!r} prints {claim.text!r}")
+            raise UserError(
+                "an order compares numbers",
+                found=f"claim {name!r} prints {claim.text!r}",
+                expected="claims that print numbers",
+                fix="correct the order in tables/paper/",
+            )
         numbers.append(claim.printed)
         steps.append(f"{name} ({claim.place}) prints {claim.text}")
     lower, higher = numbers

@@ -49,7 +49,12 @@ def _targets(check: checks.Reading, bench: Bench, compute: Compute) -> tuple[boo
     for name in check.targets:
         claim = bench.ledger.claim(name)
         if claim.check is None:
-            raise UserError("a reading is decided by claims that are computed", found=f"{name!r} has no check")
+            raise UserError(
+                "a reading is decided by claims that are computed",
+                found=f"{name!r} has no check",
+                expected="claims with a check",
+                fix="leave the name out of the reading, or give the claim a check",
+            )
         try:
             computed = compute(claim.check, bench)
         except UserError as error:
@@ -71,7 +76,12 @@ def _changed(run: Run, candidate: checks.Candidate) -> Run | str:
         for name in outer:
             inside = inside.get(name) if isinstance(inside, dict) else None  # type: ignore[assignment]
         if not isinstance(inside, dict) or last not in inside:
-            raise UserError("a reading sets a field that the run does not have", found=path)
+            raise UserError(
+                "a reading sets a field that the run does not have",
+                found=path,
+                expected="a field that `hdit-repro show` lists",
+                fix="correct the reading in tables/paper/",
+            )
         inside[last] = list(value) if isinstance(value, tuple) else value
     try:
         return msgspec.convert(tree, Run)

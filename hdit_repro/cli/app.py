@@ -12,7 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 from hdit_repro import __version__
-from hdit_repro.errors import UserError
+from hdit_repro.cli.usage import Usage, shows_help, teach
+from hdit_repro.errors import RunError, UserError
 
 COMMANDS = {
     "list": "catalog",
@@ -49,6 +50,9 @@ COMMANDS = {
 PIPE_WIDTH = 120
 """Columns of help where there is no terminal to ask."""
 
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C ended: 128 and the signal's number, as shells have it."""
+
 
 class LazyGroup(TyperGroup):
     """A group whose commands live in modules that are imported when they are needed."""
@@ -60,7 +64,10 @@ class LazyGroup(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"hdit_repro.cli.{COMMANDS[cmd_name]}")
-        return typer.main.get_group(module.app).commands[cmd_name]
+        command = typer.main.get_group(module.app).commands[cmd_name]
+        for each in (command, *getattr(command, "commands", {}).values()):
+            each.short_help = str(each.help).partition("\n\n")[0]  # whole: the parser would cut it to a line
+        return command
 
 
 app = typer.Typer(
@@ -96,18 +103,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows the command's name; None takes the process's own.
     """
     try:
-        command = typer.main.get_command(app)
-        command.main(
+        code = typer.main.get_command(app).main(
             args=None if arguments is None else list(arguments),
             prog_name="hdit-repro",
             terminal_width=None if sys.stdout.isatty() else PIPE_WIDTH,
+            standalone_mode=False,
         )
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except typer.Abort:
+        return _said("stopped, and nothing was begun", 1)
+    except Usage as error:
+        if shows_help(error):
+            error.show()
+            return UserError.exit_code
+        return _failed(teach(error))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except Exception:
+        return _failed(error)
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            return _failed(_of_the_system(error))
         traceback.print_exc()
         return 1
-    return 0
+    if code == INTERRUPTED:
+        return _said("interrupted; what is finished stays, and the same command goes on from there", INTERRUPTED)
+    return code if isinstance(code, int) else 0
+
+
+def _said(text: str, code: int) -> int:
+    print(text, file=sys.stderr)
+    return code
+
+
+def _failed(error: UserError) -> int:
+    return _said(f"error: {error}", error.exit_code)
+
+
+def _of_the_system(error: OSError) -> RunError:
+    """A file or a folder that the system refuses, told like every other failure."""
+    places = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return RunError(
+        "the system refused a file or a folder",
+        found=f"{' -> '.join(places) or type(error).__name__}: {error.strerror or error}",
+        expected="a place that exists, can be read and written, and has room",
+        fix="name another place, or mend its permissions (`hdit-repro doctor` looks at those of runs and cache)",
+    )

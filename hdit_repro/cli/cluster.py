@@ -79,5 +79,6 @@ def check(
             f"{name} is not ready",
             found="\n            ".join(checked.wrong),
             expected="nodes that see what a run needs",
+            fix=f"mend jobs/clusters/{name}.toml or the site, then: hdit-repro cluster check {name}",
         )
     remark(f"{name} is ready")

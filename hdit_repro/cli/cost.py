@@ -33,9 +33,21 @@ def cost(
     """
     from hdit_repro import jobs
 
+    if resolution is not None and resolution < 1:
+        raise UserError(
+            "an image has a side of one pixel or more",
+            found=f"--resolution {resolution}",
+            expected="a size that patches, merges, kernels and windows divide or fit",
+            fix="hdit-repro cost table1/E --resolution 256",
+        )
     chosen = [jobs.find(run)] if run is not None else [job for job in jobs.all_jobs() if not job.run.external]
     if chosen and chosen[0].run.external:
-        raise UserError("nobody here knows the network behind images of others", found=chosen[0].name)
+        raise UserError(
+            "nobody here knows the network behind images of others",
+            found=chosen[0].name,
+            expected="a run of a network",
+            fix="name another run; `hdit-repro list` prints all",
+        )
     rows = [_counted(job, side) for job in chosen for side in _sides(job, resolution, alone=run is not None)]
     if as_objects:
         as_json(rows)

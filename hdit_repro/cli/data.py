@@ -59,7 +59,12 @@ def prepare(
     _at_least(resolution, 1, "--resolution")
     _at_least(workers, 0, "--workers")
     if resolution > 8192:
-        raise UserError("no image is that large", found=f"--resolution {resolution}", expected="at most 8192")
+        raise UserError(
+            "no image is that large",
+            found=f"--resolution {resolution}",
+            expected="at most 8192",
+            fix="name a smaller side",
+        )
     store = open_source(source, kind, upright=upright, cmyk=cmyk)
     with Bar("prepare") as bar:
         card = preparing.prepare(store, destination, resolution, transform, kind=kind, workers=workers, progress=bar)
@@ -178,7 +183,12 @@ def _sheet(store: Store, path: Path) -> Path:
         except UserError as error:
             remark(f"left out: {error.found}")
     if not shown:
-        raise UserError("no image can be shown", found=str(store.path), expected="at least one whole image")
+        raise UserError(
+            "no image can be shown",
+            found=str(store.path),
+            expected="at least one whole image",
+            fix="hdit-repro data verify PATH says what is wrong with each",
+        )
     save_grid(torch.stack(shown), path, columns=min(8, len(shown)))
     return path
 
@@ -193,7 +203,12 @@ def _stated(path: Path) -> str:
 
 def _at_least(value: int, least: int, option: str) -> None:
     if value < least:
-        raise UserError("a number is too small", found=f"{option} {value}", expected=f"{least} or more")
+        raise UserError(
+            "a number is too small",
+            found=f"{option} {value}",
+            expected=f"{least} or more",
+            fix=f"leave {option} out, or give {least} or more",
+        )
 
 
 class Bar:

@@ -31,6 +31,9 @@ def doctor(
 
     Example: hdit-repro doctor --for table1 --scale smoke
     """
+    from hdit_repro.launch.plan import wanted
+
+    wanted(experiment, scale)  # a misspelt name is refused before anything slow is looked at
     checks: list[Check] = []
     for check in chain.from_iterable(look() for look in subjects(experiment, scale).values()):
         checks.append(check)

@@ -79,13 +79,21 @@ def import_(
 
     if not NAME.fullmatch(name) or name in jobs.experiments():
         raise UserError(
-            "a run cannot be called that", found=repr(name), expected="a new name of letters, digits, dot, dash"
+            "a run cannot be called that",
+            found=repr(name),
+            expected="a new name of letters, digits, dot, dash",
+            fix="--name theirs",
         )
     if origin is Origin.images:
         from hdit_repro.cli.external import import_images
 
         if config is not None or own is not None:
-            raise UserError("images of others have no configuration and no --data", expected="a path and --like")
+            raise UserError(
+                "images of others have no configuration and no --data",
+                expected="a path and --like",
+                found="--config or --data",
+                fix="leave both out; --like names the run whose data and evaluation are taken",
+            )
         import_images(path, name, like or LIKE[origin])
         return
     base = jobs.find(like or LIKE[origin])
@@ -160,7 +168,12 @@ def export_weights(
     from hdit_repro.stages.model_card import model_card
 
     if path.suffix != ".safetensors":
-        raise UserError("weights are written as safetensors", found=str(path), expected="a name with .safetensors")
+        raise UserError(
+            "weights are written as safetensors",
+            found=str(path),
+            expected="a name with .safetensors",
+            fix=f"name it {path.with_suffix('.safetensors').name}",
+        )
     job = jobs.find(run, scale, dataset=options.own_data(own))
     folder = RunFolder(workplace(), job.run, job.scale)
     if not folder.done("train"):
@@ -168,6 +181,7 @@ def export_weights(
             f"{job.name} is not trained at {scale} scale",
             found=f"no {folder.final_marker}",
             fix=f"hdit-repro train --run {job.name} --scale {scale}",
+            expected="a training that has come to its end",
         )
     data(near(exchange.export_weights(job, folder, form.value, path)))
     card = path.with_suffix(".md")

@@ -26,7 +26,12 @@ def import_images(path: Path, name: str, like: str) -> None:
 
     base = jobs.find(like)
     if base.run.external:
-        raise UserError("a run of images is like a run of a network", found=like, expected="a row of the paper")
+        raise UserError(
+            "a run of images is like a run of a network",
+            found=like,
+            expected="a row of the paper",
+            fix="--like table1/E",
+        )
     images, described = open_images(path), external.describe(path)
     external.check_size(images, base.run.data.resolution)
     for _ in images.batches(64):  # every file is decoded once, so that none is refused hours later

@@ -58,7 +58,12 @@ def fid(
     """
     names, kinds = protocols_of(protocol), kinds_of(metrics)
     if batch < 1 or workers < 0 or threads < 0:
-        raise UserError("a count is too small", found=f"--batch {batch} --workers {workers} --threads {threads}")
+        raise UserError(
+            "a count is too small",
+            found=f"--batch {batch} --workers {workers} --threads {threads}",
+            expected="--batch 1 or more, the others 0 or more",
+            fix="leave them out: what fits this machine is taken",
+        )
     rows, curves, remarks = _measured(a, b, names, kinds, curve, (device, threads, workers, batch, precision.value))
     if as_objects:
         as_json({"rows": [plain(row) for row in rows], "curves": curves, "remarks": remarks})
@@ -106,7 +111,12 @@ def _measured(
         if curve and features is not None:
             curves[FRECHET_NAMES[name]] = curve_of(features, target)._asdict()
     if all(row.value is None for row in rows):
-        raise UserError("nothing could be measured", found="; ".join(f"{row.metric}: {row.note}" for row in rows))
+        raise UserError(
+            "nothing could be measured",
+            found="; ".join(f"{row.metric}: {row.note}" for row in rows),
+            expected="at least one metric that these two sets allow",
+            fix="give sets of images instead of statistics, or other --metrics",
+        )
     return rows, curves, [line for side in sides if side.images for line in said_of(side.images)]
 
 

@@ -45,7 +45,12 @@ def power(
 
     if seeds < 1 or (cv is not None and cv <= 0):
         said = f"--seeds {seeds}" if seeds < 1 else f"--cv {cv:g}"
-        raise UserError("power needs a training a side and some noise", found=said, expected="more than zero")
+        raise UserError(
+            "power needs a training a side and some noise",
+            found=said,
+            expected="more than zero",
+            fix="hdit-repro power --seeds 3 --cv 1.3",
+        )
     ledger = paper.read()
     if table_name is not None:
         pick(ledger.tables, table_name, kind="table")

@@ -89,11 +89,18 @@ def build(
     from hdit_repro.spec.data import Data
 
     if split != "train":
-        raise UserError("only training sets are known", found=f"--split {split}", expected="train")
+        raise UserError(
+            "only training sets are known", found=f"--split {split}", expected="train", fix="leave --split out"
+        )
     try:
         spec = msgspec.convert({"dataset": {"kind": dataset}, "resolution": resolution, "transform": transform}, Data)
     except (msgspec.ValidationError, ValueError) as error:
-        raise UserError("there is no such data set", found=str(error), expected="imagenet, ffhq or emoji") from error
+        raise UserError(
+            "there is no such data set",
+            found=str(error),
+            expected="imagenet, ffhq or emoji",
+            fix="hdit-repro reference build emoji --resolution 16 --extractor efficientnet-lite0",
+        ) from error
     from hdit_repro.data.datasets import open_dataset
     from hdit_repro.metrics.extractors import extractor_by_name
     from hdit_repro.metrics.reference import dataset_reference, reference_path

@@ -119,8 +119,8 @@ def evaluate(
         ),
     ] = None,
     metrics: Annotated[
-        str, typer.Option("--metrics", metavar="KINDS", help="With --protocol: all, or kinds.")
-    ] = "frechet",
+        str | None, typer.Option("--metrics", metavar="KINDS", help="With --protocol: all, or kinds; else frechet.")
+    ] = None,
     sampling_seeds: options.SamplingSeeds = 1,
     as_objects: options.Json = False,
 ) -> None:
@@ -128,11 +128,19 @@ def evaluate(
 
     Example: hdit-repro eval --run table1/E --scale smoke
     """
+    if metrics is not None and protocol is None:
+        raise UserError(
+            "the metrics of a record are the row's own",
+            found=f"--metrics {metrics} without --protocol",
+            expected="--protocol too, for a table beside the record",
+            fix=f"hdit-repro eval --run {run} --protocol all --metrics {metrics}",
+        )
+    kinds = metrics or "frechet"
     if protocol is not None:
-        check_names(protocol, metrics)
+        check_names(protocol, kinds)
     done = _execute("evaluate", run, scale, device, threads, own=own, samplings=sampling_seeds)
     if protocol is not None:
-        show_protocols(done, device, threads, protocol, metrics, as_objects)
+        show_protocols(done, device, threads, protocol, kinds, as_objects)
     elif as_objects:
         as_json([read_json(task.folder.record) for task in done])
     else:
@@ -162,7 +170,12 @@ def _execute(
     from hdit_repro.training.rendezvous import ALONE, place
 
     if threads < 0:
-        raise UserError("threads cannot be negative", found=f"--threads {threads}", expected="0 or more")
+        raise UserError(
+            "threads cannot be negative",
+            found=f"--threads {threads}",
+            expected="0 or more",
+            fix="leave --threads out for torch's choice",
+        )
     jobs, roots = only(run, scale, options.own_data(own), samplings), workplace()
     if stage == "train" and jobs[0].run.external:
         raise UserError(
@@ -203,7 +216,12 @@ def _run_here(task: Task, settings: Settings, first: bool, alone: bool) -> None:
     try:
         told = Telling(task, shown)
         if not execute(task, function, settings, owner=f"command/{os.getpid()}", onward=told, wait=alone):
-            raise RunError(f"{task.stage} of {task.name} is run by other processes now", found=str(task.folder.path))
+            raise RunError(
+                f"{task.stage} of {task.name} is run by other processes now",
+                found=str(task.folder.path),
+                expected="one process at a time for a stage",
+                fix=f"wait for it (`hdit-repro logs {task.name} --follow`), or end it first",
+            )
     finally:
         shown.close()
 

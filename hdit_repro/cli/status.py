@@ -49,7 +49,12 @@ def status(
     from hdit_repro.launch.status import known_tasks
 
     if watch and as_objects:
-        raise UserError("--watch and --json do not go together", found="both", expected="one of them")
+        raise UserError(
+            "--watch and --json do not go together",
+            found="both",
+            expected="one of them",
+            fix="hdit-repro status --json, once for each look",
+        )
     roots, quiet = workplace(cluster=read_cluster(cluster)), 0
     while True:
         tasks = known_tasks(roots, experiment)

@@ -65,5 +65,10 @@ def decays(values: list[float]) -> tuple[float, ...]:
     """
     for value in values:
         if not 0 <= value < 1:
-            raise UserError("a decay lies in [0, 1)", found=f"--ema-decay {value:g}", expected="such as 0.999")
+            raise UserError(
+                "a decay lies in [0, 1)",
+                found=f"--ema-decay {value:g}",
+                expected="such as 0.999",
+                fix="leave --ema-decay out for the run's own average",
+            )
     return tuple(sorted(set(values)))

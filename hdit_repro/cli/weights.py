@@ -65,5 +65,8 @@ def add(
         data(str(fetch(url, name)))
     else:
         raise UserError(
-            "weights come from one place", found=f"PATH {path}, --url {url}", expected="a file or an address"
+            "weights come from one place",
+            found=f"PATH {path}, --url {url}",
+            expected="a file or an address",
+            fix="name one of them: hdit-repro weights add PATH",
         )

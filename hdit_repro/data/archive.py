@@ -114,16 +114,29 @@ def _directory(path: Path) -> list[zipfile.ZipInfo]:
         with zipfile.ZipFile(path) as archive:
             members = sorted((info for info in archive.infolist() if not info.is_dir()), key=lambda i: i.filename)
     except FileNotFoundError as error:
-        raise UserError("an archive is missing", found=str(path), expected="a zip file") from error
+        raise UserError(
+            "an archive is missing",
+            found=str(path),
+            expected="a zip file",
+            fix="check the path, or make an archive: hdit-repro data prepare FOLDER FILE.zip --resolution 64",
+        ) from error
     except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
         raise UserError(
-            "a file is no whole zip archive", found=f"{path}: {error}", fix="get or prepare the archive again"
+            "a file is no whole zip archive",
+            found=f"{path}: {error}",
+            fix="get or prepare the archive again",
+            expected="a whole zip archive",
         ) from error
     before = ""
     for info in members:
         problem = _problem(info, before)
         if problem:
-            raise UserError("an archive is refused", found=f"{info.filename!r} in {path}: {problem}")
+            raise UserError(
+                "an archive is refused",
+                found=f"{info.filename!r} in {path}: {problem}",
+                expected="plain files inside the archive's own folder",
+                fix="unpack it with care and look, or get it from its source again",
+            )
         before = info.filename
     return members
 

@@ -61,5 +61,8 @@ def read_card(archive: Path) -> Card | None:
         return msgspec.convert(read_json(path), Card)
     except msgspec.ValidationError as error:
         raise UserError(
-            "the card of a data set is damaged", found=f"{path}: {error}", fix="prepare it again"
+            "the card of a data set is damaged",
+            found=f"{path}: {error}",
+            fix="prepare it again",
+            expected="the JSON that `hdit-repro data prepare` wrote",
         ) from error

@@ -46,10 +46,20 @@ def decode(data: bytes, name: str, *, cmyk: bool = False, upright: bool = False)
             image.load()
             return to_rgb(ImageOps.exif_transpose(image) if upright else image, name, cmyk=cmyk)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UserError("an image has an absurd size", found=f"{name}: {error}", expected=SIZE) from error
+        raise UserError(
+            "an image has an absurd size",
+            found=f"{name}: {error}",
+            expected=SIZE,
+            fix="take it out, or bring it to a sane size first",
+        ) from error
     except UnidentifiedImageError as error:
         found = f"{name}: its first bytes are of no known format"
-        raise UserError("an image is damaged or no image", found=found, expected=WHOLE) from error
+        raise UserError(
+            "an image is damaged or no image",
+            found=found,
+            expected=WHOLE,
+            fix="get or export the file again, or take it out",
+        ) from error
     except (
         OSError,
         SyntaxError,
@@ -58,7 +68,12 @@ def decode(data: bytes, name: str, *, cmyk: bool = False, upright: bool = False)
         struct.error,
         zlib.error,
     ) as error:
-        raise UserError("an image is damaged or no image", found=f"{name}: {error}", expected=WHOLE) from error
+        raise UserError(
+            "an image is damaged or no image",
+            found=f"{name}: {error}",
+            expected=WHOLE,
+            fix="get or export the file again, or take it out",
+        ) from error
 
 
 def to_rgb(image: Image.Image, name: str, *, cmyk: bool = False) -> Image.Image:
@@ -84,6 +99,7 @@ def _check_size(size: tuple[int, int], name: str) -> None:
             "an image has an absurd size",
             found=f"{name}: {size[0]} x {size[1]} pixels",
             expected=SIZE,
+            fix="take it out, or bring it to a sane size first",
         )
 
 

@@ -41,7 +41,9 @@ def read_labels(text: bytes | None, images: list[str], where: str) -> Labels:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError("dataset.json is damaged", found=f"{where}: {error}", expected="whole JSON") from error
+        raise UserError(
+            "dataset.json is damaged", found=f"{where}: {error}", expected="whole JSON", fix="write or export it again"
+        ) from error
     facts = document if isinstance(document, dict) else {"labels": document}
     names = facts.get("label_names") or []
     rest = {key: value for key, value in facts.items() if key not in ("labels", "label_names")}
@@ -93,5 +95,8 @@ def _some(names: list[str]) -> str:
 
 def _refused(where: str, found: str, expected: str) -> UserError:
     return UserError(
-        "the labels of an archive are refused", found=f"{found} in {where}/dataset.json", expected=expected
+        "the labels of an archive are refused",
+        found=f"{found} in {where}/dataset.json",
+        expected=expected,
+        fix="correct dataset.json, or take it out for images without classes",
     )

@@ -80,7 +80,12 @@ def prepare(
     destination.parent.mkdir(parents=True, exist_ok=True)
     with lock(paths(destination)[1], wait=False) as mine:
         if not mine:
-            raise RunError("another process prepares this archive", found=str(destination), fix="wait for it")
+            raise RunError(
+                "another process prepares this archive",
+                found=str(destination),
+                fix="wait for it",
+                expected="one process at a time for an archive",
+            )
         _refuse_destination(destination)
         plan = _plan(store, resolution, transform, kind)
         with Growing(destination, plan) as growing:
@@ -221,6 +226,7 @@ def _finish(growing: Growing, store: Store, plan: dict[str, Any]) -> Card:
             "no image is left to prepare",
             found="; ".join(f"{file}: {why}" for file, why in growing.refused[:3]),
             expected="at least one image that is taken",
+            fix="hdit-repro data verify SOURCE says what is wrong with each",
         )
     names = [member_name(number) for number in range(len(entries))]
     labels = None if store.labels is None else [int(store.labels[entry.source]) for entry in entries]

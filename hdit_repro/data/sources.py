@@ -28,10 +28,16 @@ def open_source(path: Path | str, kind: str, *, upright: bool = False, cmyk: boo
             "the published data sets are read by fixed rules",
             found=f"--upright or --cmyk with --dataset {kind}",
             expected="these options with --dataset folder only",
+            fix="leave them out, or --dataset folder",
         )
     path = Path(path)
     if not path.exists():
-        raise UserError("there is no data set to prepare", found=str(path), expected="a folder or an archive")
+        raise UserError(
+            "there is no data set to prepare",
+            found=str(path),
+            expected="a folder or an archive",
+            fix="check the path; relative ones are taken from the current folder",
+        )
     if path.suffix == ".tfrecords" or (path.is_dir() and next(path.glob("*.tfrecords"), None)):
         raise UserError(
             "tfrecords are not read",

@@ -113,7 +113,12 @@ class ZipStore(Numbered):
         known = {*self.names, LABELS, DIGESTS}
         self.skipped = [(name, NO_IMAGE) for name in self.archive.names if name not in known]
         if not self.names:
-            raise UserError("there is no image", found=str(self.path), expected="PNG, JPEG, WebP or BMP files")
+            raise UserError(
+                "there is no image",
+                found=str(self.path),
+                expected="PNG, JPEG, WebP or BMP files",
+                fix="name a folder that holds images, at any depth",
+            )
         labels = self.archive.names.index(LABELS) if LABELS in self.archive.names else None
         text = None if labels is None else self.archive.read(labels)
         self.labels, self.label_names, self.facts = read_labels(text, self.names, str(self.path))
@@ -160,7 +165,12 @@ class FolderStore(Numbered):
         self.path, self.cmyk, self.upright = Path(path), cmyk, upright
         self.facts: dict[str, Any] = {}
         if not self.path.is_dir():
-            raise UserError("there is no such folder", found=str(self.path), expected="a folder of images")
+            raise UserError(
+                "there is no such folder",
+                found=str(self.path),
+                expected="a folder of images",
+                fix="check the path; relative ones are taken from the current folder",
+            )
         root = self.path.resolve()
         self.names, self.skipped = [], []
         for file in sorted(self.path.rglob("*")):
@@ -175,7 +185,12 @@ class FolderStore(Numbered):
                 self.names.append(name)
         self.names.sort()
         if not self.names:
-            raise UserError("there is no image", found=str(self.path), expected="PNG, JPEG, WebP or BMP files")
+            raise UserError(
+                "there is no image",
+                found=str(self.path),
+                expected="PNG, JPEG, WebP or BMP files",
+                fix="name a folder that holds images, at any depth",
+            )
         self.labels, self.label_names = self._classes() if labelled else (None, ())
 
     def _classes(self) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
@@ -188,6 +203,7 @@ class FolderStore(Numbered):
                 "a folder has images both in class folders and beside them",
                 found=f"{self.names[tops.index('')]} in {self.path}",
                 expected="all images in subfolders, one a class, or none",
+                fix="move the images beside the folders into one of them, or elsewhere",
             )
         number = {name: index for index, name in enumerate(folders)}
         return np.array([number[top] for top in tops], np.int64), tuple(folders)
@@ -200,10 +216,20 @@ class FolderStore(Numbered):
         file = self.path / self.names[index]
         try:
             if patiently(file.stat).st_size > MAX_MEMBER:
-                raise UserError("a file is too large for an image", found=str(file), expected=f"{MAX_MEMBER:,} bytes")
+                raise UserError(
+                    "a file is too large for an image",
+                    found=str(file),
+                    expected=f"{MAX_MEMBER:,} bytes",
+                    fix="take it out",
+                )
             return patiently(file.read_bytes)
         except OSError as error:
-            raise RunError("an image cannot be read", found=f"{file}: {error.strerror}") from error
+            raise RunError(
+                "an image cannot be read",
+                found=f"{file}: {error.strerror}",
+                expected="a file that can be read",
+                fix="check its permissions and its disk, then run the same command again",
+            ) from error
 
     @property
     def state(self) -> str:

@@ -77,7 +77,12 @@ class TarStore(Numbered):
         self.skipped: list[tuple[str, str]] = []
         places = sorted(place for file in files for place in self._read(file))
         if not places:
-            raise UserError("there is no image", found=str(self.path), expected="tar files of images, one a class")
+            raise UserError(
+                "there is no image",
+                found=str(self.path),
+                expected="tar files of images, one a class",
+                fix="name the folder with ImageNet's tar files, or the outer tar itself",
+            )
         self._places = places
         self.names = [place.name for place in places]
         tops = [name.split("/")[0] for name in self.names]
@@ -91,7 +96,10 @@ class TarStore(Numbered):
                 yield from self._members(opened.fileno(), file, 0, file.stat().st_size, file.stem)
         except (tarfile.TarError, OSError, EOFError) as error:
             raise UserError(
-                "a file is no whole tar archive", found=f"{file}: {error}", fix="get the file again"
+                "a file is no whole tar archive",
+                found=f"{file}: {error}",
+                fix="get the file again",
+                expected="a whole tar archive",
             ) from error
 
     def _members(self, descriptor: int, file: Path, start: int, size: int, label: str) -> Iterator[Place]:
@@ -103,9 +111,19 @@ class TarStore(Numbered):
                 suffix = PurePosixPath(member.name).suffix.lower()
                 if climbs(member.name) or not member.isreg():
                     problem = "its name leads out of the archive" if member.isreg() else "it is a link or a device"
-                    raise UserError("an archive is refused", found=f"{member.name!r} in {file}: {problem}")
+                    raise UserError(
+                        "an archive is refused",
+                        found=f"{member.name!r} in {file}: {problem}",
+                        expected="plain files inside the archive's own folder",
+                        fix="get the archive from its source again",
+                    )
                 if start + member.offset_data + member.size > start + size:
-                    raise UserError("an archive is cut off", found=f"{member.name!r} in {file}", fix="get it again")
+                    raise UserError(
+                        "an archive is cut off",
+                        found=f"{member.name!r} in {file}",
+                        fix="get it again",
+                        expected="all bytes that its header promises",
+                    )
                 if suffix in TAR_SUFFIXES:
                     inner = PurePosixPath(member.name).stem
                     yield from self._members(descriptor, file, start + member.offset_data, member.size, inner)
@@ -130,7 +148,12 @@ class TarStore(Numbered):
         try:
             return patiently(read)
         except OSError as error:
-            raise RunError("an archive cannot be read", found=f"{place.file}: {error.strerror}") from error
+            raise RunError(
+                "an archive cannot be read",
+                found=f"{place.file}: {error.strerror}",
+                expected="a file that can be read",
+                fix="check its permissions and its disk, then run the same command again",
+            ) from error
 
     @property
     def state(self) -> str:

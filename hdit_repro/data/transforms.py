@@ -88,6 +88,7 @@ def _refuse_endless(image: Image.Image, size: tuple[int, int]) -> None:
             "an image is too long for its width",
             found=f"{image.width} x {image.height} pixels, {size[0]} x {size[1]} before the crop",
             expected=f"at most {MAX_PIXELS:,} pixels before the crop",
+            fix="take it out, or crop it first",
         )
 
 

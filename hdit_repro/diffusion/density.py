@@ -48,9 +48,15 @@ def cosine_interpolated(
             found=f"image_size = {image_size}, noise_d_low = {noise_d_low}, noise_d_high = {high}, "
             f"sigma_data = {sigma_data}, sigma_min = {sigma_min}, sigma_max = {sigma_max}",
             expected="all above 0, and sigma_min < sigma_max",
+            fix="correct the density's numbers in the job, or leave them to their defaults",
         )
     if not u.is_floating_point():
-        raise UserError("quantiles are floating-point numbers", found=u.dtype, expected="float32 or float64")
+        raise UserError(
+            "quantiles are floating-point numbers",
+            found=u.dtype,
+            expected="float32 or float64",
+            fix="u.to(torch.float32)",
+        )
     at = u.double()
 
     def log_ratio(noise_d: float) -> Tensor:
@@ -75,7 +81,12 @@ def stratify_draws(uniform: Tensor, position: Tensor, batch: int) -> Tensor:
         u in [0, 1), in the dtype of `uniform` (in float32 the last stratum may round up to 1).
     """
     if batch < 1:
-        raise UserError("a batch has one draw or more", found=f"batch = {batch}", expected="1 or more")
+        raise UserError(
+            "a batch has one draw or more",
+            found=f"batch = {batch}",
+            expected="1 or more",
+            fix="ask for one draw or more",
+        )
     return (position.to(uniform.dtype) + uniform) / batch
 
 
@@ -90,7 +101,12 @@ def stratify(uniform: Tensor, group: int = 0, groups: int = 1) -> Tensor:
         UserError: the group is none of the groups.
     """
     if not 0 <= group < groups:
-        raise UserError("there is no such group", found=f"group {group} of {groups}", expected="0 <= group < groups")
+        raise UserError(
+            "there is no such group",
+            found=f"group {group} of {groups}",
+            expected="0 <= group < groups",
+            fix="number the groups from 0",
+        )
     batch = uniform.shape[-1] * groups
     position = torch.arange(group, batch, groups, device=uniform.device)
     return stratify_draws(uniform, position, batch)

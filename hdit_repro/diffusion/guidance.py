@@ -46,6 +46,7 @@ def guide(
             "guidance needs a network with classes",
             found=f"guidance {weight} and no class condition",
             expected="class_cond, or guidance 1",
+            fix="pass class_cond, or guidance 1 for a network without classes",
         )
     both = {name: value if value is None else torch.cat([value, value]) for name, value in cond.items()}
     classes = torch.cat([class_cond, torch.full_like(class_cond, dropped)])

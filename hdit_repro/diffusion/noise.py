@@ -27,7 +27,12 @@ def as_keys(seeds: Iterable[int], device: torch.device | str = "cpu") -> Tensor:
     values = list(seeds)
     for value in values:
         if not -(1 << 63) <= value < 1 << 64:
-            raise UserError("a key has 64 bits", found=value, expected="-2^63 to 2^64 - 1")
+            raise UserError(
+                "a key has 64 bits",
+                found=value,
+                expected="-2^63 to 2^64 - 1",
+                fix="derive keys by hdit_repro.seeds.derive",
+            )
     return torch.tensor([v - (1 << 64) if v >> 63 > 0 else v for v in values], dtype=torch.int64, device=device)
 
 
@@ -80,7 +85,12 @@ def uniforms(
         UserError: another dtype, in which rounding would reach 1.
     """
     if dtype not in (torch.float32, torch.float64):
-        raise UserError("uniform numbers come in two dtypes", found=dtype, expected="torch.float32 or torch.float64")
+        raise UserError(
+            "uniform numbers come in two dtypes",
+            found=dtype,
+            expected="torch.float32 or torch.float64",
+            fix="draw in one of them, and convert afterwards",
+        )
     words = torch.stack(_blocks(keys, stream, math.prod(shape), device), dim=-1)
     spare_bits = 8 if dtype == torch.float32 else 0
     return _cut((words >> spare_bits).to(dtype).mul_(2.0 ** (spare_bits - 32)), shape)

@@ -20,6 +20,7 @@ def linear_betas(timesteps: int) -> Tensor:
             "this diffusion has too few timesteps for linear betas",
             found=f"timesteps = {timesteps}, so the last beta is {scale * 0.02:g}",
             expected="21 or more",
+            fix="the paper's chain has 1,000",
         )
     return torch.linspace(scale * 1e-4, scale * 0.02, timesteps, dtype=torch.float64)
 
@@ -37,6 +38,7 @@ def spaced_timesteps(timesteps: int, steps: int) -> list[int]:
             "there is no such respaced chain",
             found=f"{steps} of {timesteps} steps",
             expected=f"2 to {timesteps} steps",
+            fix="correct the sampler's steps in the job",
         )
     stride, at, kept = (timesteps - 1) / (steps - 1), 0.0, []
     for _ in range(steps):

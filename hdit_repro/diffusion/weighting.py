@@ -60,7 +60,12 @@ def _cap(gamma: float | None, sigma_data: float) -> float:
     if gamma is None:
         return 1 / sigma_data**2
     if not gamma > 0:
-        raise UserError("gamma caps the weight 1 / sigma^2", found=f"gamma = {gamma}", expected="a number above 0")
+        raise UserError(
+            "gamma caps the weight 1 / sigma^2",
+            found=f"gamma = {gamma}",
+            expected="a number above 0",
+            fix="the paper's is 4 (Table 5) or 5 (Min-SNR)",
+        )
     return gamma
 
 

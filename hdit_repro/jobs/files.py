@@ -72,9 +72,19 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UserError("a job file is missing", found=str(path), expected="a TOML file") from error
+        raise UserError(
+            "a job file is missing",
+            found=str(path),
+            expected="a TOML file",
+            fix="`hdit-repro list` prints the experiments that are there",
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError("a job file is no TOML", found=f"{path}: {error}", expected="TOML 1.0 in UTF-8") from error
+        raise UserError(
+            "a job file is no TOML",
+            found=f"{path}: {error}",
+            expected="TOML 1.0 in UTF-8",
+            fix="mend the line that is named",
+        ) from error
 
 
 def read_experiment(name: str) -> Experiment:
@@ -101,7 +111,12 @@ def _read(path: Path, _state: int) -> Experiment:
         )
     rows = tree.get("row")
     if not isinstance(rows, dict) or not rows or not all(isinstance(row, dict) for row in rows.values()):
-        raise UserError("a job file has no rows", found=str(path), expected="at least one table [row.NAME]")
+        raise UserError(
+            "a job file has no rows",
+            found=str(path),
+            expected="at least one table [row.NAME]",
+            fix="add [row.NAME], with what the row changes",
+        )
     base = tree.get("base", {})
     refuse_unknown(base, (*PARTS, "source"), f"{path}, [base]")
     for row, body in rows.items():
@@ -109,7 +124,12 @@ def _read(path: Path, _state: int) -> Experiment:
     try:
         paper = msgspec.convert(tree.get("paper", {}), Paper)
     except msgspec.ValidationError as error:
-        raise UserError("the place in the paper is not understood", found=f"{path}: {error}") from error
+        raise UserError(
+            "the place in the paper is not understood",
+            found=f"{path}: {error}",
+            expected="paper = { edition = 1, table = 1 }",
+            fix="write it so, or leave it out",
+        ) from error
     return Experiment(path.stem, path, str(tree.get("title", path.stem)), paper, base, rows)
 
 

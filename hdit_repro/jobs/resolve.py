@@ -79,6 +79,7 @@ def _lay_out(experiment: str, row: str, seen: tuple[str, ...]) -> Resolved:
             "a row extends itself in a circle",
             found=f"{' -> '.join((*seen, name))} in {at(read_experiment(experiment).path, row, 'extends')}",
             expected="a row that ends in [base]",
+            fix="let one of them stand on its own",
         )
     source = read_experiment(experiment)
     body = pick(source.rows, row, kind=f"row of {experiment}", where=str(source.path))
@@ -97,7 +98,10 @@ def _lay_out(experiment: str, row: str, seen: tuple[str, ...]) -> Resolved:
         under = _lineage(other or experiment, other_row, (*seen, name))
     else:
         raise UserError(
-            "`extends` names a row", found=f"{parent!r} in {at(source.path, row, 'extends')}", expected='"E"'
+            "`extends` names a row",
+            found=f"{parent!r} in {at(source.path, row, 'extends')}",
+            expected='"E"',
+            fix='extends = "E", or extends = "table1/E" for a row of another file',
         )
     return _lay(under, _values(body), body.get("source", {}), f"row {row}")
 

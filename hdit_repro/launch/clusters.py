@@ -73,6 +73,7 @@ def read_cluster(name: str) -> Cluster:
             "a cluster's profile is not understood",
             found=f"{path}: {error}",
             expected='the keys of jobs/clusters/local.toml (kind = "local") or a100.toml (kind = "slurm")',
+            fix="copy the nearest profile and change what differs; `hdit-repro cluster list` names their files",
         ) from error
     return profile
 

@@ -20,7 +20,7 @@ FOREVER_MINUTES = 60 * 24 * 365
 """submitit ends a local job after two minutes unless it is told a limit."""
 
 PATIENCE = 10.0
-"""Seconds that interrupted workers get to end."""
+"""Seconds that interrupted workers get to end, a training to save; what is left of them then loses its leash."""
 
 
 class Crew:
@@ -60,12 +60,12 @@ class Crew:
     def working(self) -> Iterator[None]:
         """Start all workers; end those that are still there on the way out, whatever the way."""
         assert self._chain.leash is not None
-        try:
-            with lock(self._chain.leash):
+        with lock(self._chain.leash):
+            try:
                 self.start()
                 yield
-        finally:
-            self._end()
+            finally:
+                self._end()  # before the leash is let go, so that a training can save
 
     def alive(self) -> bool:
         """Look after the workers: note what a dead one leaves, hire another; False when the work has ended."""

@@ -87,6 +87,7 @@ def execute(
                     f"{task.stage} of {task.name} ended without its output",
                     found=str(task.folder.path),
                     expected=part.name,
+                    fix=f"`hdit-repro logs {task.name}` prints what it said; the same command tries again",
                 )
         except Preempted:
             raise

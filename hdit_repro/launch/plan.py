@@ -82,15 +82,33 @@ def wanted(
         UserError: an unknown experiment, row or scale, or fewer than one seed of either kind.
     """
     if seeds < 1:
-        raise UserError("there is nothing to run without a seed", found=f"--seeds {seeds}", expected="1 or more")
+        raise UserError(
+            "there is nothing to run without a seed",
+            found=f"--seeds {seeds}",
+            expected="1 or more",
+            fix="leave --seeds out for one",
+        )
     if samplings < 1:
         raise UserError(
-            "there is nothing to measure without samples", found=f"--sampling-seeds {samplings}", expected="1 or more"
+            "there is nothing to measure without samples",
+            found=f"--sampling-seeds {samplings}",
+            expected="1 or more",
+            fix="leave --sampling-seeds out for one",
+        )
+    if rows is not None and not rows:
+        raise UserError(
+            "no row is named",
+            found="an empty --rows",
+            expected="names with commas",
+            fix="leave --rows out for all rows",
         )
     name, slash, row = experiment.partition("/")
     if slash and rows is not None:
         raise UserError(
-            "rows are named twice", found=f"{experiment} and --rows {','.join(rows)}", expected=f"{name} --rows ..."
+            "rows are named twice",
+            found=f"{experiment} and --rows {','.join(rows)}",
+            expected=f"{name} --rows ...",
+            fix="leave one of the two out",
         )
     if slash:
         rows = [row]

@@ -170,6 +170,9 @@ def run_render(command: Sequence[str]) -> list[Path]:
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise RunError(
-            "the tables could not be rendered", found=f"exit code {done.returncode}", expected=" ".join(command)
+            "the tables could not be rendered",
+            found=f"exit code {done.returncode}",
+            expected=" ".join(command),
+            fix="run that command by hand: it says what is wrong",
         )
     return [Path(path) for path in json.loads(done.stdout)]

@@ -43,7 +43,12 @@ def add_adm(path: Path | str) -> Path:
     """
     path = Path(path)
     if path.suffix != ".npz":
-        raise UserError("this is no reference of ADM's", found=str(path), expected="an .npz file with mu and sigma")
+        raise UserError(
+            "this is no reference of ADM's",
+            found=str(path),
+            expected="an .npz file with mu and sigma",
+            fix="take VIRTUAL_imagenet128_labeled.npz or one like it",
+        )
     target = _adm_path(path.stem)
     read_statistics(path)
     with lock(target.with_suffix(".lock")):
@@ -87,13 +92,21 @@ def _names(path: Path) -> list[str]:
         return arrays_in(path)
     except UserError as error:
         raise UserError(
-            "a reference cannot be read", found=error.found, expected="an .npz file with mu and sigma"
+            "a reference cannot be read",
+            found=error.found,
+            expected="an .npz file with mu and sigma",
+            fix="get or compute the file again",
         ) from error
 
 
 def _adm_path(name: str) -> Path:
     if not name or not all(letter.isalnum() or letter in "-_." for letter in name) or name.startswith("."):
-        raise UserError("a reference has a plain name", found=repr(name), expected="letters, digits, '-', '_' and '.'")
+        raise UserError(
+            "a reference has a plain name",
+            found=repr(name),
+            expected="letters, digits, '-', '_' and '.'",
+            fix="rename the file",
+        )
     return adm_folder() / f"{name}.npz"
 
 
@@ -102,7 +115,10 @@ def _pair(path: Path, mu: str, sigma: str) -> tuple[Array, Array]:
         mean, cov = read_float(path, mu), read_float(path, sigma)
     except UserError as error:
         raise UserError(
-            "a reference cannot be read", found=error.found, expected=f"an .npz file with {mu} and {sigma}"
+            "a reference cannot be read",
+            found=error.found,
+            expected=f"an .npz file with {mu} and {sigma}",
+            fix="get or compute the file again",
         ) from error
     square = mean.ndim == 1 and cov.shape == (mean.size, mean.size)
     if not square or not (np.isfinite(mean).all() and np.isfinite(cov).all()):
@@ -110,5 +126,6 @@ def _pair(path: Path, mu: str, sigma: str) -> tuple[Array, Array]:
             "a reference holds no statistics",
             found=f"{path}: {mu} {mean.shape}, {sigma} {cov.shape}",
             expected=f"finite values: {mu} D, {sigma} D D",
+            fix="get or compute the file again",
         )
     return mean, cov

@@ -32,7 +32,9 @@ def arrays_in(path: Path) -> list[str]:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
     except _BROKEN as error:
-        raise UserError("a file is no whole .npz", found=f"{path}: {error}", fix="get or export it again") from error
+        raise UserError(
+            "a file is no whole .npz", found=f"{path}: {error}", fix="get or export it again", expected="a whole .npz"
+        ) from error
 
 
 class NpzImages:
@@ -52,12 +54,18 @@ class NpzImages:
             with zipfile.ZipFile(self.path) as archive, archive.open(f"{array}.npy") as file:
                 shape, fortran, dtype = _header(file)
         except _BROKEN as error:
-            raise UserError("images cannot be read", found=f"{path}: {error}", expected=f"an array {array}") from error
+            raise UserError(
+                "images cannot be read",
+                found=f"{path}: {error}",
+                expected=f"an array {array}",
+                fix="save it again with numpy, without pickled objects",
+            ) from error
         if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or fortran or 0 in shape:
             raise UserError(
                 "an array holds no images",
                 found=f"{array} in {path}: {dtype} {' x '.join(map(str, shape))}",
                 expected="uint8, N x H x W x 3, in C order, as ADM's evaluator reads it",
+                fix="np.savez(PATH, arr_0=images) with images of that kind",
             )
         self.count, self.height, self.width = shape[:3]
 
@@ -83,7 +91,10 @@ class NpzImages:
                     yield rearrange(torch.from_numpy(pixels.copy()), "b h w c -> b c h w")
         except _BROKEN as error:
             raise UserError(
-                "images are damaged", found=f"{self.path}: {error}", fix="get or export it again"
+                "images are damaged",
+                found=f"{self.path}: {error}",
+                fix="get or export it again",
+                expected="all bytes that the array's header promises",
             ) from error
 
 
@@ -130,7 +141,12 @@ def read_float(path: Path, name: str) -> NDArray[np.float64]:
         with np.load(path, allow_pickle=False) as file:
             return np.asarray(file[name], np.float64)
     except (*_BROKEN, TypeError) as error:
-        raise UserError("statistics cannot be read", found=f"{path}: {error}", expected=f"an array {name}") from error
+        raise UserError(
+            "statistics cannot be read",
+            found=f"{path}: {error}",
+            expected=f"an array {name}",
+            fix="save it again with numpy, without pickled objects",
+        ) from error
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:

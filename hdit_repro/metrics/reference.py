@@ -76,7 +76,10 @@ def chosen(images: int, count: int | None) -> NDArray[np.int64]:
     total = images if count is None else count
     if not 4 <= total <= images:
         raise UserError(
-            "a reference of that many images cannot be made", found=f"{total:,}", expected=f"4 to {images:,} images"
+            "a reference of that many images cannot be made",
+            found=f"{total:,}",
+            expected=f"4 to {images:,} images",
+            fix="name a count in that range, or leave it out for all",
         )
     return np.arange(total, dtype=np.int64) * images // total
 

@@ -48,7 +48,12 @@ class Statistics:
             raise ValueError(f"features are N x {self.width}, found {rows.shape}")
         if not np.isfinite(rows).all():
             bad = int((~np.isfinite(rows)).any(axis=1).sum())
-            raise RunError("features are not finite", found=f"{bad} of {len(rows)} vectors with NaN or infinity")
+            raise RunError(
+                "features are not finite",
+                found=f"{bad} of {len(rows)} vectors with NaN or infinity",
+                expected="finite numbers",
+                fix="look at the samples: a network in bfloat16 or float16 may have left images of NaN",
+            )
         if len(rows):
             mean = rows.mean(axis=0)
             self._add(len(rows), mean, rows - mean)

@@ -82,7 +82,12 @@ def add(path: Path | str, name: str | None = None) -> Path:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError("there is no file of weights", found=str(path), expected=_published())
+        raise UserError(
+            "there is no file of weights",
+            found=str(path),
+            expected=_published(),
+            fix="check the path; `hdit-repro weights list` says where each file is published",
+        )
     digest = sha256_file(path)
     if name is None:
         name = next((key for key, known in KNOWN.items() if known.sha256 == digest), None)
@@ -118,7 +123,12 @@ def fetch(url: str, name: str | None = None) -> Path:
             fix="fetch the file on a machine with internet, then: hdit-repro weights add PATH",
         )
     if not url.startswith("https://"):
-        raise UserError("weights are fetched over https alone", found=url, expected=_published())
+        raise UserError(
+            "weights are fetched over https alone",
+            found=url,
+            expected=_published(),
+            fix="fetch the file yourself, then: hdit-repro weights add PATH",
+        )
     folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder(), prefix=".fetch-") as place:
         target = Path(place) / "download"
@@ -130,6 +140,7 @@ def fetch(url: str, name: str | None = None) -> Path:
                 "weights could not be fetched",
                 found=f"{url}: {error}",
                 fix="fetch the file on a machine with internet, then: hdit-repro weights add PATH",
+                expected="the published file at that address",
             ) from error
         return add(target, name)
 
@@ -139,7 +150,12 @@ def _copy(path: Path, target: Path, digest: str) -> None:
         shutil.copyfileobj(source, file)
     if sha256_file(target) != digest:
         target.unlink()
-        raise UserError("a file changed while it was copied", found=str(path), fix="run the same command again")
+        raise UserError(
+            "a file changed while it was copied",
+            found=str(path),
+            fix="run the same command again",
+            expected="the same bytes at the end as at the start",
+        )
 
 
 def locate(name: str) -> Path:
@@ -181,7 +197,12 @@ def load(name: str) -> dict[str, Tensor]:
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise UserError(f"the weights of {name!r} are no tensors", found=f"{path}: {error}") from error
+        raise UserError(
+            f"the weights of {name!r} are no tensors",
+            found=f"{path}: {error}",
+            expected="tensors by name",
+            fix="hdit-repro weights add PATH",
+        ) from error
     return {str(key): value for key, value in state.items()}
 
 

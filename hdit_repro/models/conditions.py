@@ -19,6 +19,7 @@ def check_image(x: Tensor, channels: int) -> None:
             "this is no batch of images for this network",
             found=f"{tuple(x.shape)}, {x.dtype}",
             expected=f"B C H W with C = {channels}, floating point",
+            fix="x.float(), and the channels of the network's configuration",
         )
 
 
@@ -29,7 +30,12 @@ def check_level(level: Tensor, batch: int, name: str) -> None:
         UserError: with the shape found.
     """
     if level.shape != (batch,):
-        raise UserError(f"{name} must be one number a sample", found=tuple(level.shape), expected=(batch,))
+        raise UserError(
+            f"{name} must be one number a sample",
+            found=tuple(level.shape),
+            expected=(batch,),
+            fix="sigma.expand(len(x)) gives one noise level to all",
+        )
 
 
 def check_labels(labels: Tensor | None, batch: int, rows: int) -> None:
@@ -55,12 +61,16 @@ def check_labels(labels: Tensor | None, batch: int, rows: int) -> None:
             "class_cond must be one integer a sample",
             found=f"{tuple(labels.shape)}, {labels.dtype}",
             expected=f"({batch},), int64 or int32",
+            fix="torch.tensor([...]) of class numbers, one a sample",
         )
     if labels.device.type == "cpu" and batch and not torch.compiler.is_compiling():
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= rows:
             raise UserError(
-                "class_cond is out of range", found=f"{low} to {high}", expected=f"0 to {rows - 1}, the last is dropped"
+                "class_cond is out of range",
+                found=f"{low} to {high}",
+                expected=f"0 to {rows - 1}, the last is dropped",
+                fix="number the classes from 0",
             )
 
 
@@ -74,10 +84,18 @@ def check_vector(value: Tensor | None, batch: int, width: int, name: str, *, opt
         _refuse_unused(value, name, "takes no such condition")
     elif value is None and not optional:
         raise UserError(
-            f"{name} is missing", found=f"a network that takes {name}, called without it", expected=(batch, width)
+            f"{name} is missing",
+            found=f"a network that takes {name}, called without it",
+            expected=(batch, width),
+            fix=f"pass {name}",
         )
     elif value is not None and value.shape != (batch, width):
-        raise UserError(f"{name} has another shape", found=tuple(value.shape), expected=(batch, width))
+        raise UserError(
+            f"{name} has another shape",
+            found=tuple(value.shape),
+            expected=(batch, width),
+            fix=f"pass {name} with one row a sample",
+        )
 
 
 def _refuse_unused(value: Tensor | None, name: str, why: str) -> None:

@@ -118,6 +118,13 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path, device="cpu")
     except FileNotFoundError as error:
-        raise UserError("a file is missing", found=str(path), expected="a safetensors file") from error
+        raise UserError(
+            "a file is missing", found=str(path), expected="a safetensors file", fix="check the path"
+        ) from error
     except (SafetensorError, OSError) as error:
-        raise UserError("a file is damaged", found=f"{path}: {error}", expected="a whole safetensors file") from error
+        raise UserError(
+            "a file is damaged",
+            found=f"{path}: {error}",
+            expected="a whole safetensors file",
+            fix="get or export it again",
+        ) from error

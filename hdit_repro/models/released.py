@@ -131,11 +131,17 @@ def read_k_diffusion(path: Path) -> spec.Hourglass:
             "a network that predicts its variance is not one of the released hourglasses",
             found=f"{path}: model.has_variance = true",
             expected="false",
+            fix="only a configuration without has_variance can be loaded",
         )
     try:
         return _hourglass(config)
     except ValueError as error:
-        raise UserError("this configuration describes no network", found=f"{path}: {error}") from error
+        raise UserError(
+            "this configuration describes no network",
+            found=f"{path}: {error}",
+            expected="sizes that go together",
+            fix="correct the key that is named",
+        ) from error
 
 
 def _hourglass(config: KConfig) -> spec.Hourglass:
@@ -220,13 +226,23 @@ def read_dit(path: Path) -> spec.DiT:
             class_dropout=model.class_dropout_prob,
         )
     except ValueError as error:
-        raise UserError("this configuration describes no network", found=f"{path}: {error}") from error
+        raise UserError(
+            "this configuration describes no network",
+            found=f"{path}: {error}",
+            expected="the keys of the released code",
+            fix="correct the key that is named",
+        ) from error
 
 
 def _read(path: Path, kind: type[S], sections: dict[str, type[msgspec.Struct]]) -> S:
     value = read_json(path)
     if not isinstance(value, dict):
-        raise UserError("this is no configuration", found=f"{path}: {type(value).__name__}", expected="a JSON object")
+        raise UserError(
+            "this is no configuration",
+            found=f"{path}: {type(value).__name__}",
+            expected="a JSON object",
+            fix="pass the released code's config.json",
+        )
     value = {key: each for key, each in value.items() if key not in REMARKS}
     _refuse_unknown(value, kind, str(path), "")
     for name, section in sections.items():
@@ -236,7 +252,10 @@ def _read(path: Path, kind: type[S], sections: dict[str, type[msgspec.Struct]]) 
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         raise UserError(
-            "this configuration cannot be read", found=f"{path}: {error}", expected="the released code's own format"
+            "this configuration cannot be read",
+            found=f"{path}: {error}",
+            expected="the released code's own format",
+            fix="pass the released code's config.json, whole",
         ) from error
 
 

@@ -39,14 +39,24 @@ def read(folder: Path | None = None) -> Ledger:
     folder = shipped("tables/paper") if folder is None else folder
     paths = sorted(folder.glob("*.toml"))
     if not paths:
-        raise UserError("the ledger is missing", found=str(folder), expected="a folder with TOML files of claims")
+        raise UserError(
+            "the ledger is missing",
+            found=str(folder),
+            expected="a folder with TOML files of claims",
+            fix="install the project again, or run from its checkout",
+        )
     claims: dict[str, Claim] = {}
     tables: dict[str, Table] = {}
     for path in paths:
         source = _Source(path)
         for table in source.tables():
             if table.id in tables:
-                raise UserError("two tables have the same id", found=f"{table.id!r} again in {path}")
+                raise UserError(
+                    "two tables have the same id",
+                    found=f"{table.id!r} again in {path}",
+                    expected="an id once in the ledger",
+                    fix="give one of them another id",
+                )
             tables[table.id] = table
         for claim in source.claims():
             if claim.id in claims:
@@ -55,6 +65,7 @@ def read(folder: Path | None = None) -> Ledger:
                     f"two claims have the id {claim.id!r}",
                     found=f"{claim.file}:{claim.line} and {first.file}:{first.line}",
                     expected="one claim a cell, each with an id of its own",
+                    fix="give one of them another id",
                 )
             claims[claim.id] = claim
     for claim in claims.values():
@@ -86,14 +97,21 @@ class _Source:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError("a ledger file cannot be read", found=f"{path}: {error}", expected="UTF-8 text") from error
+            raise UserError(
+                "a ledger file cannot be read", found=f"{path}: {error}", expected="UTF-8 text", fix="save it as UTF-8"
+            ) from error
         self.text, self.lines = text, Lines(text)
         try:
             value = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             found = re.search(r"at line (\d+)", str(error))
             line = int(found[1]) if found else text.count("\n") + 1
-            raise UserError("a ledger file is no TOML", found=f"{path}:{line}: {error}", expected="TOML") from error
+            raise UserError(
+                "a ledger file is no TOML",
+                found=f"{path}:{line}: {error}",
+                expected="TOML",
+                fix="mend the line that is named",
+            ) from error
         self.raw: RawFile = self.convert(value, RawFile, ())
 
     def refuse(self, problem: str, path: KeyPath, *, expected: object = None, fix: str = "") -> UserError:

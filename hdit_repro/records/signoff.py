@@ -56,7 +56,10 @@ def read(file: Path) -> Signature:
         return msgspec.convert(read_json(file), Signature)
     except msgspec.ValidationError as error:
         raise UserError(
-            "a signature is damaged", found=f"{file}: {error}", expected="digest, by, time, note"
+            "a signature is damaged",
+            found=f"{file}: {error}",
+            expected="digest, by, time, note",
+            fix="git checkout it, or sign again: hdit-repro results sign-off RECORD --by NAME",
         ) from error
 
 
@@ -68,7 +71,12 @@ def contents(path: Path) -> str:
     """
     plain = read_json(path)
     if not isinstance(plain, dict):
-        raise UserError("a record is damaged", found=str(path), expected="a JSON object")
+        raise UserError(
+            "a record is damaged",
+            found=str(path),
+            expected="a JSON object",
+            fix="git checkout it, or measure again: hdit-repro eval --run RUN",
+        )
     return digest_of(plain)
 
 

@@ -85,7 +85,10 @@ def fill(text: str, blocks: Mapping[str, Callable[[], str]], where: str = "READM
             at, opened = marker.start(), ""
     if opened:
         raise UserError(
-            "a block of the README has no end", found=f"{opened!r} in {where}", expected=f"<!-- end: {opened} -->"
+            "a block of the README has no end",
+            found=f"{opened!r} in {where}",
+            expected=f"<!-- end: {opened} -->",
+            fix="put the marker back; git diff README.md shows what moved",
         )
     return "".join(pieces) + text[at:]
 
@@ -96,6 +99,7 @@ def _out_of_place(marker: re.Match[str], opened: str, where: str, text: str) -> 
         "a marker of the README is out of place",
         found=f"{marker[0].strip()!r} at {where}:{line}",
         expected=f"<!-- end: {opened} --> first" if opened else "one begin and one end a block, in this order",
+        fix="put the markers back; git diff README.md shows what moved",
     )
 
 

@@ -52,7 +52,12 @@ def stochastic(noise: Noise | None, eta: float) -> Noise:
         UserError: eta is negative, or above 0 and there is no `noise`.
     """
     if not eta >= 0:
-        raise UserError("eta scales the noise of each step", found=f"eta = {eta}", expected="0 or more")
+        raise UserError(
+            "eta scales the noise of each step",
+            found=f"eta = {eta}",
+            expected="0 or more",
+            fix="eta=1.0 for the SDE, eta=0.0 for the ODE",
+        )
     if noise is None and eta > 0:
         raise UserError(
             "an SDE solver needs noise",

@@ -22,6 +22,7 @@ def karras_sigmas(n: int, sigma_min: float, sigma_max: float, rho: float = 7.0) 
             "there is no such grid of noise levels",
             found=f"n = {n}, sigma_min = {sigma_min}, sigma_max = {sigma_max}, rho = {rho}",
             expected="n >= 1, 0 < sigma_min <= sigma_max, rho > 0",
+            fix="karras_sigmas(50, 1e-2, 160.0), for example",
         )
     ramp = torch.linspace(0, 1, n, dtype=torch.float64)
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)

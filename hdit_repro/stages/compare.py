@@ -62,7 +62,10 @@ def open_side(path: Path, workers: int = 0) -> Side:
         saved = read_statistics(path) if "mu" in names else None
         if saved is None and ARRAY not in names:
             raise UserError(
-                "an .npz holds neither images nor statistics", found=str(path), expected="arr_0, or mu and sigma"
+                "an .npz holds neither images nor statistics",
+                found=str(path),
+                expected="arr_0, or mu and sigma",
+                fix="np.savez(PATH, arr_0=images), or mu and sigma",
             )
         return Side(str(path), open_images(path) if ARRAY in names else None, saved)
     return Side(str(path), open_images(path, workers))
@@ -228,6 +231,7 @@ def _check_width(saved: AdmStatistics, extractor: FeatureExtractor) -> None:
             "a metric cannot be taken against a reference of another feature network",
             found=f"{extractor.name}, {extractor.width} features, against {saved.name} with {len(saved.mean)}",
             expected="statistics of the same network",
+            fix="compute the statistics on this network: hdit-repro reference build DATASET --extractor NAME",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import torch
 
@@ -15,13 +16,20 @@ def prepare(settings: Settings) -> torch.device:
     """Choose the device and set the process's threads.
 
     Raises:
-        UserError: a GPU is asked for and none is here.
+        UserError: no device has that name, or a GPU is asked for and is not here.
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
     name = settings.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise UserError(
+            f"there is no device called {name!r}",
+            found=f"--device {name}",
+            expected="auto, cpu, cuda, or a GPU by its number: cuda:1",
+            fix="leave --device out: a GPU is taken where there is one",
+        )
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(
             "there is no GPU that torch can use",
@@ -29,7 +37,15 @@ def prepare(settings: Settings) -> torch.device:
             expected="a CUDA build of torch and a GPU",
             fix="use --device cpu, or install another build of torch (make setup TORCH_INDEX=...)",
         )
-    return torch.device(name)
+    device = torch.device(name)
+    if device.index is not None and device.index >= torch.cuda.device_count():
+        raise UserError(
+            f"there is no GPU number {device.index}",
+            found=f"--device {name}, {torch.cuda.device_count()} GPUs",
+            expected=f"cuda:0 to cuda:{torch.cuda.device_count() - 1}",
+            fix="nvidia-smi lists them; CUDA_VISIBLE_DEVICES hides some",
+        )
+    return device
 
 
 def facts(device: torch.device) -> dict[str, str | int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import tempfile
 import warnings
 from pathlib import Path
@@ -54,7 +53,12 @@ def read_released(origin: Origin, path: Path, config: Path | None = None) -> Rel
         UserError: missing, damaged, more than tensors in it, no configuration, or one that does not fit the tensors.
     """
     if not path.is_file():
-        raise UserError("a checkpoint is missing", found=str(path), expected="a file of weights")
+        raise UserError(
+            "a checkpoint is missing",
+            found=str(path),
+            expected="a file of weights",
+            fix="check the path; relative ones are taken from the current folder",
+        )
     tensors, own = _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
     settings = read_json(config) if config is not None else own
     if settings is None:
@@ -86,6 +90,7 @@ def _of_pixels(released: Released, path: Path) -> Released:
             "a network does not work on pixels",
             found=f"{path}: {released.model.channels} channels",
             expected="3 channels, red, green and blue; latents of an autoencoder cannot be sampled or evaluated here",
+            fix="measure its decoded images: hdit-repro import --from images",
         )
     return released
 
@@ -96,24 +101,34 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
             text = (file.metadata() or {}).get("config")
         return load_file(path), None if text is None else json.loads(text)
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError("a checkpoint is damaged", found=f"{path}: {error}", expected="a safetensors file") from error
+        raise UserError(
+            "a checkpoint is damaged",
+            found=f"{path}: {error}",
+            expected="a safetensors file",
+            fix="get or export it again",
+        ) from error
 
 
 def _torch(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     try:
         with warnings.catch_warnings(action="ignore"):  # Of odd pickles it warns before it refuses them.
             value = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+    except Exception as error:  # a file of any bytes: the unpickler raises KeyError, IndexError and more
         raise UserError(
             "a checkpoint is damaged, or holds more than tensors and plain values",
-            found=f"{path}: {str(error).splitlines()[0]}",
+            found=f"{path}: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}",
             expected="a file that torch.load(weights_only=True) takes",
             fix="save its state dict as safetensors where it comes from",
         ) from error
     config = value.get("config") if isinstance(value, dict) else None
     state = next((value[key] for key in AVERAGES if key in value), value) if isinstance(value, dict) else None
     if not isinstance(state, dict) or not state or not all(isinstance(each, Tensor) for each in state.values()):
-        raise UserError("a checkpoint holds no state dict", found=str(path), expected="tensors by name")
+        raise UserError(
+            "a checkpoint holds no state dict",
+            found=str(path),
+            expected="tensors by name",
+            fix="save its state dict as safetensors where it comes from",
+        )
     return {str(name): tensor for name, tensor in state.items()}, config if isinstance(config, dict) else None
 
 
@@ -125,7 +140,10 @@ def put(job: Job, folder: RunFolder, released: Released) -> Path:
     """
     if job.run.training.imported != released.sha256 or job.run.model != released.model:
         raise UserError(
-            "a run is of other weights", found=f"{job.name}: {job.run.training.imported}", expected=released.sha256
+            "a run is of other weights",
+            found=f"{job.name}: {job.run.training.imported}",
+            expected=released.sha256,
+            fix="import under another --name, or delete the run's folder",
         )
     tensors = {f"network.{name}": value.detach().contiguous() for name, value in released.network.state_dict().items()}
     parameters = released.network.named_parameters()

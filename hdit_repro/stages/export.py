@@ -93,7 +93,10 @@ def export(samples: SampleSet, path: Path, batch: int = 64) -> Path:
         _write_zip(path, samples, batch)
     else:
         raise UserError(
-            "samples are exported to one of two formats", found=str(path), expected="a path to .npz or .zip"
+            "samples are exported to one of two formats",
+            found=str(path),
+            expected="a path to .npz or .zip",
+            fix=f"name it {path.with_suffix('.npz').name}",
         )
     return path
 

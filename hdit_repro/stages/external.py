@@ -28,7 +28,12 @@ def describe(path: Path) -> External:
     """
     images = open_images(path)
     if images.count < 2:
-        raise UserError("one image has no covariance", found=str(path), expected="two images or more")
+        raise UserError(
+            "one image has no covariance",
+            found=str(path),
+            expected="two images or more",
+            fix="name a folder or an archive with all of them",
+        )
     return External(name=path.resolve().stem, digest=images.digest, images=images.count)
 
 

@@ -88,7 +88,12 @@ class FileSet:
             self.names = [archive.names[member] for member in members]
             self._read = lambda index: archive.read(members[index])
         if not self.names:
-            raise UserError("there is no image", found=self.name, expected="PNG, JPEG, WebP or BMP files")
+            raise UserError(
+                "there is no image",
+                found=self.name,
+                expected="PNG, JPEG, WebP or BMP files",
+                fix="name a folder that holds images, at any depth",
+            )
         self.count = len(self.names)
         self._size: tuple[int, int] | None = None
 
@@ -156,10 +161,20 @@ class FileSet:
         path = self.path / self.names[index]
         try:
             if path.stat().st_size > MAX_MEMBER:
-                raise UserError("a file is too large for an image", found=str(path), expected=f"{MAX_MEMBER:,} bytes")
+                raise UserError(
+                    "a file is too large for an image",
+                    found=str(path),
+                    expected=f"{MAX_MEMBER:,} bytes",
+                    fix="take it out",
+                )
             return path.read_bytes()
         except OSError as error:
-            raise UserError("an image cannot be read", found=f"{path}: {error.strerror}") from error
+            raise UserError(
+                "an image cannot be read",
+                found=f"{path}: {error.strerror}",
+                expected="a file that can be read",
+                fix="check its permissions and its disk, then run the same command again",
+            ) from error
 
 
 def sniff(data: bytes) -> list[str]:
@@ -210,7 +225,12 @@ def open_images(path: Path | str, workers: int = 0) -> ImageSet:
     """
     path = Path(path)
     if not path.exists():
-        raise UserError("there are no such images", found=str(path), expected="a folder, a .zip or an .npz file")
+        raise UserError(
+            "there are no such images",
+            found=str(path),
+            expected="a folder, a .zip or an .npz file",
+            fix="check the path; relative ones are taken from the current folder",
+        )
     if path.suffix == ".npz":
         return NpzSet(path)
     return FileSet(path, workers)

@@ -38,6 +38,7 @@ class Sides(NamedTuple):
                 "this metric needs single real images, and the reference holds statistics only",
                 found=self.reference.described.name,
                 expected="a reference with images: a data set, or one of ADM's files with arr_0",
+                fix="leave the metric out, or name such a reference",
             )
         return self.reference.features()
 
@@ -59,6 +60,7 @@ def _spatial(sides: Sides) -> list[Metric]:
             "the reference holds no spatial statistics",
             found=sides.reference.described.name,
             expected="a data set, or one of ADM's files with mu_s and sigma_s",
+            fix="leave spatial-frechet out, or bring in such a file: hdit-repro reference add PATH",
         )
     ours = statistics_of(sides.samples[SPATIAL])
     mean, cov = sides.reference.spatial()

@@ -127,7 +127,10 @@ def read_snapshot(folder: Path, step: int, run: str) -> Checkpoint:
         return read_checkpoint(folder, read_json(marker), run)
     except DamageError as error:
         raise RunError(
-            "a snapshot of the averages is damaged", found=str(error), expected="the file unchanged"
+            "a snapshot of the averages is damaged",
+            found=str(error),
+            expected="the file unchanged",
+            fix="train the run again from an earlier checkpoint: delete that file and run the same command",
         ) from error
 
 
@@ -162,6 +165,7 @@ def read_step(folder: Path, step: int, run: str) -> Checkpoint:
             "the checkpoint that the main process goes on from cannot be read here",
             found=str(error),
             expected=f"{marker}, in a folder that all processes share",
+            fix="put the runs on a disk that all nodes share: export HDIT_REPRO_RUNS=FOLDER",
         ) from error
 
 

@@ -50,7 +50,12 @@ def place(mode: str = "auto", environment: Mapping[str, str] | None = None) -> P
         return _checked(Place(rank, size, local, _text(found, "MASTER_ADDR"), _number(found, "MASTER_PORT")))
     if mode in ("auto", "none"):
         return ALONE
-    raise UserError("there is no such way to find the other processes", found=mode, expected="auto, slurm or none")
+    raise UserError(
+        "there is no such way to find the other processes",
+        found=mode,
+        expected="auto, slurm or none",
+        fix="leave it out for auto",
+    )
 
 
 def check_size(training: Training, size: int, fix: str = "start") -> None:
@@ -127,4 +132,9 @@ def _number(found: Mapping[str, str], name: str) -> int:
     try:
         return int(text)
     except ValueError as error:
-        raise UserError(f"{name} is no number", found=text, expected="an integer") from error
+        raise UserError(
+            f"{name} is no number",
+            found=text,
+            expected="an integer",
+            fix="start with torchrun or srun, which set it, or unset it",
+        ) from error

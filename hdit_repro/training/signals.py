@@ -12,8 +12,11 @@ from typing import Any
 
 from hdit_repro.errors import RunError
 
-SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
-"""What schedulers send before they end a job. NCCL catches USR1 itself."""
+SIGNALS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
+"""What schedulers send before they end a job, and Ctrl-C. NCCL catches USR1 itself."""
+
+ECHO = 1.0
+"""Seconds in which an INT may come twice for one Ctrl-C: from the terminal, and passed on by torchrun."""
 
 
 class Preempted(RunError):
@@ -29,8 +32,9 @@ class Preempted(RunError):
 class Stop:
     """Notes that the run is asked to leave; look at `reason` after each step.
 
-    As a context it catches USR2 and TERM (in the main thread; elsewhere signals are left alone) and gives the handlers
-    back at its end, so that whoever had them before can be told then: `signal.raise_signal(stop.signum)`.
+    As a context it catches USR2, TERM and INT (in the main thread; elsewhere signals are left alone) and gives the
+    handlers back at its end, so that whoever had them before can be told then: `signal.raise_signal(stop.signum)`. A
+    second INT, later than its echo, does not wait for the step: it is a KeyboardInterrupt.
 
     Args:
         file: leave when this file exists; it is removed by `answered`.
@@ -40,7 +44,7 @@ class Stop:
     def __init__(self, file: Path | None = None, seconds: float = 0.0) -> None:
         self.file, self.seconds = file, seconds
         self.signum: int | None = None
-        self._began = time.monotonic()
+        self._began = self._asked = time.monotonic()
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Stop:
@@ -57,7 +61,9 @@ class Stop:
         self._before = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.signum = number
+        if number == self.signum == signal.SIGINT and time.monotonic() - self._asked > ECHO:
+            raise KeyboardInterrupt
+        self.signum, self._asked = number, time.monotonic()
 
     @property
     def reason(self) -> str:

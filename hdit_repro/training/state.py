@@ -66,7 +66,12 @@ class TrainingState:
         for name, parameter in dict(self.network.named_parameters()).items():
             keys = {moment: f"optimizer.{name}.{moment}" for moment in MOMENTS}
             if taken and not all(key in tensors for key in keys.values()):
-                raise UserError("a checkpoint lacks the optimiser's state", found=f"nothing for {name}")
+                raise UserError(
+                    "a checkpoint lacks the optimiser's state",
+                    found=f"nothing for {name}",
+                    expected="an entry for every parameter",
+                    fix="delete that checkpoint: the run goes on from the one before",
+                )
             if taken:
                 state[parameter] = {
                     moment: tensors[key].to(parameter.device, copy=True) for moment, key in keys.items()

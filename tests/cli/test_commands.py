@@ -66,7 +66,16 @@ def test_examples_of_data_commands_run(command: Command) -> None:
     "line",
     [
         "nonsense",
+        "--bogus",
+        "data --bogus",
+        "data prepre",
         "list --bogus",
+        "show table1/E extra",
+        "show --scal smoke table1/E",
+        "compare table1/E",
+        "cost table1/E --resolution",
+        "doctor --for table9",
+        "doctor --scale huge",
         "show",
         "show table1",
         "show table1/Z",
@@ -81,6 +90,7 @@ def test_examples_of_data_commands_run(command: Command) -> None:
         "plan table1 --rows A,Q",
         "plan table1 --seeds 0",
         "plan table1/E --rows A",
+        "plan table1 --rows ,",
         "submit table1",
         "submit table1 --dry-run",
         "submit table1 --cluster a100",
@@ -92,6 +102,9 @@ def test_examples_of_data_commands_run(command: Command) -> None:
         "train",
         "train --run table1/Q --scale smoke",
         "train --run table1/E --scale smoke --threads -1",
+        "train --run table1/E --scale smoke --microbatch -1",
+        "train --run table1/E --scale smoke --distributed sometimes",
+        "eval --run table1/E --scale smoke --metrics kernel",
         "sample --run table1/E",
         "eval --run table1/E",
         "weights add nowhere.pth",
@@ -103,9 +116,58 @@ def test_wrong_requests_exit_with_two_and_write_nothing(line: str, command: Comm
     said = command(line)
     assert said.code == 2
     assert said.out == ""
-    assert "Traceback" not in said.err
-    assert said.err.startswith(("error: ", "Usage: "))
+    problem, *lines = said.err.splitlines()
+    assert problem.startswith("error: ")
+    assert [line.split()[0] for line in lines if line[2:3].strip()] == ["found", "expected", "fix"]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("shwo table1/E", "did you mean 'show'?"),
+        ("data prepre", "did you mean 'prepare'?"),
+        ("show table1/E --scal smoke", "did you mean '--scale'?"),
+        ("show", "hdit-repro show table1/E"),
+        ("cost table1/E --resolution many", "hdit-repro cost table1/E --resolution 256"),
+        ("submit table1 --scale", "--scale VALUE"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_told_what_is_near(line: str, offered: str, command: Command) -> None:
+    said = command(line)
+    assert said.code == 2
+    assert said.err.splitlines()[-1].split(None, 1) == ["fix", offered]
+
+
+def test_a_group_without_a_command_shows_its_help(command: Command) -> None:
+    for line in ("", "data", "weights"):
+        said = command(line)
+        assert said.code == 2
+        assert "Example: hdit-repro" in said.err + said.out
+
+
+def test_no_sentence_of_the_help_is_cut(command: Command) -> None:
+    for line in ("--help", "data --help", "results --help"):
+        assert "..." not in command(line).out.replace("[ARGS]...", "")
+
+
+def test_a_place_that_the_system_refuses_is_no_traceback(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    said = command("render-tables --scale smoke --tables table1 --out file/inside")
+    assert said.code == 1
+    assert "file/inside" in said.err
+    assert "Not a directory" in said.err
+    assert "Traceback" not in said.err
+
+
+def test_ctrl_c_says_what_to_do_next(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> list[str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs, "all_jobs", interrupted)
+    said = command("list")
+    assert (said.code, said.out) == (130, "")
+    assert "the same command goes on from there" in said.err
 
 
 def test_a_user_error_names_found_expected_and_fix(command: Command) -> None:

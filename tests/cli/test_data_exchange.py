@@ -125,10 +125,14 @@ def test_what_is_refused_leaves_no_run(command: Command, tmp_path: Path) -> None
     (tmp_path / "evil.pth").write_bytes(pickle.dumps({"model_ema": Evil()}))
     torch.save({"model_ema": Evil()}, tmp_path / "evil.pt")
     save_file(load_file(file), tmp_path / "bare.safetensors")
+    (tmp_path / "junk.pth").write_bytes(b"junk\n")  # of these bytes the unpickler says KeyError
+    (tmp_path / "empty.pth").touch()
     (tmp_path / "cut.safetensors").write_bytes(file.read_bytes()[:-100])
     for line in (
         "--name x evil.pth",
         "--name x evil.pt",
+        "--name x junk.pth",
+        "--name x empty.pth",
         "--name x bare.safetensors",
         "--name x cut.safetensors",
         "--name x nowhere.safetensors",

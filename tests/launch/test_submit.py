@@ -16,6 +16,7 @@ import pytest
 from hdit_repro import jobs
 from hdit_repro.files import is_locked, read_json
 from hdit_repro.launch.clusters import Local
+from hdit_repro.launch.crew import Crew
 from hdit_repro.launch.follow import Plain
 from hdit_repro.launch.job import StageChain
 from hdit_repro.launch.plan import make_plan, tasks_for, to_run, wanted
@@ -155,6 +156,28 @@ def test_a_submitter_that_ends_takes_its_workers_along_and_the_next_goes_on(
     assert second.stdout.startswith("0")
     assert len(ends(roots)) == len(set(ends(roots))) == 6
     assert ends(roots)[: len(finished)] == finished
+
+
+def test_interrupted_workers_may_save_before_the_leash_is_let_go(
+    roots: Roots, made_up: ModuleType, two_at_once: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = []
+    end = Crew._end
+
+    def ending(crew: Crew) -> None:
+        held.append(crew._chain.leash is not None and is_locked(crew._chain.leash))
+        end(crew)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Crew, "_end", ending)
+    monkeypatch.setattr("hdit_repro.launch.submit.follow", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        submit(
+            wanted("table1", "smoke", ["E"]), roots, two_at_once, display=Plain(io.StringIO()), stages=made_up.STAGES
+        )
+    assert held == [True]
 
 
 def test_killed_workers_leave_a_message_and_the_next_goes_on(roots: Roots, submitter: list[str]) -> None:

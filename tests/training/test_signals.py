@@ -16,7 +16,7 @@ from hdit_repro.training.rendezvous import ALONE, Place, first_host, place
 from hdit_repro.training.signals import Preempted, Stop
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM, signal.SIGINT])
 def test_a_signal_is_noted_and_the_handler_before_comes_back(number):
     heard = []
     before = signal.signal(number, lambda *_: heard.append("before"))
@@ -30,6 +30,19 @@ def test_a_signal_is_noted_and_the_handler_before_comes_back(number):
         assert heard == ["before"]
     finally:
         signal.signal(number, before)
+
+
+def test_a_second_interrupt_does_not_wait_but_an_echo_does(monkeypatch):
+    with Stop() as stop:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # torchrun passes on what the terminal has sent already
+        assert stop.signum == signal.SIGINT
+        monkeypatch.setattr("hdit_repro.training.signals.ECHO", -1.0)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    with Stop():
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)  # another one: it is noted, and the run still saves
 
 
 def test_the_time_limit_and_the_stop_file(tmp_path):
@@ -64,14 +77,15 @@ def test_leaving_has_its_own_exit_code_and_survives_pickling():
     assert (type(again), again.exit_code, str(again)) == (Preempted, 75, str(error))
 
 
-@pytest.mark.parametrize("ask", ["USR2", "time", "file"])
+@pytest.mark.parametrize("ask", ["USR2", "INT", "time", "file"])
 def test_one_process_finishes_its_step_saves_and_leaves(tiny, tiny_images, tmp_path, ask):
+    asked = {"USR2": signal.SIGUSR2, "INT": signal.SIGINT}
     run = tiny(steps=2000)
     straight = tiny(steps=2000)
 
     def report(done, *_):
-        if done == 3 and ask == "USR2":
-            signal.raise_signal(signal.SIGUSR2)
+        if done == 3 and ask in asked:
+            signal.raise_signal(asked[ask])
         if done == 3 and ask == "file":
             (tmp_path / "stop").touch()
 
@@ -79,7 +93,7 @@ def test_one_process_finishes_its_step_saves_and_leaves(tiny, tiny_images, tmp_p
         settings = LoopSettings(torch.device("cpu"), log_every=1, stop=stop)
         with pytest.raises(Preempted, match="saved") as caught:
             train(run, tiny_images, tmp_path / "c", tmp_path / "m.jsonl", settings, report)
-    assert caught.value.signum == (signal.SIGUSR2 if ask == "USR2" else None)
+    assert caught.value.signum == asked.get(ask)
     saved = newest(tmp_path / "c", straight.training_id)
     assert saved.step >= 1
     assert f"after step {saved.step}" in str(caught.value)

@@ -89,6 +89,7 @@ class StageJob:
                             f"{name} needs what {task.before} leaves",
                             found=f"nothing finished under {task.folder.path}",
                             expected=f"{task.before} done",
+                            fix="hdit-repro status says what became of it; hdit-repro retry submits it again",
                         )
                     execute(task, function, self.settings, owner=f"{self.session}/{job_id()}", numbers=numbers)
             except Exception:
@@ -203,8 +204,8 @@ def requeue() -> None:
 
 
 def _leave(told: Callable[..., Any] | int | None, signum: int | None) -> None:
-    """After a save: requeue through submitit on USR2; on TERM wait for the scheduler, which knows what comes next."""
-    if signum == signal.SIGTERM:
+    """After a save: requeue through submitit on USR2; on TERM or INT wait for its sender, who knows what is next."""
+    if signum in (signal.SIGTERM, signal.SIGINT):
         time.sleep(GRACE)
     elif callable(told):
         told(signal.SIGUSR2, None)

@@ -65,7 +65,10 @@ def ask(*command: str) -> str:
         ) from error
     except subprocess.TimeoutExpired as error:
         raise RunError(
-            "SLURM does not answer", found=f"{command[0]} took more than {PATIENCE:g} s", expected="an answer"
+            "SLURM does not answer",
+            found=f"{command[0]} took more than {PATIENCE:g} s",
+            expected="an answer",
+            fix="wait a little and run the same command again; `sinfo` shows whether the controller is up",
         ) from error
     if done.returncode:
         raise RunError(

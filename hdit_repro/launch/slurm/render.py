@@ -26,5 +26,6 @@ class RenderJob:
                 "the tables could not be rendered",
                 found=f"exit code {done.returncode}",
                 expected=" ".join(self.command),
+                fix="run that command by hand: it says what is wrong",
             )
         return done.returncode

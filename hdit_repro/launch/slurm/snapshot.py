@@ -141,6 +141,9 @@ def _git(checkout: Path, *arguments: str) -> bytes:
     done = subprocess.run(["git", "-C", str(checkout), *arguments], capture_output=True, check=False, env=environment)
     if done.returncode:
         raise RunError(
-            "git could not copy the code", found=done.stderr.decode(errors="replace").strip(), expected="a snapshot"
+            "git could not copy the code",
+            found=done.stderr.decode(errors="replace").strip(),
+            expected="a snapshot",
+            fix="git status, in the checkout, says what is wrong with it",
         )
     return done.stdout

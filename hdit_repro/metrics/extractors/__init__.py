@@ -47,5 +47,10 @@ def extractor_by_name(
     if precision == "float32":
         return build(torch.device(device))
     if name not in inception.PREPARATIONS:
-        raise UserError(f"{name} runs in float32 only", found=precision, expected="an Inception protocol, or float32")
+        raise UserError(
+            f"{name} runs in float32 only",
+            found=precision,
+            expected="an Inception protocol, or float32",
+            fix="leave --precision out",
+        )
     return inception.builder(name)(torch.device(device), precision)

@@ -133,7 +133,12 @@ class DinoV2Features:
         try:
             network.load_state_dict(state)
         except RuntimeError as error:
-            raise UserError("these tensors are not DINOv2's", found=str(error).splitlines()[0]) from error
+            raise UserError(
+                "these tensors are not DINOv2's",
+                found=str(error).splitlines()[0],
+                expected="DINOv2's ViT-L/14, as published",
+                fix="hdit-repro weights list names the file; hdit-repro weights add PATH brings it in",
+            ) from error
         self.network = network.eval().requires_grad_(False).to(device)
         self.name, self.width, self.digest, self.device = name, shape.width, digest, device
         self.scaled = name == "dinov2-vitl14-normalised"

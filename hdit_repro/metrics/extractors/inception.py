@@ -136,4 +136,9 @@ def _network(state: dict[str, Tensor]) -> Any:
     try:
         return FeatureExtractorInceptionV3(WEIGHTS, ["2048"], feature_extractor_weights_path=buffer)
     except RuntimeError as error:
-        raise UserError("these tensors are not Inception's", found=str(error).splitlines()[0]) from error
+        raise UserError(
+            "these tensors are not Inception's",
+            found=str(error).splitlines()[0],
+            expected="Inception of 2015-12-05, as published",
+            fix="hdit-repro weights list names the file; hdit-repro weights add PATH brings it in",
+        ) from error

@@ -48,7 +48,12 @@ def printed(ledger: Ledger, claims: Sequence[str]) -> Point:
 def _number(claim: Claim) -> float:
     if isinstance(claim.printed, int | float):
         return claim.printed
-    raise UserError(f"claim {claim.id!r} prints no number", found=f"{claim.text!r} at {claim.file}:{claim.line}")
+    raise UserError(
+        f"claim {claim.id!r} prints no number",
+        found=f"{claim.text!r} at {claim.file}:{claim.line}",
+        expected="a number to draw",
+        fix="correct the claim in tables/paper/",
+    )
 
 
 def ours(records: Index) -> tuple[list[Point], int]:
