@@ -24,6 +24,7 @@ from pathlib import Path
 import msgspec
 
 from hdit_repro import jobs
+from hdit_repro.files import as_json
 from hdit_repro.records import schema
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.records.rows import row_key
@@ -91,12 +92,12 @@ def record(run: jobs.Run, job: jobs.Job, scale: schema.Scale) -> Record:
 
 
 def fill(folder: Path, scale: schema.Scale, number: int) -> Roots:
-    """A workplace with so many records. Written without waiting for the disk, since nothing here must last."""
+    """A workplace with so many records, as the store writes them but without waiting for the disk."""
     roots = Roots(folder / "runs", folder / "results")
     for made in islice(records(scale), number):
         path = RunFolder(roots, made.spec, scale).record
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(made)))
+        path.write_text(as_json(msgspec.to_builtins(made)), encoding="utf-8")
     return roots
 
 

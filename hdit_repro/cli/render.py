@@ -29,7 +29,7 @@ def render_tables(
     from hdit_repro.launch.clusters import workplace
     from hdit_repro.render.everything import render
 
-    written = render(scale, workplace(), out, options.names(tables))
+    written = render(scale, workplace(), out, options.names(tables), beside=True)
     if as_objects:
         as_json([str(item.path) for item in written])
         return

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import stat
 import tomllib
 from functools import lru_cache
 from pathlib import Path
@@ -36,18 +39,25 @@ class Experiment(NamedTuple):
 
 def folders() -> list[Path]:
     """Where job files are looked for: `jobs/` of the current folder first, then the project's own."""
-    found: list[Path] = []
+    return [folder for folder, _ in _folders()]
+
+
+def _folders() -> list[tuple[Path, os.stat_result]]:
+    """The folders with their states; one that is reached by two names counts once."""
+    found: dict[tuple[int, int], tuple[Path, os.stat_result]] = {}
     for folder in (Path.cwd() / "jobs", shipped("jobs")):
-        if folder.is_dir() and folder.resolve() not in [other.resolve() for other in found]:
-            found.append(folder)
-    return found
+        with contextlib.suppress(OSError):
+            state = folder.stat()
+            if stat.S_ISDIR(state.st_mode):
+                found.setdefault((state.st_dev, state.st_ino), (folder, state))
+    return list(found.values())
 
 
 def experiment_files() -> dict[str, Path]:
     """Experiment name -> file; a file in the current folder's `jobs/` hides the project's of the same name."""
     files: dict[str, Path] = {}
-    for folder in folders():
-        for path in _listed(folder.resolve(), folder.stat().st_mtime_ns):
+    for folder, state in _folders():
+        for path in _listed(folder, state.st_mtime_ns):
             files.setdefault(path.stem, path)
     return files
 

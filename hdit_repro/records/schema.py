@@ -136,13 +136,13 @@ class Record(Spec, frozen=True, kw_only=True, dict=True):
         require(bool(self.metrics), "a record holds at least one metric")
         for name in self.metrics:
             base, _, count = name.partition("@")
-            require(base in METRICS, f"there is no metric called {base!r}; there are {', '.join(METRICS)}")
-            require(
-                not count or int(count) == self.protocol.samples,
-                f"{name} names another number of samples than the protocol's {self.protocol.samples}",
-            )
+            if base not in METRICS:
+                raise ValueError(f"there is no metric called {base!r}; there are {', '.join(METRICS)}")
+            if count and int(count) != self.protocol.samples:
+                raise ValueError(f"{name} names another number of samples than the protocol's {self.protocol.samples}")
         for name, value in self.context.items():
-            require(name in CONTEXT, f"context has no {name!r}; it has {', '.join(CONTEXT)}")
+            if name not in CONTEXT:
+                raise ValueError(f"context has no {name!r}; it has {', '.join(CONTEXT)}")
             require(math.isfinite(value), f"context {name!r} must be a finite number")
 
     @cached_property

@@ -1,1 +1,1 @@
-"""From records, ledger and counted costs to tables and figures. No torch; pandas and matplotlib only where used."""
+"""From records, ledger and counted costs to tables and figures. No torch; matplotlib only where used."""

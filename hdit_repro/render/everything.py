@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from hdit_repro import paper
 from hdit_repro.audit import audit
 from hdit_repro.errors import UserError, pick
+from hdit_repro.jobs import SCALES
 from hdit_repro.paper import Ledger
 from hdit_repro.records.layout import Roots
 from hdit_repro.render import readme
 from hdit_repro.render.definitions import TABLES
-from hdit_repro.render.figures import FIGURES, render_figures
+from hdit_repro.render.figures import FIGURES, Easel
 from hdit_repro.render.tables import Material, material, render_tables, sheet_of, table_folder
 
 
@@ -29,6 +31,8 @@ def render(
     out: Path | None = None,
     names: Sequence[str] | None = None,
     ledger: Ledger | None = None,
+    *,
+    beside: bool = False,
 ) -> list[Written]:
     """Render the tables of a scale; at paper scale the figures too, and the marked blocks of the workplace's README.
 
@@ -38,31 +42,38 @@ def render(
         out: the folder to write to; None is the scale's own, and only then is the README touched.
         names: tables and figures by name ("table1", "figure2"); None is all, and only then is the README touched.
         ledger: what the paper prints; None is the project's own.
+        beside: draw figures in a process of their own while the tables are made, where there is a processor for it.
 
     Raises:
         UserError: an unknown scale or name, something that this scale does not have, or a README whose markers do not
             match.
     """
     tables, figures = _split(names, scale)
-    given = material(scale, roots, ledger)
-    folder = out or table_folder(scale, roots)
-    written = [Written("table", path) for path in render_tables(given, folder, tables)]
-    if scale == "paper":
-        found = render_figures(folder, given.source.records, figures, given.ledger)
-        written += [Written("figure", path) for path in found]
-        if out is None and names is None:
-            written += _refresh(roots.results.parent / "README.md", given)
+    folder, ledger = out or table_folder(scale, roots), ledger or paper.read()
+    with Easel(folder, beside=beside) as easel:
+        early = [name for name in figures if not FIGURES[name].measured]
+        for name in early:
+            easel.put(name, FIGURES[name].material(ledger, {}))
+        given = material(scale, roots, ledger)
+        for name in figures:
+            if name not in early:
+                easel.put(name, FIGURES[name].material(ledger, given.source.records))
+        written = [Written("table", path) for path in render_tables(given, folder, tables)]
+        written += [Written("figure", path) for path in easel.take()]
+    if scale == "paper" and out is None and names is None:
+        written += _refresh(roots.results.parent / "README.md", given)
     return written
 
 
-def _split(names: Sequence[str] | None, scale: str) -> tuple[list[str] | None, list[str] | None]:
-    """Names of tables and of figures; None for all.
+def _split(names: Sequence[str] | None, scale: str) -> tuple[list[str] | None, list[str]]:
+    """Names of tables, None for all, and of figures.
 
     Raises:
         UserError: an unknown name, or a figure below paper scale.
     """
+    pick(dict.fromkeys(SCALES), scale, kind="scale")
     if names is None:
-        return None, None
+        return None, list(FIGURES) if scale == "paper" else []
     for name in names:
         pick({**TABLES, **FIGURES}, name, kind="table")
     figures = [name for name in names if name in FIGURES]

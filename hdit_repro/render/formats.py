@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import re
+from csv import DictWriter
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
 from hdit_repro.render.cells import Cell, Value
 from hdit_repro.render.latex import escape
 from hdit_repro.render.sheet import Sheet
-
-if TYPE_CHECKING:
-    import pandas
 
 RANKS = {1: r"\textbf{%s}", 2: r"\underline{%s}"}
 """How LaTeX marks the best and the second best measured value, as the paper does."""
@@ -109,26 +107,24 @@ def _latex_cell(cell: Cell) -> str:
 
 
 def csv(sheet: Sheet) -> str:
-    """One line a row, full precision, extra columns beside the cell that they belong to."""
-    return frame(sheet).to_csv(index=False, lineterminator="\n")
-
-
-def frame(sheet: Sheet) -> pandas.DataFrame:
-    """The table as data: values and not texts, one column a heading, and those that only machines want."""
-    import pandas
-
-    names: list[str] = []
-    lines: list[dict[str, Value]] = []
+    """One line a row, full precision, extra columns beside the cell that they belong to; what is missing is empty."""
+    text = io.StringIO()
+    writer = DictWriter(text, csv_columns(sheet), lineterminator="\n")
+    writer.writeheader()
     for row in sheet.rows:
         line: dict[str, Value] = {}
         for head, cell in zip(sheet.heads, row, strict=True):
-            line[head.key] = cell.value
-            line.update(cell.extra)
-        lines.append(line)
+            line |= {head.key: cell.value, **cell.extra}
+        writer.writerow(line)
+    return text.getvalue()
+
+
+def csv_columns(sheet: Sheet) -> list[str]:
+    """A column a heading, each followed by those that only machines want."""
+    names: list[str] = []
     for number, head in enumerate(sheet.heads):
         names += [head.key, *dict.fromkeys(name for row in sheet.rows for name in row[number].extra)]
-    data = {name: pandas.Series([line.get(name) for line in lines], dtype=object) for name in names}
-    return pandas.DataFrame(data)
+    return names
 
 
 def _by_group(sheet: Sheet) -> list[tuple[str, list[tuple[Cell, ...]]]]:

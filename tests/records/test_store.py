@@ -69,6 +69,35 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert record.spec == jobs.find("table1/E", "smoke").run
 
 
+def test_a_record_reads_the_same_however_its_json_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a file with another order of keys than the store's is looked at twice."""
+    record = make(value=1e-8, label="Fréchet, “quoted” \\ and\nbroken")
+    path = store.write(record, place(tmp_path, record))
+    plain = json.loads(path.read_bytes())
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_examined", lambda path: pytest.fail(f"{path} was looked at twice"))
+        assert store.read(path) == record
+        path.write_text(json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False))
+        assert store.read(path) == record
+    for text in (json.dumps(plain), json.dumps(dict(reversed(plain.items())), indent=1)):
+        path.write_text(text)
+        assert store._as_written(path) is None
+        assert store.read(path) == record
+
+
+def test_a_digest_in_another_place_does_not_pass_for_the_records_own(tmp_path: Path) -> None:
+    """What is taken out of the text before it is digested is the record's own digest and no other's."""
+    record = make()
+    path = store.write(record, place(tmp_path, record))
+    plain = json.loads(path.read_bytes())
+    own = plain.pop("digest")
+    plain["provenance"]["versions"] = {"digest": own, **plain["provenance"]["versions"]}
+    for moved in (plain, {**plain, "digest": own}):
+        path.write_text(json.dumps(moved, indent=2, sort_keys=True, ensure_ascii=False))
+        with pytest.raises(UserError, match="edited by hand"):
+            store.read(path)
+
+
 def test_a_missing_folder_holds_nothing(tmp_path: Path) -> None:
     assert store.load(tmp_path / "none") == ([], [])
 
@@ -115,6 +144,7 @@ def old_numerics(plain: dict[str, object]) -> None:
     [
         (lambda plain: plain["metrics"]["fd-efficientnet-lite0"].update(value=1.0), "edited by hand"),
         (lambda plain: plain.update(label="mine"), "edited by hand"),
+        (lambda plain: plain.pop("digest"), "digest missing"),
         (forge_run, "ids and run do not belong together"),
         (forge_seed, "ids and run do not belong together"),
         (unknown_run, "not known here"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from hdit_repro import paper
 from hdit_repro.errors import UserError
@@ -14,6 +15,7 @@ from hdit_repro.records import store
 from hdit_repro.records.layout import Roots
 from hdit_repro.render import measured
 from hdit_repro.render.figures import FIGURES, figure2, figure8, figure9, render_figures
+from hdit_repro.render.figures.style import power_of_ten
 from hdit_repro.spec.base import kind_of, kinds
 from hdit_repro.spec.diffusion import EdmWeight, MinSnr, Snr, SoftMinSnr, Weighting
 
@@ -64,7 +66,7 @@ def test_figure_9_prints_the_optimum_and_says_that_nothing_is_measured() -> None
     assert figure9.printed(ledger, figure9.OPTIMUM) == (1.3, 3.21, 220.6)
     assert figure9.printed(ledger, figure9.UNGUIDED) == (1.0, 6.92, 135.2)
     assert figure9.ours({}) == ([], 9)
-    assert "ours: not measured (0 of 9 guidance weights)" in words(figure9.draw(ledger, {}))
+    assert "ours: not measured (0 of 9 guidance weights)" in words(figure9.draw(figure9.curve(ledger, {})))
 
 
 def test_figure_9_draws_what_is_measured(roots: Roots, measure) -> None:
@@ -74,11 +76,30 @@ def test_figure_9_draws_what_is_measured(roots: Roots, measure) -> None:
     measure("guidance/w2.0", "smoke", 5.0, score=300.0)
     index = measured.index(store.load(roots.results)[0])
     assert figure9.ours(index) == ([(1.0, 7.0, 130.0), (1.3, 3.5, 215.0)], 9)
-    figure = figure9.draw(paper.read(), index)
+    figure = figure9.draw(figure9.curve(paper.read(), index))
     (line,) = [line for line in figure.axes[0].lines if str(line.get_label()).startswith("ours")]
     assert line.get_label() == "ours, 2 of 9 weights w"
     assert list(zip(line.get_xdata(), line.get_ydata(), strict=True)) == [(130.0, 7.0), (215.0, 3.5)]
     assert not [text for text in words(figure) if "not measured" in text]
+
+
+def test_powers_of_ten_are_letters() -> None:
+    assert [power_of_ten(value) for value in (1e-4, 1, 10, 1e12)] == ["10⁻⁴", "10⁰", "10¹", "10¹²"]
+    figure = figure8.draw(figure8.CURVES)
+    figure.draw_without_rendering()
+    ticks = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert {"10⁻⁴", "10⁰", "10²"} <= set(ticks)
+
+
+def test_all_formats_show_one_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A figure is laid out once, and not for each file."""
+    laid_out: list[int] = []
+    execute = ConstrainedLayoutEngine.execute
+    monkeypatch.setattr(
+        ConstrainedLayoutEngine, "execute", lambda self, figure: laid_out.append(1) or execute(self, figure)
+    )
+    render_figures(tmp_path, {}, ["figure9"])
+    assert len(laid_out) == 1
 
 
 def words(figure: Figure) -> list[str]:

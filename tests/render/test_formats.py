@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hdit_repro.render.cells import Cell, ranked
-from hdit_repro.render.formats import csv, frame, latex, markdown
+from hdit_repro.render.formats import csv, csv_columns, latex, markdown
 from hdit_repro.render.latex import SPECIAL, SYMBOLS, escape
 from hdit_repro.render.sheet import Head, Sheet
 
@@ -82,7 +82,7 @@ def test_csv_has_values_and_extras() -> None:
         (Cell("s", "S"), Cell("not run", "not run"), Cell(None, "")),
     ]
     assert csv(sheet(rows)) == "label,a,a_sd,b\nr,1.25,0.5,1000000000000\ns,not run,,\n"
-    assert list(frame(sheet(rows)).columns) == ["label", "a", "a_sd", "b"]
+    assert csv_columns(sheet(rows)) == ["label", "a", "a_sd", "b"]
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")

@@ -72,7 +72,7 @@ def test_rendering_at_paper_scale_fills_the_readme(roots: Roots, monkeypatch: py
     path = roots.results.parent / "README.md"
     names = ("table1", "errata", "figure2")
     path.write_text("\n".join(f"<!-- begin: {name} -->\n<!-- end: {name} -->" for name in names) + "\n")
-    monkeypatch.setattr("hdit_repro.render.everything.render_figures", lambda *_: [])
+    monkeypatch.setattr("hdit_repro.render.everything.FIGURES", {})
     render("smoke", roots)
     render("paper", roots, names=["table2"])
     render("paper", roots, roots.runs / "elsewhere")

@@ -6,32 +6,15 @@ Figures 1, 3 to 5 show pictures and diagrams, 6, 7 and 10 to 12 samples: nothing
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
 from hdit_repro import paper
 from hdit_repro.errors import pick
 from hdit_repro.paper import Ledger
-from hdit_repro.render.figures import figure2, figure8, figure9
-from hdit_repro.render.figures.style import KINDS, save
+from hdit_repro.render.figures.drawings import FIGURES as FIGURES
+from hdit_repro.render.figures.easel import Easel as Easel
+from hdit_repro.render.figures.style import KINDS
 from hdit_repro.render.measured import Index
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
-class Drawing(Protocol):
-    """Draws one figure from the job files, print, and the records by scale and row."""
-
-    def __call__(self, ledger: Ledger, records: Index) -> Figure: ...
-
-
-FIGURES: dict[str, Drawing] = {
-    "figure2": lambda ledger, records: figure2.draw(),
-    "figure8": lambda ledger, records: figure8.draw(),
-    "figure9": figure9.draw,
-}
 
 
 def render_figures(
@@ -54,6 +37,9 @@ def render_figures(
         UserError: there is no such figure.
     """
     chosen = list(FIGURES) if names is None else list(names)
-    drawings = [(name, pick(FIGURES, name, kind="figure")) for name in chosen]
+    drawings = {name: pick(FIGURES, name, kind="figure") for name in chosen}
     known = ledger or paper.read()
-    return [path for name, draw in drawings for path in save(partial(draw, known, records), out, name, kinds)]
+    with Easel(out, kinds) as easel:
+        for name, drawing in drawings.items():
+            easel.put(name, drawing.material(known, records))
+        return easel.take()

@@ -6,12 +6,13 @@ another network at each of its sizes, as published; it has none above 512².
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from hdit_repro import jobs
 from hdit_repro.cost import at_resolution, count
 from hdit_repro.cost.unet import unet
-from hdit_repro.render.figures.style import OKABE_ITO, new_figure
+from hdit_repro.render.figures.style import OKABE_ITO, decades, new_figure
 from hdit_repro.spec.unet import ADM
 
 if TYPE_CHECKING:
@@ -53,11 +54,11 @@ def curves() -> tuple[Curve, ...]:
     )
 
 
-def draw() -> Figure:
+def draw(material: Sequence[Curve]) -> Figure:
     """Log-log: side of the image against 10^9 MACs (the paper's GFLOP); the last point of each curve in numbers."""
     figure = new_figure()
     axes = figure.subplots()
-    for curve in curves():
+    for curve in material:
         sides, macs = zip(*curve.costs, strict=True)
         giga = [value / 1e9 for value in macs]
         axes.plot(
@@ -69,6 +70,7 @@ def draw() -> Figure:
         )  # fmt: skip
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
+    decades(axes.yaxis)
     axes.set_xticks(RESOLUTIONS, [f"{side}²" for side in RESOLUTIONS])
     axes.set_xlabel("Resolution (pixels)")
     axes.set_ylabel("Cost of one forward pass (10⁹ MACs)")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-from hdit_repro.render.figures.style import OKABE_ITO, new_figure
+from hdit_repro.render.figures.style import OKABE_ITO, decades, new_figure
 from hdit_repro.spec.diffusion import EdmWeight, MinSnr, Snr, SoftMinSnr, Weighting
 
 if TYPE_CHECKING:
@@ -17,11 +18,21 @@ if TYPE_CHECKING:
 CAPTION, MODELS = MinSnr(), SoftMinSnr()
 """Min-SNR's usual gamma, at which the figure compares the two, and the gamma of the paper's models (Appendix B)."""
 
-CURVES: tuple[tuple[str, Weighting, str, str], ...] = (
-    ("SNR", Snr(), OKABE_ITO["black"], ":"),
-    (f"Min-SNR, γ = {CAPTION.gamma:g}", CAPTION, OKABE_ITO["blue"], "--"),
-    (f"soft-Min-SNR, γ = {CAPTION.gamma:g}", SoftMinSnr(gamma=CAPTION.gamma), OKABE_ITO["orange"], "-"),
-    (f"soft-Min-SNR, γ = {MODELS.gamma:g} (the models)", MODELS, OKABE_ITO["vermilion"], "-."),
+
+class Curve(NamedTuple):
+    """A weighting and how it is drawn."""
+
+    label: str
+    weighting: Weighting
+    color: str
+    dash: str
+
+
+CURVES = (
+    Curve("SNR", Snr(), OKABE_ITO["black"], ":"),
+    Curve(f"Min-SNR, γ = {CAPTION.gamma:g}", CAPTION, OKABE_ITO["blue"], "--"),
+    Curve(f"soft-Min-SNR, γ = {CAPTION.gamma:g}", SoftMinSnr(gamma=CAPTION.gamma), OKABE_ITO["orange"], "-"),
+    Curve(f"soft-Min-SNR, γ = {MODELS.gamma:g} (the models)", MODELS, OKABE_ITO["vermilion"], "-."),
 )
 
 
@@ -40,17 +51,18 @@ def weight(weighting: Weighting, sigma: Floats, sigma_data: float = 0.5) -> Floa
             return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
 
 
-def draw() -> Figure:
+def draw(material: Sequence[Curve]) -> Figure:
     """Log-log: sigma against the weight on the squared error of the denoised image."""
     import numpy
 
     sigma = numpy.geomspace(1e-2, 1e2, 401)
     figure = new_figure()
     axes = figure.subplots()
-    for label, weighting, color, dash in CURVES:
+    for label, weighting, color, dash in material:
         axes.plot(sigma, weight(weighting, sigma), color=color, linestyle=dash, label=label)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    decades(axes.xaxis, axes.yaxis)
     axes.set_ylim(1e-4, 1e2)
     axes.set_xlabel("Noise level σ")
     axes.set_ylabel("Weight on the error of the denoised image")

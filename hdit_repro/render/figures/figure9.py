@@ -32,6 +32,14 @@ class Point(NamedTuple):
     inception_score: float
 
 
+class Curve(NamedTuple):
+    """The printed points without guidance and of the lowest FID, those measured, and how many weights the sweep has."""
+
+    marked: tuple[Point, ...]
+    points: tuple[Point, ...]
+    sweep: int
+
+
 def printed(ledger: Ledger, claims: Sequence[str]) -> Point:
     """A point of the printed curve.
 
@@ -72,12 +80,21 @@ def _measured(records: Index, run: Run) -> Point | None:
     return Point(run.sampling.guidance, fid.mean, score.mean) if fid and score else None
 
 
-def draw(ledger: Ledger, records: Index) -> Figure:
+def curve(ledger: Ledger, records: Index) -> Curve:
+    """What is drawn.
+
+    Raises:
+        UserError: as `printed`.
+    """
+    points, sweep = ours(records)
+    return Curve(tuple(printed(ledger, claims) for claims in (UNGUIDED, OPTIMUM)), tuple(points), sweep)
+
+
+def draw(material: Curve) -> Figure:
     """Inception Score (higher is better) against FID (lower is better), one point a guidance weight."""
     figure = new_figure()
     axes = figure.subplots()
-    points, sweep = ours(records)
-    marked = [printed(ledger, claims) for claims in (UNGUIDED, OPTIMUM)]
+    marked, points, sweep = material
     _ours(axes, points, sweep)
     for point, marker, name in zip(marked, ("s", "D"), ("no guidance", "lowest FID"), strict=True):
         where = f"FID {point.fid:g}, IS {point.inception_score:g} at w = {point.guidance:g}"

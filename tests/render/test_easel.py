@@ -1,0 +1,131 @@
+"""Drawing beside: the same files, errors that come through, and a process that cannot be had or dies."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hdit_repro import paper
+from hdit_repro.errors import RunError, UserError
+from hdit_repro.records.layout import Roots
+from hdit_repro.render.everything import render
+from hdit_repro.render.figures import FIGURES, Easel, easel, render_figures
+
+NAMES = ["figure9", "figure8"]
+
+
+def put_all(drawing: Easel) -> None:
+    for name in NAMES:
+        drawing.put(name, FIGURES[name].material(paper.read(), {}))
+
+
+@pytest.fixture
+def two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(easel, "_processors", lambda: 2)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The figures, drawn in this process."""
+    return {path.name: path.read_bytes() for path in render_figures(tmp_path_factory.mktemp("alone"), {}, NAMES)}
+
+
+def contents(paths: list[Path]) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in paths}
+
+
+def test_beside_gives_the_same_bytes_in_the_order_of_asking(
+    tmp_path: Path, two: None, alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Easel(tmp_path, beside=True) as drawing:
+        put_all(drawing)
+        monkeypatch.setattr(easel, "save", refuse)  # nothing is drawn here
+        assert list(contents(drawing.take()).items()) == list(alone.items())
+
+
+def refuse(*_: object) -> list[Path]:
+    raise AssertionError("drawn in the process that asked")
+
+
+def test_one_processor_draws_by_itself(
+    tmp_path: Path, alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(easel, "_processors", lambda: 1)
+    monkeypatch.setattr(easel, "ProcessPoolExecutor", refuse)
+    with Easel(tmp_path, beside=True) as drawing:
+        put_all(drawing)
+        assert contents(drawing.take()) == alone
+
+
+@pytest.mark.parametrize("problem", [OSError("no more processes"), BrokenProcessPool("died")])
+def test_a_process_that_cannot_be_had_is_done_without(
+    tmp_path: Path, two: None, alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    class Refused:
+        def __init__(self, *_: Any, **__: Any) -> None:
+            raise problem
+
+    monkeypatch.setattr(easel, "ProcessPoolExecutor", Refused)
+    with Easel(tmp_path, beside=True) as drawing:
+        put_all(drawing)
+        assert contents(drawing.take()) == alone
+
+
+def test_a_process_that_dies_is_done_without(
+    tmp_path: Path, two: None, alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(easel, "_leave_interrupts_to_the_other", die)
+    with Easel(tmp_path, beside=True) as drawing:
+        put_all(drawing)
+        assert contents(drawing.take()) == alone
+
+
+def die() -> None:
+    os._exit(9)
+
+
+def test_errors_come_through_whole(tmp_path: Path, two: None) -> None:
+    (tmp_path / "file").touch()
+    with Easel(tmp_path / "file", beside=True) as drawing:
+        put_all(drawing)
+        with pytest.raises(FileExistsError):
+            drawing.take()
+
+
+def test_a_full_disk_is_told_by_the_other_process_too(
+    tmp_path: Path, two: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(easel, "paint", no_room)
+    with Easel(tmp_path, beside=True) as drawing:
+        put_all(drawing)
+        with pytest.raises(RunError, match="no space left") as told:
+            drawing.take()
+    assert (told.value.found, told.value.expected, told.value.fix) == ("a", "b", "c")
+
+
+def no_room(*_: object) -> list[Path]:
+    raise RunError("no space left to write figure9.svg", found="a", expected="b", fix="c")
+
+
+def test_an_error_of_the_tables_leaves_nothing_half_drawn(tmp_path: Path, two: None) -> None:
+    def fail() -> None:
+        with Easel(tmp_path, beside=True) as drawing:
+            put_all(drawing)
+            raise UserError("the tables failed")
+
+    with pytest.raises(UserError, match="tables failed"):
+        fail()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_rendering_beside_writes_what_rendering_alone_does(roots: Roots, tmp_path: Path, two: None, measure) -> None:
+    measure("guidance/w1.0", "paper", 7.0, score=130.0)
+    measure("table1/E", "paper", 27.0)
+    asked = ["table1", "figure9", "figure8"]
+    alone, beside = (render("paper", roots, tmp_path / str(flag), asked, beside=flag) for flag in (False, True))
+    assert [(item.kind, item.path.name) for item in alone] == [(item.kind, item.path.name) for item in beside]
+    assert contents([item.path for item in alone]) == contents([item.path for item in beside])
