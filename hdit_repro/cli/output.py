@@ -1,11 +1,14 @@
-"""How commands print: data on stdout, remarks on stderr, the same on a terminal and in a pipe."""
+"""How commands print: data on stdout, remarks on stderr, in a pipe whole and on a terminal as its width allows."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 
@@ -23,8 +26,20 @@ def data(text: str) -> None:
 
 
 def remark(text: str) -> None:
-    """A line about it, for the reader and not for a pipe."""
-    typer.echo(text, err=True)
+    """A line about it, for the reader and not for a pipe; on a terminal it breaks between words."""
+    typer.echo("\n".join(wrapped(text, width(sys.stderr))), err=True)
+
+
+def width(stream: TextIO) -> int:
+    """Columns of the terminal behind a stream; 0 where there is none, and nothing needs to fit."""
+    return shutil.get_terminal_size().columns if stream.isatty() else 0
+
+
+def wrapped(text: str, columns: int) -> list[str]:
+    """A text in lines of so many columns at most, further lines indented; 0 is no limit. No word is broken."""
+    if not columns or len(text) <= columns:
+        return [text]
+    return textwrap.wrap(text, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def as_json(value: Any) -> None:
@@ -54,6 +69,26 @@ def aligned(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequen
         ).rstrip()
         for row in (headers, *rows)
     ]
+
+
+def without(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], columns: int
+) -> tuple[list[str], list[list[str]]]:
+    """A table less as many of its spare columns as it takes to fit, the first of them first.
+
+    Args:
+        headers: names of the columns.
+        rows: cells as text.
+        spare: headers of the columns that may go.
+        columns: of the terminal.
+    """
+    kept = list(range(len(headers)))
+    for name in (None, *spare):
+        kept = [place for place in kept if headers[place] != name]
+        widths = [max(len(row[place]) for row in (headers, *rows)) for place in kept]
+        if sum(widths) + 2 * (len(kept) - 1) <= columns:
+            break
+    return [headers[place] for place in kept], [[row[place] for place in kept] for row in rows]
 
 
 def near(path: Path) -> str:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, group, remark, table
+from hdit_repro.cli.output import aligned, as_json, group, remark, table, width, without
 from hdit_repro.errors import UserError, pick
 
 if TYPE_CHECKING:
     from hdit_repro.audit.noise import Spread
+    from hdit_repro.audit.power import Comparison
     from hdit_repro.records.schema import Record
 
 app = group()
 
 HEADERS = ("pair", "printed", "why", "difference", "beyond noise from", "resolvable", "seeds", "for 80 %", "GPU-hours")
+BRIEF = ("pair", "printed", "why", "apart", "beyond", "told", "seeds", "80 %", "GPU-h")
+"""The same in a narrow terminal."""
+
+SPARE = ("why", "beyond", "printed", "80 %")
+"""Columns that go where even that is too wide, the first first."""
 
 
 @app.command("power")
@@ -60,6 +68,19 @@ def power(
     if as_objects:
         as_json([comparison.as_row() for comparison in found])
         return
+    left_out = _print(found)
+    open_pairs = sum(not one.resolvable for one in found)
+    remark(f"{open_pairs} of {len(found)} printed differences cannot be told from luck with {seeds} a side")
+    remark(f"noise of one training: {(spread or _noise(records) or PRIOR).words()}")
+    if left_out:
+        remark(f"left out, since the terminal is narrow: {', '.join(left_out)}; --json has all")
+    remark("seeds: a side, from which on the printed difference is beyond noise; for 80 %: to find it that often")
+    trainings = f"{seeds} training{'s' if seeds > 1 else ''}"
+    remark(f"GPU-hours of {trainings} a side with samples and measurement, on {cluster}")
+
+
+def _print(found: Sequence[Comparison]) -> list[str]:
+    """A line a pair; returns the full headings of what a narrow terminal has no room for."""
     cells = [
         (
             one.name,
@@ -74,12 +95,21 @@ def power(
         )
         for one in found
     ]
-    table(HEADERS, cells, right=HEADERS[3:])
-    open_pairs = sum(not one.resolvable for one in found)
-    remark(f"{open_pairs} of {len(found)} printed differences cannot be told from luck with {seeds} a side")
-    remark(f"noise of one training: {(spread or _noise(records) or PRIOR).words()}")
-    remark("seeds: a side, from which on the printed difference is beyond noise; for 80 %: to find it that often")
-    remark(f"GPU-hours of {seeds} trainings a side with samples and measurement, on {cluster}")
+    columns = width(sys.stdout)
+    if not columns or max(map(len, aligned(HEADERS, cells))) <= columns:
+        table(HEADERS, cells, right=HEADERS[3:])
+        return []
+    short = [(_brief(row[0]), row[1].replace(" ", ""), *row[2:]) for row in cells]
+    headers, rows = without(BRIEF, short, SPARE, columns)
+    table(headers, rows, right=BRIEF[3:])
+    return [whole for whole, brief in zip(HEADERS, BRIEF, strict=True) if brief not in headers]
+
+
+def _brief(pair: str) -> str:
+    """Two rows of one experiment, whose name is said once: "table1/A / B2"."""
+    lower, higher = pair.split(" / ")
+    experiment = f"{lower.partition('/')[0]}/"
+    return f"{lower} / {higher.removeprefix(experiment)}"
 
 
 def _noise(records: list[Record]) -> Spread | None:

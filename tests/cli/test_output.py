@@ -1,0 +1,66 @@
+"""What commands print fits the terminal, and is whole in a pipe."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hdit_repro.cli import power
+from hdit_repro.cli.app import main
+from hdit_repro.cli.output import width, without, wrapped
+
+
+@given(st.lists(st.text("abc-/", min_size=1, max_size=12), min_size=1, max_size=30), st.integers(14, 60))
+def test_wrapping_loses_no_word_and_fits(words: list[str], columns: int) -> None:
+    lines = wrapped(" ".join(words), columns)
+    assert " ".join(lines).split() == words
+    assert all(len(line) <= columns for line in lines)
+
+
+def test_a_pipe_is_never_wrapped() -> None:
+    assert wrapped("a " * 200, 0) == ["a " * 200]
+    assert width(io.StringIO()) == 0
+
+
+def test_spare_columns_go_one_by_one() -> None:
+    headers, rows = ("aa", "bb", "cc"), [("1111", "22", "3")]
+    assert without(headers, rows, ("bb", "cc"), 12) == (["aa", "bb", "cc"], [["1111", "22", "3"]])
+    assert without(headers, rows, ("bb", "cc"), 11) == (["aa", "cc"], [["1111", "3"]])
+    assert without(headers, rows, ("bb", "cc"), 7) == (["aa"], [["1111"]])
+    assert without(headers, rows, ("bb", "cc"), 1) == (["aa"], [["1111"]])
+
+
+@pytest.fixture
+def on_terminal(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.setattr(power, "width", lambda stream: int(stream is sys.stdout) * 80)
+    return monkeypatch
+
+
+def test_power_fits_80_columns(
+    on_terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    on_terminal.chdir(tmp_path)
+    assert main(["power"]) == 0
+    shown = capsys.readouterr()
+    lines = shown.out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split()[0] == "pair"
+    assert "table1/A / B2" in shown.out
+    assert "left out, since the terminal is narrow: why, beyond noise from; --json has all" in shown.err
+
+
+def test_power_is_whole_in_a_pipe(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["power", "table1", "--seeds", "2"]) == 0
+    shown = capsys.readouterr()
+    assert all(name in shown.out.splitlines()[0] for name in power.HEADERS)
+    assert "table1/A / table1/B2" in shown.out
+    assert "left out" not in shown.err
+    assert "2 trainings a side" in shown.err
