@@ -107,6 +107,5 @@ def protocol_words(metric: str, protocol: Protocol) -> str:
     reference = protocol.reference
     return (
         f"{metric} on {protocol.extractor}, {protocol.samples:,} samples against {reference.count:,} images of "
-        f"{reference.name}, {protocol.sampler} with {protocol.steps} steps, guidance {protocol.guidance:g}, "
-        f"{protocol.weights} weights"
+        f"{reference.name}, {protocol.sampling_words()}"
     )

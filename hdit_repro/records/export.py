@@ -44,6 +44,7 @@ def _lines(record: Record) -> Iterable[dict[str, Any]]:
         "network_evaluations": protocol.network_evaluations,
         "guidance": protocol.guidance,
         "weights": protocol.weights,
+        "labels": protocol.labels,
         **{name: record.context.get(name) for name in CONTEXT},
         "training_id": record.training_id,
         "sampling_id": record.sampling_id,

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from hdit_repro.records.schema import SCHEMA
+from hdit_repro.records.schema import DRAWING, SCHEMA
 
 Plain = dict[str, Any]
 
@@ -23,10 +23,17 @@ def _sampling_seed(plain: Plain) -> Plain:
     return {**plain, "sampling_seed": plain["run"]["sampling"]["seed"]}
 
 
+def _made_elsewhere(plain: Plain) -> Plain:
+    """2 -> 3: how somebody's images were drawn is not known; shape 2 had the defaults of the row that they are like."""
+    if not plain["run"].get("external"):
+        return plain
+    return {**plain, "protocol": {**plain["protocol"], **dict.fromkeys(DRAWING)}}
+
+
 SHORT_EXPONENT = re.compile(rb"e-([1-9])(?<=[0-9]e-[1-9])(?=[,}\]])")
 """Of a number with one digit in its exponent. It begins with plain letters, since such a search is quick."""
 
-MIGRATIONS: dict[int, Callable[[Plain], Plain]] = {1: _sampling_seed}
+MIGRATIONS: dict[int, Callable[[Plain], Plain]] = {1: _sampling_seed, 2: _made_elsewhere}
 """From a schema to the next."""
 
 

@@ -18,7 +18,7 @@ from hdit_repro.spec.evaluation import FRECHET_NAMES, MetricKind, metric_names
 from hdit_repro.spec.numerics import NUMERICS
 from hdit_repro.spec.run import Run
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the record's shape. Older ones are migrated when they are read, others are refused by name."""
 
 PAPER_SAMPLES = 50_000
@@ -45,6 +45,11 @@ CONTEXT: dict[str, str] = {
     LOSS_CONSTANT: "the same loss of the best constant predictor",
 }
 """Companions of a number that are no results themselves."""
+
+DRAWING = ("sampler", "steps", "network_evaluations", "guidance", "weights", "labels")
+"""The fields of a protocol that say how samples were drawn."""
+
+MADE_ELSEWHERE = "made elsewhere, how is not known here"
 
 Scale = Literal["paper", "mini", "smoke"]
 
@@ -78,20 +83,40 @@ class Reference(Spec, frozen=True, kw_only=True):
 
 
 class Protocol(Spec, frozen=True, kw_only=True):
-    """How the numbers were measured. `network_evaluations` is calls of the network per sample, guidance included."""
+    """How the numbers were measured. `network_evaluations` is calls of the network per sample, guidance included.
+
+    The fields from `sampler` to `labels` say how the samples were drawn. Of images that others made nothing of it is
+    known, and all of them are None.
+    """
 
     extractor: str
     weights_digest: str
     resize: str
     reference: Reference
     samples: int
-    sampler: str
-    steps: int
-    network_evaluations: int
-    guidance: float
-    weights: Literal["ema", "raw"]
-    labels: str
+    sampler: str | None
+    steps: int | None
+    network_evaluations: int | None
+    guidance: float | None
+    weights: Literal["ema", "raw"] | None
+    labels: str | None
     quantised: bool = True
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in DRAWING if getattr(self, name) is None]
+        if len(unknown) not in (0, len(DRAWING)):
+            raise ValueError(f"how samples were drawn is known or not, and here {', '.join(unknown)} alone is left out")
+
+    @property
+    def drawn(self) -> bool:
+        """Whether a network of ours drew the samples; others' images were made in ways that are not known here."""
+        return self.sampler is not None
+
+    def sampling_words(self) -> str:
+        """How the samples were drawn, in a line."""
+        if not self.drawn:
+            return MADE_ELSEWHERE
+        return f"{self.sampler} with {self.steps} steps, guidance {self.guidance:g}, {self.weights} weights"
 
 
 class Provenance(Spec, frozen=True, kw_only=True):
@@ -140,6 +165,10 @@ class Record(Spec, frozen=True, kw_only=True, dict=True):
                 raise ValueError(f"there is no metric called {base!r}; there are {', '.join(METRICS)}")
             if count and int(count) != self.protocol.samples:
                 raise ValueError(f"{name} names another number of samples than the protocol's {self.protocol.samples}")
+        require(
+            self.protocol.drawn != bool(self.run.get("external")),
+            "the protocol says how samples were drawn, unless they are somebody's images: then it says nothing of it",
+        )
         for name, value in self.context.items():
             if name not in CONTEXT:
                 raise ValueError(f"context has no {name!r}; it has {', '.join(CONTEXT)}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from hdit_repro.audit.decide import RULE
 from hdit_repro.cost.complexity import RESOLUTIONS
 from hdit_repro.records.lint import difference
-from hdit_repro.records.schema import FLOOR, Record
+from hdit_repro.records.schema import FLOOR, MADE_ELSEWHERE, Protocol, Record
 from hdit_repro.records.store import Problem
 from hdit_repro.render.cells import Cell, fixed, significant
 from hdit_repro.render.columns import Ours
@@ -101,7 +101,7 @@ def _nothing_yet(rows: Sequence[Row], scale: str) -> str:
 
 def _measured_notes(table: Table, rows: Sequence[Row], records: list[Record], scale: str) -> list[str]:
     found = [f"Ours ({names}): {text}." for text, names in _grouped(rows, _protocol)]
-    found += [f"Sampler ({names}): {text}." for text, names in _grouped(rows, _sampler)]
+    found += [f"Sampler ({names}): {text}." for text, names in _grouped(rows, _sampler) if text]
     found += [f"Intervals ({names}): {text}." for text, names in _grouped(rows, _interval) if text]
     if any((number := row.measured()) and number.sd is not None for row in rows):
         found.append("±: sample standard deviation over n training seeds.")
@@ -136,16 +136,24 @@ def _protocol(record: Record) -> str:
     protocol, reference = record.protocol, record.protocol.reference
     return (
         f"{', '.join(record.metrics)} on {protocol.extractor} (weights {protocol.weights_digest[:SHORT]}, "
-        f"resize {protocol.resize}); {fixed(protocol.samples, 0)} samples of the {protocol.weights} weights, "
-        f"{protocol.labels} labels, guidance {protocol.guidance:g}, "
+        f"resize {protocol.resize}); {fixed(protocol.samples, 0)} samples{_drawn(protocol)}, "
         f"{'quantised to uint8' if protocol.quantised else 'not quantised'}; reference: {reference.kind} "
         f"{reference.name}, {reference.split}, {fixed(reference.count, 0)} images at {reference.resolution}² "
         f"(transform {reference.transform}, digest {reference.digest[:SHORT]})"
     )
 
 
+def _drawn(protocol: Protocol) -> str:
+    """What is said of how samples were drawn beside their number."""
+    if not protocol.drawn:
+        return f" {MADE_ELSEWHERE}"
+    return f" of the {protocol.weights} weights, {protocol.labels} labels, guidance {protocol.guidance:g}"
+
+
 def _sampler(record: Record) -> str:
     protocol = record.protocol
+    if not protocol.drawn:
+        return ""
     return f"{protocol.sampler}, {protocol.steps} steps, {protocol.network_evaluations} network evaluations an image"
 
 

@@ -22,6 +22,7 @@ from hdit_repro.records.rows import row_key
 from hdit_repro.records.schema import Metric, Protocol, Record, asked_samples
 from hdit_repro.records.store import write
 from hdit_repro.spec.base import kind_of
+from hdit_repro.spec.run import Run
 from hdit_repro.stages.device import facts, prepare
 from hdit_repro.stages.measure import Sides, measure
 from hdit_repro.stages.model_card import write_card
@@ -147,19 +148,13 @@ def make_record(
     device: torch.device,
 ) -> Record:
     """The measurement with its protocol and provenance."""
-    sampling = job.run.sampling
     protocol = Protocol(
         extractor=extractor.name,
         weights_digest=extractor.digest,
         resize=extractor.protocol,
         reference=reference.described,
-        samples=sampling.count,
-        sampler="external" if job.run.external else kind_of(sampling.sampler),
-        steps=0 if job.run.external else sampling.sampler.steps,
-        network_evaluations=network_calls(job.run),
-        guidance=sampling.guidance,
-        weights=sampling.weights,
-        labels=sampling.labels,
+        samples=job.run.sampling.count,
+        **drawing(job.run),
     )
     here = facts(device)
     provenance = collect(
@@ -179,6 +174,21 @@ def make_record(
         provenance=provenance,
         context=context,
     )
+
+
+def drawing(run: Run) -> dict[str, Any]:
+    """The protocol's fields that say how the samples were drawn: none of them is known of somebody's images."""
+    if run.external:
+        return dict.fromkeys(schema.DRAWING)
+    sampling = run.sampling
+    return {
+        "sampler": kind_of(sampling.sampler),
+        "steps": sampling.sampler.steps,
+        "network_evaluations": network_calls(run),
+        "guidance": sampling.guidance,
+        "weights": sampling.weights,
+        "labels": sampling.labels,
+    }
 
 
 def names_of(job: Job) -> tuple[str, ...]:

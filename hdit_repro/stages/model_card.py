@@ -1,4 +1,4 @@
-"""The card of a trained run: what it is, of which images, by which recipe, with which numbers, under which licence."""
+"""The card of a run: what it is, of which images, by which recipe, with which numbers, under which licence."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from hdit_repro.files import write_text
 from hdit_repro.jobs import Job
 from hdit_repro.records import store
 from hdit_repro.records.layout import RunFolder
-from hdit_repro.records.schema import Metric, Protocol, Record
+from hdit_repro.records.schema import MADE_ELSEWHERE, Metric, Protocol, Record
 from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.data import Folder, facts_of
 from hdit_repro.spec.diffusion import Edm
+from hdit_repro.spec.external import External
 from hdit_repro.spec.model import Hourglass
 from hdit_repro.spec.run import Run
 
@@ -35,8 +36,10 @@ def write_card(job: Job, folder: RunFolder) -> Path:
 
 
 def model_card(job: Job, folder: RunFolder) -> str:
-    """The card of a trained run in markdown. A number stands with its protocol, or there is none."""
+    """The card of a run in markdown. A number stands with its protocol, or there is none."""
     run = job.run
+    if isinstance(run.external, External):
+        return _external_card(job, run.external, folder)
     lines = [
         f"# {job.name}: {job.label}",
         "",
@@ -48,6 +51,22 @@ def model_card(job: Job, folder: RunFolder) -> str:
         f"- Weights: {'the moving average' if run.sampling.weights == 'ema' else 'the raw weights'} draw the samples",
         *_numbers(folder),
         f"- Licence: {_licence(run)}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _external_card(job: Job, external: External, folder: RunFolder) -> str:
+    """The card of somebody's images: what they are, and their numbers; nothing of how they were made."""
+    size = f"{external.images:,} at {job.run.data.resolution} pixels"
+    lines = [
+        f"# {job.name}: {job.label}",
+        "",
+        f"Images {external.name}, run {job.run.training_id} at {job.scale} scale.",
+        "",
+        f"- Images: {size}, {MADE_ELSEWHERE}; digest {external.digest}",
+        *_numbers(folder),
+        "- Licence: the images stay under the licence that they were published with",
         "",
     ]
     return "\n".join(lines)
@@ -126,9 +145,8 @@ def _value(metric: Metric) -> str:
 def _protocol(protocol: Protocol) -> str:
     against = protocol.reference
     return (
-        f"{protocol.samples:,} samples, {protocol.sampler} in {protocol.steps} steps, guidance {protocol.guidance:g}, "
-        f"{protocol.weights} weights, {protocol.extractor}, against {against.name}, {against.split}, "
-        f"{against.count:,} images at {against.resolution} pixels"
+        f"{protocol.samples:,} samples, {protocol.sampling_words()}, {protocol.extractor}, against "
+        f"{against.name}, {against.split}, {against.count:,} images at {against.resolution} pixels"
     )
 
 

@@ -20,6 +20,7 @@ from hdit_repro.records.layout import Roots
 from hdit_repro.records.lint import lint
 from hdit_repro.records.rows import row_key, split
 from hdit_repro.records.schema import Metric, Protocol, Provenance, Record, Reference
+from hdit_repro.spec.external import External
 
 PROCESSES, EACH = 16, 12
 
@@ -65,11 +66,33 @@ def put(roots: Roots, record: Record) -> Path:
     return store.write(record, store.place(roots.records(record.scale), record))
 
 
-def older(path: Path) -> None:
-    """The file as schema 1 had it, sealed."""
+def external(**drawing: object) -> Record:
+    """A record of somebody's images; `drawing` replaces what its protocol says of how they were drawn."""
+    record = make()
+    run = record.spec
+    theirs = msgspec.structs.replace(
+        run, external=External(name="theirs", digest="0" * 64, images=run.sampling.count)
+    )  # fmt: skip
+    return schema.make(
+        theirs,
+        names=("theirs",),
+        label="theirs",
+        scale=record.scale,
+        metrics=record.metrics,
+        protocol=msgspec.structs.replace(record.protocol, **{**dict.fromkeys(schema.DRAWING), **drawing}),
+        provenance=record.provenance,
+    )
+
+
+def older(path: Path, version: int = 1) -> None:
+    """The file as an older schema had it, sealed."""
     plain = json.loads(path.read_text())
-    del plain["sampling_seed"]
-    plain["schema"] = 1
+    if version == 1:
+        del plain["sampling_seed"]
+    if plain["run"].get("external"):
+        said = {"sampler": "external", "steps": 0, "network_evaluations": 0, "guidance": 1.0, "weights": "ema"}
+        plain["protocol"] |= {**said, "labels": "random"}
+    plain["schema"] = version
     plain["digest"] = migrate.digest_of(plain)
     path.write_text(json.dumps(plain))
 
@@ -83,6 +106,32 @@ def test_an_older_record_is_read_as_a_present_one(roots: Roots) -> None:
     assert not store.upgrade(path)
     assert json.loads(path.read_text())["schema"] == schema.SCHEMA
     assert store.read(path) == record
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_older_records_of_others_images_lose_what_was_never_known(roots: Roots, version: int) -> None:
+    record = external()
+    path = put(roots, record)
+    older(path, version)
+    assert store.read(path) == record
+    assert not record.protocol.drawn
+    assert store.upgrade(path)
+    found = json.loads(path.read_text())
+    assert [found["protocol"][name] for name in schema.DRAWING] == [None] * len(schema.DRAWING)
+    assert lint(roots) == (1, [])
+    (line,) = export.lines([record])
+    assert (line["guidance"], line["labels"], line["samples"]) == (None, None, record.protocol.samples)
+
+
+def test_a_protocol_says_all_of_how_samples_were_drawn_or_nothing() -> None:
+    ours, theirs = make(), external()
+    drawn = {name: getattr(ours.protocol, name) for name in schema.DRAWING}
+    with pytest.raises(ValueError, match=r"guidance alone is left out"):
+        msgspec.structs.replace(ours.protocol, guidance=None)
+    with pytest.raises(ValueError, match=r"somebody's images"):
+        external(**drawn)
+    with pytest.raises(ValueError, match=r"somebody's images"):
+        msgspec.structs.replace(ours, protocol=theirs.protocol)
 
 
 def test_migration_does_not_launder_an_edit(roots: Roots) -> None:

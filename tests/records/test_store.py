@@ -149,7 +149,7 @@ def old_numerics(plain: dict[str, object]) -> None:
         (forge_seed, "ids and run do not belong together"),
         (unknown_run, "not known here"),
         (old_numerics, "out of date"),
-        (lambda plain: plain.update(schema=3), "schema 3"),
+        (lambda plain: plain.update(schema=99), "schema 99"),
         (lambda plain: plain.pop("schema"), "schema None"),
         (lambda plain: plain.pop("protocol"), "damaged"),
         (lambda plain: plain.update(color="red"), "damaged"),

@@ -21,6 +21,10 @@ from hdit_repro.launch.price import FEATURE_BYTES
 from hdit_repro.metrics.npz import write_npz
 from hdit_repro.records import rows, store
 from hdit_repro.records.layout import Roots, RunFolder
+from hdit_repro.records.schema import DRAWING, MADE_ELSEWHERE
+from hdit_repro.render.report import markdown
+from hdit_repro.render.report.facts import gather
+from hdit_repro.render.report.row import page as row_page
 from hdit_repro.spec.evaluation import FRECHET_NAMES
 from hdit_repro.stages import external
 from hdit_repro.stages.settings import Quiet, Settings
@@ -84,9 +88,19 @@ def test_from_import_to_record(here, capsys, kind):
     assert set(record.metrics) == {
         f"{n}@{COUNT}" for n in ("fd-efficientnet-lite0", "precision-efficientnet-lite0", "recall-efficientnet-lite0")
     }
-    assert (record.protocol.sampler, record.protocol.steps, record.protocol.network_evaluations) == ("external", 0, 0)
+    assert not record.protocol.drawn
+    assert [getattr(record.protocol, name) for name in DRAWING] == [None] * len(DRAWING)
     assert record.run["external"] == {"name": "theirs", "digest": record.spec.external.digest, "images": COUNT}
     assert "untrained" not in record.context
+    card = (here / "runs" / record.training_id / "card.md").read_text()
+    assert f"45 at 64 pixels, {MADE_ELSEWHERE}" in card
+    assert f"45 samples, {MADE_ELSEWHERE}, efficientnet-lite0" in card
+    assert not [word for word in ("hourglass", "steps", "guidance", "average", "seed") if word in card]
+    facts = gather("paper", Roots(here / "runs", here / "results"))
+    (entry,) = facts.measured
+    page = markdown.render(row_page(entry, facts))
+    assert f"45, {MADE_ELSEWHERE}" in page
+    assert not [word for word in ("guidance", "ema weights", "Trainings", "seed 0", "None") if word in page]
     capsys.readouterr()
     assert main(["fid", str(path), str(path), "--protocol", "efficientnet-lite0", "--json"]) == 0
     capsys.readouterr()

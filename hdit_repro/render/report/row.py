@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hdit_repro.cost import count
 from hdit_repro.records.layout import RunFolder
-from hdit_repro.records.schema import CONTEXT, Metric, Record
+from hdit_repro.records.schema import CONTEXT, MADE_ELSEWHERE, Metric, Record
 from hdit_repro.records.store import place
 from hdit_repro.render import measured
 from hdit_repro.render.cells import fixed, significant
@@ -75,12 +75,15 @@ def _summary(entry: Entry, facts: Facts) -> Iterable[tuple[Span, ...]]:
             yield words(
                 f"{item.claim.place}, printed {item.claim.text}: ", badge(item.verdict), f". {item.verdict.words}."
             )
-    if entry.records:
+    if entry.records and run.external:
+        yield words(f"Records: {len(entry.records)}. Nothing here trained a network for them.")
+    elif entry.records:
         trainings = len({record.seed for record in entry.records})
         yield words(f"Trainings measured: {trainings}. Records: {len(entry.records)}.")
     else:
         price = facts.bills.many(entry.job, 1)
-        yield words(f"Not measured at {facts.scale} scale. One training with its samples costs {price}.")
+        what = "Measuring the images" if run.external else "One training with its samples"
+        yield words(f"Not measured at {facts.scale} scale. {what} costs {price}.")
     for record in entry.aside:
         yield words(f"Record {record.evaluation_id} is measured by another protocol and left out of the means.")
 
@@ -116,8 +119,7 @@ def _values(entry: Entry, facts: Facts) -> Iterable[Block]:
     )
     rows: list[tuple[str | Span, ...]] = [
         (
-            str(record.seed),
-            str(record.sampling_seed),
+            *((str(record.seed), str(record.sampling_seed)) if record.protocol.drawn else ("–", "–")),
             *(_value(record.metrics.get(name)) for name in names),
             *(significant(record.context[c]) if c in record.context else "" for c in contexts),
             f"{record.provenance.gpu_hours:,.1f}",
@@ -186,7 +188,8 @@ def grids_of(entry: Entry, facts: Facts) -> list[tuple[Picture, Path]]:
         if record.sampling_id in seen or len(seen) == SHOWN_SEEDS or not folder.grid.is_file():
             continue
         seen.add(record.sampling_id)
-        words_ = f"{entry.job.name}, training seed {record.seed}, sampling seed {record.sampling_seed}"
+        seeds = f"training seed {record.seed}, sampling seed {record.sampling_seed}"
+        words_ = f"{entry.job.name}, {seeds if record.protocol.drawn else MADE_ELSEWHERE}"
         picture = Picture(
             f"images/{_slug(entry)}-{record.sampling_id}.png",
             f"Grid of the first samples of {words_}",
@@ -231,13 +234,16 @@ def _details(record: Record) -> Iterable[tuple[str, str]]:
         f"{reference.kind} {reference.name}, {reference.split}, {reference.count:,} images at {reference.resolution}², "
         f"transform {reference.transform}, digest {reference.digest[:SHORT]}",
     )
-    yield "samples", f"{protocol.samples:,}, {protocol.weights} weights, {protocol.labels} labels"
-    yield (
-        "sampler",
-        f"{protocol.sampler}, {protocol.steps} steps, {protocol.network_evaluations} network evaluations an image, "
-        f"guidance {protocol.guidance:g}",
-    )
-    yield "seeds", f"training {record.seed}, sampling {record.sampling_seed}"
+    if protocol.drawn:
+        yield "samples", f"{protocol.samples:,}, {protocol.weights} weights, {protocol.labels} labels"
+        yield (
+            "sampler",
+            f"{protocol.sampler}, {protocol.steps} steps, {protocol.network_evaluations} network evaluations an image, "
+            f"guidance {protocol.guidance:g}",
+        )
+        yield "seeds", f"training {record.seed}, sampling {record.sampling_seed}"
+    else:
+        yield "samples", f"{protocol.samples:,}, {MADE_ELSEWHERE}"
     dirt = {True: ", with uncommitted changes", False: "", None: ", changes unknown"}[made.dirty]
     yield "commit", f"{made.commit[:SHORT]}{dirt}"
     yield "machine", f"{made.device}, {made.host}"
