@@ -69,7 +69,6 @@ def migrate(plain: Plain) -> Plain:
         return plain
     whole = untouched(plain)
     while schema < SCHEMA:
-        plain = MIGRATIONS[schema](plain)
+        plain = {**MIGRATIONS[schema](plain), "schema": schema + 1}
         schema += 1
-        plain["schema"] = schema
     return {**plain, "digest": digest_of(plain) if whole else "edited before it was migrated"}

@@ -97,10 +97,11 @@ def older(path: Path, version: int = 1) -> None:
     path.write_text(json.dumps(plain))
 
 
-def test_an_older_record_is_read_as_a_present_one(roots: Roots) -> None:
+@pytest.mark.parametrize("version", list(migrate.MIGRATIONS))
+def test_an_older_record_is_read_as_a_present_one(roots: Roots, version: int) -> None:
     record = make(seed=2)
     path = put(roots, record)
-    older(path)
+    older(path, version)
     assert store.read(path) == record
     assert store.upgrade(path)
     assert not store.upgrade(path)
@@ -134,9 +135,10 @@ def test_a_protocol_says_all_of_how_samples_were_drawn_or_nothing() -> None:
         msgspec.structs.replace(ours, protocol=theirs.protocol)
 
 
-def test_migration_does_not_launder_an_edit(roots: Roots) -> None:
+@pytest.mark.parametrize("version", list(migrate.MIGRATIONS))
+def test_migration_does_not_launder_an_edit(roots: Roots, version: int) -> None:
     path = put(roots, make())
-    older(path)
+    older(path, version)
     plain = json.loads(path.read_text())
     plain["metrics"]["fd-efficientnet-lite0"]["value"] = 1.0
     path.write_text(json.dumps(plain))
