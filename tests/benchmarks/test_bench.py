@@ -25,11 +25,12 @@ def test_both_sides_of_attention_give_the_same(bench):
 def test_attention_rows_hold_their_targets_against_what_was_measured(bench, monkeypatch):
     monkeypatch.setattr(bench, "SIDES", (8, 16))
     monkeypatch.setattr(bench, "both_ways", lambda attend, side: side)
-    times = iter([[2.0, 10.0], [1.0, 4.0]])
+    monkeypatch.setattr(bench, "DENSE_SIDES", (8, 16))
+    times = iter([[2.0, 10.0], [1.0, 4.0], [1.0, 16.0]])
     monkeypatch.setattr(bench, "best", lambda calls, rounds: next(times))
     against, slope = bench.attention()
     assert (against.better, against.met) == (5.0, True)
-    assert (slope.ours, slope.met) == (pytest.approx(1.0), True)
+    assert (slope.ours, slope.met, slope.peer) == (pytest.approx(1.0), True, pytest.approx(2.0))
 
 
 def test_a_missing_peer_is_said_and_what_is_measured_is_written(bench, monkeypatch, tmp_path, capsys):
@@ -55,3 +56,51 @@ def test_what_a_step_holds_at_most_is_counted(bench):
     peak = import_module("step_against_authors").peak
     found = peak(lambda: torch.ones(1 << 20).add(1).add(1))
     assert 8 << 20 <= found < 9 << 20
+
+
+def test_the_rows_of_an_evaluation_come_from_what_was_measured(bench, monkeypatch):
+    evaluation = import_module("evaluation")
+    monkeypatch.setattr(bench, "pictures", lambda count, side: evaluation.pictures(4, 32))
+    monkeypatch.setattr(evaluation, "WIDTH", 16)
+    rows = bench.measurement()
+    assert [row.peer_name for row in rows] == [
+        "torch-fidelity, batch 64", "torch-fidelity, batch 16", "torch-fidelity, batch 64", "torch-fidelity, batch 16",
+        "scipy.linalg.sqrtm",
+    ]  # fmt: skip
+    for row in rows[:4]:
+        assert row.better == pytest.approx(row.ours / row.peer)
+    assert rows[4].better == pytest.approx(rows[4].peer / rows[4].ours)
+    assert all(row.met == (row.better >= float(row.target.removeprefix(">= "))) for row in rows if row.target)
+
+
+def test_the_rows_of_a_step_come_from_what_was_measured(bench, monkeypatch, tmp_path):
+    """Against ourselves, since their code is not here; nothing is compiled."""
+    step = import_module("step_against_authors")
+    monkeypatch.setattr(step, "SHAPE", {**step.SHAPE, "resolution": 32, "widths": [64, 64], "heads": [1, 1]})
+    monkeypatch.setattr(step.torch, "compile", lambda network, **how: network)
+    monkeypatch.setattr(step, "Theirs", lambda code, run, weights: step.Ours(run))
+    monkeypatch.setattr(step, "to_k_diffusion", dict)
+    monkeypatch.setattr(bench, "authors", lambda checkout, compiled: object())
+    rows = {row.what: row for row in bench.steps(tmp_path)}
+    for kind in step.KINDS:
+        assert {f"training step, {kind}", f"training step, {kind}, compiled", f"sampling, {kind}"} <= rows.keys()
+        memory = rows[f"peak memory of a step, {kind}"]
+        assert memory.better == memory.peer / memory.ours
+    for row in rows.values():
+        assert row.met is None or row.met == (row.better >= float(row.target.removeprefix(">= ")))
+
+
+def test_the_rows_of_commands_say_seconds(bench, monkeypatch):
+    monkeypatch.setattr(bench, "STARTS", (("list",),))
+    monkeypatch.setattr(bench, "RECORDS", (2,))
+    rows = bench.commands()
+    assert [row.what for row in rows] == [
+        "hdit-repro list", "hdit-repro plan, 2 records", "hdit-repro render-tables, 2 records",
+    ]  # fmt: skip
+    assert all(row.ours > 0 for row in rows)
+
+
+def test_a_folder_of_this_machine_is_not_in_the_command(bench):
+    assert bench.without_paths(["--authors", "/home/me/kd", "--threads", "2"]) == [
+        "--authors", "PATH", "--threads", "2",
+    ]  # fmt: skip
