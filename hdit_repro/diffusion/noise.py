@@ -100,7 +100,10 @@ def _blocks(keys: Tensor, stream: int | Tensor, count: int, device: torch.device
     """Random words for `count` numbers a sample: four (B, blocks) tensors, by counter (block, stream) and key."""
     keys = keys.to(device=keys.device if device is None else device, dtype=torch.int64).reshape(-1, 1)
     block = torch.arange(-(-count // WORDS), device=keys.device).reshape(1, -1)
-    streams = torch.as_tensor(stream, dtype=torch.int64, device=keys.device).reshape(-1, 1)
+    if isinstance(stream, int):  # filled in where it is needed: a tensor made on the host would have to be waited for
+        streams = torch.full((1, 1), stream, dtype=torch.int64, device=keys.device)
+    else:
+        streams = stream.to(device=keys.device, dtype=torch.int64).reshape(-1, 1)
     counter = (block & MASK, block >> 32, *_halves(streams))
     return philox4x32(counter, _halves(keys))
 

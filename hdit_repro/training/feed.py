@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice, pairwise
 from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from hdit_repro.data.images import Indices
@@ -17,6 +19,7 @@ from hdit_repro.data.loader import Source as Source
 from hdit_repro.data.order import index_of
 from hdit_repro.errors import UserError
 from hdit_repro.spec.run import Run
+from hdit_repro.training.transfer import Carrier, Sent
 
 AHEAD = 2
 """Steps read before they are asked for."""
@@ -48,24 +51,37 @@ class Fed(NamedTuple):
     replaced: tuple[Replaced, ...] = ()
 
 
-def feed(run: Run, images: Source, begin: int, end: int, share: Share | None = None) -> Generator[Fed, None, None]:
+def feed(
+    run: Run,
+    images: Source,
+    begin: int,
+    end: int,
+    share: Share | None = None,
+    device: torch.device = torch.device("cpu"),  # noqa: B008
+) -> Generator[Fed, None, None]:
     """The draws of steps `begin` to `end` - 1, in a background thread. Close it to end the thread.
 
     Args:
         share: from a step's draws (first, count) to this process's part of them; None is all.
+        device: where the images are wanted; on a card they are sent ahead, while it computes.
 
     Raises:
         UserError: an image is damaged; raised where its step was to come.
     """
 
-    def read(step: int) -> Fed:
+    carrier = Carrier(device)
+
+    def read(step: int) -> tuple[Fed, Sent]:
         first, count = run.training.batch_at(step)
         mine, number = (first, count) if share is None else share(first, count)
         batch = read_batch(images, mine, number, seed=run.seed, flip=run.data.flip)
         indices = index_of(batch.draws.numpy(), len(images), run.seed)
-        return Fed(first, count, batch, images.replaced(indices) if isinstance(images, Readable) else ())
+        replaced = images.replaced(indices) if isinstance(images, Readable) else ()
+        return Fed(first, count, batch, replaced), carrier.send(batch)
 
-    return ahead(read, range(begin, end), AHEAD)
+    with closing(ahead(read, range(begin, end), AHEAD)) as parts:
+        for fed, sent in parts:
+            yield fed._replace(batch=sent.arrived())
 
 
 def ahead(work: Callable[[int], T], numbers: Iterable[int], depth: int) -> Generator[T, None, None]:
@@ -162,6 +178,6 @@ def whole(fed: Fed) -> bool:
     return len(fed.batch.draws) == fed.size
 
 
-def image_numbers(run: Run, fed: Fed, size: int) -> list[int]:
-    """The numbers of the images of the whole step, over all processes."""
-    return [int(number) for number in index_of(np.arange(fed.first, fed.first + fed.size), size, run.seed)]
+def image_numbers(run: Run, first: int, count: int, size: int) -> list[int]:
+    """The numbers of the images of draws `first` to `first + count - 1`, of a data set of `size`."""
+    return [int(number) for number in index_of(np.arange(first, first + count), size, run.seed)]

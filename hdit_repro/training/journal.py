@@ -10,11 +10,12 @@ from typing import Any
 
 from hdit_repro.errors import UserError
 from hdit_repro.spec.run import Run
-from hdit_repro.training.feed import Fed, Source, image_numbers
+from hdit_repro.training.feed import Source, image_numbers
 from hdit_repro.training.log import MetricsLog
-from hdit_repro.training.meter import Meter, attention_scales
+from hdit_repro.training.meter import Meter, scale_range
 from hdit_repro.training.state import TrainingState
 from hdit_repro.training.step import Outcome
+from hdit_repro.training.transfer import Reading
 
 StepReport = Callable[[int, int, dict[str, float]], None]
 """Called after logged steps with (steps done, steps in all, values)."""
@@ -59,6 +60,7 @@ class Journal:
         self.every, self.main = every, main
         self.total = run.training.total_steps
         self._told: set[int] = set()
+        self._scales: Reading | None = None
         if main:
             self.log = MetricsLog(metrics, state.step)
             self.events = MetricsLog(events_path(metrics), state.step)
@@ -73,19 +75,24 @@ class Journal:
         if self.board is not None:
             self.board.close()
 
-    def note(self, outcome: Outcome, fed: Fed) -> None:
-        """Write down what is worth it of the step just done."""
-        self.meter.add(fed.size)
+    def look(self) -> None:
+        """Ask for what a line tells of the network as it is now, where the step just taken has one."""
+        if self.main and self._has_line(self.state.step):
+            self._scales = scale_range(self.state.network)
+
+    def note(self, outcome: Outcome) -> None:
+        """Write down what is worth it of the step just settled, before another is taken."""
+        self.meter.add(outcome.size)
         if not self.main:
             return
         if outcome.verdict != "fine":
-            self._event(outcome.verdict, outcome, fed)
+            self._event(outcome.verdict, outcome)
         self._replacements(outcome)
         step = self.state.step
-        if step % self.every == 0 or step == self.total:
+        if self._has_line(step):
             timed = self.meter.read()
             values = {"loss": outcome.loss, "grad_norm": outcome.grad_norm, "skipped": self.state.watchdog.skipped}
-            values |= attention_scales(self.state.network)
+            values |= _named(self._scales)
             if outcome.verdict in ("fine", "spike"):
                 self.log.append({"step": step, **values, **timed})
                 self._show({**values, **timed})
@@ -96,11 +103,14 @@ class Journal:
         if self.main:
             self.log.sync()
 
-    def _event(self, kind: str, outcome: Outcome, fed: Fed) -> None:
-        numbers = image_numbers(self.run, fed, len(self.images))
+    def _has_line(self, step: int) -> bool:
+        return step % self.every == 0 or step == self.total
+
+    def _event(self, kind: str, outcome: Outcome) -> None:
+        numbers = image_numbers(self.run, outcome.first, outcome.size, len(self.images))
         found = {"loss": str(outcome.loss), "grad_norm": str(outcome.grad_norm), "mean": self.state.watchdog.mean}
         self.events.append(
-            {"step": self.state.step, "event": kind, **found, "first_draw": fed.first, "images": numbers}
+            {"step": self.state.step, "event": kind, **found, "first_draw": outcome.first, "images": numbers}
         )
 
     def _replacements(self, outcome: Outcome) -> None:
@@ -116,6 +126,10 @@ class Journal:
         if self.board is not None:
             for name, value in values.items():
                 self.board.add_scalar(name, value, self.state.step)
+
+
+def _named(scales: Reading | None) -> dict[str, float]:
+    return {} if scales is None else dict(zip(("scale_min", "scale_max"), scales.numbers(), strict=True))
 
 
 def _board(folder: Path, step: int) -> Any:

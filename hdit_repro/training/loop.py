@@ -27,7 +27,7 @@ from hdit_repro.training.optim import make_optimizer
 from hdit_repro.training.rendezvous import check_size
 from hdit_repro.training.signals import Preempted, Stop
 from hdit_repro.training.state import TrainingState
-from hdit_repro.training.step import Stepper, draws_of
+from hdit_repro.training.step import Stepper, Wishes, draws_of
 from hdit_repro.training.watchdog import LIMIT
 from hdit_repro.training.writer import CheckpointWriter
 
@@ -112,34 +112,71 @@ def advance(
     writer: CheckpointWriter,
     settings: LoopSettings,
 ) -> None:
-    """Take the steps that are left, and save."""
-    world, stop, total = stepper.world, settings.stop, run.training.total_steps
-    saved = time.monotonic()
-    with closing(feed(run, images, state.step, total, world.share)) as parts:
+    """Take the steps that are left, and save.
+
+    While the device computes a step, the host asks for the next one and then learns what came of the one before. It
+    waits only where the state as it is now is wanted: to save it, to leave, at the end.
+    """
+    world, total, clock = stepper.world, run.training.total_steps, _Clock(settings)
+    with closing(feed(run, images, state.step, total, world.share, settings.device)) as parts:
         while state.step < total:
             with journal.meter.waiting():
                 fed = next(parts)
-            outcome = stepper(fed, leave=bool(stop and stop.reason))
-            journal.note(outcome, fed)
-            writer.poll()
-            if outcome.verdict == "stop":
-                _finish_writing(writer, world)
-                raise not_finite(outcome.loss, outcome.grad_norm, state.step, writer.folder)
+            stepper.begin(fed, clock.wishes())
+            told = _settle(stepper, journal, writer)
+            stepper.update()
+            journal.look()
+            # Alone, a wish is heard at once; others hear of it when the step at which it was uttered is settled.
+            leave, save = clock.wishes() if world.size == 1 else told
+            if not (leave or save or state.step in settings.snapshots or state.step == total):
+                continue
+            _settle(stepper, journal, writer)
             if state.step in settings.snapshots:
                 writer.snapshot(state)
-            if outcome.leave and state.step < total:
+            if leave and state.step < total:
                 writer.save(state)
                 _finish_writing(writer, world)
-                raise _left(state.step, writer, stop)
-            if time.monotonic() - saved > settings.save_seconds and state.step < total:
+                raise _left(state.step, writer, settings.stop)
+            if save and state.step < total:
                 writer.save(state)
-                saved = time.monotonic()
+                clock.saved()
     writer.save(state)
+
+
+def _settle(stepper: Stepper, journal: Journal, writer: CheckpointWriter) -> Wishes:
+    """Learn what came of the step taken last and note it; returns what any process wished at its beginning.
+
+    Raises:
+        RunError: it was the third in a row that is not finite, or the disk is full.
+    """
+    outcome = stepper.settle()
+    if outcome is None:
+        return Wishes()
+    journal.note(outcome)
+    writer.poll()
+    if outcome.verdict == "stop":
+        _finish_writing(writer, stepper.world)
+        raise not_finite(outcome.loss, outcome.grad_norm, stepper.state.step, writer.folder)
+    return Wishes(outcome.leave, outcome.save)
+
+
+class _Clock:
+    """Whether this process wants to leave or to save."""
+
+    def __init__(self, settings: LoopSettings) -> None:
+        self.stop, self.seconds = settings.stop, settings.save_seconds
+        self.saved()
+
+    def saved(self) -> None:
+        self._since = time.monotonic()
+
+    def wishes(self) -> Wishes:
+        return Wishes(bool(self.stop and self.stop.reason), time.monotonic() - self._since > self.seconds)
 
 
 def prepared(run: Run, images: Source, first: int, last: int, device: torch.device) -> Iterator[tuple[Draws, Batch]]:
     """The draws of steps `first` to `last` - 1, ready for the network."""
-    with closing(feed(run, images, first, last)) as parts:
+    with closing(feed(run, images, first, last, device=device)) as parts:
         for fed in parts:
             yield draws_of(run, fed, device), fed.batch
 

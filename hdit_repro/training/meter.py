@@ -17,6 +17,7 @@ from hdit_repro.models.layers import CosineSimilarity
 from hdit_repro.spec.run import Run
 from hdit_repro.spec.training import Precision
 from hdit_repro.training.distributed import World
+from hdit_repro.training.transfer import Reading
 
 
 class Meter:
@@ -70,10 +71,7 @@ def peak_memory(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
-def attention_scales(network: nn.Module) -> dict[str, float]:
+def scale_range(network: nn.Module) -> Reading | None:
     """The least and largest learned scale of cosine attention over layers and heads (Appendix C says 5 to 50)."""
     scales = [module.scale.detach() for module in network.modules() if isinstance(module, CosineSimilarity)]
-    if not scales:
-        return {}
-    least, most = torch.aminmax(torch.cat(scales))
-    return {"scale_min": float(least), "scale_max": float(most)}
+    return Reading(torch.stack(torch.aminmax(torch.cat(scales))).double()) if scales else None

@@ -12,6 +12,7 @@ from hdit_repro.diffusion import GaussianDiffusion, edm_loss, noise_levels
 from hdit_repro.spec.diffusion import Edm, Gaussian
 from hdit_repro.spec.run import Run
 from hdit_repro.training.draws import draw_keys, drop_labels, level_uniforms, noise_like
+from hdit_repro.training.transfer import upload
 
 
 class Draws(NamedTuple):
@@ -50,19 +51,20 @@ def make_draws(
         condition: B 9, float32: how the images were augmented; None: not at all.
     """
     keys = draw_keys(run.seed, draws)
+    there = upload(keys, device)
     # As bytes over the bus: with a dtype in the same call they would be widened before.
-    pixels = images.to(device, non_blocking=True).to(torch.float32) / 127.5 - 1
+    pixels = upload(images, device).to(torch.float32) / 127.5 - 1
     kept = drop_labels(keys, labels, run.model.classes, run.training.class_dropout)
     place = torch.tensor(draws, dtype=torch.int64) - first
     return Draws(
         images=pixels,
-        noise=noise_like(keys, pixels),
+        noise=noise_like(there, pixels),
         uniform=level_uniforms(keys),
         place=place,
         batch=batch,
-        labels=None if kept is None else kept.to(device),
-        keys=keys.to(device),
-        augmentation=None if condition is None else condition.to(device),
+        labels=None if kept is None else upload(kept, device),
+        keys=there,
+        augmentation=None if condition is None else upload(condition, device),
     )
 
 
@@ -81,7 +83,7 @@ class EdmObjective:
     def sigma(self, draws: Draws) -> Tensor:
         """The draws' noise levels: B, float32, on the images' device."""
         levels = noise_levels(self.edm, self.image_size, draws.uniform, draws.place, draws.batch)
-        return levels.to(draws.images)
+        return upload(levels.to(draws.images.dtype), draws.images.device)
 
     def __call__(self, network: nn.Module, draws: Draws) -> Tensor:
         cond = {"class_cond": draws.labels}
@@ -97,7 +99,7 @@ class GaussianObjective:
         self.diffusion = GaussianDiffusion(gaussian.timesteps, data_scale=gaussian.data_scale)
 
     def __call__(self, network: nn.Module, draws: Draws) -> Tensor:
-        t = (draws.uniform * self.diffusion.timesteps).long().to(draws.images.device)
+        t = upload((draws.uniform * self.diffusion.timesteps).long(), draws.images.device)
         losses = self.diffusion.training_losses(network, draws.images, draws.noise, t, class_cond=draws.labels)
         return losses.total
 
