@@ -89,15 +89,18 @@ def measure(run: Run, device: torch.device, steps: int, *, recompute: bool, comp
     state.network.train()
     network = accelerated(state.network, recompute=recompute, compiled=compiled)
     stepper, clock = Stepper(run, state, World(device=device), 0, network), Clock(device)
-    with closing(feed(run, open_dataset(run.data), 0, WARM + 2 * steps)) as parts:
+    with closing(feed(run, open_dataset(run.data), 0, WARM + 2 * steps, device=device)) as parts:
         for _ in range(WARM):
             stepper(next(parts))
         clock.settle()
         before = time.perf_counter()
-        for _ in range(steps):
-            stepper(next(parts))
+        for _ in range(steps):  # as the training loop takes them
+            stepper.begin(next(parts))
+            stepper.settle()
+            stepper.update()
         clock.settle()
         whole = (time.perf_counter() - before) / steps
+        stepper.settle()
         for _ in range(steps):
             timed_step(stepper, lambda: next(parts), clock)
     rate, peak = run.training.batch / whole, card_peak(device, run.training.precision)

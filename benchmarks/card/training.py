@@ -65,6 +65,13 @@ def stepper(run: Run, device: torch.device, *, compiled: bool, network: nn.Modul
     return Stepper(run, state, World(device=device), 0, called)
 
 
+def one_after_another(take: Stepper, fed: Fed) -> None:
+    """A step as the training loop takes it: the host learns what came of it while the next one is computed."""
+    take.begin(fed)
+    take.settle()
+    take.update()
+
+
 def measured(run: Run, name: str, bench: Bench, *, compiled: bool, network: nn.Module | None = None) -> dict[str, Any]:
     """Numbers of a run's step; where memory is short the batch is halved."""
     batch = feasible(run, name, bench)
@@ -82,7 +89,7 @@ def step_numbers(run: Run, name: str, bench: Bench, *, compiled: bool, network: 
     """Seconds of a step at the run's batch, and what follows from them."""
     take = stepper(run, bench.device, compiled=compiled, network=network)
     fed = synthetic(run, 0, bench.device)
-    found = timed(lambda: take(fed), bench.device, bench.seconds)
+    found = timed(lambda: one_after_another(take, fed), bench.device, bench.seconds)
     batch, macs = run.training.batch, count(run.model, run.data.resolution).macs
     flops = training_flops(macs) * batch / found.seconds
     sheet = peak(torch.cuda.get_device_name(bench.device), "bfloat16") if bench.device.type == "cuda" else None

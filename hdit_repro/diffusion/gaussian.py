@@ -57,7 +57,7 @@ class GaussianDiffusion:
         kept = spaced_timesteps(timesteps, self.steps)
         self.timestep_map = torch.tensor(kept)
         self.betas = respace(linear_betas(timesteps), kept)
-        self._tables = _tables(self.betas)
+        self._tables = {torch.device("cpu"): {"timestep": self.timestep_map, **_tables(self.betas)}}
 
     def training_losses(
         self, network: Network, image: Tensor, noise: Tensor, t: Tensor, **cond: Tensor | None
@@ -120,7 +120,7 @@ class GaussianDiffusion:
 
     def _call(self, network: Network, x: Tensor, t: Tensor, cond: dict[str, Tensor | None]) -> tuple[Tensor, Tensor]:
         """Epsilon and v. The network is given the number that step t has in the whole chain."""
-        output = network(x, self.timestep_map.to(t.device)[t], **cond)
+        output = network(x, self._on(t.device)["timestep"][t], **cond)
         channels = x.shape[1]
         assert output.shape[1] == 2 * channels, f"{output.shape[1]} channels, and not {2 * channels}: learn_sigma?"
         output = output.to(x.dtype)
@@ -150,7 +150,14 @@ class GaussianDiffusion:
 
     def _at(self, table: str, t: Tensor, like: Tensor) -> Tensor:
         """The table's values at steps t, (B 1 1 1), rounded to the dtype of `like`."""
-        return per_sample(self._tables[table].to(t.device)[t], like)
+        return per_sample(self._on(t.device)[table][t], like)
+
+    def _on(self, device: torch.device) -> dict[str, Tensor]:
+        """The tables on a device; they go there once."""
+        if device not in self._tables:
+            here = self._tables[torch.device("cpu")]
+            self._tables[device] = {name: values.to(device) for name, values in here.items()}
+        return self._tables[device]
 
 
 def _tables(betas: Tensor) -> dict[str, Tensor]:

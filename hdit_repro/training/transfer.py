@@ -16,7 +16,7 @@ from hdit_repro.data.loader import Batch
 
 def upload(x: Tensor, device: torch.device) -> Tensor:
     """`x` on `device`: what the device is told next finds it there, and the host goes on at once."""
-    if device.type != "cuda" or x.device.type != "cpu":
+    if device.type == "cpu" or x.device.type != "cpu":
         return x.to(device)
     return x.pin_memory().to(device, non_blocking=True)
 
