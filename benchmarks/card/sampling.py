@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from benchmarks.card.networks import named
 from benchmarks.card.session import Bench, Part
@@ -14,43 +13,8 @@ from benchmarks.card.timing import timed
 from hdit_repro.cost import count
 from hdit_repro.launch.work import network_evaluations
 from hdit_repro.models.build import build
+from hdit_repro.stages.calling import Way, called, way_gone
 from hdit_repro.stages.denoiser import Drawer
-
-
-class Captured(nn.Module):
-    """A network whose forward pass is one CUDA graph, at the shapes of its first call; labels are part of the input."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self._graph: torch.cuda.CUDAGraph | None = None
-
-    def forward(self, x: Tensor, sigma: Tensor, class_cond: Tensor | None = None) -> Tensor:
-        inputs = [x, sigma] if class_cond is None else [x, sigma, class_cond]
-        if self._graph is None:
-            self._capture(inputs)
-        assert self._graph is not None
-        for held, given in zip(self._held, inputs, strict=True):
-            held.copy_(given)
-        self._graph.replay()
-        return self._out.clone()
-
-    def _capture(self, inputs: list[Tensor]) -> None:
-        self._held = [given.clone() for given in inputs]
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(3):
-                self._call()
-        torch.cuda.current_stream().wait_stream(side)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._out = self._call()
-
-    def _call(self) -> Tensor:
-        x, sigma, *rest = self._held
-        out: Tensor = self.network(x, sigma, class_cond=rest[0] if rest else None)
-        return out
 
 
 def sampler(name: str, how: str) -> Part:
@@ -63,9 +27,12 @@ def sampler(name: str, how: str) -> Part:
             return {"skipped": "tiny compiles the step of table1/E alone"}
         run, batch = named(name, bench.scale), 2 if bench.tiny else 64
         network = build(run.model).to(bench.device).eval()
-        called = {"eager": lambda: network, "graph": lambda: Captured(network), "compiled": lambda: compiled(network)}
-        drawer = Drawer(run, called[how](), bench.device, lambda: None)
+        ways: dict[str, Way] = {"eager": "eager", "graph": "graph", "compiled": "compile"}
+        call = called(network, ways[how], batch)
+        drawer = Drawer(run, call, bench.device, lambda: None)
         found = timed(lambda: drawer(list(range(batch))), bench.device, bench.seconds)
+        if way_gone(call, ways[how]) != ways[how]:
+            raise RuntimeError("the network cannot be captured as a CUDA graph")
         calls = network_evaluations(run.sampling)
         return {
             "use": "sample", "run": name, "how": how, "batch": batch, "calls": calls,
@@ -75,10 +42,6 @@ def sampler(name: str, how: str) -> Part:
         }  # fmt: skip
 
     return Part(f"sample/{name}/{how}", work)
-
-
-def compiled(network: nn.Module) -> nn.Module:
-    return torch.compile(network, dynamic=False)  # type: ignore[return-value]
 
 
 def inception(precision: str) -> Part:

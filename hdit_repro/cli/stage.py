@@ -38,6 +38,17 @@ class Keep(StrEnum):
     none = "none"
 
 
+class Way(StrEnum):
+    """How the network is called while samples are drawn."""
+
+    eager = "eager"
+    compile = "compile"
+    graph = "graph"
+
+
+Network = Annotated[
+    Way, typer.Option("--network", help="As it is, by torch.compile, or on a card replayed as a CUDA graph.")
+]
 KeepImages = Annotated[
     Keep,
     typer.Option(
@@ -96,13 +107,17 @@ def sample(
     device: Device = "auto",
     threads: Threads = 0,
     keep_images: KeepImages = Keep.auto,
+    network: Network = Way.eager,
     sampling_seeds: options.SamplingSeeds = 1,
 ) -> None:
     """Draw the samples of a run; below paper scale it is trained first where it is not.
 
     Example: hdit-repro sample --run table1/E --scale smoke
     """
-    _outputs(_execute("sample", run, scale, device, threads, keep_images, own=own, samplings=sampling_seeds))
+    from hdit_repro.stages.settings import HowToSample
+
+    how = {"distributed": "none", "sampling": HowToSample(network=network.value)}
+    _outputs(_execute("sample", run, scale, device, threads, keep_images, how, own, sampling_seeds))
 
 
 @app.command("eval")

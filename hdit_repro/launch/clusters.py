@@ -15,7 +15,7 @@ from hdit_repro.launch.slurm.profile import Slurm as Slurm
 from hdit_repro.machine import cpus_here as cpus_here
 from hdit_repro.records.layout import Roots
 from hdit_repro.spec.base import Choice, require
-from hdit_repro.stages.settings import HowToTrain
+from hdit_repro.stages.settings import HowToSample, HowToTrain
 
 WORKPLACE_VARIABLE = "HDIT_REPRO_WORKPLACE"
 """Names the folder that holds `runs/` and `results/`; cluster jobs, which start elsewhere, are told by it."""
@@ -29,6 +29,7 @@ class Local(Choice, tag="local", frozen=True, kw_only=True):
 
     `jobs_at_once` of 0 is one a GPU, and without a GPU one for every `threads` CPUs. The two rates are of one CPU:
     multiply-accumulates a second of a network, images a second of feature extraction. `training`: how trainings run.
+    `sampling`: how samples are drawn.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Local(Choice, tag="local", frozen=True, kw_only=True):
     cpu_macs_per_second: float
     cpu_features_per_second: float
     training: HowToTrain = msgspec.field(default_factory=HowToTrain)
+    sampling: HowToSample = msgspec.field(default_factory=HowToSample)
 
     def __post_init__(self) -> None:
         require(self.jobs_at_once >= 0 and self.threads >= 1, "jobs_at_once is 0 or more, threads 1 or more")

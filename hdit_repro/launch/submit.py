@@ -109,7 +109,11 @@ def submit(
     session = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
     folder = roots.runs / "submissions" / session
     chain = StageChain(
-        by_urgency(left, hours), Settings(training=cluster.training), session, stages=stages, finish=render
+        by_urgency(left, hours),
+        Settings(training=cluster.training, sampling=cluster.sampling),
+        session,
+        stages=stages,
+        finish=render,
     )
     if display is None:
         crew = Crew(folder, chain, cluster)

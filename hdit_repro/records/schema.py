@@ -17,6 +17,7 @@ from hdit_repro.spec.base import Spec, require
 from hdit_repro.spec.evaluation import FRECHET_NAMES, MetricKind, metric_names
 from hdit_repro.spec.numerics import NUMERICS
 from hdit_repro.spec.run import Run
+from hdit_repro.spec.training import Precision
 
 SCHEMA = 3
 """Version of the record's shape. Older ones are migrated when they are read, others are refused by name."""
@@ -86,7 +87,8 @@ class Protocol(Spec, frozen=True, kw_only=True):
     """How the numbers were measured. `network_evaluations` is calls of the network per sample, guidance included.
 
     The fields from `sampler` to `labels` say how the samples were drawn. Of images that others made nothing of it is
-    known, and all of them are None.
+    known, and all of them are None. `precision` is that of the network's products meanwhile, where it was not the
+    training's.
     """
 
     extractor: str
@@ -101,6 +103,7 @@ class Protocol(Spec, frozen=True, kw_only=True):
     weights: Literal["ema", "raw"] | None
     labels: str | None
     quantised: bool = True
+    precision: Precision | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         unknown = [name for name in DRAWING if getattr(self, name) is None]
@@ -116,7 +119,8 @@ class Protocol(Spec, frozen=True, kw_only=True):
         """How the samples were drawn, in a line."""
         if not self.drawn:
             return MADE_ELSEWHERE
-        return f"{self.sampler} with {self.steps} steps, guidance {self.guidance:g}, {self.weights} weights"
+        precision = "" if self.precision is msgspec.UNSET else f", in {self.precision}"
+        return f"{self.sampler} with {self.steps} steps, guidance {self.guidance:g}, {self.weights} weights{precision}"
 
 
 class Provenance(Spec, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from hdit_repro.spec.base import Choice, Spec, require
+from hdit_repro.spec.training import Precision
 
 
 class Solver(Choice, tag=""):
@@ -62,7 +63,8 @@ class Sampling(Spec):
     """`count` samples of the EMA network. `guidance` is w in D_u + w (D_c - D_u); 1 is no guidance.
 
     `at_step`: of the average as it was after that step, which the training keeps; unset is the end. `ema_decay`: of a
-    further average with that decay, which the training keeps; unset is the run's own.
+    further average with that decay, which the training keeps; unset is the run's own. `precision`: of the network's
+    products; unset is the training's.
     """
 
     sampler: Sampler
@@ -74,6 +76,7 @@ class Sampling(Spec):
     seed: int = 0
     at_step: int | msgspec.UnsetType = msgspec.UNSET
     ema_decay: float | msgspec.UnsetType = msgspec.UNSET
+    precision: Precision | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         plain = self.at_step is msgspec.UNSET and self.ema_decay is msgspec.UNSET

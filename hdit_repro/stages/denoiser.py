@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from msgspec import UNSET
 from torch import Tensor, nn
 
 from hdit_repro.diffusion import GaussianDiffusion, Precondition, as_keys, guide, normals, uniforms
@@ -16,6 +17,7 @@ from hdit_repro.seeds import derive
 from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.diffusion import Edm, Gaussian
 from hdit_repro.spec.run import Run
+from hdit_repro.spec.training import Precision
 
 START, LABEL, FIRST_STEP = 0, 1, 16
 """Streams of a sample's key: start noise, label, and step j at FIRST_STEP + j. Never renumber."""
@@ -44,7 +46,7 @@ class Drawer:
         def noise(step: int) -> Tensor:
             return self.noise(keys, FIRST_STEP + step)
 
-        precision = self.run.training.precision
+        precision = sampling_precision(self.run)
         with products(precision, self.device), autocast(precision, self.device):
             if isinstance(self.run.diffusion, Edm):
                 images = self._edm(self.run.diffusion, start, noise, labels)
@@ -90,6 +92,11 @@ class Drawer:
             return out
 
         return counted
+
+
+def sampling_precision(run: Run) -> Precision:
+    """The arithmetic of the network's products while samples are drawn: the training's where nothing else is asked."""
+    return run.training.precision if run.sampling.precision is UNSET else run.sampling.precision
 
 
 def sample_keys(seed: int, numbers: Sequence[int]) -> Tensor:

@@ -27,7 +27,7 @@ from hdit_repro.stages.device import facts, prepare
 from hdit_repro.stages.measure import Sides, measure
 from hdit_repro.stages.model_card import write_card
 from hdit_repro.stages.reference import LoadedReference, load_reference
-from hdit_repro.stages.sample import features_of, network_calls
+from hdit_repro.stages.sample import features_of, network_calls, ways_of
 from hdit_repro.stages.settings import Progress, Report, Settings
 from hdit_repro.stages.shards import missing_numbers, read_tensors, whole_shards
 from hdit_repro.stages.untrained import untrained_statistics
@@ -154,9 +154,12 @@ def make_record(
         resize=extractor.protocol,
         reference=reference.described,
         samples=job.run.sampling.count,
+        precision=job.run.sampling.precision,
         **drawing(job.run),
     )
     here = facts(device)
+    if ways := ways_of(folder):
+        here["network while sampling"] = ", ".join(ways)
     provenance = collect(
         device=str(here.pop("device")),
         seconds=seconds,

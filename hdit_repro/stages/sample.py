@@ -20,6 +20,7 @@ from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.run import Run
 from hdit_repro.spec.sampling import Heun
 from hdit_repro.stages import external
+from hdit_repro.stages.calling import Way, called, way_gone, way_here
 from hdit_repro.stages.denoiser import Drawer
 from hdit_repro.stages.device import prepare
 from hdit_repro.stages.export import SampleSet, export
@@ -132,8 +133,11 @@ def _draw(
         part = int(len(numbers) * min(1.0, steps / calls))
         report(Progress("sample", done + part, total, f"{kind_of(run.sampling.sampler)} step {steps} of {calls}"))
 
-    drawer, numbers = Drawer(run, network, device, on_step), range(0)
-    for numbers in chunks(todo, settings.batch):
+    parts, way = list(chunks(todo, settings.batch)), way_here(settings.sampling.network, device)
+    rows = max(map(len, parts)) * (1 if run.sampling.guidance == 1 else 2)
+    call = called(network, way, rows)
+    drawer, numbers = Drawer(run, call, device, on_step), range(0)
+    for numbers in parts:
         steps, began = 0, time.monotonic()
         images, labels = drawer(list(numbers))
         tensors = features_of(extractor, images.to(device))
@@ -143,7 +147,7 @@ def _draw(
         if numbers.start < GRID or keeps_images(run, settings):
             tensors["image"] = images
         write_shard(folder, numbers, tensors)
-        add_seconds(folder, time.monotonic() - began)
+        add_seconds(folder, time.monotonic() - began, way_gone(call, way))
         done += len(numbers)
         rate = (done - (total - len(todo))) / (time.monotonic() - started)
         report(Progress("sample", done, total, f"{rate:.2f} images/s", {"images_per_s": rate}))
@@ -165,12 +169,19 @@ def _take(
         report(Progress("sample", done, run.sampling.count, "features of the images"))
 
 
-def add_seconds(folder: RunFolder, seconds: float) -> None:
-    """Add to the time that this set of samples took, over all jobs and restarts."""
+def add_seconds(folder: RunFolder, seconds: float, way: Way | None = None) -> None:
+    """Add to the time that this set of samples took, over all jobs and restarts, and to the ways that were gone."""
     noted = folder.samples / "seconds.json"
     with lock(folder.samples / "seconds.lock"):
-        before = float(read_json(noted)["seconds"]) if noted.exists() else 0.0
-        write_json(noted, {"seconds": before + seconds})
+        before = read_json(noted) if noted.exists() else {}
+        ways = sorted({*before.get("network", []), *([way] if way else [])})
+        write_json(noted, {"seconds": float(before.get("seconds", 0.0)) + seconds, "network": ways})
+
+
+def ways_of(folder: RunFolder) -> list[str]:
+    """How the network was called while these samples were drawn; empty for images of others."""
+    noted = folder.samples / "seconds.json"
+    return list(read_json(noted).get("network", [])) if noted.exists() else []
 
 
 def keeps_images(run: Run, settings: Settings) -> bool:

@@ -48,6 +48,18 @@ class HowToTrain(Spec, frozen=True, kw_only=True):
         require(self.log_every >= 1, "log_every starts at 1")
 
 
+class HowToSample(Spec, frozen=True, kw_only=True):
+    """How samples are drawn here, which cannot change them but for the order of sums; `[sampling]` in a cluster's
+    profile, options of `sample`.
+
+    Attributes:
+        network: how it is called: "eager" as it is, "compile" by torch.compile (the first call takes a minute and
+            more), "graph" replayed as a CUDA graph, which spares a card's host its work; a CPU calls it as it is.
+    """
+
+    network: Literal["eager", "compile", "graph"] = "eager"
+
+
 @dataclass(frozen=True)
 class Settings:
     """How a stage runs here.
@@ -62,6 +74,7 @@ class Settings:
             set), "slurm" (SLURM's own variables), "none" (one process).
         time_limit: seconds after which a training saves and leaves; 0 is never.
         training: the rest of how a training runs.
+        sampling: how samples are drawn.
     """
 
     device: str = "auto"
@@ -71,6 +84,7 @@ class Settings:
     distributed: Literal["auto", "slurm", "none"] = "auto"
     time_limit: float = 0.0
     training: HowToTrain = field(default_factory=HowToTrain)
+    sampling: HowToSample = field(default_factory=HowToSample)
 
 
 class Progress(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from hdit_repro.spec.base import Choice, require
-from hdit_repro.stages.settings import HowToTrain
+from hdit_repro.stages.settings import HowToSample, HowToTrain
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -42,6 +42,7 @@ class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
         signal_seconds: how long before the end of its time a job is told.
         runs: the folder of runs, where it is not that of the workplace. scratch: TMPDIR of the jobs, made when missing.
         training: how trainings run (`stages.settings.HowToTrain`).
+        sampling: how samples are drawn (`stages.settings.HowToSample`).
     """
 
     name: str
@@ -79,6 +80,7 @@ class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
     runs: str = ""
     scratch: str = ""
     training: HowToTrain = msgspec.field(default_factory=HowToTrain)
+    sampling: HowToSample = msgspec.field(default_factory=HowToSample)
 
     def __post_init__(self) -> None:
         require(self.speed > 0 and self.time_limit_hours > 0, "speed and time_limit_hours must be positive")

@@ -172,6 +172,8 @@ def _undo(planned: Draft, entry: Journal) -> None:
 
 def _function(planned: Draft, element: Element, stages: Mapping[str, StageFunction] | None) -> StageJob:
     profile = planned.profile
-    settings = Settings(threads=profile.cpus_per_gpu, batch=profile.sample_batch, training=profile.training)
+    settings = Settings(
+        threads=profile.cpus_per_gpu, batch=profile.sample_batch, training=profile.training, sampling=profile.sampling
+    )
     gpus, packed = element.resources.all_gpus, element.kind == "pack"
     return StageJob(element.tasks, planned.session, settings, gpus, element.numbers, packed, stages)
