@@ -6,12 +6,15 @@
 # make lint    style, types, import layers
 # make test-slurm  the tests that need a real SLURM: installs Debian's packages, starts a cluster on this machine, ends it
 # make test-gpu  parity, golden curve and samplers on this machine's card (skipped, with a word, without one)
-# make wheels  build/wheels/: what a machine with its own torch and no network needs besides (benchmarks/card.md)
+# make wheels  build/wheels/: what a machine with its own torch and no network needs besides (benchmarks/card.md);
+#              FOR=3.12 is its Python, HAS="pillow rich" what it has already
 #
 # PYTHON=python3.12 chooses the interpreter, TORCH_INDEX=https://... another build of torch (a CPU or ROCm index).
 
 PYTHON ?= python3
 TORCH_INDEX ?=
+FOR ?=
+HAS ?=
 TORCH := torch==2.13.0
 NATTEN := natten==0.21.7
 BIN := .venv/bin
@@ -46,10 +49,14 @@ test-slurm: $(READY)
 test-gpu: $(READY)
 	$(BIN)/python -m pytest tests/device -rs
 
-# Unpacked, so that PYTHONPATH alone brings them in; torch and what torch brings are the machine's own.
+# Unpacked, so that PYTHONPATH alone brings them in; torch and what torch brings are the machine's own. Made anew each
+# time: what an earlier list left there would hide the machine's own.
 wheels:
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --target build/wheels -c constraints.txt \
-		$$(sed 's/#.*//' benchmarks/card.txt)
+	rm -rf build/wheels
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --target build/wheels \
+		-c constraints.txt $(if $(FOR),--python-version $(FOR)) \
+		$(filter-out $(HAS),$(shell sed 's/#.*//' benchmarks/card.txt))
+	du -sh build/wheels
 
 tables: $(READY)
 	$(BIN)/hdit-repro render-tables

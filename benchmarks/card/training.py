@@ -50,7 +50,7 @@ def synthetic(run: Run, step: int, device: torch.device) -> Fed:
     if device.type == "cuda":
         images = images.pin_memory()
     labels = draws % max(1, run.model.classes)
-    return Fed(step * batch, batch, Batch(draws, images, labels), None)
+    return Fed(step * batch, batch, Batch(draws, images, labels))
 
 
 def stepper(run: Run, device: torch.device, *, compiled: bool, network: nn.Module | None = None) -> Stepper:

@@ -69,7 +69,7 @@ def evaluate(job: Job, folder: RunFolder, settings: Settings, report: Report) ->
 
 
 def noting_settings(job: Job, folder: RunFolder, settings: Settings, report: Report) -> None:
-    (folder.roots.runs / "settings.json").write_bytes(msgspec.json.encode(settings.training))
+    (folder.roots.runs / "settings.json").write_bytes(msgspec.json.encode([settings.training, settings.sampling]))
     train(job, folder, settings, report)
 
 

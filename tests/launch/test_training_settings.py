@@ -1,4 +1,5 @@
-"""How trainings run on a machine: `[training]` in its profile reaches the stages, whoever starts them."""
+"""How trainings run and samples are drawn on a machine: what its profile says reaches the stages, whoever starts
+them."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.slurm.submit import _function
 from hdit_repro.launch.submit import submit
 from hdit_repro.records.layout import Roots
-from hdit_repro.stages.settings import HowToTrain
+from hdit_repro.stages.settings import HowToSample, HowToTrain
 
 ASKED = """
 [training]
@@ -28,6 +29,8 @@ compile = true
 unreadable = "skip"
 ema_decays = [0.999]
 save_seconds = 60.0
+[sampling]
+network = "graph"
 """
 HOW = HowToTrain(
     microbatch=16, deterministic=True, compile=True, unreadable="skip", ema_decays=(0.999,), save_seconds=60.0
@@ -53,11 +56,13 @@ def test_a_cluster_job_is_told(tmp_path: Path, roots: Roots, monkeypatch: pytest
     element = next(element for element in planned.elements if element.kind == "train")
     settings = _function(planned, element, None).settings
     assert (settings.training, settings.threads, settings.batch) == (HOW, 8, 64)
+    assert settings.sampling == HowToSample(network="graph")
 
 
 def test_the_shipped_profiles_say_what_is_said_anyway() -> None:
     for name in ("local", "a100", "h100"):
         assert read_cluster(name).training == HowToTrain(), name
+        assert read_cluster(name).sampling == HowToSample(), name
 
 
 @pytest.mark.parametrize(
@@ -68,6 +73,7 @@ def test_the_shipped_profiles_say_what_is_said_anyway() -> None:
         ('[training]\nunreadable = "ignore"\n', "unreadable"),
         ("[training]\nema_decays = [1.5]\n", "a decay lies in"),
         ("[training]\nlog_every = 0\n", "log_every starts at 1"),
+        ('[sampling]\nnetwork = "fast"\n', "network"),
     ],
 )
 def test_what_is_not_understood_is_refused(
@@ -87,7 +93,7 @@ def test_gpus_that_do_not_divide_the_batch_are_refused_before_anything_is_queued
 
 
 def test_a_process_of_this_machine_is_told(roots: Roots, made_up: ModuleType, two_at_once: Local) -> None:
-    cluster = msgspec.structs.replace(two_at_once, training=HOW)
+    cluster = msgspec.structs.replace(two_at_once, training=HOW, sampling=HowToSample(network="compile"))
     submit(
         wanted("table1", "smoke", ["E"]),
         roots,
@@ -95,4 +101,5 @@ def test_a_process_of_this_machine_is_told(roots: Roots, made_up: ModuleType, tw
         display=Plain(io.StringIO()),
         stages={**made_up.STAGES, "train": made_up.noting_settings},
     )
-    assert msgspec.json.decode((roots.runs / "settings.json").read_bytes(), type=HowToTrain) == HOW
+    told = msgspec.json.decode((roots.runs / "settings.json").read_bytes(), type=tuple[HowToTrain, HowToSample])
+    assert told == (HOW, HowToSample(network="compile"))
