@@ -54,6 +54,17 @@ class Label:
 
 
 @dataclass(frozen=True)
+class Guidance:
+    """The guidance weight that a row's samples are drawn with."""
+
+    def cell(self, row: Row) -> Cell:
+        if row.job is None:
+            return ABSENT
+        weight = row.job.run.sampling.guidance
+        return Cell(weight, f"{weight:g}")
+
+
+@dataclass(frozen=True)
 class FromLedger:
     """What the paper prints."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hdit_repro.records.schema import FLOOR, LOSS_CONSTANT, LOSS_END, UNTRAINED
-from hdit_repro.render.columns import Column, Difference, FromLedger, Label, Ours
+from hdit_repro.render.columns import Column, Difference, FromLedger, Guidance, Label, Ours
 from hdit_repro.render.companions import Context, Ratio, Smaller
 from hdit_repro.render.costs import Complexity, Counted, Parameters
-from hdit_repro.render.rows import INCEPTION_SCORE
+from hdit_repro.render.rows import INCEPTION_SCORE, PRECISION, RECALL
 from hdit_repro.render.settled import Doubted, Settled, Spent
 
 FORMATS = ("md", "tex", "csv")
@@ -24,7 +24,8 @@ OTHERS = "Rows of other methods are as the paper prints them; they have no job h
 class Table(NamedTuple):
     """A table.
 
-    `ledger` is its name in tables/paper; `experiment` is the one whose job file may have further rows; `protocol` is
+    `ledger` is its name in tables/paper, empty where print has no such table; `experiment` is the one whose job file
+    may have further rows; `protocol` is
     what the paper says of how its numbers were measured, empty where nothing is. `references` names jobs that are one
     of its rows but for what the images are compared with; the notes say both.
     """
@@ -252,6 +253,40 @@ EDITION_2_TABLE_8 = Table(
     notes=(*TABLE_6.notes, "Columns are named after the jobs of the sweep: patch size, then small, medium or large."),
 )
 
+GUIDANCE = Table(
+    name="guidance",
+    ledger="",
+    experiment="guidance",
+    title="Guidance sweep",
+    scales=("mini", "smoke"),
+    columns=(
+        Column("label", "", "Configuration", Label(), left=True),
+        Column("guidance", "", "w", Guidance()),
+        Column("ours", "{metric}, {scale}", "ours", Ours(), better="lower"),
+        Column("untrained", "{metric}, {scale}", "untrained", Context(UNTRAINED)),
+        Column(
+            "precision",
+            "Precision and recall, {scale}",
+            "precision",
+            Ours(PRECISION, digits=3, prefix="precision"),
+            better="higher",
+        ),
+        Column(
+            "recall",
+            "Precision and recall, {scale}",
+            "recall",
+            Ours(RECALL, digits=3, prefix="recall"),
+            better="higher",
+        ),
+    ),
+    notes=(
+        "Figure 9 sets FID against Inception Score, which are measured at paper scale only. Below it the sweep stands "
+        "under the names of the metrics that it has: `guidance.svg` draws them over the weight w.",
+        "untrained: the same metric of samples of the run's initial weights.",
+        "Precision and recall are of the row's feature network (k = 3).",
+    ),
+)
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
@@ -268,5 +303,6 @@ TABLES: dict[str, Table] = {
         EDITION_2_TABLE_6,
         EDITION_2_TABLE_7,
         EDITION_2_TABLE_8,
+        GUIDANCE,
     )
 }

@@ -34,7 +34,7 @@ def render(
     *,
     beside: bool = False,
 ) -> list[Written]:
-    """Render the tables of a scale; at paper scale the figures too, and the marked blocks of the workplace's README.
+    """Render the tables and figures of a scale; at paper scale the marked blocks of the workplace's README too.
 
     Args:
         scale: "paper", "mini" or "smoke".
@@ -53,11 +53,14 @@ def render(
     with Easel(folder, beside=beside) as easel:
         early = [name for name in figures if not FIGURES[name].measured]
         for name in early:
-            easel.put(name, FIGURES[name].material(ledger, {}))
+            easel.put(name, FIGURES[name].material(ledger, {}, scale))
         given = material(scale, roots, ledger)
         for name in figures:
-            if name not in early:
-                easel.put(name, FIGURES[name].material(ledger, given.source.records))
+            if name in early:
+                continue
+            shown = FIGURES[name].material(ledger, given.source.records, scale)
+            if names is not None or FIGURES[name].worth(shown):
+                easel.put(name, shown)
         written = [Written("table", path) for path in render_tables(given, folder, tables)]
         written += [Written("figure", path) for path in easel.take()]
     if scale == "paper" and out is None and names is None:
@@ -69,22 +72,28 @@ def _split(names: Sequence[str] | None, scale: str) -> tuple[list[str] | None, l
     """Names of tables, None for all, and of figures.
 
     Raises:
-        UserError: an unknown name, or a figure below paper scale.
+        UserError: an unknown name, or a figure that this scale does not have.
     """
     pick(dict.fromkeys(SCALES), scale, kind="scale")
     if names is None:
-        return None, list(FIGURES) if scale == "paper" else []
+        return None, [name for name, drawing in FIGURES.items() if scale in drawing.scales]
     for name in names:
         pick({**TABLES, **FIGURES}, name, kind="table")
     figures = [name for name in names if name in FIGURES]
-    if figures and scale != "paper":
-        raise UserError(
-            f"{figures[0]} is not made at {scale} scale",
-            found=scale,
-            expected="paper",
-            fix=f"hdit-repro render-tables --tables {figures[0]}",
-        )
+    for name in figures:
+        if scale not in FIGURES[name].scales:
+            raise _not_made(name, scale)
     return [name for name in names if name in TABLES], figures
+
+
+def _not_made(figure: str, scale: str) -> UserError:
+    """The refusal of a figure at a scale that does not have it, with the nearest thing that there is."""
+    scales = FIGURES[figure].scales
+    if figure == "figure9":
+        fix = f"hdit-repro render-tables --scale {scale} --tables guidance"
+    else:
+        fix = f"hdit-repro render-tables --scale {scales[0]} --tables {figure}"
+    return UserError(f"{figure} is not made at {scale} scale", found=scale, expected=", ".join(scales), fix=fix)
 
 
 def _refresh(path: Path, given: Material) -> list[Written]:

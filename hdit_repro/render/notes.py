@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from hdit_repro.audit.decide import RULE
@@ -11,7 +12,7 @@ from hdit_repro.records.lint import difference
 from hdit_repro.records.schema import FLOOR, MADE_ELSEWHERE, Protocol, Record
 from hdit_repro.records.store import Problem
 from hdit_repro.render.cells import Cell, fixed, significant
-from hdit_repro.render.columns import Ours
+from hdit_repro.render.columns import Guidance, Ours
 from hdit_repro.render.companions import Context
 from hdit_repro.render.costs import Complexity, Counted, Parameters
 from hdit_repro.render.definitions import Table
@@ -77,9 +78,10 @@ def _cost_notes(table: Table, rows: Sequence[Row]) -> list[str]:
 
 def _scale_note(table: Table, scale: str) -> str:
     costs = ", and so is what is counted" if _has(table, Counted, Complexity, Parameters) else ""
+    printed = f"What is printed is of paper scale{costs}. " if table.ledger else ""
     return (
-        f"Measured numbers are of {scale} scale: the same experiments with smaller networks, images and budgets. What "
-        f"is printed is of paper scale{costs}. Numbers of different scales are not compared, so no difference is shown."
+        f"Measured numbers are of {scale} scale: the same experiments with smaller networks, images and budgets. "
+        f"{printed}Numbers of different scales are not compared, so no difference is shown."
     )
 
 
@@ -100,7 +102,8 @@ def _nothing_yet(rows: Sequence[Row], scale: str) -> str:
 
 
 def _measured_notes(table: Table, rows: Sequence[Row], records: list[Record], scale: str) -> list[str]:
-    found = [f"Ours ({names}): {text}." for text, names in _grouped(rows, _protocol)]
+    own = _has(table, Guidance)
+    found = [f"Ours ({names}): {text}." for text, names in _grouped(rows, partial(_protocol, guided=not own))]
     found += [f"Sampler ({names}): {text}." for text, names in _grouped(rows, _sampler) if text]
     found += [f"Intervals ({names}): {text}." for text, names in _grouped(rows, _interval) if text]
     if any((number := row.measured()) and number.sd is not None for row in rows):
@@ -132,22 +135,24 @@ def _grouped(rows: Sequence[Row], text: Callable[[Record], str]) -> list[tuple[s
     return [(said, ", ".join(names)) for said, names in groups.items()]
 
 
-def _protocol(record: Record) -> str:
+def _protocol(record: Record, guided: bool) -> str:
+    """How a number was measured; `guided` is whether the guidance weight is said here and in no column."""
     protocol, reference = record.protocol, record.protocol.reference
     return (
         f"{', '.join(record.metrics)} on {protocol.extractor} (weights {protocol.weights_digest[:SHORT]}, "
-        f"resize {protocol.resize}); {fixed(protocol.samples, 0)} samples{_drawn(protocol)}, "
+        f"resize {protocol.resize}); {fixed(protocol.samples, 0)} samples{_drawn(protocol, guided)}, "
         f"{'quantised to uint8' if protocol.quantised else 'not quantised'}; reference: {reference.kind} "
         f"{reference.name}, {reference.split}, {fixed(reference.count, 0)} images at {reference.resolution}² "
         f"(transform {reference.transform}, digest {reference.digest[:SHORT]})"
     )
 
 
-def _drawn(protocol: Protocol) -> str:
+def _drawn(protocol: Protocol, guided: bool) -> str:
     """What is said of how samples were drawn beside their number."""
     if not protocol.drawn:
         return f" {MADE_ELSEWHERE}"
-    return f" of the {protocol.weights} weights, {protocol.labels} labels, guidance {protocol.guidance:g}"
+    weight = f"{protocol.guidance:g}" if guided else "w"
+    return f" of the {protocol.weights} weights, {protocol.labels} labels, guidance {weight}"
 
 
 def _sampler(record: Record) -> str:

@@ -13,9 +13,13 @@ from hdit_repro.records.schema import Record, asked_samples, metric_name
 from hdit_repro.render import measured
 from hdit_repro.render.judge import Judge, Verdict
 from hdit_repro.render.ledger import claims_of
+from hdit_repro.spec.base import kind_of
+from hdit_repro.spec.evaluation import metric_names
 
 FRECHET, INCEPTION_SCORE = "frechet", "inception-score"
 """Metrics that tables ask for; the first stands for whichever Fréchet distance the row's extractor gives."""
+
+SIDES = PRECISION, RECALL = "precision", "recall"
 
 
 class Row(NamedTuple):
@@ -41,8 +45,17 @@ class Row(NamedTuple):
     judged: Mapping[str, str]
 
     def base(self, metric: str = FRECHET) -> str:
-        """The name of a metric without a count: the run's own Fréchet distance ("fid"), or `metric` itself."""
-        return measured.frechet_name(self.job.run) if self.job is not None and metric == FRECHET else metric
+        """The name of a metric without a count: the run's own Fréchet distance ("fid"), or `metric` itself.
+
+        Precision and recall stand for those on the run's extractor.
+        """
+        if self.job is None:
+            return metric
+        if metric == FRECHET:
+            return measured.frechet_name(self.job.run)
+        if metric in SIDES:
+            return metric_names("precision-recall", kind_of(self.job.run.evaluation.extractor))[SIDES.index(metric)]
+        return metric
 
     def measured(self, metric: str = FRECHET) -> measured.Measured | None:
         """The row's number of a metric over its records; a run that draws 5,000 samples has a "fid@5000"."""
@@ -66,11 +79,12 @@ def rows_of(source: Source, table: str, experiment: str, scale: str) -> list[Row
     """The rows that print has, in its order, then those that the experiment's job file has beyond them.
 
     Args:
-        table: the ledger's name of the table.
+        table: the ledger's name of the table; empty where print has none.
         experiment: whose further rows are wanted; empty for none.
         scale: of the jobs and their records.
     """
-    layout, claims = source.ledger.tables[table].rows, claims_of(source.ledger, table)
+    layout = source.ledger.tables[table].rows if table else ()
+    claims = claims_of(source.ledger, table) if table else {}
     rows = [_row(source, row.key, row.label, row.group, row.run, scale, claims[row.key]) for row in layout]
     known = {row.run for row in layout}
     for job in jobs.load(experiment, scale) if experiment else ():

@@ -44,12 +44,17 @@ class Sheet(NamedTuple):
 
 
 def build(
-    table: Table, layout: printed.Table, rows: Sequence[Row], scale: str, problems: Sequence[Problem], folder: Path
+    table: Table,
+    layout: printed.Table | None,
+    rows: Sequence[Row],
+    scale: str,
+    problems: Sequence[Problem],
+    folder: Path,
 ) -> Sheet:
     """Fill a table in.
 
     Args:
-        layout: the table as it is printed: number, edition, title.
+        layout: the table as it is printed: number, edition, title; None where print has no such table.
         problems: files under `folder` that are no records; the notes name them.
     """
     columns = [column for column in table.columns if column.scales is None or scale in column.scales]
@@ -75,7 +80,9 @@ def _head(column: Column, metric: str, scale: str) -> Head:
     return Head(column.key, upper.format(metric=metric, scale=scale), column.head, column.left)
 
 
-def _title(table: Table, layout: printed.Table, scale: str) -> str:
+def _title(table: Table, layout: printed.Table | None, scale: str) -> str:
+    if layout is None:
+        return f"{table.title}, {scale} scale"
     edition = "" if layout.edition == 1 else " of the second edition"
     where = "" if scale == "paper" else f", {scale} scale"
     return f"Table {layout.number}{edition}{where}: {table.title or layout.title}"

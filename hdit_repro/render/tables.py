@@ -65,7 +65,8 @@ def table_folder(scale: str, roots: Roots) -> Path:
 def sheet_of(table: Table, given: Material) -> Sheet:
     """A table filled in."""
     rows = rows_of(given.source, table.ledger, table.experiment, given.scale)
-    return build(table, given.ledger.tables[table.ledger], rows, given.scale, given.problems, given.folder)
+    layout = given.ledger.tables[table.ledger] if table.ledger else None
+    return build(table, layout, rows, given.scale, given.problems, given.folder)
 
 
 def render_tables(given: Material, out: Path, names: Iterable[str] | None = None) -> list[Path]:

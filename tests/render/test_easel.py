@@ -20,7 +20,7 @@ NAMES = ["figure9", "figure8"]
 
 def put_all(drawing: Easel) -> None:
     for name in NAMES:
-        drawing.put(name, FIGURES[name].material(paper.read(), {}))
+        drawing.put(name, FIGURES[name].material(paper.read(), {}, "paper"))
 
 
 @pytest.fixture

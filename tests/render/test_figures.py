@@ -14,7 +14,7 @@ from hdit_repro.errors import UserError
 from hdit_repro.records import store
 from hdit_repro.records.layout import Roots
 from hdit_repro.render import measured
-from hdit_repro.render.figures import FIGURES, figure2, figure8, figure9, render_figures
+from hdit_repro.render.figures import figure2, figure8, figure9, made_at, render_figures
 from hdit_repro.render.figures.style import power_of_ten
 from hdit_repro.spec.base import kind_of, kinds
 from hdit_repro.spec.diffusion import EdmWeight, MinSnr, Snr, SoftMinSnr, Weighting
@@ -22,7 +22,9 @@ from hdit_repro.spec.diffusion import EdmWeight, MinSnr, Snr, SoftMinSnr, Weight
 
 def test_every_figure_in_every_format_twice_the_same(tmp_path: Path) -> None:
     first, second = (render_figures(tmp_path / name, {}) for name in ("a", "b"))
-    assert [path.name for path in first] == [f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png", "pdf")]
+    assert [path.name for path in first] == [
+        f"{name}.{kind}" for name in made_at("paper") for kind in ("svg", "png", "pdf")
+    ]
     for left, right in zip(first, second, strict=True):
         assert left.read_bytes() == right.read_bytes(), left.name
         assert left.stat().st_size > 5_000

@@ -12,6 +12,7 @@ from hdit_repro import paper
 from hdit_repro.errors import pick
 from hdit_repro.paper import Ledger
 from hdit_repro.render.figures.drawings import FIGURES as FIGURES
+from hdit_repro.render.figures.drawings import made_at as made_at
 from hdit_repro.render.figures.easel import Easel as Easel
 from hdit_repro.render.figures.style import KINDS
 from hdit_repro.render.measured import Index
@@ -23,23 +24,25 @@ def render_figures(
     names: Iterable[str] | None = None,
     ledger: Ledger | None = None,
     kinds: Sequence[str] = KINDS,
+    scale: str = "paper",
 ) -> list[Path]:
     """Draw figures into `out`; returns the files in the order they were written. Equal input gives equal bytes.
 
     Args:
         out: the folder to write to.
         records: what was measured, by scale and row.
-        names: figures by name ("figure2"); None is all.
+        names: figures by name ("figure2"); None is all of the scale.
         ledger: what the paper prints; None is the project's own.
         kinds: formats, by the endings of their files.
+        scale: whose records are shown, in figures that are made at several.
 
     Raises:
         UserError: there is no such figure.
     """
-    chosen = list(FIGURES) if names is None else list(names)
+    chosen = made_at(scale) if names is None else list(names)
     drawings = {name: pick(FIGURES, name, kind="figure") for name in chosen}
     known = ledger or paper.read()
     with Easel(out, kinds) as easel:
         for name, drawing in drawings.items():
-            easel.put(name, drawing.material(known, records))
+            easel.put(name, drawing.material(known, records, scale))
         return easel.take()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hdit_repro.paper import Ledger
-from hdit_repro.render.figures import figure2, figure8, figure9
+from hdit_repro.render.figures import figure2, figure8, figure9, guidance
 from hdit_repro.render.measured import Index
 
 if TYPE_CHECKING:
@@ -17,18 +17,34 @@ class Drawing(NamedTuple):
     """A figure.
 
     Attributes:
-        material: plain values from the job files, print, and the records by scale and row.
+        material: plain values from the job files, print, the records by scale and row, and the scale.
         draw: a matplotlib figure of them.
         measured: whether records are looked at.
+        scales: at which scales it is made.
+        worth: whether material is drawn where nobody asked for this figure by name.
     """
 
-    material: Callable[[Ledger, Index], Any]
+    material: Callable[[Ledger, Index, str], Any]
     draw: Callable[[Any], Figure]
     measured: bool
+    scales: tuple[str, ...] = ("paper",)
+    worth: Callable[[Any], bool] = lambda material: True
 
 
 FIGURES: dict[str, Drawing] = {
-    "figure2": Drawing(lambda ledger, records: figure2.curves(), figure2.draw, measured=False),
-    "figure8": Drawing(lambda ledger, records: figure8.CURVES, figure8.draw, measured=False),
-    "figure9": Drawing(figure9.curve, figure9.draw, measured=True),
+    "figure2": Drawing(lambda ledger, records, scale: figure2.curves(), figure2.draw, measured=False),
+    "figure8": Drawing(lambda ledger, records, scale: figure8.CURVES, figure8.draw, measured=False),
+    "figure9": Drawing(lambda ledger, records, scale: figure9.curve(ledger, records), figure9.draw, measured=True),
+    "guidance": Drawing(
+        lambda ledger, records, scale: guidance.sweep(records, scale),
+        guidance.draw,
+        measured=True,
+        scales=("mini", "smoke"),
+        worth=lambda material: bool(material.distance.points),
+    ),
 }
+
+
+def made_at(scale: str) -> list[str]:
+    """The figures of a scale, by name."""
+    return [name for name, drawing in FIGURES.items() if scale in drawing.scales]

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from hdit_repro.audit.computed import say
 from hdit_repro.render.cells import NOT_RUN, Cell
+from hdit_repro.render.figures import FIGURES as FIGURES_OF
 from hdit_repro.render.report.blocks import (
     Block,
     Code,
@@ -41,6 +42,10 @@ FIGURES = {
     "figure9": (
         "Figure 9: guidance",
         "FID against Inception Score over the guidance weight: the two printed points, and ours once measured.",
+    ),
+    "guidance": (
+        "Guidance sweep",
+        "Each measured metric over the guidance weight, under its own name: no FID and no Inception Score.",
     ),
 }
 """Title and alt text of each figure."""
@@ -106,12 +111,28 @@ def samples(facts: Facts) -> Page:
     return Page("samples", "Samples", tuple(blocks))
 
 
-def figures() -> Page:
-    """The paper's figures that are computed."""
+def figures(facts: Facts) -> Page:
+    """The paper's figures that are computed, and what this scale has beside them."""
     blocks: list[Block] = [text("Computed from job files, print and records of paper scale.")]
-    for name, (title, alt) in FIGURES.items():
+    for name in shown_figures(facts):
+        title, alt = FIGURES[name]
+        if FIGURES_OF[name].scales != ("paper",):
+            title = f"{title}, {facts.scale} scale"
         blocks += [Heading(2, title, name), Picture(f"figures/{name}.svg", alt)]
     return Page("figures", "Figures", tuple(blocks))
+
+
+def shown_figures(facts: Facts) -> list[str]:
+    """The paper's figures, and those of this scale that there is something for."""
+    found = []
+    for name in FIGURES:
+        drawing = FIGURES_OF[name]
+        if "paper" in drawing.scales:
+            found.append(name)
+        elif facts.scale in drawing.scales:
+            material = drawing.material(facts.given.ledger, facts.given.source.records, facts.scale)
+            found += [name] if drawing.worth(material) else []
+    return found
 
 
 def errata(facts: Facts) -> Page:

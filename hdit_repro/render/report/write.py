@@ -66,7 +66,7 @@ def navigation(facts: Facts) -> list[Page]:
         overview.overview(facts),
         others.tables(facts),
         others.samples(facts),
-        others.figures(),
+        others.figures(facts),
         others.errata(facts),
         others.reproduce(facts),
     ]
@@ -90,7 +90,8 @@ def _write(pages: list[Page], facts: Facts, folder: Path) -> None:
         for picture, source in row.grids_of(entry, facts):
             (folder / picture.path).parent.mkdir(exist_ok=True)
             shutil.copyfile(source, folder / picture.path)
-    render_figures(folder / "figures", facts.given.source.records, others.FIGURES, facts.given.ledger, ("svg",))
+    shown, given = others.shown_figures(facts), facts.given
+    render_figures(folder / "figures", given.source.records, shown, given.ledger, ("svg",), facts.scale)
     write_json(folder / MARKER, {"scale": facts.scale, "records": len(facts.given.records), "pages": len(pages)})
 
 

@@ -15,7 +15,9 @@ from hdit_repro.files import write_text
 def figures_drawn_elsewhere() -> Iterator[None]:
     """Figures have tests of their own and take seconds to draw; here an empty drawing stands for each."""
 
-    def draw(out: Path, _records: object, names: Iterable[str], _ledger: object, kinds: Iterable[str]) -> None:
+    def draw(
+        out: Path, _records: object, names: Iterable[str], _ledger: object, kinds: Iterable[str], _scale: str
+    ) -> None:
         for name, kind in product(names, kinds):
             write_text(out / f"{name}.{kind}", '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"></svg>')
 
