@@ -37,7 +37,8 @@ class Measured(NamedTuple):
         spread = f" (mean of {self.seeds} training seeds, standard deviation {say(self.sd)})" if self.seeds > 1 else ""
         parts = [f"ours {self.mean:.4g}{spread}, printed {claim.text}"]
         if isinstance(claim.printed, int | float):
-            parts.append(f"difference {self.mean - claim.printed:+.3g}")
+            difference = self.mean - claim.printed
+            parts.append(f"difference {'−' if difference < 0 else '+'}{abs(difference):.3g}")
         return f"{', '.join(parts)}; {protocol_words(self.metric, self.protocol)}"
 
 

@@ -20,7 +20,7 @@ from hdit_repro.audit.decide import (
 )
 from hdit_repro.audit.measured import Measurements
 from hdit_repro.audit.noise import Spread
-from hdit_repro.audit.replicates import Replicates, percent
+from hdit_repro.audit.replicates import Replicates, change
 from hdit_repro.audit.verdicts import Verdict
 from hdit_repro.jobs import Job
 from hdit_repro.paper import Claim, Ledger
@@ -108,15 +108,15 @@ def _verdict(pair: Pair, adjusted: float, tested: int, bills: Bills) -> Verdict:
     outcome = order_verdict(pair.found, adjusted)
     if math.isinf(pair.found.error):
         unknown = next(spread for spread in pair.spreads if spread.unknown)
-        away = f"{pair.lower.name} is {percent(pair.found.log):+.1f} % from {pair.higher.name}"
+        away = f"{pair.lower.name} is {change(pair.found.log)} from {pair.higher.name}"
         words = f"{outcome}: {away}; noise {unknown.words()}"
         return Verdict(outcome, pair.found, min(pair.seeds), None, unknown.basis, words)
     low, high = pair.found.interval()
     test = "paired by seed" if pair.paired else "Welch"
     basis = f"spread of {pair.seeds[0]} paired differences" if pair.paired else f"noise {pair.spreads[0].brief()}"
     words = (
-        f"{outcome}: {pair.lower.name} is {percent(pair.found.log):+.1f} % from {pair.higher.name} (95 % interval "
-        f"{percent(low):+.1f} % to {percent(high):+.1f} %, {test}, n = {pair.seeds[0]} and {pair.seeds[1]}, "
+        f"{outcome}: {pair.lower.name} is {change(pair.found.log)} from {pair.higher.name} (95 % interval "
+        f"{change(low)} to {change(high)}, {test}, n = {pair.seeds[0]} and {pair.seeds[1]}, "
         f"p = {adjusted:.2g} after Holm over {tested}); {basis}"
     )
     more, price = None, ""

@@ -53,3 +53,8 @@ def replicates(records: Iterable[Record], metric: str) -> Replicates | None:
 def percent(log: float) -> float:
     """A difference of logarithms as a change in percent."""
     return 100 * math.expm1(log)
+
+
+def change(log: float) -> str:
+    """The same in words: "+1.2 %", "−3.4 %"."""
+    return f"{percent(log):+.1f} %".replace("-", "−")

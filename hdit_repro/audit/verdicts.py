@@ -18,7 +18,7 @@ from hdit_repro.audit.decide import (
 )
 from hdit_repro.audit.measured import Measurements
 from hdit_repro.audit.noise import Spread
-from hdit_repro.audit.replicates import percent
+from hdit_repro.audit.replicates import change
 from hdit_repro.jobs import Job
 from hdit_repro.paper import Claim
 from hdit_repro.records.rows import row_key
@@ -60,8 +60,8 @@ def on_cell(claim: Claim, job: Job, measurements: Measurements, bills: Bills) ->
     more = seeds_to_settle(found.log, shares[0].spread, shares[1].spread, ours.seeds)
     low, high = found.interval(1 - 2 * LEVEL)
     words = (
-        f"{outcome}: ours is {percent(found.log):+.1f} % from print, 90 % interval {percent(low):+.1f} % to "
-        f"{percent(high):+.1f} %, margin ±{100 * MARGIN:g} %, n = {ours.seeds}, noise {shares[1].spread.brief()}"
+        f"{outcome}: ours is {change(found.log)} from print, 90 % interval {change(low)} to {change(high)}, "
+        f"margin ±{100 * MARGIN:g} %, n = {ours.seeds}, noise {shares[1].spread.brief()}"
     )
     price = ""
     if outcome == "inconclusive":

@@ -1,4 +1,4 @@
-"""`results`: check, export, sign and upgrade the records."""
+"""`results`: check, show, export, sign and upgrade the records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, data, group, near, remark
+from hdit_repro.cli.output import as_json, data, group, near, remark, table
 from hdit_repro.errors import UserError
 
 app = group()
@@ -18,7 +18,7 @@ app.add_typer(results, name="results")
 
 @results.callback()
 def root() -> None:
-    """Check, export, sign and upgrade the records of measurements.
+    """Check, show, export, sign and upgrade the records of measurements.
 
     Example: hdit-repro results lint
     """
@@ -42,6 +42,54 @@ def lint(as_objects: options.Json = False) -> None:
     remark(f"{found.records} whole records, {len(found.problems)} problems")
     if found.problems:
         raise typer.Exit(1)
+
+
+@results.command("show")
+def show(run: options.Run, scale: options.Scale = "paper", as_objects: options.Json = False) -> None:
+    """Show every value behind a row's numbers, a line a record, and their means over training seeds.
+
+    Example: hdit-repro results show table1/E --scale smoke
+    """
+    from hdit_repro import jobs
+    from hdit_repro.launch.clusters import workplace
+    from hdit_repro.records.export import lines
+    from hdit_repro.records.rows import index, of_row, set_aside
+    from hdit_repro.records.store import load
+    from hdit_repro.render.measured import in_words, summarise
+
+    job = jobs.find(run, scale)
+    found = index(load(workplace().records(scale))[0])
+    records = of_row(found, scale, job.run)
+    if not records:
+        raise UserError(
+            "nothing is measured of this row",
+            found=f"no record of {job.name} at {scale} scale",
+            expected="at least one",
+            fix=f"hdit-repro submit {job.experiment} --rows {job.row} --scale {scale} --wait",
+        )
+    if as_objects:
+        as_json(lines(records))
+        return
+    names = list(dict.fromkeys(name for record in records for name in record.metrics))
+    heads = ("seed", "sampling seed", *names, "record")
+    table(
+        heads,
+        [
+            (
+                str(record.seed),
+                str(record.sampling_seed),
+                *(f"{record.metrics[name].value:.6g}" if name in record.metrics else "" for name in names),
+                record.evaluation_id,
+            )
+            for record in records
+        ],
+        right=heads[:-1],
+    )
+    for name in names:
+        if number := summarise(records, name):
+            remark(in_words(number))
+    if aside := set_aside(found, scale, job.run):
+        remark(f"left out, since they are measured otherwise: {', '.join(one.evaluation_id for one in aside)}")
 
 
 @results.command("export")

@@ -179,6 +179,8 @@ def _summary(findings: Sequence[Finding]) -> list[Finding]:
     words = ", ".join(f"{counts[status]} {text}" for status, text in WORDS.items())  # type: ignore[index]
     computed = sum(finding.claim.check is not None for finding in findings)
     remark(f"{len(findings)} claims: {words}; {computed} computed here")
+    for said in _rules(findings):
+        remark(said)
     surprises = [finding for finding in findings if finding.surprise]
     for finding in surprises:
         what = "an erratum that is not expected" if finding.status == "erratum" else "an expected erratum is not found"
@@ -187,3 +189,17 @@ def _summary(findings: Sequence[Finding]) -> list[Finding]:
     if not surprises:
         remark(f"all as expected, {counts['erratum']} errata among them")
     return surprises
+
+
+def _rules(findings: Sequence[Finding]) -> list[str]:
+    """What was measured: how many verdicts of which kind, and the rule behind them."""
+    from hdit_repro.audit.decide import RULE
+    from hdit_repro.audit.orders import ORDER_RULE
+
+    said = []
+    for what, rule, order in (("printed numbers", RULE, False), ("claims of order", ORDER_RULE, True)):
+        outcomes = Counter(f.verdict.outcome for f in findings if f.verdict and (f.status != "measured") == order)
+        if outcomes:
+            words = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+            said.append(f"verdicts on {what}: {words}. {rule}")
+    return said

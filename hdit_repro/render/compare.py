@@ -15,7 +15,7 @@ from hdit_repro.audit.decide import Difference
 from hdit_repro.audit.measured import Measurements
 from hdit_repro.audit.noise import Noise
 from hdit_repro.audit.orders import compare as difference_of
-from hdit_repro.audit.replicates import percent
+from hdit_repro.audit.replicates import change, percent
 from hdit_repro.files import write_text
 from hdit_repro.jobs import Job
 from hdit_repro.jobs.merge import flatten
@@ -56,10 +56,10 @@ class Contrast(NamedTuple):
             return "no difference: not both are positive"
         low, high = self.difference.interval()
         note = "" if self.protocol else "; measured by different protocols, which the difference holds too"
-        away = f"{percent(self.difference.log):+.1f} %"
+        away = change(self.difference.log)
         if self.difference.error == float("inf"):
             return f"{away}, {self.test}{note}"
-        return f"{away}, 95 % interval {percent(low):+.1f} % to {percent(high):+.1f} %, {self.test}{note}"
+        return f"{away}, 95 % interval {change(low)} to {change(high)}, {self.test}{note}"
 
 
 class Comparison(NamedTuple):

@@ -53,6 +53,16 @@ def summarise(records: list[Record], base: str) -> Measured | None:
     return Measured(base, fmean(means), stdev(means) if len(means) > 1 else None, len(means), interval, tuple(carrying))
 
 
+def in_words(found: Measured) -> str:
+    """Mean, spread and count in a sentence: "fid: 27.21 ± 0.3 over 3 training seeds, 5 records"."""
+    spread = "" if found.sd is None else f" ± {found.sd:.2g}"
+    between = sampling_sd(found.records, found.name)
+    repeated = "" if between is None else f"; ± {between:.2g} between samplings of one network"
+    counts = (found.seeds, "training seed"), (len(found.records), "record")
+    behind = ", ".join(f"{number} {what}{'' if number == 1 else 's'}" for number, what in counts)
+    return f"{found.name}: {found.mean:.6g}{spread} over {behind}{repeated}"
+
+
 def each(found: Measured) -> list[tuple[int, float]]:
     """Each value behind a number with its training seed."""
     return [(record.seed, record.metrics[found.name].value) for record in found.records]

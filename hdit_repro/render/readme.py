@@ -18,13 +18,10 @@ from hdit_repro.files import write_text
 from hdit_repro.paper.checks import Cited
 from hdit_repro.render.definitions import TABLE_1
 from hdit_repro.render.formats import notes_of, pipes, plain
-from hdit_repro.render.settled import in_unit
+from hdit_repro.render.settled import NUMBERS, in_unit
 from hdit_repro.render.sheet import Sheet
 
 MARKER = re.compile(r"^<!-- (begin|end): ([\w-]+) -->[ \t]*$", re.MULTILINE)
-
-NUMBERS = re.compile(r"(approx\. )?[−-]?[\d\[]")
-"""How a print begins that a computed value can be set against."""
 
 TABLE = TABLE_1._replace(
     name="readme",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -12,6 +13,9 @@ from hdit_repro.render.ledger import shown
 from hdit_repro.render.rows import Row
 
 HOUR = 3600
+
+NUMBERS = re.compile(r"(approx\. )?[−-]?[\d\[]")
+"""How a print begins that a computed number can be set against."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,13 @@ class Spent:
             return Cell(devices, devices)
         hours = fmean(record.provenance.seconds.get("train", 0.0) for record in records) / HOUR
         return Cell(hours, f"{fixed(hours, 1)} hours")
+
+
+def beside(value: Value, claim: Claim) -> str:
+    """What comes out, as it stands beside the print; empty where a number would stand beside words or a formula."""
+    if value is None or (isinstance(value, int | float) and not NUMBERS.match(claim.text)):
+        return ""
+    return in_unit(value, claim.unit)
 
 
 def in_unit(value: Value, unit: Unit) -> str:

@@ -47,7 +47,7 @@ def test_a_page_with_both(roots: Roots, measure: Measure, tmp_path: Path) -> Non
     page = write_page(compare("table1/D", "table1/E", "paper", roots), roots, tmp_path / "page")
     text = page.read_text()
     assert "table1/D against table1/E" in text
-    assert "95 % interval" in text
+    assert "95\u00a0% interval" in text
     assert (tmp_path / "page" / "style.css").is_file()
 
 

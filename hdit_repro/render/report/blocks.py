@@ -20,6 +20,9 @@ class Span(NamedTuple):
 
 Words = tuple[Span, ...]
 
+SENTENCE = 80
+"""Letters from which on a cell is read rather than looked at."""
+
 
 class Heading(NamedTuple):
     """A heading of level 2 to 4 that links can point at."""
@@ -59,6 +62,12 @@ class Grid(NamedTuple):
     anchors: tuple[str, ...] = ()
     uppers: tuple[str, ...] = ()
     titled: bool = False
+
+    @property
+    def prose(self) -> bool:
+        """Whether some cells are sentences: on a phone each row of such a table stands as a block."""
+        cells = (cell for row in self.rows if not isinstance(row, Group) for cell in row)
+        return not self.uppers and any(sum(len(span.text) for span in cell) > SENTENCE for cell in cells)
 
     @property
     def spans(self) -> tuple[tuple[str, int], ...]:

@@ -119,6 +119,7 @@ def _entries(found: rows.Index, scale: str) -> tuple[tuple[Entry, ...], tuple[Re
         run = same[0].run
         kept, aside = rows.of_row(found, scale, run), rows.set_aside(found, scale, run)
         entries.append(Entry(tuple(same), tuple(kept), tuple(aside)))
+    entries.sort(key=lambda entry: _printed_at(entry.job))
     unknown = [
         record
         for (kind, key), group in found.items()
@@ -126,6 +127,12 @@ def _entries(found: rows.Index, scale: str) -> tuple[tuple[Entry, ...], tuple[Re
         for record in (*group.kept, *group.aside)
     ]
     return tuple(entries), tuple(unknown)
+
+
+def _printed_at(job: Job) -> tuple[object, ...]:
+    """Rows of the paper's tables come first, as they are printed, then those of figures, then all others."""
+    paper = job.paper
+    return paper.table is None, paper.figure is None, paper.edition, paper.table or paper.figure or 0
 
 
 def _signed(folder: Path, records: Sequence[Record]) -> tuple[dict[str, Signed], list[Problem]]:

@@ -42,6 +42,11 @@ def style() -> str:
     return (TEMPLATES / STYLE).read_text(encoding="utf-8")
 
 
+def tied(text: str) -> str:
+    """A text whose numbers stay in one line with their percent sign."""
+    return text.replace(" %", "\u00a0%")
+
+
 @lru_cache(maxsize=1)
 def _template() -> Template:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -50,4 +55,5 @@ def _template() -> Template:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
+    surroundings.filters["tied"] = tied
     return surroundings.get_template("page.html.j2")

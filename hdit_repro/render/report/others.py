@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hdit_repro.audit.computed import say
 from hdit_repro.render.cells import NOT_RUN, Cell
 from hdit_repro.render.figures import FIGURES as FIGURES_OF
 from hdit_repro.render.report.blocks import (
@@ -26,6 +25,7 @@ from hdit_repro.render.report.blocks import (
 from hdit_repro.render.report.facts import Facts
 from hdit_repro.render.report.overview import pages_of
 from hdit_repro.render.report.row import commands, grids_of
+from hdit_repro.render.settled import beside
 from hdit_repro.render.sheet import Sheet
 
 FIGURES = {
@@ -143,13 +143,13 @@ def errata(facts: Facts) -> Page:
             item.claim.place,
             str(item.claim.edition),
             item.claim.text,
-            "" if item.computed is None else say(item.computed),
+            beside(item.computed, item.claim),
             item.note,
         )
         for item in found
     ]
     lines = [
-        (f.claim.place, str(f.claim.edition), f.claim.text, "" if f.computed is None else say(f.computed), f.status)
+        (f.claim.place, str(f.claim.edition), f.claim.text, beside(f.computed, f.claim), f.status)
         for f in facts.findings
     ]
     return Page(

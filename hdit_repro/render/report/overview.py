@@ -171,7 +171,8 @@ def _cells(facts: Facts) -> list[tuple[Claim, Verdict]]:
     """Verdicts on printed numbers; at paper scale only."""
     if facts.scale != "paper":
         return []
-    return [(item.claim, item.verdict) for item in facts.findings if item.verdict and item.status == "measured"]
+    found = [(item.claim, item.verdict) for item in facts.findings if item.verdict and item.status == "measured"]
+    return sorted(found, key=lambda cell: cell[0].edition)
 
 
 def _verdicts(facts: Facts) -> Iterable[Block]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from hdit_repro import jobs
+from hdit_repro.audit import Finding
 from hdit_repro.cost import count
+from hdit_repro.jobs import Job
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.records.schema import CONTEXT, MADE_ELSEWHERE, Metric, Record
 from hdit_repro.records.store import place
 from hdit_repro.render import measured
 from hdit_repro.render.cells import fixed, significant
 from hdit_repro.render.report import curves
-from hdit_repro.render.report.badges import badge
+from hdit_repro.render.report.badges import badge, reason
 from hdit_repro.render.report.blocks import (
     Block,
     Code,
@@ -69,12 +72,16 @@ def _summary(entry: Entry, facts: Facts) -> Iterable[tuple[Span, ...]]:
             f"{cost.parameters:,} parameters, {cost.macs / 1e9:,.2f} × 10⁹ MACs a forward pass at "
             f"{run.data.resolution}², {run.training.samples_seen:,} images seen."
         )
-    for item in facts.findings:
+    said: dict[tuple[str, str], list[Finding]] = {}
+    for item in sorted(facts.findings, key=lambda item: item.claim.edition):
         names = {f"{job.experiment}/{job.row}" for job in entry.jobs} | {job.name for job in entry.jobs}
         if item.verdict and item.status == "measured" and item.claim.run in names and facts.scale == "paper":
-            yield words(
-                f"{item.claim.place}, printed {item.claim.text}: ", badge(item.verdict), f". {item.verdict.words}."
-            )
+            said.setdefault((item.claim.text, item.verdict.words), []).append(item)
+    for (printed, _), same in said.items():
+        verdict = same[0].verdict
+        assert verdict is not None
+        places = "; ".join(item.claim.place for item in same)
+        yield words(f"{places}, printed {printed}: ", badge(verdict), f" {reason(verdict)}.")
     if entry.records and run.external:
         yield words(f"Records: {len(entry.records)}. Nothing here trained a network for them.")
     elif entry.records:
@@ -124,7 +131,7 @@ def _values(entry: Entry, facts: Facts) -> Iterable[Block]:
             *(significant(record.context[c]) if c in record.context else "" for c in contexts),
             f"{record.provenance.gpu_hours:,.1f}",
             _signed(record, facts),
-            Span(f"{record.digest[:SHORT]}", f"#{record.evaluation_id}"),
+            Span(record.evaluation_id, f"#{record.evaluation_id}"),
         )
         for record in entry.records
     ]
@@ -241,7 +248,7 @@ def _details(record: Record) -> Iterable[tuple[str, str]]:
             f"{protocol.sampler}, {protocol.steps} steps, {protocol.network_evaluations} network evaluations an image, "
             f"guidance {protocol.guidance:g}",
         )
-        yield "seeds", f"training {record.seed}, sampling {record.sampling_seed}"
+        yield "seeds", f"training\u00a0{record.seed}, sampling\u00a0{record.sampling_seed}"
     else:
         yield "samples", f"{protocol.samples:,}, {MADE_ELSEWHERE}"
     dirt = {True: ", with uncommitted changes", False: "", None: ", changes unknown"}[made.dirty]
@@ -258,12 +265,28 @@ def _details(record: Record) -> Iterable[tuple[str, str]]:
 def commands(entry: Entry, scale: str) -> list[str]:
     """What gives these numbers again, from the commit to the report."""
     job = entry.job
-    seeds = max((record.seed for record in entry.records), default=0) + 1
     commits = dict.fromkeys(record.provenance.commit for record in entry.records)
     scaled = "" if scale == "paper" else f" --scale {scale}"
-    repeated = "" if seeds == 1 else f" --seeds {seeds}"
     return [
         *(f"git checkout {commit}" for commit in commits if commit != "unknown"),
-        f"hdit-repro submit {job.experiment} --rows {job.row}{scaled}{repeated} --wait",
+        *(_imported(job, scaled) if job.run.external else [_submitted(job, entry.records, scaled)]),
         f"hdit-repro report{scaled}",
+    ]
+
+
+def _submitted(job: Job, records: Sequence[Record], scaled: str) -> str:
+    """The command that trains, samples and measures what these records hold."""
+    seeds = max((record.seed for record in records), default=0) + 1
+    samplings = max((record.sampling_seed for record in records), default=0) + 1
+    repeated = "" if seeds == 1 else f" --seeds {seeds}"
+    sampled = "" if samplings == 1 else f" --sampling-seeds {samplings}"
+    return f"hdit-repro submit {job.experiment} --rows {job.row}{scaled}{repeated}{sampled} --wait"
+
+
+def _imported(job: Job, scaled: str) -> list[str]:
+    """Those that measure images of others; where they lie on another machine is not known."""
+    like = jobs.read(job.experiment).rows[job.row].get("extends", "")
+    return [
+        f"hdit-repro import --from images --name {job.name} --like {like} PATH",
+        f"hdit-repro eval --run {job.name}{scaled}",
     ]

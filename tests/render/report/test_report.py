@@ -8,12 +8,19 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from hdit_repro import jobs
+from hdit_repro.cli.external import job_file
 from hdit_repro.errors import UserError
 from hdit_repro.records import signoff, store
 from hdit_repro.records.layout import Roots
 from hdit_repro.render.report import build
+from hdit_repro.render.report.blocks import SENTENCE, Grid, words
+from hdit_repro.render.report.facts import Entry
+from hdit_repro.render.report.row import commands
+from hdit_repro.spec.external import External
 
 Measure = Callable[..., Path]
 
@@ -170,6 +177,68 @@ def test_paper_scale_has_verdicts(roots: Roots, measure: Measure) -> None:
     assert "Kendall" in page
     notes = (made.folder / "tables.md").read_text()
     assert "Verdict (E): reproduced: ours is" in notes
+
+
+def test_a_verdict_on_one_run_is_said_once_with_all_its_places(roots: Roots, measure: Measure) -> None:
+    measure("table1/E", "paper", 27.0)
+    page = (build("paper", roots).folder / "rows" / "table1-E.md").read_text()
+    (line,) = [line for line in page.splitlines() if "printed 27.74" in line]
+    for place in ("Table 1, E, FID", "Table 2", "Table 5", "Table 5 of the second edition"):
+        assert place in line
+    assert line.count("inconclusive") == 1
+    assert "ours is −2.7 % from print" in line
+
+
+def test_tables_rows_come_first_and_alternatives_last(roots: Roots, measure: Measure) -> None:
+    for name in ("alternatives/A-dot", "guidance/w1.0", "edition2/G", "table1/E"):
+        measure(name, "paper", 20.0)
+    rows = (build("paper", roots).folder / "index.md").read_text().partition("## What was measured")[2]
+    order = ("table1/E", "edition2/G", "guidance/w1.0", "alternatives/A-dot")
+    places = [rows.index(f"[{name}: ".replace("_", "\\_")) for name in order]
+    assert places == sorted(places)
+
+
+def test_numbers_of_print_errata_have_a_number_beside_them_and_formulas_none(made: Path) -> None:
+    page = (made / "errata.md").read_text()
+    lines = {
+        line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")]
+        for line in page.splitlines()
+        if "|" in line
+    }
+    assert lines["Table 1, R1, GFLOP@256²"][4] == "657.63"
+    assert lines["§ 5.2, parameters of DiT, R3"][4] == "107.2M"
+    assert lines["Equation 5, middle and last expression"][4] == ""
+
+
+def test_commands_give_every_seed_and_sampling(roots: Roots, measure: Measure) -> None:
+    record = store.read(measure("table1/E", "paper", 27.0, seed=2))
+    entry = Entry((jobs.find("table1/E"),), (record, msgspec.structs.replace(record, sampling_seed=1)), ())
+    assert commands(entry, "paper")[1:] == [
+        "hdit-repro submit table1 --rows E --seeds 3 --sampling-seeds 2 --wait",
+        "hdit-repro report",
+    ]
+
+
+def test_images_of_others_are_imported_and_not_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jobs").mkdir()
+    described = External(name="theirs.zip", digest="ab" * 32, images=100)
+    (tmp_path / "jobs" / "them.toml").write_text(job_file("them", "table1/E", described))
+    assert commands(Entry((jobs.find("them"),), (), ()), "paper") == [
+        "hdit-repro import --from images --name them --like table1/E PATH",
+        "hdit-repro eval --run them",
+        "hdit-repro report",
+    ]
+
+
+def test_rows_with_sentences_stand_as_blocks_on_a_phone(made: Path) -> None:
+    """Such a table keeps its roles, and each cell knows its heading."""
+    page = (made / "errata.html").read_text()
+    assert '<table class="prose" role="table">' in page
+    assert 'role="cell" data-head="why"' in page
+    assert "prose" not in (made / "tables.html").read_text()
+    assert not Grid("c", ("a", "b"), ((words("x"), words("y" * SENTENCE)),), (True, True)).prose
+    assert Grid("c", ("a", "b"), ((words("x"), words("y" * SENTENCE, "z")),), (True, True)).prose
 
 
 def test_a_report_replaces_a_report_and_nothing_else(roots: Roots, tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+"""Commands over records: every value of a row, and verdicts with their rule."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hdit_repro import jobs
+from hdit_repro.cli.app import main
+from hdit_repro.records import schema, store
+from hdit_repro.records.layout import Roots, RunFolder
+from hdit_repro.records.schema import Metric, Protocol, Provenance, Reference
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def measure(
+    folder: Path, name: str, value: float, seed: int = 0, sampling_seed: int = 0, resize: str = "bicubic"
+) -> str:
+    """A paper-scale record with a FID; returns its id."""
+    job = jobs.find(name)
+    run = job.run.repeated(seed, sampling_seed)
+    record = schema.make(
+        run, names=(job.name,), label=job.label, scale="paper",
+        metrics={"fid": Metric(value=value)},
+        protocol=Protocol(
+            extractor="inception-2015", weights_digest="ab" * 32, resize=resize,
+            reference=Reference(
+                kind="adm", name="x", digest="cd" * 32, count=9, split="train", resolution=128, transform="adm"
+            ),
+            samples=run.sampling.count, sampler="dpmpp_3m_sde", steps=50, network_evaluations=50, guidance=1.0,
+            weights="ema", labels="random",
+        ),
+        provenance=Provenance(
+            commit="0" * 40, dirty=False, versions={}, device="none", host="none", seconds={}, gpu_hours=0.0,
+            time="2030-01-01T00:00:00+00:00",
+        ),
+    )  # fmt: skip
+    store.write(record, RunFolder(Roots(folder / "runs", folder / "results"), run, "paper").record)
+    return record.evaluation_id
+
+
+def test_every_value_of_a_row(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = [measure(workplace, "table1/E", 27.0), measure(workplace, "table1/E", 29.0, sampling_seed=1)]
+    ids.append(measure(workplace, "table1/E", 30.0, seed=1))
+    odd = measure(workplace, "table1/E", 99.0, seed=2, resize="bilinear")
+    assert main(["results", "show", "table2/lerp"]) == 0
+    shown = capsys.readouterr()
+    assert [line.split() for line in shown.out.splitlines()] == [
+        ["seed", "sampling", "seed", "fid", "record"],
+        ["0", "0", "27", ids[0]],
+        ["0", "1", "29", ids[1]],
+        ["1", "0", "30", ids[2]],
+    ]
+    assert "fid: 29 ± 1.4 over 2 training seeds, 3 records; ± 1.4 between samplings of one network" in shown.err
+    assert f"left out, since they are measured otherwise: {odd}" in shown.err
+
+
+def test_every_value_as_json_has_its_protocol(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measure(workplace, "table1/E", 27.0)
+    assert main(["results", "show", "table1/E", "--json"]) == 0
+    (line,) = json.loads(capsys.readouterr().out)
+    assert (line["metric"], line["value"], line["seed"], line["extractor"]) == ("fid", 27.0, 0, "inception-2015")
+
+
+def test_a_row_without_records_is_told_what_to_run(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measure(workplace, "table1/E", 27.0)
+    assert main(["results", "show", "table1/D"]) == 2
+    assert "hdit-repro submit table1 --rows D --scale paper --wait" in capsys.readouterr().err
+    assert main(["results", "show", "table1/E", "--scale", "mini"]) == 2
+
+
+def test_verify_prints_the_rules_of_its_verdicts(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "--table", "2"]) == 0
+    assert "verdicts on" not in capsys.readouterr().err
+    measure(workplace, "table1/E", 27.74)
+    measure(workplace, "table1/D", 60.0)
+    assert main(["verify", "--table", "2"]) == 0
+    said = capsys.readouterr().err
+    assert "verdicts on printed numbers: " in said
+    assert "two one-sided tests" in said
+    assert "verdicts on claims of order: 1 reproduced. " in said
+    assert "Holm" in said
