@@ -16,7 +16,6 @@ from hdit_repro.render.columns import Guidance, Ours
 from hdit_repro.render.companions import Context
 from hdit_repro.render.costs import Complexity, Counted, Parameters
 from hdit_repro.render.definitions import Table
-from hdit_repro.render.measured import frechet_name
 from hdit_repro.render.references import reference_notes
 from hdit_repro.render.rows import Row
 
@@ -163,8 +162,10 @@ def _sampler(record: Record) -> str:
 
 
 def _interval(record: Record) -> str:
-    metric = record.metrics.get(frechet_name(record.spec))
-    return (metric.interval or "") if metric else ""
+    """How intervals were made: in a word for all metrics, or by name where they differ."""
+    said = {name: metric.interval for name, metric in record.metrics.items() if metric.interval}
+    shared = set(said.values())
+    return shared.pop() if len(shared) == 1 else "; ".join(f"{name}: {words}" for name, words in said.items())
 
 
 def _floor(record: Record) -> str:

@@ -40,7 +40,7 @@ def swept(measure: Measure) -> Callable[..., None]:
             more = {
                 DISTANCE: Metric(value=value, low=value - 2, high=value + 3, interval="made up"),
                 PRECISION: Metric(value=weight / 4),
-                RECALL: Metric(value=0.6 - weight / 4),
+                RECALL: Metric(value=0.6 - weight / 4, low=0.0, high=1.0, interval="made otherwise"),
             }
             store.write(msgspec.structs.replace(record, metrics={**record.metrics, **more}), path)
 
@@ -61,7 +61,8 @@ def test_all_weights_of_one_scale_by_rising_weight(roots: Roots, swept, scale: s
     assert found.distance.points[0] == Point(1.0, pytest.approx(101.6), pytest.approx(99.6), pytest.approx(104.6))
     assert [line.metric for line in found.sides] == [PRECISION, RECALL]
     assert [point.mean for point in found.sides[0].points] == [weight / 4 for weight in WEIGHTS]
-    assert (found.floor, found.bars) == (20.0, "made up")
+    assert (found.floor, found.distance.bars) == (20.0, "made up")
+    assert [line.bars for line in found.sides] == ["", "made otherwise"]
     assert found.samples == jobs.find("guidance/w1.0", scale).run.sampling.count
 
 
@@ -71,7 +72,7 @@ def test_several_trainings_have_their_deviation_for_a_bar(roots: Roots, swept) -
     first, second, *_ = sweep(roots, "smoke").distance.points
     assert first == Point(1.0, pytest.approx(102.6), pytest.approx(102.6 - 2**0.5), pytest.approx(102.6 + 2**0.5))
     assert second.high - second.low == pytest.approx(5)
-    assert sweep(roots, "smoke").bars == "standard deviation of 2 trainings; made up"
+    assert sweep(roots, "smoke").distance.bars == "standard deviation of 2 trainings; made up"
 
 
 def test_axes_are_named_after_metric_and_scale(roots: Roots, swept) -> None:
@@ -85,6 +86,7 @@ def test_axes_are_named_after_metric_and_scale(roots: Roots, swept) -> None:
     (line, *_) = figure.axes[0].lines
     assert list(line.get_xdata()) == [1.0, 1.3, 2.0]
     (said,) = [text.get_text() for text in figure.axes[0].texts]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["bars: made up", "", "bars: made otherwise"]
     assert said == "measured (3 of 9 guidance weights). floor, two halves of the real images: 20"
     words = " ".join([*labels, said, figure.get_suptitle(), figure.axes[-1].get_xlabel()]).lower()
     assert "fid" not in words
@@ -95,7 +97,7 @@ def test_axes_are_named_after_metric_and_scale(roots: Roots, swept) -> None:
 def test_a_distance_alone_has_one_panel(roots: Roots, measure) -> None:
     measure("guidance/w1.0", "smoke", 90.0)
     found = sweep(roots, "smoke")
-    assert (found.sides, found.bars, found.floor) == ((), "", None)
+    assert (found.sides, found.distance.bars, found.floor) == ((), "", None)
     assert len(guidance.draw(found).axes) == 1
 
 
@@ -128,6 +130,7 @@ def test_the_table_has_a_row_a_weight(roots: Roots, swept, render: Callable[...,
     assert shown.count("Ours (w1.0, w1.1") == 1  # one protocol but for the weight, which has a column
     assert "guidance w, quantised" in shown
     assert "What is printed" not in shown
+    assert f": {DISTANCE}: made up; {RECALL}: made otherwise." in shown
     with paths[".csv"].open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["guidance"]) for row in rows] == list(WEIGHTS)

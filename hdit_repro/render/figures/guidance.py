@@ -7,6 +7,7 @@ the trade, precision (how real) and recall (how varied).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from hdit_repro import jobs
@@ -38,16 +39,17 @@ class Point(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A metric over the sweep by rising weight, under its own name."""
+    """A metric over the sweep by rising weight, under its own name, and what its bars are, in words."""
 
     metric: str
     points: tuple[Point, ...]
+    bars: str
 
 
 class Sweep(NamedTuple):
     """What is drawn: the distance, the two sides of the trade where they were measured, and the distance's floor.
 
-    `samples` is the number behind each record, `weights` all that the sweep has, `bars` what the bars are.
+    `samples` is the number behind each record, `weights` all that the sweep has.
     """
 
     scale: str
@@ -56,7 +58,6 @@ class Sweep(NamedTuple):
     floor: float | None
     samples: int
     weights: tuple[float, ...]
-    bars: str
 
 
 def sweep(records: Index, scale: str) -> Sweep:
@@ -64,21 +65,20 @@ def sweep(records: Index, scale: str) -> Sweep:
     runs = sorted((job.run for job in jobs.load(EXPERIMENT, scale)), key=lambda run: run.sampling.guidance)
     found = {run.sampling.guidance: measured.of_row(records, scale, run) for run in runs}
     sides = [_line(found, name) for name in metric_names("precision-recall", kind_of(runs[0].evaluation.extractor))]
-    base = measured.frechet_name(runs[0])
     return Sweep(
         scale=scale,
-        distance=_line(found, base),
+        distance=_line(found, measured.frechet_name(runs[0])),
         sides=tuple(line for line in sides if line.points),
         floor=measured.context_mean([record for group in found.values() for record in group], FLOOR),
         samples=runs[0].sampling.count,
         weights=tuple(found),
-        bars=_bars(found, base),
     )
 
 
 def _line(found: dict[float, list[Record]], metric: str) -> Line:
-    numbers = {weight: measured.summarise(records, metric) for weight, records in found.items()}
-    return Line(metric, tuple(_point(weight, number) for weight, number in numbers.items() if number is not None))
+    summed = ((weight, measured.summarise(records, metric)) for weight, records in found.items())
+    numbers = {weight: number for weight, number in summed if number is not None}
+    return Line(metric, tuple(_point(*pair) for pair in numbers.items()), _bars(numbers.values()))
 
 
 def _point(weight: float, number: measured.Measured) -> Point:
@@ -90,9 +90,8 @@ def _point(weight: float, number: measured.Measured) -> Point:
     return Point(weight, number.mean, interval.low, interval.high)
 
 
-def _bars(found: dict[float, list[Record]], metric: str) -> str:
-    """What the bars of a metric are, in words; empty where there are none."""
-    numbers = [number for records in found.values() if (number := measured.summarise(records, metric))]
+def _bars(numbers: Iterable[measured.Measured]) -> str:
+    """What the bars of these numbers are, in words; empty where there are none."""
     words: dict[str, None] = {}
     for number in numbers:
         if number.sd is not None:
@@ -107,8 +106,7 @@ def draw(material: Sweep) -> Figure:
     lines = (material.distance, *material.sides)
     figure = new_figure(height=1.2 + 2 * len(lines))
     panels = figure.subplots(len(lines), sharex=True, squeeze=False)[:, 0]
-    title = f"Guidance sweep at {material.scale} scale, {material.samples:,} samples a weight"
-    figure.suptitle("\n".join([title, *([f"bars: {material.bars}"] if material.bars else [])]), fontsize=8)
+    figure.suptitle(f"Guidance sweep at {material.scale} scale, {material.samples:,} samples a weight", fontsize=9)
     for line, panel, better in zip(lines, panels, ("lower", "higher", "higher"), strict=False):
         _panel(panel, line, f"{line.metric}\n{material.scale} ({better} is better)")
     _remarks(panels[0], material)
@@ -120,6 +118,7 @@ def draw(material: Sweep) -> Figure:
 def _panel(axes: Axes, line: Line, label: str) -> None:
     axes.set_ylabel(label, fontsize=8)
     axes.margins(y=0.25)
+    axes.set_title(f"bars: {line.bars}" if line.bars else "", fontsize=7, loc="left")
     if not line.points:
         return
     means = [point.mean for point in line.points]
