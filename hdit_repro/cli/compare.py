@@ -29,7 +29,7 @@ def compare(
     """
     from hdit_repro.launch.clusters import workplace
     from hdit_repro.render.compare import compare as contrast
-    from hdit_repro.render.compare import number, said, write_page
+    from hdit_repro.render.compare import headings, number, said, write_page
 
     roots = workplace()
     found = contrast(one, other, scale, roots)
@@ -41,7 +41,7 @@ def compare(
     table(("field", found.one.name, found.other.name), cells)
     data("")
     rows = [(c.metric, number(c.one), number(c.other), c.words()) for c in found.contrasts]
-    table(("metric", found.one.name, found.other.name, "difference"), rows)
+    table(headings(found), rows)
     if not found.contrasts:
         remark(f"not both rows have a record with the same metric at {scale} scale")
     if page is not None:

@@ -155,7 +155,7 @@ def write_page(found: Comparison, roots: Roots, out: Path) -> Path:
         Heading(2, "Numbers"),
         grid(
             "Means over trainings",
-            ("metric", found.one.name, found.other.name, "difference"),
+            headings(found),
             [(c.metric, number(c.one), number(c.other), c.words()) for c in found.contrasts],
         )
         if found.contrasts
@@ -165,6 +165,8 @@ def write_page(found: Comparison, roots: Roots, out: Path) -> Path:
     if drawn:
         alt = curves.describe(drawn)
         blocks += [Heading(2, "Learning curves"), Drawing("images/loss.svg", curves.draw(drawn), alt)]
+        if any(change.field.startswith("diffusion.") for change in found.changes):
+            blocks.append(text("The two are trained by different losses, so that their curves are not on one scale."))
         write_text(folder / "loss.svg", curves.draw(drawn))
     pictures = [picture for job, records in _sides(found) for picture in _grids(job, records, roots, folder)]
     if pictures:
@@ -178,6 +180,12 @@ def write_page(found: Comparison, roots: Roots, out: Path) -> Path:
     write_text(out / html.STYLE, html.style())
     write_text(page, html.render(Page("index", title, tuple(blocks)), (), f"{found.one.scale} scale", markdown=False))
     return page
+
+
+def headings(found: Comparison) -> tuple[str, str, str, str]:
+    """Of the table of numbers; the last says which row is set against which."""
+    one, other = found.one.name, found.other.name
+    return "metric", one, other, f"{one} from {other}"
 
 
 def number(found: Measured) -> str:

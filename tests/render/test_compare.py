@@ -51,6 +51,22 @@ def test_a_page_with_both(roots: Roots, measure: Measure, tmp_path: Path) -> Non
     assert (tmp_path / "page" / "style.css").is_file()
 
 
+def test_losses_of_two_kinds_are_not_set_on_one_scale_without_a_word(
+    roots: Roots, measure: Measure, remains: Callable[..., None], tmp_path: Path
+) -> None:
+    for name in ("table1/D", "table1/E", "table1/C"):
+        measure(name, "smoke", 41.0)
+        remains(roots, name, "smoke")
+    pages = {
+        one: write_page(compare(f"table1/{one}", "table1/D", "smoke", roots), roots, tmp_path / one).read_text()
+        for one in "EC"
+    }
+    assert "Learning curves" in pages["C"]
+    assert "different losses" not in pages["C"]
+    assert "different losses" in pages["E"]
+    assert "table1/E from table1/D" in pages["E"]
+
+
 def test_nothing_measured_still_compares_configurations(roots: Roots) -> None:
     found = compare("table1/A", "table1/B2", "paper", roots)
     assert found.contrasts == ()
