@@ -55,8 +55,13 @@ class Rank(NamedTuple):
         lot = "" if self.chance is None else f"; an order by lot does as well in {_percent(self.chance)} of cases"
         return (
             f"Kendall's tau between our order and the paper's over {len(self.rows)} rows ({', '.join(self.rows)}): "
-            f"{self.tau:.2f}, 95 % interval {self.low:.2f} to {self.high:.2f} {self.basis}{lot}"
+            f"{_signed(self.tau)}, 95 % interval {_signed(self.low)} to {_signed(self.high)} {self.basis}{lot}"
         )
+
+
+def _signed(value: float) -> str:
+    """Two decimals: "0.87", "−0.07"."""
+    return f"{value:.2f}".replace("-", "−")
 
 
 def _percent(chance: float) -> str:
@@ -142,22 +147,28 @@ def by_lot(rows: int, value: float) -> float:
 
 
 def on_tables(ledger: Ledger, measurements: Measurements) -> list[Rank]:
-    """The rank correlation by FID of every printed table with two measured rows or more; of equal rows, the first."""
+    """The rank correlation by FID of every printed table with two measured rows or more; of equal rows, the first.
+
+    Rows of which print counts other numbers of samples have other metrics, and are ranked among themselves.
+    """
     if not measurements:
         return []
     found: dict[tuple[str, ...], Rank] = {}
     for name in sorted(ledger.tables, key=lambda name: ledger.tables[name].edition):
         claims = [claim for claim in ledger if claim.table == name and claim.column == "fid" and claim.run]
-        placed = [
-            (place, basis) for claim in claims if (some := _place(claim, measurements)) for place, basis in [some]
-        ]
-        if len(placed) >= 2:
-            one = rank(name, [place for place, _ in placed], placed[0][1])
-            found.setdefault(one.rows, one)
+        by_metric: dict[str, list[tuple[Place, str]]] = {}
+        for claim in claims:
+            if placed := _place(claim, measurements):
+                by_metric.setdefault(placed[0], []).append(placed[1:])
+        for places in by_metric.values():
+            if len(places) >= 2:
+                one = rank(name, [place for place, _ in places], places[0][1])
+                found.setdefault(one.rows, one)
     return list(found.values())
 
 
-def _place(claim: Claim, measurements: Measurements) -> tuple[Place, str] | None:
+def _place(claim: Claim, measurements: Measurements) -> tuple[str, Place, str] | None:
+    """The metric that a row is ranked by, its place, and what the noise rests on."""
     if claim.run is None or not isinstance(claim.printed, int | float) or claim.printed <= 0:
         return None
     run = jobs.find(claim.run, measurements.scale).run
@@ -169,4 +180,4 @@ def _place(claim: Claim, measurements: Measurements) -> tuple[Place, str] | None
     error = noise.of(row, ours.samplings).sd / math.sqrt(ours.seeds)
     place = Place(claim.row or claim.run, ours.mean, error, math.log(claim.printed), noise.of(row).sd)
     words = f"under noise of {noise.pooled.brief()}"
-    return place, "over rows, since noise is not known at this scale" if noise.pooled.unknown else words
+    return metric, place, "over rows, since noise is not known at this scale" if noise.pooled.unknown else words

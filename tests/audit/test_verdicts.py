@@ -153,3 +153,16 @@ def test_two_rows_at_smoke_scale_have_a_rank(ledger: Ledger, record: Make) -> No
     ]
     (rank, *_) = on_tables(ledger, Measurements(pair, "smoke"))
     assert (rank.tau, rank.low, rank.high, rank.chance) == (1, -1, 1, 0.5)
+
+
+def test_rows_of_different_metrics_are_not_ranked_together(ledger: Ledger, record: Make) -> None:
+    """Of 5,000 samples a FID is higher than of 50,000, whatever the network."""
+    ours = [record("ffhq1024-5k", fid_at_5000=8.5), record("ffhq1024", fid=5.2)]
+    assert on_tables(ledger, Measurements(ours)) == []
+    both = [*ours, record("table1/E", fid=27.0), record("table1/D", fid=41.0)]
+    assert {rank.rows for rank in on_tables(ledger, Measurements(both))} == {("D", "E"), ("snr", "soft-min-snr")}
+
+
+def test_a_reversed_order_is_said_with_a_minus(ledger: Ledger, record: Make) -> None:
+    ours = Measurements([record("table1/E", fid=41.0), record("table1/D", fid=27.0)])
+    assert "2 rows (D, E): −1.00, 95 % interval −1.00 to −1.00 under noise" in on_tables(ledger, ours)[0].words()
