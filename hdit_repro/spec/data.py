@@ -44,7 +44,7 @@ Dataset = ImageNet | FFHQ | Emoji | Folder
 
 
 class DatasetFacts(NamedTuple):
-    """Published facts of a data set: images, classes (0 without labels), largest useful side in pixels."""
+    """Published facts of a data set: images, classes (0 without labels), side in pixels (0 where it varies)."""
 
     images: int
     classes: int
@@ -83,3 +83,8 @@ class Data(Spec):
 
     def __post_init__(self) -> None:
         require(self.resolution >= 1, f"resolution is a side in pixels, and {self.resolution} is not")
+        side = facts_of(self.dataset).side
+        require(
+            not side or self.resolution <= side,
+            f"images of {kind_of(self.dataset)} have {side} pixels a side, and {self.resolution} would enlarge them",
+        )

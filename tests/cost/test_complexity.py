@@ -24,6 +24,12 @@ def test_orders() -> None:
     assert fit([(n, 10**10 + 500_000 * n + 10 * n * n) for n in SIZES]).text == "O(n²)"
 
 
+def test_a_term_counts_where_it_is_more_than_a_hundredth_of_the_largest_cost() -> None:
+    largest = SIZES[-1]
+    assert fit([(n, 101 * largest * n + n * n) for n in SIZES]).order == 1, "1 of 102"
+    assert fit([(n, 98 * largest * n + n * n) for n in SIZES]).order == 2, "1 of 99"
+
+
 @pytest.mark.parametrize("row", ["B1", "B2", "C", "D", "E"])
 def test_local_rows_have_no_quadratic_term(row: str) -> None:
     """E's costs are affine in n, up to the norms' linear layers, one set a level."""

@@ -138,6 +138,10 @@ REFUSED = {
         ["window 6", "32 x 32"],
     ),
     "a resolution that does not divide": ("data = { resolution = 100 }", ["100 x 100", "multiples of 8"]),
+    "images that would be enlarged": (
+        'data = { dataset = { kind = "ffhq" }, resolution = 2048 }',
+        ["data", "images of ffhq have 1024 pixels a side", "2048 would enlarge them"],
+    ),
     "a sampler of another diffusion": ('sampling = { sampler = { kind = "ancestral" } }', ["ancestral", "edm"]),
     "a probability": ("training = { class_dropout = 1.5 }", ["class_dropout", "1.5"]),
     "extends that is no name": ("extends = 3", ["extends", "3"]),

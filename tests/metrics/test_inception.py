@@ -126,6 +126,16 @@ def test_bfloat16_is_near_and_has_a_name_of_its_own(inception_state, two_sets):
     assert 1e-5 < (a - b).norm() / a.norm() < 0.02
 
 
+@pytest.mark.parametrize("name", PREPARATIONS)
+def test_pixels_reach_the_network_in_the_range_that_the_protocol_names(name):
+    flat = torch.tensor([0, 64, 255], dtype=torch.uint8)[:, None, None, None].expand(3, 3, 32, 32).contiguous()
+    seen = PREPARATIONS[name].prepare(flat)
+    assert (seen.shape, seen.dtype) == ((3, 3, 299, 299), torch.float32)
+    wanted = [-1.0, 2 * 64 / 255 - 1, 1.0] if name == "inception-legacy-pytorch" else [-1.0, -0.5, 127 / 128]
+    for image, level in zip(seen, wanted, strict=True):
+        assert torch.allclose(image, torch.full_like(image, level), atol=1e-6)
+
+
 def test_protocols_differ_by_their_resize_alone(inception_state, two_sets):
     """One network, four numbers; the two TensorFlow resizes are one but for rounding."""
     images = two_sets[0, :2]
