@@ -11,7 +11,6 @@ from hdit_repro.audit.computed import Computed, Impossible, say
 from hdit_repro.audit.counted import attention_kinds
 from hdit_repro.audit.fields import look, plain
 from hdit_repro.errors import UserError
-from hdit_repro.launch.price import network_evaluations
 from hdit_repro.paper import checks
 from hdit_repro.paper import formula as language
 from hdit_repro.spec.model import DiT
@@ -85,7 +84,7 @@ def functions(bench: Bench) -> dict[str, Function]:
         return model.resolution // patch >> level % count
 
     def calls(run: str) -> int:
-        return network_evaluations(bench.run(run).sampling)
+        return bench.run(run).sampling.network_calls
 
     def printed(claim: str) -> language.Value:
         value = bench.ledger.claim(claim).printed

@@ -16,7 +16,6 @@ from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.throughput import Measured, measured
 from hdit_repro.launch.work import TRAINING_PASSES as TRAINING_PASSES
 from hdit_repro.launch.work import forward_images as forward_images
-from hdit_repro.launch.work import network_evaluations as network_evaluations
 from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.run import Run
 

@@ -18,6 +18,11 @@ class Solver(Choice, tag=""):
     def __post_init__(self) -> None:
         require(self.steps >= 1, f"steps start at 1, and {self.steps} is found")
 
+    @property
+    def calls(self) -> int:
+        """How often it calls the denoiser for one sample; once a step unless a solver says otherwise."""
+        return self.steps
+
 
 class Dpmpp3mSde(Solver, tag="dpmpp_3m_sde"):
     """DPM-Solver++(3M) SDE, the paper's sampler (Section 5.1)."""
@@ -43,6 +48,11 @@ class Dpmpp2m(Solver, tag="dpmpp_2m"):
 
 class Heun(Solver, tag="heun"):
     """Heun's second-order method (Karras et al., 2022, Algorithm 1)."""
+
+    @property
+    def calls(self) -> int:
+        """Twice a step but the last, which ends at sigma 0 and is Euler's."""
+        return 2 * self.steps - 1
 
 
 class Euler(Solver, tag="euler"):
@@ -87,3 +97,8 @@ class Sampling(Spec):
             f"ema_decay must be in [0, 1), and {self.ema_decay} is not",
         )
         require(self.count >= 2, f"at least two samples are needed for a covariance, and {self.count} is found")
+
+    @property
+    def network_calls(self) -> int:
+        """How often the network is called for one sample; guidance calls it twice for each call of the denoiser."""
+        return self.sampler.calls * (1 if self.guidance == 1.0 else 2)

@@ -18,7 +18,6 @@ from hdit_repro.models.build import build
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.run import Run
-from hdit_repro.spec.sampling import Heun
 from hdit_repro.stages import external
 from hdit_repro.stages.calling import Way, called, way_gone, way_here
 from hdit_repro.stages.denoiser import Drawer
@@ -107,9 +106,7 @@ def network_calls(run: Run) -> int:
     """How often the network is called for one sample; guidance calls it twice a step. 0 for images of others."""
     if run.external:
         return 0
-    sampler = run.sampling.sampler
-    calls = 2 * sampler.steps - 1 if isinstance(sampler, Heun) else sampler.steps
-    return calls * (2 if run.sampling.guidance != 1 else 1)
+    return run.sampling.network_calls
 
 
 def _draw(
@@ -125,7 +122,7 @@ def _draw(
     device = next(network.parameters()).device
     total, done, steps = run.sampling.count, run.sampling.count - len(todo), 0
     started = time.monotonic()
-    calls = run.sampling.sampler.steps * (2 if isinstance(run.sampling.sampler, Heun) else 1)
+    calls = run.sampling.sampler.calls
 
     def on_step() -> None:
         nonlocal steps

@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from hdit_repro import paper
-from hdit_repro.audit import audit, bench, evaluate, formulas
+from hdit_repro.audit import audit, bench, evaluate
 from hdit_repro.cost import hourglass
 from hdit_repro.cost.tally import Tally
 from hdit_repro.paper import Claim, Ledger, checks
 from hdit_repro.spec.model import DiT
+from hdit_repro.spec.sampling import Sampling
 
 Verify = Callable[..., Any]
 Alter = Callable[..., None]
@@ -127,9 +128,9 @@ def _same_model(model: Any, resolution: int) -> Any:
             id="no level for a doubling",
         ),
         pytest.param(
-            formulas,
-            "network_evaluations",
-            lambda sampling: 2 * sampling.sampler.steps,
+            Sampling,
+            "network_calls",
+            property(lambda sampling: 2 * sampling.sampler.steps),
             {"table4/hdit/steps"},
             id="two calls a step",
         ),
@@ -145,7 +146,7 @@ def test_a_changed_counter_flips_what_rests_on_it(
 
 
 def test_only_what_rests_on_it_flips(monkeypatch: pytest.MonkeyPatch, verify: Verify) -> None:
-    monkeypatch.setattr(formulas, "network_evaluations", lambda sampling: 100)
+    monkeypatch.setattr(Sampling, "network_calls", property(lambda sampling: 100))
     said = verify("--table", "4", "--status", "holds")
     assert said.surprises == {"table4/hdit/steps"}
     assert "table4/hdit/steps" in said.out

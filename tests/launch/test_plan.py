@@ -50,7 +50,8 @@ def test_sampling_is_priced_by_calls_of_the_network(roots: Roots) -> None:
     assert hours["table1/R1", "sample"] / hours["table1/R2", "sample"] == pytest.approx(5.0, rel=1e-3)
     guided = hours_of(plan_of("guidance", roots))
     assert guided["guidance/w1.5", "sample"] == pytest.approx(2 * guided["guidance/w1.0", "sample"])
-    assert price.network_evaluations(jobs.find("guidance/w1.0").run.sampling) == 50
+    assert jobs.find("guidance/w1.0").run.sampling.network_calls == 50
+    assert jobs.find("guidance/w1.5").run.sampling.network_calls == 100
 
 
 def test_the_printed_bills_are_met(roots: Roots) -> None:
