@@ -24,7 +24,8 @@ def shape_of(model: dict[str, Any]) -> str:
 
 
 def scale_overlays(scale: str, experiment: str, row: str, model: dict[str, Any]) -> list[dict[str, Any]]:
-    """The tables that a scale lays over a row, in order. `paper` lays none.
+    """The tables that a scale lays over a row, in order: each of the project's, then the user's own on top of it.
+    `paper` lays none.
 
     Raises:
         UserError: an unknown scale, or unknown keys in scales.toml.
@@ -32,16 +33,19 @@ def scale_overlays(scale: str, experiment: str, row: str, model: dict[str, Any])
     pick(dict.fromkeys(SCALES), scale, kind="scale", where="--scale")
     if scale == "paper":
         return []
-    path = next(folder / SCALES_FILE for folder in folders() if (folder / SCALES_FILE).exists())
-    tables = _read(path).get(scale, {})
-    found = [
-        tables.get("all", {}),
-        tables.get("shape", {}).get(shape_of(model), {}),
-        tables.get("experiment", {}).get(experiment, {}),
-        tables.get("row", {}).get(f"{experiment}/{row}", {}),
-    ]
-    for table in found:
-        refuse_unknown(table, PARTS, f"{path}, [{scale}]")
+    found: list[dict[str, Any]] = []
+    paths = [path for folder in reversed(folders()) if (path := folder / SCALES_FILE).exists()]
+    for kind, name in (
+        ("all", ""),
+        ("shape", shape_of(model)),
+        ("experiment", experiment),
+        ("row", f"{experiment}/{row}"),
+    ):
+        for path in paths:
+            table = _read(path).get(scale, {}).get(kind, {})
+            table = table.get(name, {}) if name else table
+            refuse_unknown(table, PARTS, f"{path}, [{scale}]")
+            found.append(table)
     return [table for table in found if table]
 
 

@@ -109,6 +109,25 @@ def test_a_table_of_another_kind_replaces_the_one_below():
     assert below == {"w": {"kind": "min_snr", "gamma": 5.0}, "x": 1}
 
 
+def test_the_users_scales_lie_over_the_projects(folder, tmp_path):
+    theirs = jobs.find("table1/E", "smoke").run
+    folder("mine", '[row.wide]\nextends = "table1/E"\n')
+    (tmp_path / "jobs" / "scales.toml").write_text(
+        "[smoke.all]\ntraining = { steps = 7 }\n"
+        '[smoke.row."mine/wide"]\nevaluation = { metrics = ["frechet", "kernel"] }\ntraining = { batch = 8 }\n'
+    )
+    mine = jobs.find("mine", "smoke").run
+    assert (mine.training.steps, mine.training.batch) == (7, 8)
+    assert mine.evaluation.metrics == ("frechet", "kernel")
+    assert (mine.model.widths, mine.data, mine.sampling) == (theirs.model.widths, theirs.data, theirs.sampling)
+    assert jobs.find("table1/E", "smoke").run.training.batch == theirs.training.batch
+    assert jobs.find("mine").run.training.steps == jobs.find("table1/E").run.training.steps
+    jobs.scales._read.cache_clear()
+    (tmp_path / "jobs" / "scales.toml").write_text("[smoke.all]\ntrainin = { steps = 7 }\n")
+    with pytest.raises(UserError, match="did you mean 'training'"):
+        jobs.find("mine", "smoke")
+
+
 def test_a_folder_of_the_users_comes_first(folder):
     folder("mine", '[row.wide]\nextends = "table1/E"\nmodel = { depths = [2, 12] }\n')
     assert "mine" in jobs.experiments()
