@@ -53,11 +53,6 @@ class Row(NamedTuple):
         return {**self._asdict(), "names": list(self.names)}
 
 
-def read_status(roots: Roots, experiment: str | None = None) -> list[Row]:
-    """Every stage of every run that was ever submitted here, by name; or those of one experiment."""
-    return status_of(known_tasks(roots, experiment))
-
-
 def known_tasks(roots: Roots, experiment: str | None = None, scale: str | None = None) -> list[Task]:
     """The stages of all rows that run folders describe, or of those of one experiment, row or scale.
 

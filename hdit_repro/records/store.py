@@ -9,7 +9,7 @@ import contextlib
 import gc
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -102,14 +102,6 @@ def files(folder: Path, ending: str) -> list[Path]:
 def place(folder: Path, record: Record) -> Path:
     """Where a record lies in a folder of records."""
     return folder / record.training_id / f"{record.evaluation_id}.json"
-
-
-def by_evaluation(records: Iterable[Record]) -> dict[str, list[Record]]:
-    """Records by evaluation id, in the order given."""
-    found: dict[str, list[Record]] = {}
-    for record in records:
-        found.setdefault(record.evaluation_id, []).append(record)
-    return found
 
 
 def _as_written(path: Path) -> Record | None:

@@ -26,9 +26,3 @@ class EmaWeights:
         decay = self.spec.decay_at(step)
         live = [parameter.detach() for _, parameter in network.named_parameters()]
         torch._foreach_lerp_(list(self.weights.values()), live, 1 - decay)
-
-    @torch.no_grad()
-    def copy_to(self, network: nn.Module) -> None:
-        """Put the average into a network of the same outline; buffers are left alone."""
-        for name, parameter in network.named_parameters():
-            parameter.copy_(self.weights[name])

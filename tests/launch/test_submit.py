@@ -20,7 +20,7 @@ from hdit_repro.launch.crew import Crew
 from hdit_repro.launch.follow import Plain
 from hdit_repro.launch.job import StageChain
 from hdit_repro.launch.plan import make_plan, tasks_for, to_run, wanted
-from hdit_repro.launch.status import read_status
+from hdit_repro.launch.status import known_tasks, status_of
 from hdit_repro.launch.submit import submit
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.stages.settings import Settings
@@ -103,7 +103,7 @@ def test_run_json_tells_what_was_launched(roots: Roots, made_up: ModuleType, two
     assert noted["scale"] == "smoke"
     assert noted["rows"]["table2/lerp"]["evaluation_id"] == shared[0].run.evaluation_id
     assert {"commit", "dirty"} <= noted.keys()
-    rows = read_status(roots)
+    rows = status_of(known_tasks(roots))
     assert [(row.run, row.stage, row.state) for row in rows] == [
         ("table2/lerp", stage, "done") for stage in ("train", "sample", "evaluate")
     ]

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from hdit_repro.models import layers, positions, rope, tokens
 from hdit_repro.models.dit import TIMES
+from hdit_repro.models.init import initialise
 from hdit_repro.models.mapping import FourierFeatures
 from hdit_repro.spec import model as spec
 from hdit_repro.spec.base import kinds
@@ -51,6 +52,13 @@ def test_conditioned_norms_apply_one_plus_the_linear_layer():
         scale, shift = (layer.linear.weight @ cond[sample]).chunk(2)
         expected = F.layer_norm(x[sample], (8,), 1 + scale, shift, eps=1e-6)
         torch.testing.assert_close(layer(x, cond)[sample], expected)
+
+
+@pytest.mark.parametrize("scale", [10.0, 3.0])
+def test_the_scales_of_cosines_start_where_the_spec_says(scale):
+    holder = torch.nn.ModuleList([layers.CosineSimilarity(spec.CosineSimilarity(initial_scale=scale), 3, 8)])
+    initialise(holder, 0)
+    assert holder[0].scale.tolist() == [scale] * 3
 
 
 def test_cosine_similarity_is_scale_times_cosine():

@@ -210,12 +210,6 @@ def test_writers_do_not_disturb_each_other(tmp_path: Path) -> None:
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 4
 
 
-def test_records_by_evaluation() -> None:
-    first, again, other = make(value=1.0), make(value=2.0), make(seed=1)
-    found = store.by_evaluation([first, other, again])
-    assert found == {first.evaluation_id: [first, again], other.evaluation_id: [other]}
-
-
 @pytest.mark.parametrize("module", ["hdit_repro.records.store", "hdit_repro.records.provenance"])
 def test_nothing_heavy_is_imported(module: str) -> None:
     heavy = "{'torch', 'numpy', 'pandas', 'matplotlib', 'submitit'}"

@@ -186,5 +186,3 @@ def test_ema_is_the_weighted_sum_of_all_weights():
         values.append(value)
     expected = values[0] / 8 + 1.0 / 8 + 2.0 / 4 + 4.0 / 2
     assert float(ema.weights["weight"]) == pytest.approx(expected)
-    ema.copy_to(network)
-    assert float(network.weight.detach()) == pytest.approx(expected)
