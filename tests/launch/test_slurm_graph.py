@@ -75,6 +75,19 @@ def test_training_takes_whole_nodes_and_as_many_time_outs_as_its_hours(roots: Ro
     assert 15 * 60 <= one.resources.minutes <= 24 * 60
 
 
+def test_shards_are_cut_at_multiples_of_the_batch_of_the_profile(roots: Roots) -> None:
+    found = groups_of(roots, ["E"], cluster(shard_hours=1e-9, sample_batch=96, max_array_size=10_000))
+    (sizes,) = ([len(e.numbers or ()) for e in group.elements] for group in found if group.kind == "sample")
+    assert (set(sizes[:-1]), sizes[-1], len(sizes)) == ({96}, 50_000 % 96, 521)
+
+
+def test_below_paper_scale_trainings_take_the_gpus_that_the_profile_says(roots: Roots) -> None:
+    found = groups_of(roots, ["E"], cluster(train_gpus_below_paper=2, pack_hours=0.0), scale="mini")
+    assert [group.resources.tasks for group in found if group.kind == "train"] == [2]
+    found = groups_of(roots, ["E"], cluster(train_gpus=8, pack_hours=0.0), scale="mini")
+    assert [group.resources.tasks for group in found if group.kind == "train"] == [1]
+
+
 def test_arrays_are_split_at_the_cap(roots: Roots) -> None:
     found = groups_of(roots, ["E"], cluster(shard_hours=1e-9, max_array_size=300))
     sizes = [len(group.elements) for group in found if group.kind == "sample"]

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from submitit.core.utils import DelayedSubmission
 
 from hdit_repro.cli.app import main
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import write_bytes
+from hdit_repro.jobs import files
 from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.plan import wanted
 from hdit_repro.launch.slurm import executor, journal, preflight
@@ -194,6 +196,31 @@ def test_a_full_quota_and_a_small_disk_are_found_before(
     with pytest.raises(UserError, match="not enough room") as refusal:
         preflight.check_room(roots.runs, 1 << 60)
     assert "gc" in refusal.value.fix
+    assert fake.calls == []
+
+
+def test_what_is_queued_counts_against_the_sites_cap() -> None:
+    profile = read_cluster("a100")
+    assert isinstance(profile, Slurm)
+    preflight.check_cap(profile, 10**6, 10**6)  # 0 is no cap
+    capped = msgspec.structs.replace(profile, submit_cap=10)
+    preflight.check_cap(capped, 6, 4)
+    with pytest.raises(UserError, match="does not take so many jobs") as refusal:
+        preflight.check_cap(capped, 7, 4)
+    assert refusal.value.found == "4 to be submitted, 7 in the queue"
+    assert str(refusal.value.expected).startswith("10 in all")
+
+
+def test_the_budget_is_the_profiles_own(
+    roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = roots.runs.parent / "jobs" / "clusters"
+    folder.mkdir(parents=True)
+    profile = (files.folders()[-1] / "clusters" / "a100.toml").read_text()
+    (folder / "thrifty.toml").write_text(profile.replace("ask_above_gpu_hours = 100.0", "ask_above_gpu_hours = 59.0"))
+    monkeypatch.chdir(roots.runs.parent)
+    assert main(["submit", "table1", "--cluster", "thrifty", "--allow-dirty", "--rows", "E"]) == 2
+    assert "59 at most (ask_above_gpu_hours of thrifty)" in capsys.readouterr().err
     assert fake.calls == []
 
 
