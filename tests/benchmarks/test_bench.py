@@ -63,10 +63,12 @@ def test_the_rows_of_an_evaluation_come_from_what_was_measured(bench, monkeypatc
     monkeypatch.setattr(bench, "pictures", lambda count, side: evaluation.pictures(4, 32))
     monkeypatch.setattr(evaluation, "WIDTH", 16)
     rows = bench.measurement()
-    assert [row.peer_name for row in rows] == [
-        "torch-fidelity, batch 64", "torch-fidelity, batch 16", "torch-fidelity, batch 64", "torch-fidelity, batch 16",
-        "scipy.linalg.sqrtm",
-    ]  # fmt: skip
+    names = [row.peer_name for row in rows]
+    assert names[0::2] == ["torch-fidelity, default batch, 64"] * 2 + ["scipy.linalg.sqrtm"]
+    best = names[1]
+    assert names[1::2] == [best, best]
+    assert best in [f"torch-fidelity, best batch, {batch}" for batch in evaluation.BATCHES]
+    assert rows[1].peer == max(row.peer for row in rows[:4])
     for row in rows[:4]:
         assert row.better == pytest.approx(row.ours / row.peer)
     assert rows[4].better == pytest.approx(rows[4].peer / rows[4].ours)
