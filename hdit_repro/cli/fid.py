@@ -87,7 +87,7 @@ def _measured(
 ) -> tuple[list[Row], dict[str, Any], list[str]]:
     """Rows, curves by metric, and what is to be said of the files."""
     from hdit_repro.metrics.extractors import extractor_by_name
-    from hdit_repro.stages.compare import Row, check_sizes, compare, curve_of, open_side
+    from hdit_repro.stages.compare import Row, check_sizes, compare, curve_of, open_side, own_name
     from hdit_repro.stages.device import prepare
     from hdit_repro.stages.imagesets import said_of
     from hdit_repro.stages.settings import Settings
@@ -109,13 +109,13 @@ def _measured(
         found, features, target = compare(*sides, extractor, name, kinds, batch, quiet)
         rows += found
         if curve and features is not None:
-            curves[FRECHET_NAMES[name]] = curve_of(features, target)._asdict()
+            curves[own_name(FRECHET_NAMES[name], extractor, name)] = curve_of(features, target)._asdict()
     if all(row.value is None for row in rows):
         raise UserError(
             "nothing could be measured",
             found="; ".join(f"{row.metric}: {row.note}" for row in rows),
             expected="at least one metric that these two sets allow",
-            fix="give sets of images instead of statistics, or other --metrics",
+            fix="give sets of images instead of statistics, or other --metrics or --protocol",
         )
     return rows, curves, [line for side in sides if side.images for line in said_of(side.images)]
 

@@ -18,14 +18,17 @@ from hdit_repro.metrics.infinity import Curve, frechet_curve
 from hdit_repro.metrics.npz import ARRAY, arrays_in
 from hdit_repro.metrics.reference import DatasetStatistics, read_reference
 from hdit_repro.metrics.statistics import statistics_of
-from hdit_repro.records.schema import PAPER_SAMPLES, Metric, Reference
-from hdit_repro.spec.evaluation import FRECHET_NAMES, MetricKind, metric_names
+from hdit_repro.records.schema import PAPER_SAMPLES, Metric, Reference, metric_name
+from hdit_repro.spec.evaluation import MetricKind, metric_names
 from hdit_repro.stages.imagesets import ImageSet, open_images
 from hdit_repro.stages.measure import Sides, measure
 from hdit_repro.stages.reference import LoadedReference, Stats, adm_target, check_adm
 
 KEPT = 100_000
 """Images of a reference whose features are held in memory (a gibibyte and a half of Inception's)."""
+
+UNKNOWN = "unknown"
+"""In place of a number of samples, where saved statistics do not say how many they are of."""
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a set, images done, images in all."""
@@ -72,18 +75,36 @@ def open_side(path: Path, workers: int = 0) -> Side:
 
 
 def check_sizes(a: Side, b: Side) -> None:
-    """Refuse images of two sizes.
+    """Refuse two sizes, of images or of those behind cached statistics.
 
     Raises:
         UserError: the sides differ.
     """
-    if a.images is not None and b.images is not None and a.images.size != b.images.size:
+    sizes = side_size(a), side_size(b)
+    if None not in sizes and sizes[0] != sizes[1]:
+        images = a.images is not None and b.images is not None
         raise UserError(
-            "images of two sizes are compared by resizing one side, and that moves the number",
-            found=f"{a.name}: {_size(a.images)}; {b.name}: {_size(b.images)} (width x height)",
+            "images of two sizes are compared by resizing one side, and that moves the number"
+            if images
+            else "a metric cannot be taken against a reference of another resolution",
+            found="; ".join(
+                f"{side.name}: {size[1]} x {size[0]}" for side, size in zip((a, b), sizes, strict=True) if size
+            )
+            + " (width x height)",
             expected="one size on both sides",
-            fix="bring one side to the other's size first, and say how",
+            fix="bring one side to the other's size first, and say how"
+            if images
+            else "hdit-repro reference build, at the other side's resolution",
         )
+
+
+def side_size(side: Side) -> tuple[int, int] | None:
+    """Height and width of a side's images; None of statistics that do not say."""
+    if side.images is not None:
+        return side.images.size
+    if side.cached is not None:
+        return (int(side.cached.facts["resolution"]),) * 2
+    return None
 
 
 def compare(
@@ -107,19 +128,28 @@ def compare(
     """
     target = _target(b, a.images.size if a.images else None, extractor, batch, progress)
     if a.images is None:
-        return _of_statistics(_statistics(a, extractor), target, protocol, kinds), None, target
+        return _of_statistics(a, extractor, target, protocol, kinds), None, target
     features = gather(a.images, extractor, batch, progress)
     rows: list[Row] = []
     for kind in kinds:
         names = metric_names(kind, protocol)
+        if not names:
+            rows.append(Row(extractor.name, kind, None, f"not defined on {protocol}"))
+            continue
         try:
-            found = measure([kind], protocol, Sides(features, target), PAPER_SAMPLES) if names else {}
+            found = measure([kind], protocol, Sides(features, target), PAPER_SAMPLES)
         except (UserError, ValueError) as error:
             note = error.problem if isinstance(error, UserError) else str(error)
-            rows += [Row(protocol, name, None, note) for name in names]
+            rows += [Row(extractor.name, own_name(name, extractor, protocol), None, note) for name in names]
         else:
-            rows += [Row(protocol, name, metric) for name, metric in found.items()]
+            rows += [Row(extractor.name, own_name(name, extractor, protocol), metric) for name, metric in found.items()]
     return rows, features, target
+
+
+def own_name(metric: str, extractor: FeatureExtractor, protocol: str) -> str:
+    """A metric's name with the precision of its network, where this is another one's: "fid-bfloat16@40"."""
+    base, at, count = metric.partition("@")
+    return f"{base}{extractor.name.removeprefix(protocol)}{at}{count}"
 
 
 def curve_of(features: dict[str, Tensor], target: LoadedReference) -> Curve:
@@ -153,15 +183,8 @@ def _target(
     if side.cached is not None:
         mean, cov = _cached(side.cached, side.name, extractor)
         facts = side.cached.facts
-        resolution = int(facts["resolution"])
-        if size is not None and size != (resolution, resolution):
-            raise UserError(
-                "a metric cannot be taken against a reference of another resolution",
-                found=f"images of {size[1]} x {size[0]} against {facts['dataset']} at {resolution}",
-                expected="one resolution on both sides",
-                fix="hdit-repro reference build, at the images' resolution",
-            )
-        described = _described(side.name, "dataset", str(facts["dataset_digest"]), int(facts["count"]), resolution)
+        digest, count = str(facts["dataset_digest"]), int(facts["count"])
+        described = _described(side.name, "dataset", digest, count, int(facts["resolution"]))
         return LoadedReference(mean, cov, side.cached.floor(), described)
     assert side.images is not None
     described = _described(side.name, "images", side.images.digest, side.images.count, side.images.size[0])
@@ -199,16 +222,26 @@ def _statistics(side: Side, extractor: FeatureExtractor) -> Stats:
     return side.saved.mean, side.saved.cov
 
 
-def _of_statistics(ours: Stats, target: LoadedReference, protocol: str, kinds: Sequence[MetricKind]) -> list[Row]:
-    rows = []
+def _of_statistics(
+    side: Side, extractor: FeatureExtractor, target: LoadedReference, protocol: str, kinds: Sequence[MetricKind]
+) -> list[Row]:
+    ours, rows = _statistics(side, extractor), []
     for kind in kinds:
-        for name in metric_names(kind, protocol):
+        for name in (own_name(name, extractor, protocol) for name in metric_names(kind, protocol)):
             if kind == "frechet":
-                value = frechet_distance(*ours, target.mean, target.cov)
-                rows.append(Row(protocol, FRECHET_NAMES[protocol], Metric(value=value), "from saved statistics"))
+                value = Metric(value=frechet_distance(*ours, target.mean, target.cov))
+                rows.append(Row(extractor.name, _counted(name, side), value, "from saved statistics"))
             else:
-                rows.append(Row(protocol, name, None, "needs images; saved statistics give Frechet distances only"))
+                note = "needs images; saved statistics give Frechet distances only"
+                rows.append(Row(extractor.name, name, None, note))
     return rows
+
+
+def _counted(name: str, side: Side) -> str:
+    """The name of a distance from statistics: a plain one stands for 50,000 samples, and no file may borrow it."""
+    if side.cached is None:
+        return f"{name}@{UNKNOWN}"
+    return metric_name(name, int(side.cached.facts["count"]), PAPER_SAMPLES)
 
 
 def _cached(found: DatasetStatistics, name: str, extractor: FeatureExtractor) -> Stats:
@@ -243,7 +276,3 @@ def _described(name: str, kind: str, digest: str, count: int, resolution: int) -
     return Reference(
         kind=kind, name=name, digest=digest, count=count, split="", resolution=resolution, transform="none"
     )
-
-
-def _size(images: ImageSet) -> str:
-    return f"{images.size[1]} x {images.size[0]}"

@@ -15,6 +15,8 @@ from PIL import Image
 from hdit_repro.cli import main
 from hdit_repro.errors import UserError
 from hdit_repro.metrics.extractors import extractor_by_name
+from hdit_repro.metrics.extractors.inception import InceptionFeatures
+from hdit_repro.metrics.extractors.random_inception import random_state
 from hdit_repro.metrics.npz import write_npz
 from hdit_repro.stages.compare import check_sizes, compare, open_side
 from hdit_repro.stages.imagesets import FileSet, open_images
@@ -165,7 +167,24 @@ def test_saved_statistics(tmp_path, extractor):
     name = "fd-efficientnet-lite0@10"
     assert saved[name].value == pytest.approx(direct[name].value, rel=1e-8)
     assert saved["kd-efficientnet-lite0"] is None
-    assert dict(measured(statistics, images, extractor))["fd-efficientnet-lite0"].value == pytest.approx(0, abs=1e-6)
+    unknown = dict(measured(statistics, images, extractor))
+    assert "fd-efficientnet-lite0" not in unknown  # a plain name stands for 50,000 samples
+    assert unknown["fd-efficientnet-lite0@unknown"].value == pytest.approx(0, abs=1e-6)
+
+
+def test_a_metric_that_a_network_does_not_have_is_named(tmp_path, extractor):
+    a, b = (open_side(as_folder(tmp_path / name, pictures(0, 5))) for name in "ab")
+    rows, _, _ = compare(a, b, extractor, "efficientnet-lite0", ("frechet", "spatial-frechet"), 4, lambda *_: None)
+    assert [(row.metric, row.note) for row in rows][1:] == [("spatial-frechet", "not defined on efficientnet-lite0")]
+
+
+def test_half_precision_is_in_the_name_of_protocol_and_metric(tmp_path):
+    a, b = (open_side(as_folder(tmp_path / name, pictures(seed, 4))) for seed, name in enumerate("ab"))
+    state = random_state()
+    for precision, ending in (("float32", ""), ("bfloat16", "-bfloat16")):
+        network = InceptionFeatures(state, "0" * 64, torch.device("cpu"), precision=precision)
+        (row,), _, _ = compare(a, b, network, "inception-2015", ("frechet",), 4, lambda *_: None)
+        assert (row.protocol, row.metric) == (f"inception-2015{ending}", f"fid{ending}@4")
 
 
 def test_a_reference_of_a_data_set(tmp_path, capsys):
@@ -180,6 +199,13 @@ def test_a_reference_of_a_data_set(tmp_path, capsys):
     wrong = as_folder(tmp_path / "b", pictures(0, 5, size=32))
     assert main(["fid", str(wrong), path, "--protocol", "efficientnet-lite0", "--device", "cpu"]) == 2
     assert "another resolution" in capsys.readouterr().err
+    for other in (str(wrong), str(images)):
+        code = main(["fid", path, other, "--protocol", "efficientnet-lite0", "--json", "--device", "cpu"])
+        said = capsys.readouterr()
+        if other == str(wrong):
+            assert (code, "another resolution" in said.err) == (2, True)
+        else:
+            assert [row["metric"] for row in json.loads(said.out)["rows"]] == ["fd-efficientnet-lite0@40"]
     assert main(["reference", "list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert (listed[0]["count"], listed[0]["resolution"], listed[0]["transform"]) == (40, 24, "k-diffusion")
