@@ -2,7 +2,8 @@
 # make test    the tests
 # make setup   .venv/ with the command and the test tools (the others do this themselves when they must)
 # make tables  the paper's tables and figures, from the committed records
-# make bench   speed against every peer at hand, on the CPU; AUTHORS=PATH, a checkout of k-diffusion, adds its code
+# make bench   speed against every peer at hand, on the CPU; AUTHORS=PATH, a checkout of k-diffusion, adds its code;
+#              WRITE=benchmarks/results/cpu writes the table that is committed
 # make lint    style, types, import layers
 # make test-slurm  the tests that need a real SLURM: installs Debian's packages, starts a cluster on this machine, ends it
 # make test-gpu  parity, golden curve and samplers on this machine's card (skipped, with a word, without one)
@@ -46,8 +47,10 @@ test: $(READY)
 test-slurm: $(READY)
 	tests/slurm/run.sh $(BIN)/python
 
-test-gpu: $(READY)
-	$(BIN)/python -m pytest tests/device -rs
+# With the machine's own torch where there is no .venv/: one that setup would fetch may not see the card.
+test-gpu:
+	test -x $(BIN)/python || $(PYTHON) -c 'import torch, pytest, msgspec' || $(MAKE) setup
+	$$(test -x $(BIN)/python && echo $(BIN)/python || echo $(PYTHON)) -m pytest tests/device -rs
 
 # Unpacked, so that PYTHONPATH alone brings them in; torch and what torch brings are the machine's own. Made anew each
 # time: what an earlier list left there would hide the machine's own.
@@ -62,7 +65,7 @@ tables: $(READY)
 	$(BIN)/hdit-repro render-tables
 
 bench: $(READY)
-	$(BIN)/python benchmarks/bench.py --threads 2 --write runs/bench $(if $(AUTHORS),--authors $(AUTHORS))
+	$(BIN)/python benchmarks/bench.py --threads 2 --write $(or $(WRITE),runs/bench) $(if $(AUTHORS),--authors $(AUTHORS))
 
 lint: $(READY)
 	$(BIN)/ruff check .

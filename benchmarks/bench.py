@@ -169,9 +169,9 @@ def commands() -> list[Row]:
     rows = [Row(f"hdit-repro {name}", "s", t, target="< 0.3", met=t < 0.3) for name, t in times.items()]
     for number in RECORDS:
         with tempfile.TemporaryDirectory() as folder:
-            fill(Path(folder), "smoke", number)
+            fill(Path(folder), "paper", number)
             for name in ("plan", "render-tables"):
-                words = tuple(word.replace("SCALE", "smoke") for word in COMMANDS[name])
+                words = tuple(word.replace("SCALE", "paper") for word in COMMANDS[name])
                 wall, _ = seconds(Path(folder), words)
                 limit = LIMITS.get((name, number))
                 said, met = ("", None) if limit is None else (f"< {limit:g}", wall < limit)

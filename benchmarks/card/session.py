@@ -33,6 +33,7 @@ class Bench:
         seconds: how long a timing may take.
         authors: folder of the authors' code, or None.
         found: part -> its numbers.
+        failed: parts that failed or were cut off before; they come last.
     """
 
     device: torch.device
@@ -40,6 +41,7 @@ class Bench:
     seconds: float
     authors: Path | None = None
     found: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
 
     @property
     def scale(self) -> str:
@@ -102,6 +104,7 @@ def begin(path: Path, bench: Bench, command: Sequence[str]) -> dict[str, Any]:
         print(f"{path} is of another card, version or commit: measuring anew", file=sys.stderr)
         return fresh
     bench.found.update({name: part for name, part in tree["parts"].items() if "error" not in part})
+    bench.failed = tree["parts"].keys() - bench.found.keys()
     tree["parts"] = dict(bench.found)
     return tree
 
@@ -109,15 +112,18 @@ def begin(path: Path, bench: Bench, command: Sequence[str]) -> dict[str, Any]:
 def measure(parts: Sequence[Part], bench: Bench, path: Path, tree: dict[str, Any], limit: float) -> bool:
     """Take the parts that are missing, each kept when it is done; False when the time was up before the last.
 
-    A part that fails is kept with its error and tried again by the next run; the others go on.
+    A part that fails, or that is cut off with the process, is kept with its error and tried again by the next run, when
+    all others have had their turn: one that never ends keeps none of them back.
     """
     began = time.monotonic()
-    for part in parts:
+    for part in sorted(parts, key=lambda part: part.name in bench.failed):
         if part.name in bench.found:
             continue
         if limit and time.monotonic() - began > limit:
             return False
         started = time.monotonic()
+        tree["parts"][part.name] = {"error": "it was cut off"}
+        write_json(path, tree)
         values = attempt(part, bench)
         values["took_s"] = round(time.monotonic() - started, 2)
         tree["parts"][part.name] = values

@@ -128,11 +128,6 @@ def authors(compiled: bool) -> Part:
     return Part(f"train/authors' table1/E/{'compiled' if compiled else 'eager'}", work)
 
 
-PARTS = (
-    *(part(name, False) for name in RUNS),
-    *(part(name, True) for name in RUNS),
-    *(part(name, False) for name in (DIT, GLOBAL)),
-    *(part(name, True) for name in (DIT, GLOBAL)),
-    authors(False),
-    authors(True),
-)
+OURS = tuple(part(name, compiled) for name in (RUNS[0], *reversed(RUNS[1:])) for compiled in (False, True))
+AUTHORS = (authors(False), authors(True))
+PEERS = tuple(part(name, compiled) for compiled in (False, True) for name in (DIT, GLOBAL))

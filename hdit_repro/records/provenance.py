@@ -22,6 +22,8 @@ CODE = ("hdit_repro", "jobs", "pyproject.toml", "constraints.txt")
 """What makes a checkout dirty. Results and rendered tables do not: each measurement adds some."""
 
 UNKNOWN = "unknown"
+COMMIT_VARIABLE = "HDIT_REPRO_COMMIT"
+"""Names the commit of a copy that has no git repository: one that was carried to a machine without network, say."""
 
 
 class Source(NamedTuple):
@@ -96,10 +98,11 @@ def submitted_source(snapshot: Path | None) -> Source | None:
 
 
 def checkout_source(checkout: Path) -> Source:
-    """Commit and dirt of the checkout that `checkout` is the top of; unknown for an installed copy."""
+    """Commit and dirt of the checkout that `checkout` is the top of. A copy without a repository has the commit that
+    $HDIT_REPRO_COMMIT names, or an unknown one; whether it was changed since nobody can tell."""
     top = _git(checkout, "rev-parse", "--show-toplevel")
     if top is None or Path(top).resolve() != checkout.resolve():
-        return Source(UNKNOWN, None)
+        return Source(os.environ.get(COMMIT_VARIABLE) or UNKNOWN, None)
     commit = _git(checkout, "rev-parse", "--verify", "HEAD")
     changes = _git(checkout, "status", "--porcelain", "--untracked-files=all", "--", *CODE)
     return Source(commit or UNKNOWN, None if changes is None else bool(changes))

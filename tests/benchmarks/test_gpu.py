@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
+import time
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -116,9 +119,60 @@ def test_a_cpu_never_stands_for_a_card(gpu: ModuleType, tmp_path: Path) -> None:
     assert refusal.value.code == 2
 
 
+def test_what_failed_comes_last_the_next_time(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is killed in a part leaves that part marked, and the part holds nothing back."""
+    from benchmarks.card.session import Part
+
+    order, path = [], tmp_path / "cpu.json"
+
+    def killed(bench: object) -> dict[str, Any]:
+        assert json.loads(path.read_text())["parts"]["first"] == {"error": "it was cut off"}
+        raise KeyboardInterrupt
+
+    def noted(name: str) -> Part:
+        return Part(name, lambda bench: {"order": order.append(name)})
+
+    monkeypatch.setattr(gpu, "PARTS", (Part("first", killed), noted("second")))
+    with pytest.raises(KeyboardInterrupt):
+        run(gpu, path)
+    monkeypatch.setattr(gpu, "PARTS", (noted("first"), noted("second")))
+    code, tree = run(gpu, path)
+    assert (code, order) == (0, ["second", "first"])
+    assert not [part for part in tree["parts"].values() if "error" in part]
+
+
+def test_what_a_plan_needs_is_measured_before_what_takes_long(gpu: ModuleType) -> None:
+    names = [part.name for part in gpu.PARTS]
+    late = names.index("attention/table1/E/0")
+    for name in ("train/table1/E/compiled", "train/imagenet256/compiled", "sample/table1/E/graph", "inception/float32"):
+        assert names.index(name) < late
+    assert len(set(names)) == len(names)
+
+
 @pytest.mark.long
-def test_everything_runs(gpu: ModuleType, tmp_path: Path) -> None:
-    code, tree = run(gpu, tmp_path / "cpu.json")
-    assert code == 0
-    assert len(tree["parts"]) == len(gpu.PARTS)
-    assert not [part["error"] for part in tree["parts"].values() if "error" in part]
+def test_everything_runs_though_it_is_killed_in_the_middle(tmp_path: Path) -> None:
+    """As on a card, by the command itself: killed while a part runs, begun again, and what was found stays."""
+    path = tmp_path / "cpu.json"
+    command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--tiny", "--out", str(path)]
+
+    def parts() -> dict[str, dict[str, Any]]:
+        return json.loads(path.read_text())["parts"] if path.exists() else {}
+
+    first = subprocess.Popen(command, cwd=ROOT)
+    until = time.monotonic() + 300
+    while len(parts()) < 12 and first.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
+    first.kill()
+    assert first.wait() == -9
+    kept = {name: part for name, part in parts().items() if "error" not in part}
+    assert 11 <= len(kept) < 20
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    done = parts()
+    names = subprocess.run([*command, "--list"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
+    assert set(done) == {name for name in names if name}
+    assert not [part["error"] for part in done.values() if "error" in part]
+    assert {name: done[name] for name in kept} == kept
+    assert "# cpu" in path.with_suffix(".md").read_text()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+# A card's compilers warn of what may be faster, in words that change from version to version; those are no errors.
+ON_A_CARD = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]
 
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=ON_A_CARD)])
 def device(request: pytest.FixtureRequest) -> torch.device:
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip(f"there is no card that torch {torch.__version__} can use")

@@ -50,6 +50,16 @@ def test_an_installed_copy_does_not_claim_the_repository_around_it(checkout: Pat
     assert provenance.checkout_source(inside) == ("unknown", None)
 
 
+def test_a_copy_without_a_repository_is_told_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HDIT_REPRO_COMMIT", "d" * 40)
+    assert provenance.checkout_source(tmp_path) == ("d" * 40, None)
+
+
+def test_a_repository_knows_its_commit_whatever_it_is_told(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HDIT_REPRO_COMMIT", "d" * 40)
+    assert provenance.checkout_source(checkout).commit == git(checkout, "rev-parse", "HEAD")
+
+
 def test_hooks_do_not_mislead(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commit = git(checkout, "rev-parse", "HEAD")
     monkeypatch.setenv("GIT_DIR", "/nonexistent")
