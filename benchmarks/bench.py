@@ -135,7 +135,7 @@ def steps(checkout: Path | None) -> list[Row]:
 
 def measurement() -> list[Row]:
     """Features and distances against the tools in use."""
-    found = {**features(pictures(64, 64), 2), **distances(1)}
+    found = {**features(pictures(64, 64), 1), **distances(1)}
     rows = []
     for name, target in (("float32", 1.9), ("bfloat16", 3.5)):
         for which in ("default", "best"):

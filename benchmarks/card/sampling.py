@@ -11,7 +11,6 @@ from benchmarks.card.networks import named
 from benchmarks.card.session import Bench, Part
 from benchmarks.card.timing import timed
 from hdit_repro.cost import count
-from hdit_repro.launch.work import network_evaluations
 from hdit_repro.models.build import build
 from hdit_repro.stages.calling import Way, called, way_gone
 from hdit_repro.stages.denoiser import Drawer
@@ -33,7 +32,7 @@ def sampler(name: str, how: str) -> Part:
         found = timed(lambda: drawer(list(range(batch))), bench.device, bench.seconds)
         if way_gone(call, ways[how]) != ways[how]:
             raise RuntimeError("the network cannot be captured as a CUDA graph")
-        calls = network_evaluations(run.sampling)
+        calls = run.sampling.network_calls
         return {
             "use": "sample", "run": name, "how": how, "batch": batch, "calls": calls,
             "macs": count(run.model, run.data.resolution).macs,
