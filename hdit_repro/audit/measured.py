@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from typing import NamedTuple
 
 from hdit_repro.audit.computed import say
-from hdit_repro.audit.noise import PRIOR, UNKNOWN, Noise, estimate
+from hdit_repro.audit.noise import PRIOR, PUBLISHED, UNKNOWN, Noise, Spread, estimate, unpublished
 from hdit_repro.audit.replicates import Replicates, replicates
 from hdit_repro.paper import Claim, Unit
 from hdit_repro.records import rows
@@ -99,8 +99,14 @@ class Measurements:
                 theirs = kept[0].spec.data
                 if (kind_of(theirs.dataset), theirs.resolution) == data and (some := replicates(kept, metric)):
                     found[key] = some
-            self._noises[metric, data] = estimate(found, PRIOR if self.scale == SCALE else UNKNOWN)
+            self._noises[metric, data] = estimate(found, self._prior(metric))
         return self._noises[metric, data]
+
+    def _prior(self, metric: str) -> Spread:
+        """What is known of a metric's noise before any repetition: of no other than the paper's FID anything is."""
+        if self.scale != SCALE:
+            return UNKNOWN
+        return PRIOR if metric == PUBLISHED else unpublished(metric)
 
 
 def protocol_words(metric: str, protocol: Protocol) -> str:

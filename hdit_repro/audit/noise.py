@@ -60,21 +60,26 @@ SAMPLING_PRIOR = Spread(
 )
 """One sampling: 0.025 of 4. It is a part of PRIOR."""
 
-UNKNOWN = Spread(
-    math.inf,
-    math.inf,
-    f"nothing is published for this scale: {ENOUGH} degrees of freedom of repeated trainings are needed, say four rows "
-    "with `--seeds 2`",
-)
+PUBLISHED = "fid"
+"""The metric that PRIOR is of: a FID of the paper's number of samples."""
+
+
+def unpublished(what: str) -> Spread:
+    """The noise of a metric or scale that nobody has published anything for, before trainings are repeated."""
+    needed = f"{ENOUGH} degrees of freedom of repeated trainings are needed, say four rows with `--seeds 2`"
+    return Spread(math.inf, math.inf, f"nothing is published for {what}: {needed}")
+
+
+UNKNOWN = unpublished("this scale")
 """Below paper scale, before trainings are repeated."""
 
 
 UNKNOWN_SAMPLING = Spread(
     math.inf,
     math.inf,
-    f"nothing is published for this scale: {ENOUGH} degrees of freedom of repeated samplings are needed",
+    f"nothing is published: {ENOUGH} degrees of freedom of repeated samplings are needed",
 )
-"""Below paper scale, before samplings are repeated."""
+"""Where PRIOR does not hold, before samplings are repeated."""
 
 
 class Noise(NamedTuple):

@@ -57,6 +57,10 @@ def on_cell(claim: Claim, job: Job, measurements: Measurements, bills: Bills) ->
     shares = (Share(noise.of(row, ours.samplings), ours.seeds), Share(noise.of(row), 1))
     found = difference(ours.mean - math.log(claim.printed), shares)
     outcome = verdict(found)
+    if shares[1].spread.unknown:
+        basis = shares[1].spread.basis
+        words = f"{outcome}: ours is {change(found.log)} from print, n = {ours.seeds}; noise unknown ({basis})"
+        return Verdict(outcome, found, ours.seeds, None, basis, words)
     more = seeds_to_settle(found.log, shares[0].spread, shares[1].spread, ours.seeds)
     low, high = found.interval(1 - 2 * LEVEL)
     words = (

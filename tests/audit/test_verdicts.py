@@ -166,3 +166,20 @@ def test_rows_of_different_metrics_are_not_ranked_together(ledger: Ledger, recor
 def test_a_reversed_order_is_said_with_a_minus(ledger: Ledger, record: Make) -> None:
     ours = Measurements([record("table1/E", fid=41.0), record("table1/D", fid=27.0)])
     assert "2 rows (D, E): −1.00, 95 % interval −1.00 to −1.00 under noise" in on_tables(ledger, ours)[0].words()
+
+
+def test_the_published_noise_is_of_the_papers_fid_and_of_nothing_else(ledger: Ledger, record: Make) -> None:
+    """An Inception Score, and a FID of 5,000 samples, are told from print once trainings of theirs are repeated."""
+    close = record("imagenet256", fid=6.92, inception_score=135.2)
+    assert finding(ledger, [close], "table4/hdit/fid").verdict.outcome == "reproduced"
+    score = finding(ledger, [close], "table4/hdit/is").verdict
+    assert score.outcome == "inconclusive"
+    assert score.more is None
+    assert score.words.startswith(
+        "inconclusive: ours is +0.0 % from print, n = 1; noise unknown (nothing is published for inception-score: 4"
+    )
+    few = finding(ledger, [record("ffhq1024-5k", fid_at_5000=8.48)], "table3/hdit-5k/fid").verdict
+    assert "nothing is published for fid@5000" in few.words
+    values = (134.0, 136.0, 135.0, 135.5, 134.9)
+    repeated = [record("imagenet256", seed=n, fid=6.92, inception_score=value) for n, value in enumerate(values)]
+    assert finding(ledger, repeated, "table4/hdit/is").verdict.outcome == "reproduced"
