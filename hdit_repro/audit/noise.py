@@ -135,10 +135,21 @@ def estimate(rows: Mapping[str, Replicates], prior: Spread = PRIOR) -> Noise:
         basis = f"pooled over {trainings} trainings of {len(repeated)} rows, {dof} degrees of freedom"
         samplings = trainings / sum(row.seeds / row.samplings for row in repeated)
         return Noise(Spread(math.sqrt(squares / dof), dof, basis), sampling, own, samplings)
-    basis = (
-        prior.basis if not dof else f"{prior.basis}; the records have {dof} of the {ENOUGH} degrees of freedom needed"
-    )
-    return Noise(prior._replace(basis=basis), sampling, own, 1.0)
+    pooled = prior if sampling.known else _with_sampling(prior, sampling)
+    if dof:
+        needed = f"the records have {dof} of the {ENOUGH} degrees of freedom needed"
+        pooled = pooled._replace(basis=f"{pooled.basis}; {needed}")
+    return Noise(pooled, sampling, own, 1.0)
+
+
+def _with_sampling(prior: Spread, sampling: Spread) -> Spread:
+    """The published noise with the records' noise between samplings in the place of its own share of it."""
+    if prior.unknown:
+        return prior
+    total = prior.sd**2 - SAMPLING_PRIOR.sd**2 + sampling.sd**2
+    basis = prior.basis.replace("published", "published, but for samplings", 1)
+    dof = total**2 * sampling.dof / sampling.sd**4 if sampling.sd else math.inf  # Satterthwaite's
+    return Spread(math.sqrt(total), dof, f"{basis}; samplings {sampling.basis}")
 
 
 def _sampling(rows: Mapping[str, Replicates], prior: Spread) -> Spread:

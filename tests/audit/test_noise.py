@@ -75,6 +75,19 @@ def test_more_samplings_of_one_training_take_only_sampling_noise_away() -> None:
     assert noise.of("A", 4).sd > many
 
 
+@pytest.mark.parametrize("sd", [0.0, 0.002, 0.08])
+def test_samplings_that_were_repeated_take_the_place_of_the_published_ones(sd: float) -> None:
+    """Noise of a training with its sampling is never less than what the records show of samplings alone."""
+    step = sd * math.sqrt(2)
+    noise = estimate({name: Replicates({0: (3.0, 3.0 + step)}) for name in "ABCD"})
+    assert noise.sampling.sd == pytest.approx(sd)
+    assert noise.pooled.sd**2 == pytest.approx(PRIOR.sd**2 - SAMPLING_PRIOR.sd**2 + sd**2)
+    assert noise.pooled.brief().endswith("% (published, but for samplings)")
+    assert (noise.pooled.dof == math.inf) == (sd == 0)
+    assert noise.pooled.dof >= noise.sampling.dof
+    assert noise.of("A", 2.0).sd ** 2 == pytest.approx(noise.pooled.sd**2 - sd**2 / 2)
+
+
 def test_unknown_noise_stays_unknown() -> None:
     noise = estimate({"A": of(3.0)}, UNKNOWN)
     assert noise.of("A").unknown
