@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from hdit_repro.errors import RunError, UserError
 from hdit_repro.records.layout import Roots
 from hdit_repro.render.everything import render
 from hdit_repro.render.figures import FIGURES, Easel, easel, render_figures
+from hdit_repro.render.figures.easel import paint
 
 NAMES = ["figure9", "figure8"]
 
@@ -78,14 +81,28 @@ def test_a_process_that_cannot_be_had_is_done_without(
 def test_a_process_that_dies_is_done_without(
     tmp_path: Path, two: None, alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(easel, "_leave_interrupts_to_the_other", die)
+    monkeypatch.setattr(easel, "paint", die_beside)
     with Easel(tmp_path, beside=True) as drawing:
         put_all(drawing)
         assert contents(drawing.take()) == alone
 
 
-def die() -> None:
-    os._exit(9)
+def die_beside(*arguments: Any) -> list[Path]:
+    """`paint`, but for the process beside."""
+    if multiprocessing.parent_process() is not None:
+        os._exit(9)
+    return paint(*arguments)
+
+
+def test_ctrl_c_reaches_the_process_that_asked_and_not_the_one_beside(
+    tmp_path: Path, two: None, alone: dict[str, bytes]
+) -> None:
+    with Easel(tmp_path, beside=True) as drawing:
+        put_all(drawing)
+        for process in multiprocessing.active_children():
+            os.kill(int(process.pid or 0), signal.SIGINT)
+        assert contents(drawing.take()) == alone
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
 
 def test_errors_come_through_whole(tmp_path: Path, two: None) -> None:

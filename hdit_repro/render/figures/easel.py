@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -56,8 +57,9 @@ class Easel:
             return None
         try:
             if self._helper is None:
-                self._helper = ProcessPoolExecutor(1, get_context("spawn"), initializer=_leave_interrupts_to_the_other)
-            return self._helper.submit(paint, name, material, self.out, self.kinds)
+                self._helper = ProcessPoolExecutor(1, get_context("spawn"))
+            with _deaf():
+                return self._helper.submit(paint, name, material, self.out, self.kinds)
         except (OSError, BrokenProcessPool):
             return None
 
@@ -89,6 +91,14 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _leave_interrupts_to_the_other() -> None:
-    """Ctrl-C reaches both processes; the one that began ends the other."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Ctrl-C waits, and never reaches a process that is started meanwhile: the one that started it ends it.
+
+    The pool is made before, since with it starts multiprocessing's resource tracker, which would lift the block.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
