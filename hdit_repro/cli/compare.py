@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, data, group, near, remark, table
+from hdit_repro.cli.output import as_json, data, fitted, group, near, remark, width
 
 app = group()
 
@@ -38,10 +39,13 @@ def compare(
         as_json({**found.as_row(), "page": None if page is None else str(page)})
         return
     cells = [(c.field, said(c.one), said(c.other)) for c in found.changes]
-    table(("field", found.one.name, found.other.name), cells)
+    columns = width(sys.stdout)
+    for line in fitted(("field", found.one.name, found.other.name), cells, columns):
+        data(line)
     data("")
     rows = [(c.metric, number(c.one), number(c.other), c.words()) for c in found.contrasts]
-    table(headings(found), rows)
+    for line in fitted(headings(found), rows, columns) if rows else ():
+        data(line)
     if not found.contrasts:
         remark(f"not both rows have a record with the same metric at {scale} scale")
     if page is not None:

@@ -12,6 +12,9 @@ from typing import Any, TextIO
 
 import typer
 
+READABLE = 24
+"""Columns that a text in several lines needs."""
+
 
 def group() -> typer.Typer:
     """The holder of a module's commands, with the settings that all share."""
@@ -69,6 +72,36 @@ def aligned(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequen
         ).rstrip()
         for row in (headers, *rows)
     ]
+
+
+def fitted(headers: Sequence[str], rows: Sequence[Sequence[str]], columns: int) -> list[str]:
+    """A table as wide as it is; where that is wider than a terminal, with its last column in several lines.
+
+    Where too little is left for that, a block a row: its first cell, then the others.
+
+    Args:
+        headers: names of the columns.
+        rows: cells as text.
+        columns: of the terminal; 0 is no limit.
+    """
+    lines = aligned(headers, rows)
+    if not columns or max(map(len, lines)) <= columns:
+        return lines
+    before = sum(max(len(row[place]) for row in (headers, *rows)) + 2 for place in range(len(headers) - 1))
+    if columns - before >= READABLE:
+        parts = [textwrap.wrap(row[-1], columns - before, break_long_words=False) or [""] for row in (headers, *rows)]
+        cut = [(*row[:-1], part[0]) for row, part in zip((headers, *rows), parts, strict=True)]
+        return [
+            line
+            for first, (_, *more) in zip(aligned(cut[0], cut[1:]), parts, strict=True)
+            for line in (first, *(" " * before + other for other in more))
+        ]
+    blocks = []
+    for first, *others in rows:
+        blocks.append(first)
+        for name, cell in zip(headers[1:], others, strict=True):
+            blocks += [f"  {line}" for line in wrapped(f"{name}: {cell}", columns - 2)]
+    return blocks
 
 
 def without(

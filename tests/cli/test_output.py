@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hdit_repro.cli import power
 from hdit_repro.cli.app import main
-from hdit_repro.cli.output import width, without, wrapped
+from hdit_repro.cli.output import fitted, width, without, wrapped
 
 
 @given(st.lists(st.text("abc-/", min_size=1, max_size=12), min_size=1, max_size=30), st.integers(14, 60))
@@ -33,6 +33,25 @@ def test_spare_columns_go_one_by_one() -> None:
     assert without(headers, rows, ("bb", "cc"), 11) == (["aa", "cc"], [["1111", "3"]])
     assert without(headers, rows, ("bb", "cc"), 7) == (["aa"], [["1111"]])
     assert without(headers, rows, ("bb", "cc"), 1) == (["aa"], [["1111"]])
+
+
+def test_a_table_that_is_too_wide_becomes_blocks() -> None:
+    headers, rows = ("metric", "one", "other"), [("fid", "12.5", "a b c d e f"), ("kid", "1", "2")]
+    assert fitted(headers, rows, 0) == fitted(headers, rows, 80)
+    assert fitted(headers, rows, 80)[0] == "metric  one   other"
+    assert fitted(headers, rows, 16) == [
+        "fid", "  one: 12.5", "  other: a b c d", "    e f", "kid", "  one: 1", "  other: 2",
+    ]  # fmt: skip
+
+
+def test_a_last_column_that_is_too_long_takes_several_lines() -> None:
+    headers, rows = ("field", "why"), [("kernel", "a few words that are too many for one"), ("width", "4")]
+    assert fitted(headers, rows, 32) == [
+        "field   why",
+        "kernel  a few words that are too",
+        "        many for one",
+        "width   4",
+    ]
 
 
 @pytest.fixture
