@@ -124,6 +124,11 @@ def without(
     return [headers[place] for place in kept], [[row[place] for place in kept] for row in rows]
 
 
+def counted(number: int, word: str) -> str:
+    """A number of things: "1 record", "2 records"."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 def near(path: Path) -> str:
     """A path as short as it can be from here."""
     here = Path.cwd()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, data, group, near, remark
+from hdit_repro.cli.output import as_json, counted, data, group, near, remark
 
 app = group()
 
@@ -33,4 +33,4 @@ def report(
         as_json({**built._asdict(), "folder": str(built.folder), "first": str(built.first)})
         return
     data(f"report   {near(built.first)}")
-    remark(f"{built.pages} pages from {built.records} records; {built.problems} files left out")
+    remark(f"{built.pages} pages from {counted(built.records, 'record')}; {counted(built.problems, 'file')} left out")

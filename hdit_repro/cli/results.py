@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, data, group, near, remark, table
+from hdit_repro.cli.output import as_json, counted, data, group, near, remark, table
 from hdit_repro.errors import UserError
 
 app = group()
@@ -39,7 +39,7 @@ def lint(as_objects: options.Json = False) -> None:
     else:
         for problem in found.problems:
             data(f"{near(problem.path)}: {problem.reason}")
-    remark(f"{found.records} whole records, {len(found.problems)} problems")
+    remark(f"{counted(found.records, 'whole record')}, {counted(len(found.problems), 'problem')}")
     if found.problems:
         raise typer.Exit(1)
 
@@ -111,7 +111,7 @@ def export(
     records, problems = load(workplace().records(scale))
     lines = write([record for record in records if record.scale == scale], path)
     data(near(path))
-    remark(f"{lines} lines; {len(problems)} files left out")
+    remark(f"{counted(lines, 'line')}; {counted(len(problems), 'file')} left out")
 
 
 @results.command("sign-off")
@@ -152,7 +152,7 @@ def migrate() -> None:
             if done:
                 changed += 1
                 data(near(path))
-    remark(f"{changed} records rewritten")
+    remark(f"{counted(changed, 'record')} rewritten")
 
 
 def _find(record: str) -> Path:

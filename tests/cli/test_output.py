@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hdit_repro.cli import power
 from hdit_repro.cli.app import main
-from hdit_repro.cli.output import fitted, width, without, wrapped
+from hdit_repro.cli.output import counted, fitted, width, without, wrapped
 
 
 @given(st.lists(st.text("abc-/", min_size=1, max_size=12), min_size=1, max_size=30), st.integers(14, 60))
@@ -25,6 +25,10 @@ def test_wrapping_loses_no_word_and_fits(words: list[str], columns: int) -> None
 def test_a_pipe_is_never_wrapped() -> None:
     assert wrapped("a " * 200, 0) == ["a " * 200]
     assert width(io.StringIO()) == 0
+
+
+def test_things_are_counted_in_words() -> None:
+    assert [counted(number, "file") for number in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
 
 
 def test_spare_columns_go_one_by_one() -> None:
