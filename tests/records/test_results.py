@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import multiprocessing
 import os
@@ -229,16 +228,20 @@ def test_csv_has_a_line_a_metric(roots: Roots, tmp_path: Path) -> None:
         export.export([], tmp_path / "none.csv")
 
 
-def test_parquet_or_a_word_about_what_is_missing(tmp_path: Path) -> None:
-    path = tmp_path / "all.parquet"
-    if importlib.util.find_spec("pyarrow") is None:
-        with pytest.raises(UserError, match="needs pyarrow"):
-            export.export([make()], path)
-        return
+def test_parquet(tmp_path: Path) -> None:
     import pandas
 
+    path = tmp_path / "all.parquet"
     assert export.export([make(), make(seed=1)], path) == 2
     assert list(pandas.read_parquet(path)["seed"]) == [0, 1]
+
+
+def test_parquet_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "all.parquet"
+    monkeypatch.setattr(export, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match="needs pyarrow"):
+        export.export([make()], path)
+    assert not path.exists()
 
 
 def test_the_commands(roots: Roots, capsys: pytest.CaptureFixture[str]) -> None:
