@@ -51,7 +51,7 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
 
     reference = load_reference(job.run, extractor, on_reference)
     report(Progress("evaluate", 0, total, "features of the samples"))
-    features = sample_features(job, folder, extractor, device)
+    features = sample_features(job, folder, extractor)
     asked = asked_samples(job.scale, total)  # type: ignore[arg-type]
     kind = kind_of(job.run.evaluation.extractor)
     metrics = measure(job.run.evaluation.metrics, kind, Sides(features, reference), asked, job.name)
@@ -63,9 +63,7 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
     return folder.record
 
 
-def sample_features(
-    job: Job, folder: RunFolder, extractor: FeatureExtractor, device: torch.device
-) -> dict[str, Tensor]:
+def sample_features(job: Job, folder: RunFolder, extractor: FeatureExtractor) -> dict[str, Tensor]:
     """All samples' features by name, in the order of their numbers: each N x width, float32 on the CPU.
 
     Shards that were measured by another extractor are measured anew from their images.
@@ -93,7 +91,7 @@ def sample_features(
                     expected="features of this network, or the images",
                     fix=f"delete {folder.samples} and run: hdit-repro sample --run {job.name} --scale {job.scale}",
                 )
-            features = features_of(extractor, tensors["image"].to(device))
+            features = features_of(extractor, tensors["image"])
         found.append({name.removeprefix(prefix): value for name, value in features.items()})
     return {name: torch.cat([part[name] for part in found]) for name in found[0]}
 

@@ -137,7 +137,7 @@ def _draw(
     for numbers in parts:
         steps, began = 0, time.monotonic()
         images, labels = drawer(list(numbers))
-        tensors = features_of(extractor, images.to(device))
+        tensors = features_of(extractor, images)
         tensors["number"] = torch.tensor(list(numbers), dtype=torch.int64)
         if labels is not None:
             tensors["label"] = labels

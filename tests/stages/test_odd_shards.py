@@ -105,7 +105,7 @@ def measured(job, extractor, place):
     reference = whole._replace(mean=whole.mean[:NARROW], cov=whole.cov[:NARROW, :NARROW])
 
     def value(folder):
-        found = sample_features(job, folder, extractor, torch.device("cpu"))
+        found = sample_features(job, folder, extractor)
         features = {name: value[:, :NARROW] for name, value in found.items()}
         kinds, name = job.run.evaluation.metrics, kind_of(job.run.evaluation.extractor)
         (metric,) = measure(kinds, name, Sides(features, reference), COUNT, job.name).values()

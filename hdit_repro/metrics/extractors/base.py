@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 from typing import Protocol
 
 import torch
@@ -58,7 +60,10 @@ def exact_float32(device: torch.device) -> Iterator[None]:
 
 
 def in_groups(
-    images: Tensor, device: torch.device, network: Callable[[Tensor], dict[str, Tensor]]
+    images: Tensor,
+    device: torch.device,
+    network: Callable[[Tensor], dict[str, Tensor]],
+    ahead: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Put images through `network` in groups of one fixed size; the last group is filled up with its last image.
 
@@ -68,7 +73,9 @@ def in_groups(
     Args:
         images: uint8 B 3 H W.
         device: where `network` computes.
-        network: uint8 N 3 H W on `device` to tensors N ....
+        network: uint8 N 3 H W on `device` to tensors N ...; what `ahead` makes of them, where that is given.
+        ahead: what processors do to a group before the network has it, such as Pillow's resize: the next group's is
+            done in a thread while the network works on one.
 
     Raises:
         ValueError: another type or shape, or no image.
@@ -78,13 +85,34 @@ def in_groups(
     size = CPU_GROUP if device.type == "cpu" else GPU_GROUP
     parts: list[dict[str, Tensor]] = []
     with exact_float32(device):
-        for group in torch.split(images, size):
-            missing = size - len(group)
-            full = torch.cat([group, group[-1:].expand(missing, -1, -1, -1)]) if missing else group
-            out = network(_moved(full, device))
-            parts.append({name: value[: len(group)] for name, value in out.items()})
+        for count, group in _groups(images, size, ahead):
+            out = network(_moved(group, device))
+            parts.append({name: value[:count] for name, value in out.items()})
         joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     return {name: value.clone() for name, value in joined.items()}  # ordinary tensors, outside inference mode
+
+
+def _groups(
+    images: Tensor, size: int, ahead: Callable[[Tensor], Tensor] | None
+) -> Iterator[tuple[int, Tensor]]:  # fmt: skip
+    """How many images of each group count, and the group of `size`, through `ahead` where that is given."""
+    groups = torch.split(images, size)
+    if ahead is None:
+        yield from ((len(group), _full(group, size)) for group in groups)
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="resize") as pool:
+        coming = pool.submit(ahead, _full(groups[0], size))
+        for group, after in zip_longest(groups, groups[1:]):
+            made = coming.result()
+            if after is not None:
+                coming = pool.submit(ahead, _full(after, size))
+            yield len(group), made
+
+
+def _full(group: Tensor, size: int) -> Tensor:
+    """The group, filled up with its last image."""
+    missing = size - len(group)
+    return torch.cat([group, group[-1:].expand(missing, -1, -1, -1)]) if missing else group
 
 
 def _moved(group: Tensor, device: torch.device) -> Tensor:

@@ -99,12 +99,12 @@ class VisionTransformer(nn.Module):
         return torch.cat([first, rearrange(resized, "one d h w -> one (h w) d")], 1)
 
 
-def _raw(images: Tensor) -> Tensor:
-    return _standard(resize.pillow_bicubic_quantised(images, SIDE))
+def _by_pillow(images: Tensor) -> Tensor:
+    return resize.pillow_bicubic_quantised(images, SIDE)
 
 
-def _normalised(images: Tensor) -> Tensor:
-    return _standard(resize.torch_bicubic(images, SIDE))
+def _by_torch(images: Tensor) -> Tensor:
+    return resize.torch_bicubic(images, SIDE)
 
 
 def _standard(grey: Tensor) -> Tensor:
@@ -142,7 +142,6 @@ class DinoV2Features:
         self.network = network.eval().requires_grad_(False).to(device)
         self.name, self.width, self.digest, self.device = name, shape.width, digest, device
         self.scaled = name == "dinov2-vitl14-normalised"
-        self.prepare = _normalised if self.scaled else _raw
         self.protocol = (
             "uint8, torch bicubic with antialiasing to 224, ImageNet's mean and deviation; length sqrt(width)"
             if self.scaled
@@ -151,10 +150,16 @@ class DinoV2Features:
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """See `FeatureExtractor.features`: features B 1024."""
-        return in_groups(images, self.device, self._forward)
+        if self.scaled:
+            return in_groups(images, self.device, lambda group: self._forward(_by_torch(group)))
+        return in_groups(images, self.device, self._forward, _by_pillow)
 
-    def _forward(self, images: Tensor) -> dict[str, Tensor]:
-        tokens = self.network(self.prepare(images))
+    def prepare(self, images: Tensor) -> Tensor:
+        """uint8 B 3 H W to what the network sees, float32 B 3 224 224."""
+        return _standard(_by_torch(images) if self.scaled else _by_pillow(images))
+
+    def _forward(self, grey: Tensor) -> dict[str, Tensor]:
+        tokens = self.network(_standard(grey))
         return {FEATURES: F.normalize(tokens) * self.width**0.5 if self.scaled else tokens}
 
 

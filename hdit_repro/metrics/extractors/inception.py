@@ -23,40 +23,51 @@ Precision = Literal["float32", "bfloat16"]
 
 
 class Preparation(NamedTuple):
-    """What happens to uint8 images before the network sees them (float32 B 3 299 299), and in words."""
+    """What happens to uint8 images before the network sees them, and in words.
 
-    prepare: Callable[[Tensor], Tensor]
+    `resize` gives grey values in float32, B 3 299 299; with `ahead` it is Pillow's, which takes no card and is done for
+    the next images while the network works. `scale` brings them to about [-1, 1].
+    """
+
+    resize: Callable[[Tensor, int], Tensor]
+    scale: Callable[[Tensor], Tensor]
     words: str
+    ahead: bool = False
+
+    def resized(self, images: Tensor) -> Tensor:
+        """uint8 B 3 H W to grey values, float32 B 3 299 299."""
+        return self.resize(images, SIDE)
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """uint8 B 3 H W to what the network sees, float32 B 3 299 299."""
+        return self.scale(self.resized(images))
 
 
-def _tensorflow(images: Tensor) -> Tensor:
-    return (resize.tensorflow1(images, SIDE) - 128) / 128
+def _by_128(grey: Tensor) -> Tensor:
+    return (grey - 128) / 128
 
 
-def _clean(images: Tensor) -> Tensor:
-    return (resize.pillow_bicubic(images, SIDE) - 128) / 128
-
-
-def _legacy_tensorflow(images: Tensor) -> Tensor:
-    return (resize.sampled_grid(images, SIDE) - 128) / 128
-
-
-def _legacy_pytorch(images: Tensor) -> Tensor:
-    return resize.torch_bilinear(images, SIDE) / 255 * 2 - 1
+def _by_255(grey: Tensor) -> Tensor:
+    return grey / 255 * 2 - 1
 
 
 PREPARATIONS: dict[str, Preparation] = {
     "inception-2015": Preparation(
-        _tensorflow, "uint8, TensorFlow 1 bilinear to 299, (x - 128) / 128; logits without bias"
+        resize.tensorflow1, _by_128, "uint8, TensorFlow 1 bilinear to 299, (x - 128) / 128; logits without bias"
     ),
     "inception-clean": Preparation(
-        _clean, "uint8, Pillow bicubic with antialiasing to 299 in float, clamped, (x - 128) / 128; logits without bias"
+        resize.pillow_bicubic,
+        _by_128,
+        "uint8, Pillow bicubic with antialiasing to 299 in float, clamped, (x - 128) / 128; logits without bias",
+        ahead=True,
     ),
     "inception-legacy-tensorflow": Preparation(
-        _legacy_tensorflow, "uint8, sampled grid like TensorFlow 1 to 299, (x - 128) / 128; logits without bias"
+        resize.sampled_grid,
+        _by_128,
+        "uint8, sampled grid like TensorFlow 1 to 299, (x - 128) / 128; logits without bias",
     ),
     "inception-legacy-pytorch": Preparation(
-        _legacy_pytorch, "uint8, torch bilinear to 299, 2 x / 255 - 1; logits without bias"
+        resize.torch_bilinear, _by_255, "uint8, torch bilinear to 299, 2 x / 255 - 1; logits without bias"
     ),
 }
 
@@ -85,8 +96,8 @@ class InceptionFeatures:
         name: str = "inception-2015",
         precision: Precision = "float32",
     ) -> None:
-        self.prepare, self.protocol = PREPARATIONS[name]
-        self.name = name
+        self.preparation = PREPARATIONS[name]
+        self.name, self.protocol = name, self.preparation.words
         if precision != "float32":
             self.name, self.protocol = f"{name}-{precision}", f"{self.protocol}; {precision}"
         network = _network(state)
@@ -96,10 +107,17 @@ class InceptionFeatures:
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """See `FeatureExtractor.features`: features B 2048, logits B 1008, spatial B 2023."""
-        return in_groups(images, self.device, self._forward)
+        first = self.preparation
+        if first.ahead:
+            return in_groups(images, self.device, lambda grey: self._forward(first.scale(grey)), first.resized)
+        return in_groups(images, self.device, lambda group: self._forward(first.prepare(group)))
 
-    def _forward(self, images: Tensor) -> dict[str, Tensor]:
-        pooled, spatial = self.trunk(self.prepare(images))
+    def prepare(self, images: Tensor) -> Tensor:
+        """uint8 B 3 H W to what the network sees, float32 B 3 299 299."""
+        return self.preparation.prepare(images)
+
+    def _forward(self, seen: Tensor) -> dict[str, Tensor]:
+        pooled, spatial = self.trunk(seen)
         return {FEATURES: pooled, LOGITS: pooled @ self.to_logits, SPATIAL: spatial}
 
 
