@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -102,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: what follows the command's name; None takes the process's own.
     """
+    warnings.formatwarning = _warning
     try:
         code = typer.main.get_command(app).main(
             args=None if arguments is None else list(arguments),
@@ -128,6 +130,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if code == INTERRUPTED:
         return _said("interrupted; what is finished stays, and the same command goes on from there", INTERRUPTED)
     return code if isinstance(code, int) else 0
+
+
+def _warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning as a person reads it: what is said, without the line of code that said it."""
+    return f"warning: {message}\n"
 
 
 def _said(text: str, code: int) -> int:

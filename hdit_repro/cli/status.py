@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, data, group, remark
+from hdit_repro.cli.output import as_json, data, group, near, remark
 from hdit_repro.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,8 +74,11 @@ def status(
 def _show(tasks: Sequence[Task], live: Live, redraw: bool) -> None:
     """Print the table and what it comes to, over what stood on the screen before if it is to be redrawn."""
     from hdit_repro.cli.board import board, lines_of
+    from hdit_repro.launch.status import unreadable
 
-    remarks = _remarks(live)
+    lost = unreadable(live.roots, tasks)
+    remarks = [] if lost and not tasks else _remarks(live)
+    remarks += [f"{near(path)} is damaged, and its run is not shown; submit it again to mend it" for path in lost]
     if not redraw:
         for line in board(lines_of(tasks, live.rows)) if tasks else ():
             data(line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from hdit_repro.errors import UserError
@@ -83,6 +84,13 @@ def _places(experiment: str) -> dict[str, int]:
 def known_jobs(roots: Roots) -> list[Job]:
     """The rows that run folders describe, in the order of the folders."""
     return [job for path in sorted(roots.runs.glob("*/run.json")) for job in described(path)]
+
+
+def unreadable(roots: Roots, tasks: Iterable[Task]) -> list[Path]:
+    """Descriptions of runs besides those of `tasks` that are damaged, or of another version's shape."""
+    known = {task.folder.path for task in tasks}
+    others = (path for path in sorted(roots.runs.glob("*/run.json")) if path.parent not in known)
+    return [path for path in others if not described(path)]
 
 
 def status_of(tasks: Iterable[Task]) -> list[Row]:

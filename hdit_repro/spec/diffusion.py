@@ -18,11 +18,17 @@ class MinSnr(Choice, tag="min_snr"):
 
     gamma: float = 5.0
 
+    def __post_init__(self) -> None:
+        require(self.gamma > 0, f"gamma caps a weight and must be positive, and {self.gamma} is not")
+
 
 class SoftMinSnr(Choice, tag="soft_min_snr"):
     """w_x0 = 1 / (sigma^2 + 1 / gamma) (Equation 9)."""
 
     gamma: float = 4.0
+
+    def __post_init__(self) -> None:
+        require(self.gamma > 0, f"gamma caps a weight and must be positive, and {self.gamma} is not")
 
 
 class EdmWeight(Choice, tag="edm"):
@@ -40,6 +46,11 @@ class CosineInterpolated(Choice, tag="cosine-interpolated"):
 
     noise_d_low: float = 32
     noise_d_high: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("noise_d_low", "noise_d_high"):
+            side = getattr(self, name)
+            require(side is None or side > 0, f"{name} is a side in pixels, and {side} is not")
 
 
 Density = CosineInterpolated

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from hdit_repro.spec.base import Choice, Spec
+from hdit_repro.spec.base import Choice, Spec, kind_of, require
 
 # Feature networks. A Frechet distance is called FID on Inception's features only.
 
@@ -55,6 +55,11 @@ class DatasetReference(Choice, tag="dataset"):
 
     count: int | None = None
 
+    def __post_init__(self) -> None:
+        require(
+            self.count is None or self.count >= 4, f"a reference has four images or more, and {self.count} are asked"
+        )
+
 
 class AdmReference(Choice, tag="adm"):
     """One of ADM's published statistics files, by name (VIRTUAL_imagenet128_labeled)."""
@@ -83,6 +88,12 @@ class Evaluation(Spec):
     extractor: Extractor
     reference: Reference
     metrics: tuple[MetricKind, ...] = ("frechet",)
+
+    def __post_init__(self) -> None:
+        require(len(self.metrics) >= 1, "an evaluation has at least one metric")
+        name = kind_of(self.extractor)
+        for kind in self.metrics:
+            require(bool(metric_names(kind, name)), f"{kind} is not defined on {name}")
 
 
 FRECHET_NAMES = {

@@ -54,6 +54,9 @@ class CosineSimilarity(Choice, tag="cosine"):
 
     initial_scale: float = 10.0
 
+    def __post_init__(self) -> None:
+        require(self.initial_scale > 0, f"initial_scale must be positive, and {self.initial_scale} is not")
+
 
 class DotProduct(Choice, tag="dot"):
     """Scaled dot product, Equation 10."""
@@ -148,6 +151,7 @@ class Mapping(Spec):
     def __post_init__(self) -> None:
         require(self.depth >= 1 and self.width >= 2 and self.d_ff >= 1, "depth, width and d_ff must be positive")
         require(self.width % 2 == 0, f"width must be even for the Fourier features, and {self.width} is odd")
+        require(0 <= self.dropout < 1, f"dropout must be in [0, 1), and {self.dropout} is not")
 
 
 @dataclass(frozen=True)
@@ -225,6 +229,7 @@ class Hourglass(Choice, tag="hourglass"):
         require(
             min(*self.widths, *self.depths, *self.heads, self.patch_height, self.patch_width) >= 1, "sizes start at 1"
         )
+        require(all(0 <= p < 1 for p in self.dropout), f"dropout must be in [0, 1), and {list(self.dropout)} are not")
         for width, heads, attention in zip(self.widths, self.heads, self.attention, strict=True):
             require(width % heads == 0, f"width {width} is no multiple of {heads} heads")
             if isinstance(self.position, AxialRoPE) and not isinstance(attention, NoAttention):
@@ -309,6 +314,7 @@ class DiT(Choice, tag="dit"):
 
     def __post_init__(self) -> None:
         require(min(self.patch, self.width, self.depth, self.heads, self.resolution) >= 1, "sizes start at 1")
+        require(0 <= self.class_dropout <= 1, f"class_dropout is a probability, and {self.class_dropout} is not")
         require(self.width % self.heads == 0, f"width {self.width} is no multiple of {self.heads} heads")
         require(self.width % 4 == 0, f"sin-cos positions need a width that 4 divides, and {self.width} is not")
         self.check_size(self.resolution, self.resolution)

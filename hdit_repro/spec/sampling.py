@@ -17,6 +17,8 @@ class Solver(Choice, tag=""):
 
     def __post_init__(self) -> None:
         require(self.steps >= 1, f"steps start at 1, and {self.steps} is found")
+        eta = getattr(self, "eta", 0.0)
+        require(eta >= 0, f"eta scales the noise of each step and must not be negative, and {eta} is")
 
     @property
     def calls(self) -> int:
@@ -96,6 +98,7 @@ class Sampling(Spec):
             self.ema_decay is msgspec.UNSET or 0 <= self.ema_decay < 1,
             f"ema_decay must be in [0, 1), and {self.ema_decay} is not",
         )
+        require(self.rho > 0, f"rho must be positive, and {self.rho} is not")
         require(self.count >= 2, f"at least two samples are needed for a covariance, and {self.count} is found")
 
     @property

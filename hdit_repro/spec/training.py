@@ -22,6 +22,9 @@ class KDiffusionGroups(Choice, tag="k-diffusion"):
 
     mapping_rate: float = 1 / 3
 
+    def __post_init__(self) -> None:
+        require(self.mapping_rate >= 0, f"mapping_rate must not be negative, and {self.mapping_rate} is")
+
 
 ParameterGroups = UniformGroups | KDiffusionGroups
 
@@ -34,6 +37,12 @@ class AdamW(Spec):
     weight_decay: float
     eps: float = 1e-8
     groups: ParameterGroups = msgspec.field(default_factory=KDiffusionGroups)
+
+    def __post_init__(self) -> None:
+        require(self.learning_rate > 0, f"learning_rate must be positive, and {self.learning_rate} is not")
+        require(all(0 <= beta < 1 for beta in self.betas), f"betas must be in [0, 1), and {list(self.betas)} are not")
+        require(self.weight_decay >= 0, f"weight_decay must not be negative, and {self.weight_decay} is")
+        require(self.eps > 0, f"eps must be positive, and {self.eps} is not")
 
 
 class Ema(Spec):

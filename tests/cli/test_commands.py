@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,15 @@ def test_a_place_that_the_system_refuses_is_no_traceback(command: Command, tmp_p
     assert "Traceback" not in said.err
 
 
+def test_a_warning_is_a_line_without_code(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def warning() -> list[str]:
+        print(warnings.formatwarning("a file is passed over", UserWarning, "x.py", 7), end="", file=sys.stderr)
+        return []
+
+    monkeypatch.setattr(jobs, "all_jobs", warning)
+    assert command("list").err.startswith("warning: a file is passed over\n")
+
+
 def test_ctrl_c_says_what_to_do_next(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted() -> list[str]:
         raise KeyboardInterrupt
@@ -310,6 +320,10 @@ def test_status_and_logs_read_what_lies_there(command: Command, tmp_path: Path) 
     assert command("logs table1/E --scale mini").code == 2
     folder.description.write_text("{")
     assert command("status --json").json == []
+    said = command("status")
+    assert said.out == ""
+    assert said.err.startswith(f"runs/{job.run.id}/run.json is damaged")
+    assert "nothing was submitted" not in said.err
 
 
 def test_weights_and_references_are_listed_and_damaged_ones_refused(command: Command, tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """What is part of a run's identity, and what is not."""
 
+import re
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -47,6 +50,50 @@ def test_a_raised_numerics_version_makes_new_ids(monkeypatch, stage, moved):
     monkeypatch.setitem(numerics.NUMERICS, stage, 99)
     after = jobs.find("table1/E").run
     assert [name for name in IDS if getattr(after, name) != ids[name]] == list(moved)
+
+
+def test_ids_are_those_that_the_readme_prints():
+    """Results lie under these ids: one that moves without a raised number loses them."""
+    root = Path(__file__).parents[2]
+    lines = re.findall(r"runs/(\w+)/samples/(\w+)/grid.png  (table1/\w+)", (root / "README.md").read_text())
+    assert len(lines) >= 2
+    for training, sampling, name in lines:
+        run = jobs.find(name, "smoke").run
+        assert (run.training_id, run.sampling_id) == (training, sampling)
+
+
+def leaves(tree, path=()):
+    """Every plain value of a run's tree, with its path; lists count as one."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from leaves(value, (*path, name))
+        elif name != "kind":
+            yield (*path, name), value
+
+
+OTHERS = [True, False, 2, 1, 0, 3, 4, 50, 0.25, 0.5, 8.0, "adm", "none", "balanced", "raw", "tf32", None]
+
+
+@pytest.mark.parametrize("row", ["E", "R1"])
+def test_every_value_of_a_run_is_part_of_its_identity(row):
+    run = jobs.find(f"table1/{row}").run
+    moved, stuck = set(), set()
+    for path, value in leaves(msgspec.to_builtins(run)):
+        for other in OTHERS:
+            if other == value or isinstance(value, bool) != isinstance(other, bool):
+                continue
+            try:
+                changed = with_change(run, path, other)
+            except msgspec.ValidationError:
+                continue
+            if changed == run:  # 1 where 1.0 stood
+                continue
+            moved.add(path)
+            part = {"sampling": IDS[1:], "evaluation": IDS[2:]}.get(path[0], IDS)
+            if [name for name in IDS if getattr(run, name) != getattr(changed, name)] != list(part):
+                stuck.add((path, other))
+    assert stuck == set()
+    assert len(moved) >= 25, "most values have another that can be"
 
 
 def test_tags_are_part_of_the_identity():

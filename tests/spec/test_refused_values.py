@@ -1,0 +1,132 @@
+"""Every value that cannot be is refused when a run is read, with a word of why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from hdit_repro import jobs
+from hdit_repro.spec.data import Folder
+from hdit_repro.spec.external import External
+from hdit_repro.spec.run import Run
+from hdit_repro.spec.training import Phase
+from hdit_repro.spec.unet import UNet
+
+NEVER = -1
+
+REFUSED: dict[str, list[tuple[str, Any, str]]] = {
+    "E": [
+        ("data.resolution", 0, "side in pixels"),
+        ("data.resolution", 64, "is not data.resolution 64"),
+        ("diffusion.sigma_min", 0.0, "0 < sigma_min"),
+        ("diffusion.sigma_max", 1e-3, "0 < sigma_min"),
+        ("diffusion.sigma_data", 0.0, "0 < sigma_min"),
+        ("diffusion.weighting.gamma", 0.0, "gamma"),
+        ("diffusion.density.noise_d_low", 0.0, "noise_d_low"),
+        ("diffusion.density.noise_d_high", NEVER, "noise_d_high"),
+        ("model.widths", [], "at least one level"),
+        ("model.depths", [2], "depths names 1 levels"),
+        ("model.heads", [6], "heads names 1 levels"),
+        ("model.dropout", [0.0], "dropout names 1 levels"),
+        ("model.dropout", [0.0, 1.0], "dropout must be in"),
+        ("model.d_ffs", [3], "d_ffs names 1 levels"),
+        ("model.depths", [0, 11], "sizes start at 1"),
+        ("model.patch", [4, 4], "one number"),
+        ("model.heads", [5, 12], "no multiple of 5 heads"),
+        ("model.heads", [96, 12], "no multiple of 8"),
+        ("model.classes", 999, "is not the 1000"),
+        ("model.similarity.initial_scale", 0.0, "initial_scale"),
+        ("model.mapping.depth", 0, "must be positive"),
+        ("model.mapping.width", 769, "must be even"),
+        ("model.mapping.dropout", 1.0, "dropout must be in"),
+        ("model.attention", [{"kind": "neighborhood", "kernel": 6}, {"kind": "global"}], "kernel must be odd"),
+        ("model.attention", [{"kind": "shifted-window", "window": 1}, {"kind": "global"}], "at least 2"),
+        ("training.steps", 0, "start at 1"),
+        ("training.batch", 0, "start at 1"),
+        ("training.clip", NEVER, "clip"),
+        ("training.class_dropout", 1.1, "class_dropout is a probability"),
+        ("training.augmentation", NEVER, "augmentation is a probability"),
+        ("training.ema.decay", 1.0, "decay must be in"),
+        ("training.ema.warmup_power", NEVER, "warmup_power"),
+        ("training.optimizer.learning_rate", 0.0, "learning_rate"),
+        ("training.optimizer.betas", [0.9, 1.0], "betas"),
+        ("training.optimizer.weight_decay", NEVER, "weight_decay"),
+        ("training.optimizer.eps", 0.0, "eps"),
+        ("training.optimizer.groups.mapping_rate", NEVER, "mapping_rate"),
+        ("sampling.sampler.steps", 0, "steps start at 1"),
+        ("sampling.sampler.eta", NEVER, "eta"),
+        ("sampling.sampler", {"kind": "ancestral", "steps": 50}, "does not go with edm"),
+        ("sampling.count", 1, "two samples"),
+        ("sampling.rho", 0.0, "rho"),
+        ("sampling.at_step", 0, "at_step starts at 1"),
+        ("sampling.at_step", 400_001, "beyond the last step"),
+        ("sampling.ema_decay", 1.0, "ema_decay must be in"),
+        ("evaluation.metrics", [], "at least one metric"),
+        ("evaluation.extractor", {"kind": "efficientnet-lite0"}, "inception-score is not defined"),
+        ("evaluation.reference", {"kind": "dataset", "count": 3}, "four images"),
+    ],
+    "R1": [
+        ("diffusion.timesteps", 20, "21 timesteps"),
+        ("diffusion.timesteps", 249, "more steps than the diffusion"),
+        ("diffusion.data_scale", 0.0, "data_scale"),
+        ("model.depth", 0, "sizes start at 1"),
+        ("model.heads", 5, "no multiple of 5 heads"),
+        ("model.patch", 3, "cut into patches of 3"),
+        ("model.class_dropout", 2.0, "class_dropout is a probability"),
+        ("model.learn_sigma", False, "learn_sigma must be true"),
+        ("model.time", {"kind": "log-sigma"}, "do not go together"),
+        ("training.augmentation", 0.1, "nine-value condition"),
+        ("sampling.sampler.steps", 1, "2 steps or more"),
+    ],
+    "R2": [("model.learn_sigma", True, "learn_sigma must be false")],
+}
+
+
+@pytest.mark.parametrize(("row", "path", "value", "why"), [(row, *case) for row in REFUSED for case in REFUSED[row]])
+def test_a_run_with_a_value_that_cannot_be_is_refused(row: str, path: str, value: Any, why: str) -> None:
+    tree = msgspec.to_builtins(jobs.find(f"table1/{row}").run)
+    msgspec.convert(tree, Run)
+    *parents, last = path.split(".")
+    at = tree
+    for name in parents:
+        at = at[name]
+    at[last] = value
+    with pytest.raises(msgspec.ValidationError, match=why):
+        msgspec.convert(tree, Run)
+
+
+def test_averages_are_not_raw_weights() -> None:
+    tree = msgspec.to_builtins(jobs.find("table1/E").run)
+    tree["sampling"] |= {"weights": "raw", "at_step": 10}
+    with pytest.raises(msgspec.ValidationError, match="weights must be"):
+        msgspec.convert(tree, Run)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "why"),
+    [
+        (Folder, {"name": "x", "digest": "0" * 63, "images": 2, "classes": 0}, "64 hexadecimal digits"),
+        (Folder, {"name": "x", "digest": "g" * 64, "images": 2, "classes": 0}, "64 hexadecimal digits"),
+        (Folder, {"name": "x", "digest": "0" * 64, "images": 0, "classes": 0}, "at least one image"),
+        (External, {"name": "x", "digest": "0" * 63, "images": 2}, "64 hexadecimal digits"),
+        (External, {"name": "x", "digest": "g" * 64, "images": 2}, "64 hexadecimal digits"),
+        (External, {"name": "x", "digest": "0" * 64, "images": 1}, "two images"),
+        (Phase, {"steps": 0, "batch": 1}, "start at 1"),
+        (Phase, {"steps": 1, "batch": 0}, "start at 1"),
+        (UNet, {"resolution": 10, "base": 8, "widths": [1, 2, 4], "blocks": 1, "attention": []}, "a side that 4"),
+        (UNet, {"resolution": 16, "base": 8, "widths": [], "blocks": 1, "attention": []}, "at least one level"),
+        (UNet, {"resolution": 16, "base": 0, "widths": [1], "blocks": 1, "attention": []}, "sizes start at 1"),
+    ],
+)
+def test_a_part_that_cannot_be_is_refused(kind: type, fields: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        kind(**fields)
+
+
+def test_a_folder_may_have_any_size() -> None:
+    tree = msgspec.to_builtins(jobs.find("ffhq1024").run.data)
+    folder = {"kind": "folder", "name": "x", "digest": "0" * 64, "images": 2, "classes": 0}
+    found = msgspec.convert({**tree, "dataset": folder, "resolution": 4096}, type(jobs.find("ffhq1024").run.data))
+    assert found.resolution == 4096
