@@ -89,7 +89,7 @@ def test_k_diffusion_in_and_out_is_exact(command: Command, tmp_path: Path, monke
 def like_row(tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A row on data with as many classes as the network has."""
     classes = json.loads(config.read_text()).get("dataset", {}).get("num_classes", 0)
-    monkeypatch.setitem(DATASETS, "emoji", DatasetFacts(3_781, classes, 64))
+    monkeypatch.setitem(DATASETS, "emoji", DatasetFacts(3_781, classes, 0))
     (tmp_path / "jobs").mkdir(exist_ok=True)
     (tmp_path / "jobs" / "base.toml").write_text(
         'experiment = "base"\ntitle = "Base"\n[row.base]\nextends = "table1/E"\n'
