@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hdit_repro.cli import options
 from hdit_repro.cli.output import as_json, count, data, group, remark, table
+
+if TYPE_CHECKING:
+    from hdit_repro.jobs import Job
 
 app = group()
 
@@ -80,6 +83,7 @@ def show(run: options.Run, scale: options.Scale = "paper", as_objects: options.J
         "parameters": "" if external else f"{counted.parameters:,}",
         "MACs": "" if external else f"{counted.macs:,} (one forward pass of one image)",
         "samples seen": "" if external else f"{job.run.training.samples_seen:,}",
+        **(_to_be_met(job) if scale == "paper" and not external else {}),
     }
     for name, text in facts.items():
         if text:
@@ -90,6 +94,28 @@ def show(run: options.Run, scale: options.Scale = "paper", as_objects: options.J
     table(("field", "value", "source"), [(name, text, job.source_of(name) or _silent(name)) for name, text in fields])
     inferred = sum(job.source_of(name).startswith("inferred") for name, _ in fields)
     remark(f"{inferred} of {len(fields)} values are inferred: the paper leaves them open")
+
+
+def _to_be_met(job: Job) -> dict[str, str]:
+    """What the paper prints for a run, what the run costs, and the command; a row of one's own has no print."""
+    from hdit_repro import paper
+    from hdit_repro.launch.clusters import Slurm, read_cluster
+    from hdit_repro.launch.price import price
+    from hdit_repro.records.layout import STAGES
+
+    name = f"{job.experiment}/{job.row}"
+    claims = [
+        claim
+        for claim in paper.read()
+        if claim.run == name and claim.needs and claim.unit in (paper.Unit.FID, paper.Unit.IS)
+    ]
+    clusters = [cluster for cluster in map(read_cluster, ("a100", "h100")) if isinstance(cluster, Slurm)]
+    hours = {c.gpu: sum(price(job.run, stage, job.scale, c).gpu_hours for stage in STAGES) for c in clusters}
+    return {
+        "printed": "; ".join(f"{claim.text} ({claim.place})" for claim in sorted(claims, key=lambda c: c.edition)),
+        "price": " or ".join(f"about {number:,.0f} {gpu}-hours" for gpu, number in hours.items()),
+        "command": f"hdit-repro submit {job.name} --cluster a100",
+    }
 
 
 def _silent(name: str) -> str:
@@ -110,5 +136,6 @@ def _words(value: Any) -> str:
         return f"[{', '.join(_words(item) for item in value)}]"
     if isinstance(value, dict):
         rest = ", ".join(f"{key} = {_words(item)}" for key, item in value.items() if key != "kind")
-        return f"{value['kind']}({rest})" if rest else str(value["kind"])
+        kind = str(value.get("kind", ""))  # a phase of a batch schedule has none
+        return f"{kind}({rest})" if rest else kind
     return value if isinstance(value, str) else json.dumps(value)

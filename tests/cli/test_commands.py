@@ -221,6 +221,25 @@ def test_show_gives_the_spec_and_the_source_of_each_value(command: Command) -> N
     assert command("show table1/E --scale smoke --json").json["data"]["resolution"] == 16
 
 
+@pytest.mark.parametrize("scale", ["paper", "smoke"])
+def test_every_run_can_be_shown(scale: str, command: Command) -> None:
+    for job in jobs.all_jobs():
+        said = command(f"show {job.name} --scale {scale}")
+        assert said.code == 0, said.err
+        assert "training.batch" in said.out
+    assert "(steps = 50000, batch = 512)" in command("show imagenet256").out
+
+
+def test_show_says_what_is_to_be_met_at_what_price(command: Command) -> None:
+    said = command("show table1/E").out
+    assert "printed        27.74 (Table 1, E, FID); 27.74 (Table 5 of the second edition, E, FID)" in said
+    assert "price          about 61 A100-hours or about 32 H100-hours" in said
+    assert "command        hdit-repro submit table1/E --cluster a100" in said
+    assert "5.23 (Table 3, " in command("show ffhq1024").out
+    assert "\nprinted " not in command("show alternatives/A-dot").out
+    assert "\nprice " not in command("show table1/E --scale smoke").out
+
+
 def test_cost_json_has_the_agreed_shape(command: Command) -> None:
     rows = command("cost --json").json
     assert all(row.keys() == {"run", "resolution", "macs", "flops", "parameters", "parts"} for row in rows)
