@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+BLOCK = 2**18
+"""Values that a CPU core's cache holds beside what is computed from them: 1 MiB of float32."""
+
 
 def fits(*tensors: Tensor) -> bool:
     """Whether the fused forms take these: eager, all float32 or all float64."""
@@ -94,9 +97,16 @@ class Gated(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (gradient,), (x,) = gradients, ctx.saved_tensors
-        value, gate = x.chunk(2, dim=-1)
-        out = torch.empty_like(x)
-        of_value, of_gate = out.chunk(2, dim=-1)
-        torch.mul(gradient, F.gelu(gate), out=of_value)
-        torch.ops.aten.gelu_backward.grad_input(gradient * value, gate, grad_input=of_gate)
+        out = torch.empty_like(x, memory_format=torch.contiguous_format)
+        rows = (each.flatten(0, -2) for each in (x, gradient, out))
+        for part, given, into in zip(*(each.split(block(x)) for each in rows), strict=True):
+            (value, gate), (of_value, of_gate) = part.chunk(2, dim=-1), into.chunk(2, dim=-1)
+            torch.mul(given, F.gelu(gate), out=of_value)
+            torch.ops.aten.gelu_backward.grad_input(given * value, gate, grad_input=of_gate)
         return out
+
+
+def block(x: Tensor) -> int:
+    """How many rows of x to take at once: on a CPU as many as its cache holds, elsewhere all."""
+    rows = x.numel() // x.shape[-1]
+    return max(1, min(rows, BLOCK // x.shape[-1]) if x.device.type == "cpu" else rows)

@@ -66,6 +66,18 @@ def test_gated():
     assert torch.autograd.gradcheck(fused.Gated.apply, (x,))
 
 
+def test_gated_in_blocks(monkeypatch):
+    """Rows are taken some at a time, the last fewer; the gradient is the same bits."""
+    x, direction = torch.randn(5, 7, 16, requires_grad=True), torch.randn(5, 7, 8)
+    (whole,) = torch.autograd.grad(fused.Gated.apply(x), x, direction)
+    monkeypatch.setattr(fused, "BLOCK", 16 * 4 + 3)
+    assert fused.block(x) == 4
+    (parts,) = torch.autograd.grad(fused.Gated.apply(x), x, direction)
+    assert torch.equal(whole, parts)
+    assert fused.block(x.detach().to("meta")) == 35
+    assert fused.block(torch.empty(0, 16)) == 1
+
+
 def test_narrow_and_mixed_precisions_are_left_to_plain_operations():
     x = torch.randn(2, 3, 8)
     assert fused.fits(x)
