@@ -75,6 +75,12 @@ def test_more_samplings_of_one_training_take_only_sampling_noise_away() -> None:
     assert noise.of("A", 4).sd > many
 
 
+def test_more_samplings_take_no_more_than_if_all_noise_were_theirs() -> None:
+    noise = Noise(Spread(0.01, math.inf, ""), Spread(0.02, math.inf, ""), {})
+    assert noise.of("A", 2).sd == pytest.approx(0.01 / math.sqrt(2))
+    assert noise.of("A", 16).sd == pytest.approx(0.01 / 4)
+
+
 @pytest.mark.parametrize("sd", [0.0, 0.002, 0.08])
 def test_samplings_that_were_repeated_take_the_place_of_the_published_ones(sd: float) -> None:
     """Noise of a training with its sampling is never less than what the records show of samplings alone."""

@@ -51,6 +51,14 @@ def test_the_pairs_of_the_findings(found: list[Comparison]) -> None:
         assert find(found, *pair).seeds == 1
 
 
+def test_what_is_resolvable_is_beyond_the_threshold_that_is_shown(found: list[Comparison]) -> None:
+    for comparison in found:
+        assert comparison.threshold == pytest.approx(3.6, abs=0.05), "one training a side, 1.3 %"
+        assert comparison.resolvable == (comparison.percent > comparison.threshold)
+        assert comparison.resolvable == (comparison.seeds == 1), "as often as not is where it is just beyond"
+        assert comparison.surely is None or comparison.surely >= (comparison.seeds or 1)
+
+
 @pytest.mark.parametrize(("cv", "least"), [(0.013, 3.6), (0.01, 2.8), (0.02, 5.5)])
 def test_the_thresholds_of_the_findings(cv: float, least: float) -> None:
     assert 100 * threshold(Spread(cv, math.inf, ""), 1) == pytest.approx(least, abs=0.05)

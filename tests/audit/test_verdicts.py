@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -131,6 +132,12 @@ def test_the_interval_over_rows() -> None:
     low, high = of_sample(0.5, 10)
     assert -1 < low < 0.5 < high < 1
     assert of_sample(1.0, 10)[0] < 1
+    half = 1.959964 * math.sqrt(0.437 / 6)
+    assert (low, high) == pytest.approx(
+        (math.tanh(math.atanh(0.5) - half), math.tanh(math.atanh(0.5) + half)), abs=1e-6
+    )
+    wide, narrow = of_sample(0.5, 6), of_sample(0.5, 60)
+    assert wide[1] - wide[0] > high - low > narrow[1] - narrow[0]
 
 
 def test_our_order_against_the_papers(ledger: Ledger, record: Make) -> None:
