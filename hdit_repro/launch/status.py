@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hdit_repro.errors import UserError
+from hdit_repro.errors import UserError, pick
 from hdit_repro.jobs import Job, read
+from hdit_repro.jobs.scales import SCALES
 from hdit_repro.launch.describe import described
 from hdit_repro.launch.graph import Task, required, row_name, tasks_of
 from hdit_repro.launch.progress import Seen, read_failure, read_progress
@@ -58,7 +59,12 @@ def known_tasks(roots: Roots, experiment: str | None = None, scale: str | None =
     """The stages of all rows that run folders describe, or of those of one experiment, row or scale.
 
     Rows are in the order of their job files, seeds in order within a row.
+
+    Raises:
+        UserError: an unknown scale.
     """
+    if scale is not None:
+        pick(dict.fromkeys(SCALES), scale, kind="scale", where="--scale")
     jobs = [job for job in known_jobs(roots) if experiment in (None, job.experiment, job.name)]
     jobs = [job for job in jobs if scale in (None, job.scale)]
     places = {name: _places(name) for name in {job.experiment for job in jobs}}

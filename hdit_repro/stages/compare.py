@@ -21,7 +21,7 @@ from hdit_repro.metrics.statistics import statistics_of
 from hdit_repro.records.schema import PAPER_SAMPLES, Metric, Reference, metric_name
 from hdit_repro.spec.evaluation import MetricKind, metric_names
 from hdit_repro.stages.imagesets import ImageSet, open_images
-from hdit_repro.stages.measure import Sides, measure
+from hdit_repro.stages.measure import Sides, measure, taught
 from hdit_repro.stages.reference import LoadedReference, Stats, adm_target, check_adm
 
 KEPT = 100_000
@@ -138,9 +138,8 @@ def compare(
             continue
         try:
             found = measure([kind], protocol, Sides(features, target), PAPER_SAMPLES)
-        except (UserError, ValueError) as error:
-            note = error.problem if isinstance(error, UserError) else str(error)
-            rows += [Row(extractor.name, own_name(name, extractor, protocol), None, note) for name in names]
+        except UserError as error:
+            rows += [Row(extractor.name, own_name(name, extractor, protocol), None, error.problem) for name in names]
         else:
             rows += [Row(extractor.name, own_name(name, extractor, protocol), metric) for name, metric in found.items()]
     return rows, features, target
@@ -153,8 +152,13 @@ def own_name(metric: str, extractor: FeatureExtractor, protocol: str) -> str:
 
 
 def curve_of(features: dict[str, Tensor], target: LoadedReference) -> Curve:
-    """How the Frechet distance falls with the number of samples."""
-    return frechet_curve(features[FEATURES], target.mean, target.cov)
+    """How the Frechet distance falls with the number of samples.
+
+    Raises:
+        UserError: fewer than 20 samples.
+    """
+    with taught("the curve"):
+        return frechet_curve(features[FEATURES], target.mean, target.cov)
 
 
 def gather(images: ImageSet, extractor: FeatureExtractor, batch: int, progress: Progress) -> dict[str, Tensor]:

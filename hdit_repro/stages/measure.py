@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from torch import Tensor
@@ -124,7 +125,7 @@ def measure(
         base: for messages, what asked for the metrics.
 
     Raises:
-        UserError: a metric is not defined on this network, or the reference cannot give what it needs.
+        UserError: a metric is not defined on this network, or the samples or the reference cannot give what it needs.
     """
     count = len(sides.samples[FEATURES])
     found: dict[str, Metric] = {}
@@ -137,9 +138,24 @@ def measure(
                 expected="inception-2015",
                 fix=f'leave "{kind}" out of evaluation.metrics, or change the extractor',
             )
-        for name, metric in zip(names, MEASURES[kind](sides), strict=True):
-            found[metric_name(name, count, asked)] = metric
+        with taught(kind):
+            for name, metric in zip(names, MEASURES[kind](sides), strict=True):
+                found[metric_name(name, count, asked)] = metric
     return found
+
+
+@contextlib.contextmanager
+def taught(kind: str) -> Iterator[None]:
+    """Turn what a metric's function says of its arguments (too few samples, NaN) into an error of the request."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(
+            str(error),
+            found=f"the features that {kind} was asked of",
+            expected="finite features of enough samples",
+            fix=f"draw more samples, or leave {kind} out",
+        ) from error
 
 
 def _metric(value: float, interval: Interval | None) -> Metric:

@@ -100,6 +100,8 @@ def test_examples_of_data_commands_run(command: Command) -> None:
         "status --watch --json",
         "logs table1/E",
         "logs table1/Q",
+        "logs table1/E --scale huge",
+        "cancel table1 --scale huge",
         "train",
         "train --run table1/Q --scale smoke",
         "train --run table1/E --scale smoke --threads -1",

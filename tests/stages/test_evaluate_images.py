@@ -18,8 +18,9 @@ from hdit_repro.metrics.extractors import extractor_by_name
 from hdit_repro.metrics.extractors.inception import InceptionFeatures
 from hdit_repro.metrics.extractors.random_inception import random_state
 from hdit_repro.metrics.npz import write_npz
-from hdit_repro.stages.compare import check_sizes, compare, open_side
+from hdit_repro.stages.compare import check_sizes, compare, curve_of, open_side
 from hdit_repro.stages.imagesets import FileSet, open_images
+from hdit_repro.stages.measure import Sides, measure
 
 KINDS = ("frechet", "kernel", "precision-recall")
 
@@ -170,6 +171,18 @@ def test_saved_statistics(tmp_path, extractor):
     unknown = dict(measured(statistics, images, extractor))
     assert "fd-efficientnet-lite0" not in unknown  # a plain name stands for 50,000 samples
     assert unknown["fd-efficientnet-lite0@unknown"].value == pytest.approx(0, abs=1e-6)
+
+
+def test_too_few_samples_are_an_error_of_the_request(tmp_path, extractor):
+    folder = as_folder(tmp_path / "a", pictures(0))
+    _, features, target = compare(open_side(folder), open_side(folder), extractor, "efficientnet-lite0", [], 4, silent)
+    for take in (
+        lambda: curve_of(features, target),
+        lambda: measure(["frechet-infinity"], "efficientnet-lite0", Sides(features, target), 10),
+    ):
+        with pytest.raises(UserError, match="20 samples or more, found 10") as refusal:
+            take()
+        assert "draw more samples" in refusal.value.fix
 
 
 def test_a_metric_that_a_network_does_not_have_is_named(tmp_path, extractor):
