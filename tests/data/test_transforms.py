@@ -86,6 +86,14 @@ def test_an_image_of_the_right_size_stays_as_it_is(transform):
     np.testing.assert_array_equal(transform(image, 40), np.array(image))
 
 
+@pytest.mark.parametrize("transform", [adm, k_diffusion])
+def test_what_would_be_too_large_before_the_crop_is_refused(transform, monkeypatch):
+    monkeypatch.setattr("hdit_repro.data.transforms.MAX_PIXELS", 32 * 48)
+    assert transform(Image.new("RGB", (96, 64)), 32).shape == (32, 32, 3)
+    with pytest.raises(UserError, match="too long for its width"):
+        transform(Image.new("RGB", (98, 64)), 32)
+
+
 def test_none_refuses_another_size():
     with pytest.raises(UserError, match="40 x 41 pixels"):
         none(picture(40, 41), 40)
