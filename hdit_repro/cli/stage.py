@@ -117,7 +117,13 @@ def sample(
     from hdit_repro.stages.settings import HowToSample
 
     how = {"distributed": "none", "sampling": HowToSample(network=network.value)}
-    _outputs(_execute("sample", run, scale, device, threads, keep_images, how, own, sampling_seeds))
+    done = _execute("sample", run, scale, device, threads, keep_images, how, own, sampling_seeds)
+    if keep_images in (Keep.zip, Keep.npz):
+        from hdit_repro.stages.sample import write_images
+
+        for task in done:  # samples that were there before have their file now too
+            remark(f"images of {task.name}: {write_images(task.job, task.folder, keep_images.value)}")
+    _outputs(done)
 
 
 @app.command("eval")

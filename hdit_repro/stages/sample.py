@@ -58,15 +58,21 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report, numbers
     if folder.done("sample") and not folder.grid.exists():
         save_grid(first_images(folder, GRID), folder.grid, columns=8)
     if settings.keep_images in ("zip", "npz") and folder.done("sample"):
-        _export(job, folder, folder.samples / f"images.{settings.keep_images}")
+        write_images(job, folder, settings.keep_images)
     return folder.manifest
 
 
-def _export(job: Job, folder: RunFolder, path: Path) -> None:
-    """The samples as one file, unless it is there: it is written whole, and one sampling id has one set of images."""
+def write_images(job: Job, folder: RunFolder, kind: str) -> Path:
+    """The samples as one file, "zip" or "npz", beside their shards; returns it. One that is there is whole, and stays:
+    one sampling id has one set of images.
+
+    Raises:
+        RunError: their images were not kept when they were drawn.
+    """
+    path = folder.samples / f"images.{kind}"
     if not path.exists():
-        samples = SampleSet(folder, job.name, f"hdit-repro sample --run {job.name} --scale {job.scale}")
-        export(samples, path)
+        export(SampleSet(folder, job.name, f"hdit-repro sample --run {job.name} --scale {job.scale}"), path)
+    return path
 
 
 def trained_network(run: Run, folder: RunFolder, device: torch.device) -> nn.Module:

@@ -27,6 +27,7 @@ from hdit_repro.render.report.facts import gather
 from hdit_repro.render.report.row import page as row_page
 from hdit_repro.spec.evaluation import FRECHET_NAMES
 from hdit_repro.stages import external
+from hdit_repro.stages.imagesets import open_images
 from hdit_repro.stages.settings import Quiet, Settings
 from hdit_repro.stages.shards import read_tensors, whole_shards
 
@@ -229,6 +230,12 @@ def test_eval_runs_what_is_missing_below_paper_scale(here, capsys):
     before = [task.folder.manifest.stat().st_mtime_ns for task in tasks if task.stage == "sample"]
     assert main(["sample", "--run", "tiny", "--scale", "smoke", "--sampling-seeds", "2"]) == 0
     assert [task.folder.manifest.stat().st_mtime_ns for task in tasks if task.stage == "sample"] == before
+    files = [task.folder.samples / f"images.{kind}" for kind in ("zip", "npz") for task in tasks[-1:]]
+    assert not [path for path in files if path.exists()]
+    for path in files:  # asked for when all is drawn
+        line = f"sample --run tiny --scale smoke --sampling-seeds 2 --keep-images {path.suffix[1:]}"
+        assert main(line.split()) == 0
+        assert [image.shape for image in open_images(path).batches(9)] == [(5, 3, 16, 16)]
 
 
 def test_every_extractor_has_a_size_on_disk():
