@@ -1,8 +1,8 @@
 """x w^T of a linear layer by oneDNN, which torch carries, where torch itself would ask another library.
 
-On x86 torch gives float32 products to MKL; oneDNN's are up to a third faster on two threads of an AMD CPU, forward and
-for the input's gradient, and no slower at any size in use. The weights' gradient stays with torch, where oneDNN would
-copy both factors. Which library multiplies follows from shape, dtype and device alone, never from a measurement.
+On x86 torch gives float32 products to MKL. On an AMD CPU oneDNN's are somewhat faster, mostly for the input's gradient.
+The weights' gradient stays with torch, where oneDNN would copy both factors and lose more than it gains. Which library
+multiplies follows from shape, dtype and device alone, never from a measurement.
 """
 
 from __future__ import annotations
