@@ -128,6 +128,7 @@ def test_protocols_side_by_side(job, tmp_path, monkeypatch):
 
 WRITER = """
     import importlib.util
+    import sys
     spec = importlib.util.spec_from_file_location("made", {file!r})
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
@@ -138,6 +139,8 @@ WRITER = """
     shards, _ = whole_shards(folder)
     for number in missing_numbers(folder, shards, range(made.COUNT)):
         print(number, flush=True)
+        if number == made.COUNT - 1:
+            sys.stdin.read()  # the last is not begun before the killer has had its turn, however busy the machine
         write_shard(folder, range(number, number + 1), made.tensors(range(number, number + 1), job.run.data.resolution))
 """
 
@@ -146,7 +149,7 @@ WRITER = """
 def test_killed_while_writing_and_run_again(job, tmp_path, after):
     """SIGKILL between and within writes: the second run makes what is missing, and the manifest is the same."""
     code = textwrap.dedent(WRITER).format(file=__file__, root=str(tmp_path))
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     for _ in range(after):
         process.stdout.readline()
     time.sleep(0.002)
@@ -154,7 +157,7 @@ def test_killed_while_writing_and_run_again(job, tmp_path, after):
     process.communicate()
     folder = RunFolder(Roots(tmp_path / "runs", tmp_path / "results"), job.run, job.scale)
     assert not folder.done("sample")
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, stdin=subprocess.DEVNULL)
     assert folder.done("sample")
     found = read_json(folder.manifest)
     clean = folder_with(job, tmp_path / "clean", list(range(1, COUNT)))
