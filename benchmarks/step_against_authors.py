@@ -210,6 +210,7 @@ def measure(
 
 
 PARTS = {
+    "compiled kernels (norms, rotation, GEGLU)": ("cpp_fused",),
     "matrix products": ("::mm", "::addmm", "::bmm", "::baddbmm", "_linear_pointwise", "mkldnn_linear", "::linear"),
     "attention": ("scaled_dot_product", "::_softmax"),
     "copies and layout": ("::copy_", "::cat", "::roll", "::clone", "::contiguous"),
@@ -218,7 +219,6 @@ PARTS = {
         "::mul", "::add", "::sub", "::div", "::neg", "::pow", "::square", "rsqrt", "sqrt", "gelu", "::cos", "::sin",
         "::fill_", "::zero_", "lerp", "slice_backward", "select_backward", "silu", "::exp", "::log", "reciprocal",
     ),
-    "compiled kernels (norms, rotation, GEGLU)": ("cpp_fused",),
 }  # fmt: skip
 """Parts of a step by what the names of operations hold; the first that fits."""
 
