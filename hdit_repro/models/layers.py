@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from hdit_repro.models import fused, product
+from hdit_repro.models import fused
 from hdit_repro.spec import model as spec
 from hdit_repro.spec.base import kind_of
 
@@ -28,16 +28,11 @@ class Linear(nn.Linear):
         self, width_in: int, width_out: int, *, bias: bool = False, start: Start = "uniform", decays: bool = True
     ) -> None:
         self.start: Start = start
-        self.decays, self.biased = decays, bias
+        self.decays = decays
         super().__init__(width_in, width_out, bias=bias)
 
     def reset_parameters(self) -> None:
         """Nothing: all weights start in `init.py`."""
-
-    def forward(self, x: Tensor) -> Tensor:  # ... I to ... O
-        if not self.biased and product.takes(x, self.weight):
-            return product.product(x, self.weight)
-        return super().forward(x)
 
 
 class Embedding(nn.Embedding):
