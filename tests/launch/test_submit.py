@@ -137,7 +137,7 @@ def test_failing_and_dying_rows_stop_nobody_else(roots: Roots, made_up: ModuleTy
 def test_a_submitter_that_ends_takes_its_workers_along_and_the_next_goes_on(
     roots: Roots, submitter: list[str], ending: signal.Signals
 ) -> None:
-    (roots.runs / "seconds").write_text("0.3")
+    (roots.runs / "seconds").write_text("1.5")
     command = [*submitter, "A,E"]
     # Its own session and a default SIGINT, as on a terminal.
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
@@ -210,7 +210,7 @@ def test_a_submission_leaves_when_its_time_is_up_and_goes_on(
     roots: Roots, made_up: ModuleType, two_at_once: Local, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hdit_repro.launch.submit.GRACE", 0.2)
-    (roots.runs / "seconds").write_text("1.5")
+    (roots.runs / "seconds").write_text("8")
     asked = wanted("table1", "smoke", ["A", "E"])
     with pytest.raises(Preempted, match="the time is up") as left:
         submit(asked, roots, two_at_once, display=Plain(io.StringIO()), stages=made_up.STAGES, stop_after=1.0)
