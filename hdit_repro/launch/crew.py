@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -85,7 +87,7 @@ class Crew:
         executor = submitit.LocalExecutor(folder=self._folder)
         executor.update_parameters(timeout_min=FOREVER_MINUTES)
         chain = replace(self._chain, worker=name, environment=self._environment(place))
-        with _stderr_into(self._folder / "controllers.log"):
+        with _stderr_into(self._folder / "controllers.log"), _hearing_interrupts():
             job = executor.submit(chain)
         self._at_work[name] = job
         self._hired.append(str(job.job_id))
@@ -131,6 +133,21 @@ def _stderr_into(path: Path) -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+@contextlib.contextmanager
+def _hearing_interrupts() -> Iterator[None]:
+    """Let processes started meanwhile hear SIGINT, by which submitit cancels, though this one may have been told to
+    ignore it: behind nohup, or in a script's background. Only the main thread may change that."""
+    deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if not deaf or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _tail(path: Path) -> str:

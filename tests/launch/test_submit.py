@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -28,6 +29,7 @@ from hdit_repro.training.signals import Preempted
 
 SUBMITTER = """
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from made_up_stages import STAGES
 from hdit_repro.launch.clusters import Local
@@ -43,6 +45,11 @@ if __name__ == "__main__":
                   display=None if render else Plain(sys.stderr), render=tuple(render) or None)
     print(len(done.failures), *done.job_ids)
 """
+
+
+def hears_interrupts() -> None:
+    """In a process about to start: tests that run behind nohup or in a script's background ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
@@ -137,10 +144,12 @@ def test_failing_and_dying_rows_stop_nobody_else(roots: Roots, made_up: ModuleTy
 def test_a_submitter_that_ends_takes_its_workers_along_and_the_next_goes_on(
     roots: Roots, submitter: list[str], ending: signal.Signals
 ) -> None:
-    (roots.runs / "seconds").write_text("1.5")
+    (roots.runs / "seconds").write_text("0.3")
     command = [*submitter, "A,E"]
     # Its own session and a default SIGINT, as on a terminal.
-    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    first = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=hears_interrupts
+    )
     until(lambda: (roots.runs / "history.txt").exists() and len(ends(roots)) >= 1)
     workers = {int(line.split()[-1]) for line in starts(roots)}
     if ending is signal.SIGKILL:
@@ -206,11 +215,20 @@ def test_without_waiting_the_last_worker_renders(roots: Roots, submitter: list[s
     assert len(set(ends(roots))) == len(ends(roots)) == 6
 
 
+@pytest.fixture(params=[signal.default_int_handler, signal.SIG_IGN], ids=["terminal", "background"])
+def interrupts(request: pytest.FixtureRequest) -> Iterator[None]:
+    """How a process on a terminal takes SIGINT, and one behind nohup or in a script's background."""
+    before = signal.signal(signal.SIGINT, request.param)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_a_submission_leaves_when_its_time_is_up_and_goes_on(
     roots: Roots, made_up: ModuleType, two_at_once: Local, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hdit_repro.launch.submit.GRACE", 0.2)
-    (roots.runs / "seconds").write_text("8")
+    (roots.runs / "seconds").write_text("1.5")
     asked = wanted("table1", "smoke", ["A", "E"])
     with pytest.raises(Preempted, match="the time is up") as left:
         submit(asked, roots, two_at_once, display=Plain(io.StringIO()), stages=made_up.STAGES, stop_after=1.0)
