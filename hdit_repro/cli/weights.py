@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, data, group, table
+from hdit_repro.cli.output import as_json, data, group, remark, table
 from hdit_repro.errors import UserError
 
 app = group()
@@ -62,7 +63,7 @@ def add(
     if path is not None and url is None:
         data(str(add_weights(path, name)))
     elif url is not None and path is None:
-        data(str(fetch(url, name)))
+        data(str(fetch(url, name, tenths(remark))))
     else:
         raise UserError(
             "weights come from one place",
@@ -70,3 +71,16 @@ def add(
             expected="a file or an address",
             fix="name one of them: hdit-repro weights add PATH",
         )
+
+
+def tenths(say: Callable[[str], None]) -> Callable[[int, int], None]:
+    """A line a tenth of what is fetched, for files whose length is known."""
+    said = 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal said
+        if total and done * 10 // total > said:
+            said = done * 10 // total
+            say(f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB")
+
+    return progress

@@ -7,12 +7,12 @@ import io
 import os
 import pickle
 import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from hdit_repro.errors import RunError, UserError, pick
-from hdit_repro.files import atomic_file, cache_folder, lock, sha256_file
+from hdit_repro.errors import UserError, pick
+from hdit_repro.files import atomic_file, atomic_path, cache_folder, lock, sha256_file
+from hdit_repro.metrics.download import BY_HAND, Progress, check_address, download
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,8 +48,8 @@ weights-inception-2015-12-05-6726825d.pth."""
 OFFLINE_VARIABLE = "HDIT_REPRO_OFFLINE"
 """Set to anything but 0, no connection is opened, whoever asks."""
 
-TIMEOUT = 60.0
-"""Seconds without a byte after which fetching is given up."""
+SCHEMES = ("https",)
+"""How weights are fetched."""
 
 
 class Listed(NamedTuple):
@@ -89,15 +89,7 @@ def add(path: Path | str, name: str | None = None) -> Path:
             fix="check the path; `hdit-repro weights list` says where each file is published",
         )
     digest = sha256_file(path)
-    if name is None:
-        name = next((key for key, known in KNOWN.items() if known.sha256 == digest), None)
-    if name is None or pick(KNOWN, name, kind="set of weights").sha256 != digest:
-        raise UserError(
-            "these are not the published weights",
-            found=f"{path} with SHA-256 {digest}",
-            expected=_published(),
-            fix="get the file again; a download that broke off has another digest",
-        )
+    name = _identified(digest, name, str(path))
     target = folder() / KNOWN[name].file
     with lock(folder() / f"{name}.lock"):
         if not (target.is_file() and sha256_file(target) == digest):
@@ -105,44 +97,63 @@ def add(path: Path | str, name: str | None = None) -> Path:
     return target
 
 
-def fetch(url: str, name: str | None = None) -> Path:
+def fetch(url: str, name: str | None = None, progress: Progress = lambda done, total: None) -> Path:
     """Fetch weights over the network and add them as `add` does. For a login node: no stage opens a connection.
 
-    Raises:
-        UserError: $HDIT_REPRO_OFFLINE is set, the address is no https one, or what came is not the published file.
-        RunError: it cannot be reached, or the disk is full.
-    """
-    import urllib.error
-    import urllib.request
+    What is there already is not fetched again, where `name` or a published address says what it would be. What a
+    killed fetch left is thrown away.
 
+    Raises:
+        UserError: $HDIT_REPRO_OFFLINE is set, the address is no https one, the name is unknown, or what came is not the
+            published file.
+        RunError: it cannot be reached or breaks off, or the disk is full.
+    """
     if os.environ.get(OFFLINE_VARIABLE, "0") not in ("", "0"):
         raise UserError(
             "this machine is said to be offline",
             found=f"{OFFLINE_VARIABLE}={os.environ[OFFLINE_VARIABLE]}",
             expected="a file that is here already",
-            fix="fetch the file on a machine with internet, then: hdit-repro weights add PATH",
+            fix=BY_HAND,
         )
-    if not url.startswith("https://"):
-        raise UserError(
-            "weights are fetched over https alone",
-            found=url,
-            expected=_published(),
-            fix="fetch the file yourself, then: hdit-repro weights add PATH",
-        )
-    folder().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder(), prefix=".fetch-") as place:
-        target = Path(place) / "download"
+    check_address(url, SCHEMES)
+    wanted = name or next((key for key, known in KNOWN.items() if known.url == url), None)
+    known = pick(KNOWN, wanted, kind="set of weights") if wanted else None
+    with lock(folder() / "fetch.lock"):
+        if known and (folder() / known.file).is_file() and sha256_file(folder() / known.file) == known.sha256:
+            return folder() / known.file
+        partial = folder() / ".fetch.partial"
         try:
-            with urllib.request.urlopen(url, timeout=TIMEOUT) as source, open(target, "wb") as file:
-                shutil.copyfileobj(source, file)
-        except (urllib.error.URLError, OSError) as error:
-            raise RunError(
-                "weights could not be fetched",
-                found=f"{url}: {error}",
-                fix="fetch the file on a machine with internet, then: hdit-repro weights add PATH",
-                expected="the published file at that address",
-            ) from error
-        return add(target, name)
+            download(url, partial, progress)
+            return _moved(partial, name, url)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _moved(partial: Path, name: str | None, url: str) -> Path:
+    """A fetched file under its published name, after its digest."""
+    name = _identified(sha256_file(partial), name, f"what {url} gives")
+    target = folder() / KNOWN[name].file
+    with lock(folder() / f"{name}.lock"), atomic_path(target) as temporary:
+        partial.replace(temporary)
+    return target
+
+
+def _identified(digest: str, name: str | None, what: str) -> str:
+    """The name of the weights with that SHA-256.
+
+    Raises:
+        UserError: none are, or those that `name` says have another.
+    """
+    if name is None:
+        name = next((key for key, known in KNOWN.items() if known.sha256 == digest), None)
+    if name is None or pick(KNOWN, name, kind="set of weights").sha256 != digest:
+        raise UserError(
+            "these are not the published weights",
+            found=f"{what}, with SHA-256 {digest}",
+            expected=_published() if name is None else _line(KNOWN[name]),
+            fix="get the file again, from where `hdit-repro weights list` says; one that broke off has another digest",
+        )
+    return name
 
 
 def _copy(path: Path, target: Path, digest: str) -> None:
@@ -216,4 +227,8 @@ def listing() -> list[Listed]:
 
 
 def _published() -> str:
-    return "; ".join(f"{known.file} with SHA-256 {known.sha256}" for known in KNOWN.values())
+    return "; ".join(map(_line, KNOWN.values()))
+
+
+def _line(known: KnownWeights) -> str:
+    return f"{known.file} with SHA-256 {known.sha256}"
