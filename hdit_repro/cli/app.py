@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -95,6 +97,15 @@ def root(
 
     Example: hdit-repro submit table1 --scale smoke --wait
     """
+    try:
+        Path.cwd()  # all that follows reads it: job files, paths, libraries that end the process where it is gone
+    except OSError as error:
+        raise UserError(
+            "the folder that this command was started in is gone",
+            found=f"{os.environ.get('PWD', 'it')}: {error.strerror}",
+            expected="a folder that exists",
+            fix="cd to another folder, or back to this one if it was made again, then run the same command",
+        ) from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

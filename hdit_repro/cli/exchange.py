@@ -183,7 +183,23 @@ def export_weights(
             fix=f"hdit-repro train --run {job.name} --scale {scale}",
             expected="a training that has come to its end",
         )
+    card, text = path.with_suffix(".md"), model_card(job, folder)
+    _refuse_another(card, text)
     data(near(exchange.export_weights(job, folder, form.value, path)))
-    card = path.with_suffix(".md")
-    write_text(card, model_card(job, folder))
+    write_text(card, text)
     data(near(card))
+
+
+def _refuse_another(card: Path, text: str) -> None:
+    """Keep a file that nobody named: the card goes where none is, or where it stands already word for word.
+
+    Raises:
+        UserError: another file stands there; nothing is written.
+    """
+    if card.exists() and not (card.is_file() and card.read_bytes() == text.encode()):
+        raise UserError(
+            "the card beside the weights would replace another file",
+            found=str(card),
+            expected="no file of that name, or this very card",
+            fix=f"move {card.name} away, or write the weights under another name",
+        )

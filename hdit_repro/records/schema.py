@@ -47,6 +47,9 @@ CONTEXT: dict[str, str] = {
 }
 """Companions of a number that are no results themselves."""
 
+UNLABELLED = "none"
+"""In place of how labels were chosen, for a network without classes."""
+
 DRAWING = ("sampler", "steps", "network_evaluations", "guidance", "weights", "labels")
 """The fields of a protocol that say how samples were drawn."""
 
@@ -120,7 +123,14 @@ class Protocol(Spec, frozen=True, kw_only=True):
         if not self.drawn:
             return MADE_ELSEWHERE
         precision = "" if self.precision is msgspec.UNSET else f", in {self.precision}"
-        return f"{self.sampler} with {self.steps} steps, guidance {self.guidance:g}, {self.weights} weights{precision}"
+        return (
+            f"{self.sampler} with {self.steps} steps, guidance {self.guidance:g}, {self.weights} weights, "
+            f"{self.label_words()}{precision}"
+        )
+
+    def label_words(self) -> str:
+        """How the samples' classes were chosen: "balanced labels"."""
+        return "no labels" if self.labels == UNLABELLED else f"{self.labels} labels"
 
 
 class Provenance(Spec, frozen=True, kw_only=True):

@@ -151,7 +151,7 @@ def _drawn(protocol: Protocol, guided: bool) -> str:
     if not protocol.drawn:
         return f" {MADE_ELSEWHERE}"
     weight = f"{protocol.guidance:g}" if guided else "w"
-    return f" of the {protocol.weights} weights, {protocol.labels} labels, guidance {weight}"
+    return f" of the {protocol.weights} weights, {protocol.label_words()}, guidance {weight}"
 
 
 def _sampler(record: Record) -> str:

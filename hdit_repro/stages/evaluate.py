@@ -188,7 +188,7 @@ def drawing(run: Run) -> dict[str, Any]:
         "network_evaluations": network_calls(run),
         "guidance": sampling.guidance,
         "weights": sampling.weights,
-        "labels": sampling.labels,
+        "labels": sampling.labels if run.model.classes else schema.UNLABELLED,
     }
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -69,6 +70,16 @@ def _whole(folder: RunFolder, name: str, fix: str) -> list[Shard]:
             expected=f"{folder.run.sampling.count} samples",
             fix=fix,
         )
+    refuse_bare(shards, folder, name, fix)
+    return sorted(shards, key=lambda shard: shard.first)
+
+
+def refuse_bare(shards: Sequence[Shard], folder: RunFolder, name: str, fix: str) -> None:
+    """Refuse shards that hold features alone.
+
+    Raises:
+        RunError: there are some.
+    """
     bare = [shard for shard in shards if not shard.images]
     if bare:
         raise RunError(
@@ -77,7 +88,15 @@ def _whole(folder: RunFolder, name: str, fix: str) -> list[Shard]:
             expected="samples drawn with --keep-images zip or npz",
             fix=f"delete {folder.samples}, then: {fix} --keep-images zip",
         )
-    return sorted(shards, key=lambda shard: shard.first)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether an exported file is there and every member matches its checksum."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError):
+        return False
 
 
 def export(samples: SampleSet, path: Path, batch: int = 64) -> Path:

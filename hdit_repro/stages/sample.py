@@ -22,7 +22,7 @@ from hdit_repro.stages import external
 from hdit_repro.stages.calling import Way, called, way_gone, way_here
 from hdit_repro.stages.denoiser import Drawer
 from hdit_repro.stages.device import prepare
-from hdit_repro.stages.export import SampleSet, export
+from hdit_repro.stages.export import SampleSet, export, is_whole, refuse_bare
 from hdit_repro.stages.settings import Progress, Report, Settings
 from hdit_repro.stages.shards import chunks, missing_numbers, read_tensors, whole_shards, write_shard
 from hdit_repro.training.checkpoint import read_final, read_snapshot
@@ -46,6 +46,8 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report, numbers
     folder.samples.mkdir(parents=True, exist_ok=True)
     shards, damaged = whole_shards(folder)
     todo = missing_numbers(folder, shards, wanted)
+    if settings.keep_images in ("zip", "npz"):  # before hours are spent on samples that cannot be written whole
+        refuse_bare(shards, folder, job.name, _command(job))
     if damaged:
         report(Progress("sample", 0, len(wanted), f"damaged and redone: {', '.join(damaged)}"))
     if todo:
@@ -63,16 +65,20 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report, numbers
 
 
 def write_images(job: Job, folder: RunFolder, kind: str) -> Path:
-    """The samples as one file, "zip" or "npz", beside their shards; returns it. One that is there is whole, and stays:
-    one sampling id has one set of images.
+    """The samples as one file, "zip" or "npz", beside their shards; returns it. One that is there and whole stays: one
+    sampling id has one set of images. A damaged one is written again.
 
     Raises:
         RunError: their images were not kept when they were drawn.
     """
     path = folder.samples / f"images.{kind}"
-    if not path.exists():
-        export(SampleSet(folder, job.name, f"hdit-repro sample --run {job.name} --scale {job.scale}"), path)
+    if not is_whole(path):
+        export(SampleSet(folder, job.name, _command(job)), path)
     return path
+
+
+def _command(job: Job) -> str:
+    return f"hdit-repro sample --run {job.name} --scale {job.scale}"
 
 
 def trained_network(run: Run, folder: RunFolder, device: torch.device) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -161,6 +162,23 @@ def test_a_place_that_the_system_refuses_is_no_traceback(command: Command, tmp_p
     assert "file/inside" in said.err
     assert "Not a directory" in said.err
     assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("line", ["list", "show table1/E", "fid a b", "status", "weights list", "doctor"])
+def test_a_folder_that_is_gone_is_told(line: str, command: Command, tmp_path: Path) -> None:
+    """Before anything that reads it: some libraries end the process without a word that helps."""
+    place = tmp_path / "gone"
+    place.mkdir()
+    os.chdir(place)
+    place.rmdir()
+    said = command(line)
+    assert said.code == 2
+    assert "is gone" in said.err
+    assert "cd to another folder" in said.err
+    assert "Traceback" not in said.err
+    assert command("--version").code == 0
+    os.chdir(tmp_path)
+    assert command("list").code == 0
 
 
 def test_a_warning_is_a_line_without_code(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

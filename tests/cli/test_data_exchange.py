@@ -84,6 +84,14 @@ def test_k_diffusion_in_and_out_is_exact(command: Command, tmp_path: Path, monke
     assert "Numbers: not measured" in card
     assert "Licence: " in card
     assert command("train --run theirs").err.strip().endswith("is done")
+    again = command("export-weights --run theirs --to safetensors ours.safetensors")
+    assert (again.code, again.out.split()) == (0, ["ours.safetensors", "ours.md"])
+    (tmp_path / "notes.md").write_text("mine")
+    said = command("export-weights --run theirs --to safetensors notes.safetensors")
+    assert said.code == 2
+    assert "notes.md" in said.err
+    assert (tmp_path / "notes.md").read_text() == "mine"
+    assert not (tmp_path / "notes.safetensors").exists()
 
 
 def like_row(tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> str:

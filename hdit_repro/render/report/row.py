@@ -242,7 +242,7 @@ def _details(record: Record) -> Iterable[tuple[str, str]]:
         f"transform {reference.transform}, digest {reference.digest[:SHORT]}",
     )
     if protocol.drawn:
-        yield "samples", f"{protocol.samples:,}, {protocol.weights} weights, {protocol.labels} labels"
+        yield "samples", f"{protocol.samples:,}, {protocol.weights} weights, {protocol.label_words()}"
         yield (
             "sampler",
             f"{protocol.sampler}, {protocol.steps} steps, {protocol.network_evaluations} network evaluations an image, "

@@ -1,0 +1,119 @@
+"""What becomes of the images of samples: kept or not, by how much they would take, and written as one file, whole."""
+
+import msgspec
+import pytest
+import torch
+
+from hdit_repro import jobs
+from hdit_repro.errors import RunError
+from hdit_repro.records.layout import Roots, RunFolder
+from hdit_repro.spec.external import External
+from hdit_repro.stages import sample
+from hdit_repro.stages.export import is_whole
+from hdit_repro.stages.imagesets import open_images
+from hdit_repro.stages.sample import GRID, KEEP_BYTES, keeps_images, write_images
+from hdit_repro.stages.settings import Quiet, Settings
+from hdit_repro.stages.shards import read_tensors, whole_shards
+
+COUNT, SIDE = GRID + 9, 16
+
+
+class Pictures:
+    """Somebody's images: what is in each depends on its number alone."""
+
+    def batches(self, size):
+        made = [
+            torch.randint(0, 256, (3, SIDE, SIDE), generator=torch.Generator().manual_seed(n)) for n in range(COUNT)
+        ]
+        yield from torch.stack(made).to(torch.uint8).split(size)
+
+
+class Mean:
+    """A feature network that is none: each channel's mean."""
+
+    name = "made-up"
+
+    def features(self, images):
+        return {"features": images.double().mean((2, 3))}
+
+
+@pytest.fixture
+def job(monkeypatch):
+    """Images of others in place of a network's samples, and no feature network: the rest is the stage."""
+    found = jobs.find("table1/E", "smoke")
+    tree = msgspec.to_builtins(found.run)
+    tree["sampling"]["count"] = COUNT
+    run = msgspec.convert(tree, type(found.run))
+    run = msgspec.structs.replace(run, external=External(name="theirs", digest="0" * 64, images=COUNT))
+    monkeypatch.setattr(sample, "build_extractor", lambda *_: Mean())
+    monkeypatch.setattr(sample.external, "images_of", lambda run: Pictures())
+    return msgspec.structs.replace(found, run=run)
+
+
+@pytest.fixture
+def folder(job, tmp_path):
+    return RunFolder(Roots(tmp_path / "runs", tmp_path / "results"), job.run, job.scale)
+
+
+def draw(job, folder, keep, numbers=None):
+    settings = Settings(device="cpu", batch=GRID, keep_images=keep)
+    sample.run(job, folder, settings, Quiet(), numbers)
+    return [shard.images for shard in sorted(whole_shards(folder)[0], key=lambda shard: shard.first)]
+
+
+def features(folder):
+    return torch.cat([next(iter(part.values())) for _, part in read_tensors(folder, whole_shards(folder)[0], "feat")])
+
+
+@pytest.mark.parametrize(
+    ("keep", "kept", "file"),
+    [("none", False, None), ("auto", True, None), ("zip", True, "images.zip"), ("npz", True, "images.npz")],
+)
+def test_which_images_are_kept(job, folder, keep, kept, file):
+    """The first GRID of them always; the features are the same whatever is kept."""
+    assert draw(job, folder, keep) == [True, kept]
+    assert sorted(path.name for path in folder.samples.glob("images.*")) == ([file] if file else [])
+    whole = torch.cat(list(Pictures().batches(COUNT)))
+    assert torch.equal(features(folder), whole.double().mean((2, 3)).float())
+    if file:
+        assert torch.equal(torch.cat(list(open_images(folder.samples / file).batches(COUNT))), whole)
+
+
+def test_auto_keeps_up_to_a_size(job):
+    """Of uint8 images: a byte a channel and pixel."""
+    most = KEEP_BYTES // (3 * SIDE * SIDE)
+
+    def keeps(count, keep="auto"):
+        external = msgspec.structs.replace(job.run.external, images=count)
+        sampling = msgspec.structs.replace(job.run.sampling, count=count)
+        run = msgspec.structs.replace(job.run, sampling=sampling, external=external)
+        return keeps_images(run, Settings(keep_images=keep))
+
+    assert [keeps(most), keeps(most + 1)] == [True, False]
+    assert [keeps(most + 1, keep) for keep in ("zip", "npz", "none")] == [True, True, False]
+    assert not keeps(2, "none")
+
+
+@pytest.mark.parametrize("kind", ["zip", "npz"])
+def test_asked_for_later(job, folder, kind):
+    draw(job, folder, "auto")
+    path = write_images(job, folder, kind)
+    before = path.stat().st_mtime_ns
+    assert write_images(job, folder, kind).stat().st_mtime_ns == before
+    whole = path.read_bytes()
+    for damage in (whole[:200], b"", whole[:300] + bytes([whole[300] ^ 1]) + whole[301:]):
+        path.write_bytes(damage)
+        assert not is_whole(path)
+        assert write_images(job, folder, kind).read_bytes() == whole
+
+
+def test_images_that_were_not_kept_are_missed_before_any_more_is_drawn(job, folder):
+    draw(job, folder, "none", range(GRID, COUNT))
+    with pytest.raises(RunError, match="were not kept") as caught:
+        draw(job, folder, "zip")
+    assert "--keep-images zip" in caught.value.fix
+    assert [shard.first for shard in whole_shards(folder)[0]] == [GRID]
+    assert draw(job, folder, "auto") == [True, False]
+    with pytest.raises(RunError, match="were not kept"):
+        write_images(job, folder, "npz")
+    assert not list(folder.samples.glob("images.*"))
