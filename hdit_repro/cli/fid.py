@@ -87,7 +87,7 @@ def _measured(
 ) -> tuple[list[Row], dict[str, Any], list[str]]:
     """Rows, curves by metric, and what is to be said of the files."""
     from hdit_repro.metrics.extractors import extractor_by_name
-    from hdit_repro.stages.compare import Row, check_sizes, compare, curve_of, open_side, own_name
+    from hdit_repro.stages.compare import Row, check_network, check_sizes, compare, curve_of, open_side, own_name
     from hdit_repro.stages.device import prepare
     from hdit_repro.stages.imagesets import said_of
     from hdit_repro.stages.settings import Settings
@@ -96,11 +96,19 @@ def _measured(
     where = prepare(Settings(device=device, threads=threads))
     sides = open_side(a, workers), open_side(b, workers)
     check_sizes(*sides)
+    if curve and sides[0].images is None:
+        raise UserError(
+            "a curve over numbers of samples needs the samples",
+            found=f"--curve, and {a} holds statistics alone",
+            expected="a folder, .zip or .npz of images for A",
+            fix="leave --curve out, or name the images",
+        )
     rows: list[Row] = []
     curves: dict[str, Any] = {}
     for name in names:
         try:
             extractor = extractor_by_name(name, where, precision)
+            check_network(*sides, extractor)
         except UserError as error:
             if len(names) == 1:
                 raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, TypeVar, cast, get_args
 
 from hdit_repro.cli.output import as_json, remark, table
 from hdit_repro.errors import pick
@@ -13,6 +13,8 @@ from hdit_repro.spec.evaluation import Extractor, MetricKind
 if TYPE_CHECKING:
     from hdit_repro.launch.graph import Task
     from hdit_repro.stages.compare import Row
+
+T = TypeVar("T")
 
 DIGITS = 6
 """Significant figures of a value in a table; --json has them all."""
@@ -25,7 +27,7 @@ def protocols_of(text: str) -> list[str]:
         UserError: a name is unknown.
     """
     known = {name: name for name in tags(Extractor)}
-    return list(known) if text == "all" else [pick(known, name.strip(), kind="protocol") for name in text.split(",")]
+    return list(known) if text == "all" else _picked(known, text, "protocol")
 
 
 def kinds_of(text: str) -> list[MetricKind]:
@@ -35,7 +37,12 @@ def kinds_of(text: str) -> list[MetricKind]:
         UserError: a name is unknown.
     """
     known = {name: cast(MetricKind, name) for name in get_args(MetricKind)}
-    return list(known.values()) if text == "all" else [pick(known, n.strip(), kind="metric") for n in text.split(",")]
+    return list(known.values()) if text == "all" else _picked(known, text, "metric")
+
+
+def _picked(known: dict[str, T], text: str, kind: str) -> list[T]:
+    """What names with commas stand for, each once, in their order."""
+    return list(dict.fromkeys(pick(known, name.strip(), kind=kind) for name in text.split(",")))
 
 
 def show_rows(rows: Sequence[Row], as_objects: bool) -> None:

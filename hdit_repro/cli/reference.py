@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args, get_type_hints
 
 import typer
 
 from hdit_repro.cli import options
 from hdit_repro.cli.output import as_json, data, group, remark, table
-from hdit_repro.errors import UserError
+from hdit_repro.errors import UserError, pick
 
 app = group()
+
+BUILT = ("imagenet", "ffhq", "emoji")
+"""Data sets that have a name; a folder of images goes to `fid` as it is."""
 
 LICENCE = "MIT"
 """Of openai/guided-diffusion, which publishes ADM's statistics."""
@@ -92,13 +95,17 @@ def build(
         raise UserError(
             "only training sets are known", found=f"--split {split}", expected="train", fix="leave --split out"
         )
+    kind = pick({name: name for name in BUILT}, dataset, kind="data set")
+    transform = pick(
+        {name: name for name in get_args(get_type_hints(Data)["transform"])}, transform, kind="way to resize"
+    )
     try:
-        spec = msgspec.convert({"dataset": {"kind": dataset}, "resolution": resolution, "transform": transform}, Data)
+        spec = msgspec.convert({"dataset": {"kind": kind}, "resolution": resolution, "transform": transform}, Data)
     except (msgspec.ValidationError, ValueError) as error:
         raise UserError(
-            "there is no such data set",
-            found=str(error),
-            expected="imagenet, ffhq or emoji",
+            "the data set cannot be had at this resolution",
+            found=f"--resolution {resolution}: {error}",
+            expected="a side in pixels that its images can be brought to",
             fix="hdit-repro reference build emoji --resolution 16 --extractor efficientnet-lite0",
         ) from error
     from hdit_repro.data.datasets import open_dataset

@@ -121,11 +121,13 @@ def _pair(path: Path, mu: str, sigma: str) -> tuple[Array, Array]:
             fix="get or compute the file again",
         ) from error
     square = mean.ndim == 1 and cov.shape == (mean.size, mean.size)
-    if not square or not (np.isfinite(mean).all() and np.isfinite(cov).all()):
+    finite = np.isfinite(mean).all() and np.isfinite(cov).all()
+    if not square or not finite or (np.diagonal(cov) < 0).any():
+        wrong = "" if not square else ", NaN or infinity in them" if not finite else ", negative variances"
         raise UserError(
             "a reference holds no statistics",
-            found=f"{path}: {mu} {mean.shape}, {sigma} {cov.shape}",
-            expected=f"finite values: {mu} D, {sigma} D D",
+            found=f"{path}: {mu} {mean.shape}, {sigma} {cov.shape}{wrong}",
+            expected=f"finite values: {mu} D, {sigma} D D, a covariance",
             fix="get or compute the file again",
         )
     return mean, cov

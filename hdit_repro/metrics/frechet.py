@@ -10,6 +10,9 @@ from hdit_repro.metrics.statistics import Array, as_float64
 
 ASYMMETRY = 1e-6
 
+NEGATIVE = 1e-4
+"""What an eigenvalue may lie below zero, relative to the largest: statistics that were stored in float32 do."""
+
 CERTAIN = 1e-8
 """Estimated relative error of a distance that the fast way must stay under, or the careful one is taken."""
 
@@ -29,7 +32,8 @@ def frechet_distance(mean_a: Any, cov_a: Any, mean_b: Any, cov_b: Any) -> float:
         cov_a, cov_b: D D, symmetric positive semi-definite; any rank.
 
     Raises:
-        ValueError: shapes that do not go together, values that are not finite, a matrix that is not symmetric.
+        ValueError: shapes that do not go together, values that are not finite, a matrix that is not symmetric or has
+            negative eigenvalues.
     """
     mean_a, mean_b, cov_a, cov_b = (as_float64(value) for value in (mean_a, mean_b, cov_a, cov_b))
     _check(mean_a, cov_a, mean_b, cov_b)
@@ -85,8 +89,14 @@ def _fast_cross(cov_a: Array, cov_b: Array) -> tuple[float, float] | None:
 
 
 def root(cov: Array) -> Array:
-    """R with R R^T = cov, one column an eigenvalue; those that are zero but for rounding have no column: D r."""
+    """R with R R^T = cov, one column an eigenvalue; those that are zero but for rounding have no column: D r.
+
+    Raises:
+        ValueError: an eigenvalue is negative beyond rounding.
+    """
     values, vectors = np.linalg.eigh((cov + cov.T) / 2)
+    if values.min() < -NEGATIVE * np.abs(values).max():
+        raise ValueError(f"a covariance has a negative eigenvalue: {values.min():.3g}, the largest {values.max():.3g}")
     kept = values > max(values.max(), 0) * len(values) * np.finfo(np.float64).eps
     return np.asarray(vectors[:, kept] * np.sqrt(values[kept]))
 

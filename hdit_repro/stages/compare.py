@@ -98,6 +98,21 @@ def check_sizes(a: Side, b: Side) -> None:
         )
 
 
+def check_network(a: Side, b: Side, extractor: FeatureExtractor) -> None:
+    """Refuse saved statistics of another feature network or of another size, before any feature is computed.
+
+    Raises:
+        UserError: a side does not go with this network.
+    """
+    for side, other in ((a, b), (b, a)):
+        if side.cached is not None:
+            _cached(side.cached, side.name, extractor)
+        elif side.saved is not None and (side is b or side.images is None):
+            _check_width(side.saved, extractor)
+            if side.saved.spatial is not None:
+                check_adm(side.saved, extractor, (other.images and other.images.size) or _own_size(side.saved))
+
+
 def side_size(side: Side) -> tuple[int, int] | None:
     """Height and width of a side's images; None of statistics that do not say."""
     if side.images is not None:
@@ -126,7 +141,8 @@ def compare(
     Raises:
         UserError: an image is refused, or saved statistics are of another feature network or size.
     """
-    target = _target(b, a.images.size if a.images else None, extractor, batch, progress)
+    check_network(a, b, extractor)
+    target = _target(b, extractor, batch, progress)
     if a.images is None:
         return _of_statistics(a, extractor, target, protocol, kinds), None, target
     features = gather(a.images, extractor, batch, progress)
@@ -172,14 +188,9 @@ def gather(images: ImageSet, extractor: FeatureExtractor, batch: int, progress: 
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _target(
-    side: Side, size: tuple[int, int] | None, extractor: FeatureExtractor, batch: int, progress: Progress
-) -> LoadedReference:
+def _target(side: Side, extractor: FeatureExtractor, batch: int, progress: Progress) -> LoadedReference:
     """A side as a reference."""
     if side.saved is not None:
-        _check_width(side.saved, extractor)
-        if side.saved.spatial is not None:
-            check_adm(side.saved, extractor, size or _own_size(side.saved))
         count = 0 if side.images is None else side.images.count
         resolution = 0 if side.images is None else side.images.size[0]
         described = _described(side.name, "statistics", side.saved.digest, count, resolution)
@@ -205,6 +216,13 @@ def _of_images(
             expected="its statistics, made once",
             fix=f"hdit-repro reference build {images.name} --extractor {extractor.name}",
         )
+    if images.count < 2:
+        raise UserError(
+            "one image has no covariance",
+            found=f"{images.name}, as the reference",
+            expected="two images or more",
+            fix="name a folder or an archive with all of them",
+        )
     features = gather(images, extractor, batch, progress)
     whole = statistics_of(features[FEATURES])
 
@@ -222,7 +240,6 @@ def _statistics(side: Side, extractor: FeatureExtractor) -> Stats:
     if side.cached is not None:
         return _cached(side.cached, side.name, extractor)
     assert side.saved is not None
-    _check_width(side.saved, extractor)
     return side.saved.mean, side.saved.cov
 
 
@@ -233,12 +250,20 @@ def _of_statistics(
     for kind in kinds:
         for name in (own_name(name, extractor, protocol) for name in metric_names(kind, protocol)):
             if kind == "frechet":
-                value = Metric(value=frechet_distance(*ours, target.mean, target.cov))
-                rows.append(Row(extractor.name, _counted(name, side), value, "from saved statistics"))
+                rows.append(_distance(_counted(name, side), ours, extractor, target))
             else:
                 note = "needs images; saved statistics give Frechet distances only"
                 rows.append(Row(extractor.name, name, None, note))
     return rows
+
+
+def _distance(name: str, ours: Stats, extractor: FeatureExtractor, target: LoadedReference) -> Row:
+    """The row of a distance between two sets of statistics; a note where one of them is none."""
+    try:
+        value = frechet_distance(*ours, target.mean, target.cov)
+    except ValueError as error:
+        return Row(extractor.name, name, None, str(error))
+    return Row(extractor.name, name, Metric(value=value), "from saved statistics")
 
 
 def _counted(name: str, side: Side) -> str:

@@ -76,6 +76,15 @@ def test_zero_symmetric_and_never_negative():
     assert frechet_distance(mean, a * 0, mean, b * 0) == 0
 
 
+def test_what_float32_leaves_below_zero_is_rounding():
+    rng = np.random.default_rng(4)
+    rows = rng.standard_normal((40, 64))
+    cov, mean = np.cov(rows, rowvar=False), np.zeros(64)
+    stored = cov.astype(np.float32).astype(np.float64)
+    assert np.linalg.eigvalsh(stored).min() < -1e-9
+    assert frechet_distance(mean, stored, mean, cov) == pytest.approx(0, abs=1e-5 * np.trace(cov))
+
+
 def test_tensors_of_any_kind():
     rng = np.random.default_rng(3)
     a, b, mean = covariance(rng, 8), covariance(rng, 8), rng.standard_normal(8)
@@ -93,6 +102,8 @@ def test_tensors_of_any_kind():
         ({"cov_b": np.diag([1, 1, 1, np.nan])}, "NaN"),
         ({"mean_a": np.full(4, np.inf)}, "NaN or infinity"),
         ({"cov_a": np.triu(np.ones((4, 4)))}, "symmetric"),
+        ({"cov_a": -np.eye(4)}, "negative eigenvalue"),
+        ({"cov_b": np.array([[1, 2, 0, 0], [2, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])}, "negative eigenvalue"),
         ({"mean_a": np.zeros(0), "mean_b": np.zeros(0)}, "one length"),
     ],
 )

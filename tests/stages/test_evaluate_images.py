@@ -224,6 +224,87 @@ def test_a_reference_of_a_data_set(tmp_path, capsys):
     assert (listed[0]["count"], listed[0]["resolution"], listed[0]["transform"]) == (40, 24, "k-diffusion")
 
 
+LITE = ["--protocol", "efficientnet-lite0", "--device", "cpu"]
+
+
+def test_statistics_that_are_none_give_no_number(tmp_path, capsys):
+    """A file that holds no covariance once came out as a distance of 0."""
+    images, width = as_folder(tmp_path / "a", pictures(0)), 1280
+    for name, mu, sigma in (
+        ("negative", np.zeros(width), -np.eye(width)),
+        ("nan", np.full(width, np.nan), np.eye(width)),
+        ("indefinite", np.zeros(width), np.eye(width) + 2 * np.eye(width)[::-1]),
+    ):
+        path = tmp_path / f"{name}.npz"
+        np.savez(path, mu=mu, sigma=sigma)
+        for sides in ((str(images), str(path)), (str(path), str(images))):
+            assert main(["fid", *sides, *LITE]) == 2
+            said = capsys.readouterr()
+            assert ("negative" if name != "nan" else "NaN") in said.err
+            assert not said.out
+
+
+def test_one_image_is_no_side(tmp_path, capsys):
+    one, many = as_folder(tmp_path / "one", pictures(0, 1)), as_folder(tmp_path / "many", pictures(1))
+    for sides in ((one, many), (many, one)):
+        assert main(["fid", *map(str, sides), *LITE]) == 2
+        assert "covariance" in capsys.readouterr().err
+
+
+def test_no_option_is_read_and_passed_over(tmp_path, capsys):
+    images, statistics = as_folder(tmp_path / "a", pictures(0)), tmp_path / "s.npz"
+    np.savez(statistics, mu=np.zeros(1280), sigma=np.eye(1280))
+    assert main(["fid", str(statistics), str(images), "--curve", *LITE]) == 2
+    assert "needs the samples" in capsys.readouterr().err
+    twice = ["--protocol", "efficientnet-lite0, efficientnet-lite0", "--metrics", "frechet,frechet"]
+    assert main(["fid", str(images), str(statistics), *twice, "--device", "cpu", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["rows"]) == 1
+
+
+@pytest.mark.parametrize("side", ["samples", "reference"])
+def test_of_all_protocols_those_that_do_not_fit_are_noted(tmp_path, capsys, monkeypatch, side):
+    """Statistics of one network, and every network asked for: the others do not end the table."""
+    images, statistics = as_folder(tmp_path / "a", pictures(0)), tmp_path / "s.npz"
+
+    class Wide:
+        name, digest, protocol, width = "inception-2015", "0" * 64, "made up", 2048
+
+        def features(self, _images):
+            raise AssertionError("features are computed before the sides are compared")
+
+    known = extractor_by_name
+    built = {"inception-2015": lambda *_: Wide()}
+    monkeypatch.setattr(
+        "hdit_repro.metrics.extractors.extractor_by_name", lambda name, *how: built.get(name, known)(name, *how)
+    )
+    np.savez(statistics, mu=np.zeros(1280), sigma=np.eye(1280))
+    sides = [str(images), str(statistics)]
+    sides = sides if side == "reference" else sides[::-1]
+    assert main(["fid", *sides, "--protocol", "inception-2015,efficientnet-lite0", "--device", "cpu", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["protocol"] for row in rows] == ["inception-2015", "efficientnet-lite0"]
+    assert (rows[0]["value"], "another feature network" in rows[0]["note"]) == (None, True)
+    assert rows[1]["value"] > 0
+    assert main(["fid", *sides, "--protocol", "inception-2015", "--device", "cpu"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("emoji --resolution 16 --resize bicubic", "'bicubic'"),
+        ("emojy --resolution 16", "'emojy'"),
+        ("folder --resolution 16", "'folder'"),
+        ("emoji --resolution 0", "--resolution 0"),
+        ("emoji --resolution 128 --resize none", "--resolution 128"),
+    ],
+)
+def test_what_cannot_be_built_names_what_is_wrong(line, found, capsys):
+    assert main(["reference", "build", *line.split(), "--extractor", "efficientnet-lite0", "--device", "cpu"]) == 2
+    said = capsys.readouterr().err
+    assert found in said.splitlines()[1]
+    assert "no such data set" not in said
+
+
 def test_the_command_line(tmp_path, capsys):
     a, b = as_folder(tmp_path / "a", pictures(0, 24)), as_folder(tmp_path / "b", pictures(1, 24))
     (a / "000.png").rename(a / "000.jpg")
