@@ -36,6 +36,7 @@ from hdit_repro.samplers import SAMPLERS, karras_sigmas
 from hdit_repro.spec.diffusion import Edm
 from hdit_repro.spec.run import Run
 from hdit_repro.spec.training import Precision
+from hdit_repro.training.acceleration import accelerated
 from hdit_repro.training.ema import EmaWeights
 from hdit_repro.training.optim import make_optimizer
 
@@ -62,7 +63,7 @@ class Ours:
         assert isinstance(run.diffusion, Edm)
         self.edm, self.module = run.diffusion, build(run.model, seed=0)
         nudge(self.module)
-        self.network = torch.compile(self.module, dynamic=False, fullgraph=True) if compiled else self.module
+        self.network = accelerated(self.module, recompute=False, compiled=compiled, fullgraph=compiled)
         self.optimizer = make_optimizer(self.module, run.training.optimizer)
         self.ema = EmaWeights(self.module, run.training.ema)
 

@@ -14,14 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
 from hdit_repro.errors import UserError
 from hdit_repro.models.backends import Fast, choose
 from hdit_repro.models.neighborhood import neighborhood_attention
+from hdit_repro.models.short import attend
+from hdit_repro.models.windows import Grid, into_windows, out_of_windows, seam
 from hdit_repro.spec import model as spec
 from hdit_repro.spec.base import kind_of
 
@@ -39,7 +39,7 @@ class Global:
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         height = q.shape[1]
         q, k, v = (rearrange(x, "b h w n e -> b n (h w) e") for x in (q, k, v))
-        out = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+        out = attend(q, k, v)
         return rearrange(out, "b n (h w) e -> b h w n e", h=height)
 
 
@@ -79,38 +79,11 @@ class ShiftedWindow:
     shift: int
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        batch, height, width = q.shape[:3]
-        down, across = height // self.window, width // self.window
-        q, k, v = (self._tiles(x) for x in (q, k, v))
-        mask = same_side(down, across, self.window, self.shift, q.device) if self.shift else None
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
-        out = rearrange(
-            out, "(y x) (b n) (h w) e -> b (y h) (x w) n e", y=down, x=across, b=batch, h=self.window, w=self.window
-        )
-        return torch.roll(out, shifts=(-self.shift, -self.shift), dims=(1, 2)) if self.shift else out
-
-    def _tiles(self, x: Tensor) -> Tensor:
-        """The tiles, row by row, one sequence each."""
-        if self.shift:
-            x = torch.roll(x, shifts=(self.shift, self.shift), dims=(1, 2))
-        return rearrange(x, "b (y h) (x w) n e -> (y x) (b n) (h w) e", h=self.window, w=self.window)
-
-
-def same_side(down: int, across: int, window: int, shift: int, device: torch.device) -> Tensor:
-    """Which query may see which key in rolled tiles: both before the seam or both after it, on each axis.
-
-    Returns:
-        bool, (tiles, 1, window^2 queries, window^2 keys).
-    """
-
-    def axis(tiles: int) -> Tensor:
-        at = torch.arange(tiles * window, device=device).reshape(tiles, window)
-        side = at.clamp(shift - 1, shift)  # integers, for the compiler fails on the equality of two booleans
-        return side[:, :, None] == side[:, None, :]
-
-    rows, columns = axis(down), axis(across)
-    both = rows[:, None, :, None, :, None] & columns[None, :, None, :, None, :]
-    return rearrange(both, "y x qh qw kh kw -> (y x) 1 (qh qw) (kh kw)")
+        batch, height, width, heads = q.shape[:4]
+        grid = Grid(batch, height, width, heads, self.window, self.shift, q.device)
+        bias = seam(*grid.tiles, self.window, self.shift, q.dtype, q.device) if self.shift else None
+        q, k, v = (into_windows(x, grid) for x in (q, k, v))
+        return out_of_windows(attend(q, k, v, bias), grid)
 
 
 def _global(choice: spec.GlobalAttention, index: int) -> Attend:

@@ -143,6 +143,7 @@ def test_bfloat16_autocast_stays_near(variant, inputs, awaken):
     assert all(each.grad.isfinite().all() for each in network.parameters() if each.grad is not None)
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated.*:DeprecationWarning")  # torch's own, while it traces
 def test_it_compiles_without_a_break(vary, inputs, awaken):
     """One layer of neighborhood attention, all conditions in; the other kinds of attention by themselves."""
     each = vary(resolution=12, widths=(16,), depths=(1,), heads=(2,), attention=(spec.NeighborhoodAttention(kernel=3),))

@@ -1,0 +1,130 @@
+"""How a grid of tokens is cut into shifted windows: which token goes where, and who sees whom.
+
+What depends on the grid's shape alone is computed once and kept (as tensors that training too may keep, wherever they
+were first asked for); compiled code holds it as constants.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+
+class Grid(NamedTuple):
+    """Tokens of a batch, B H W N, and their windows: `window` a side, the grid rolled down and right by `shift`."""
+
+    batch: int
+    height: int
+    width: int
+    heads: int
+    window: int
+    shift: int
+    device: torch.device
+
+    @property
+    def tiles(self) -> tuple[int, int]:
+        """How many windows down and across."""
+        return self.height // self.window, self.width // self.window
+
+
+class Reorder(torch.autograd.Function):
+    """Rows of x (R E) in another order: row i of the result is row there[i] of x; `back` is the inverse."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, there: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(there, back)
+        return x.index_select(0, there)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        there, back = ctx.saved_tensors
+        return reorder(gradients[0], back, there), None, None
+
+
+def reorder(x: Tensor, there: Tensor, back: Tensor) -> Tensor:
+    """The rows of x (... E) in another order, as one list: row i of the result is row there[i] of x."""
+    out: Tensor = Reorder.apply(x.reshape(-1, x.shape[-1]), there, back)  # type: ignore[no-untyped-call]
+    return out
+
+
+def into_windows(x: Tensor, grid: Grid) -> Tensor:
+    """B H W N E to sequences: (windows) (B N) (window^2) E."""
+    if not grid.shift:
+        side = grid.window
+        return rearrange(x, "b (y h) (x w) n e -> (y x) (b n) (h w) e", h=side, w=side)
+    rows = reorder(x, tokens_of(*grid), places_of(*grid))
+    down, across = grid.tiles
+    return rows.view(down * across, grid.batch * grid.heads, grid.window**2, x.shape[-1])
+
+
+def out_of_windows(x: Tensor, grid: Grid) -> Tensor:
+    """Sequences back to B H W N E."""
+    batch, height, width, heads, side = grid[:5]
+    if not grid.shift:
+        down, _ = grid.tiles
+        return rearrange(x, "(y x) (b n) (h w) e -> b (y h) (x w) n e", y=down, b=batch, h=side, w=side)
+    rows = reorder(x, places_of(*grid), tokens_of(*grid))
+    return rows.view(batch, height, width, heads, x.shape[-1])
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def tokens_of(batch: int, height: int, width: int, heads: int, window: int, shift: int, device: torch.device) -> Tensor:
+    """Which row of the grid (B H W N) comes at each place of the windows: int64, as many as there are rows."""
+    return _tokens_of(batch, height, width, heads, window, shift, device)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def places_of(batch: int, height: int, width: int, heads: int, window: int, shift: int, device: torch.device) -> Tensor:
+    """Where in the windows each row of the grid went: the inverse of `tokens_of`."""
+    return _places_of(batch, height, width, heads, window, shift, device)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def seam(down: int, across: int, window: int, shift: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`same_side` as what is added to logits: 0 where a query may look, else minus infinity."""
+    return _seam(down, across, window, shift, dtype, device)
+
+
+def same_side(down: int, across: int, window: int, shift: int) -> Tensor:
+    """Which query may see which key in rolled windows: both before the seam or both after it, on each axis.
+
+    Returns:
+        bool, (windows, 1, window^2 queries, window^2 keys).
+    """
+
+    def axis(tiles: int) -> Tensor:
+        after = torch.arange(tiles * window).reshape(tiles, window) >= shift
+        return after[:, :, None] == after[:, None, :]
+
+    rows, columns = axis(down), axis(across)
+    both = rows[:, None, :, None, :, None] & columns[None, :, None, :, None, :]
+    return rearrange(both, "y x qh qw kh kw -> (y x) 1 (qh qw) (kh kw)")
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _tokens_of(
+    batch: int, height: int, width: int, heads: int, window: int, shift: int, device: torch.device
+) -> Tensor:
+    rows = torch.arange(batch * height * width * heads, device=device).view(batch, height, width, heads)
+    rolled = rows.roll((shift, shift), dims=(1, 2))
+    return rearrange(rolled, "b (y h) (x w) n -> (y x b n h w)", h=window, w=window).contiguous()
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _places_of(
+    batch: int, height: int, width: int, heads: int, window: int, shift: int, device: torch.device
+) -> Tensor:
+    return _tokens_of(batch, height, width, heads, window, shift, device).argsort()
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _seam(down: int, across: int, window: int, shift: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    sees = same_side(down, across, window, shift)
+    return torch.zeros(sees.shape, dtype=dtype).masked_fill_(~sees, -torch.inf).to(device)
