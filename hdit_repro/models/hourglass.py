@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hdit_repro.errors import UserError
 from hdit_repro.models.blocks import LayerStack
 from hdit_repro.models.conditions import check_image, check_labels, check_level, check_vector
-from hdit_repro.models.layers import Embedding, Linear, RMSNorm, wide
+from hdit_repro.models.layers import Embedding, Linear, RMSNorm, plus, wide
 from hdit_repro.models.mapping import Blocks, FourierFeatures
 from hdit_repro.models.positions import make_position
 from hdit_repro.models.rope import Places, places
@@ -120,11 +120,11 @@ class Hourglass(nn.Module):
         total: Tensor = self.time_in_proj(self.time_emb(noise[:, None]))
         if self.augmentation:
             aug = weight.new_zeros(batch, self.augmentation) if aug_cond is None else aug_cond.to(weight.dtype)
-            total = total + self.aug_in_proj(self.aug_emb(aug))
+            total = plus(total, self.aug_in_proj(self.aug_emb(aug)))
         if class_cond is not None:
-            total = total + self.class_emb(class_cond)
+            total = plus(total, self.class_emb(class_cond))
         if mapping_cond is not None:
-            total = total + self.mapping_cond_in_proj(mapping_cond.to(weight.dtype))
+            total = plus(total, self.mapping_cond_in_proj(mapping_cond.to(weight.dtype)))
         out: Tensor = self.mapping(total)
         return out
 

@@ -54,6 +54,16 @@ def wide(*dtypes: torch.dtype) -> torch.dtype:
     return out
 
 
+def plus(x: Tensor, y: Tensor) -> Tensor:
+    """x + y, both brought to the wider of their dtypes first, as addition does by itself.
+
+    It is written out where a matrix product of two axes is added to something wider, as under autocast: the compiler of
+    torch 2.8 makes one operation of the two, which refuses two dtypes ("self and mat2 must have the same dtype").
+    """
+    dtype = torch.promote_types(x.dtype, y.dtype)
+    return x.to(dtype) + y.to(dtype)
+
+
 def rms_scale(x: Tensor, scale: Tensor) -> Tensor:
     """x / rms(x) * scale over the last axis; the factor is computed wide and applied in x's dtype."""
     if fused.fits(x, scale):

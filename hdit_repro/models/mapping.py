@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hdit_repro.models.dropout import Dropout
-from hdit_repro.models.layers import GEGLU, Linear, RMSNorm
+from hdit_repro.models.layers import GEGLU, Linear, RMSNorm, plus
 from hdit_repro.spec import model as spec
 
 
@@ -40,8 +40,7 @@ class MappingBlock(nn.Module):
         self.down_proj = Linear(hidden, width, start="zero")
 
     def forward(self, x: Tensor) -> Tensor:  # B C
-        out: Tensor = x + self.down_proj(self.dropout(self.up_proj(self.norm(x))))
-        return out
+        return plus(x, self.down_proj(self.dropout(self.up_proj(self.norm(x)))))
 
 
 class Blocks(nn.Module):
