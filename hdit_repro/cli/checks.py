@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 State = Literal["works", "limited", "broken"]
 
 OLDEST_PYTHON = (3, 11)
+OLDEST_TORCH = (2, 8)
+"""The tests pass with it too; the version that is pinned is the one that numbers were made with."""
+TORCHES = ("torch", "torchvision")
 GIB = 1 << 30
 
 
@@ -46,7 +49,7 @@ def python() -> Iterator[Check]:
 
 
 def packages() -> Iterator[Check]:
-    """What the project asks of its environment, pins included."""
+    """What the project asks of its environment, pins included; another torch than the pinned one is a limit alone."""
     from packaging.requirements import Requirement
 
     try:
@@ -55,7 +58,8 @@ def packages() -> Iterator[Check]:
         yield Check("packages", "broken", "hdit-repro itself is not installed", "make setup")
         return
     asked = [each for each in asked if each.marker is None or each.marker.evaluate({"extra": ""})]
-    wrong = []
+    wrong: list[str] = []
+    others: list[str] = []
     for each in asked:
         try:
             found = version(each.name)
@@ -63,9 +67,14 @@ def packages() -> Iterator[Check]:
             wrong.append(f"{each.name} is missing")
             continue
         if not each.specifier.contains(found, prereleases=True):
-            wrong.append(f"{each.name} is {found}, where {each.specifier} is asked for")
+            kind = others if each.name in TORCHES else wrong
+            kind.append(f"{each.name} is {found}, where {each.specifier} is asked for")
     if wrong:
-        yield Check("packages", "broken", "; ".join(wrong), "make setup")
+        yield Check("packages", "broken", "; ".join(wrong + others), "make setup")
+    elif others:
+        wanted = ".".join(map(str, OLDEST_TORCH))
+        found = f"{'; '.join(others)}: the project runs from torch {wanted} on, with other last digits"
+        yield Check("packages", "limited", found, "make setup")
     else:
         yield Check("packages", "works", f"all {len(asked)} at versions that go together")
 
@@ -77,7 +86,14 @@ def torch_here() -> Iterator[Check]:
     except (ImportError, OSError) as error:
         yield Check("torch", "broken", f"cannot be imported: {error}", "make setup")
         return
+    from packaging.version import Version
+
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
+    if Version(torch.__version__).release[:2] < OLDEST_TORCH:
+        wanted = ".".join(map(str, OLDEST_TORCH))
+        found = f"{torch.__version__}, where {wanted} or newer is needed"
+        yield Check("torch", "broken", found, f"{sys.executable} -m pip install 'torch>={wanted}'")
+        return
     yield Check("torch", "works", f"{torch.__version__}, {build}, {torch.get_num_threads()} threads")
     from hdit_repro.launch.clusters import gpus_here
 

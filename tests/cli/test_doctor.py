@@ -73,14 +73,21 @@ def test_python(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert one(checks.packages()).state == "works"
+    changed = {"torch": "2.13.0", "torchvision": "0.28.0"}  # whichever is here
 
-    def without(name: str) -> str:
-        if name == "einops":
+    def having(name: str) -> str:
+        if changed.get(name) == "":
             raise PackageNotFoundError(name)
-        return "0.1" if name == "clean-fid" else version(name)
+        return changed.get(name) or version(name)
 
-    monkeypatch.setattr(checks, "version", without)
+    monkeypatch.setattr(checks, "version", having)
+    assert one(checks.packages()).state == "works"
+    changed |= {"torch": "2.8.0", "torchvision": "0.23.0"}
+    check = one(checks.packages())
+    assert check.state == "limited"
+    assert "torch is 2.8.0, where ==2.13.0" in check.found
+    assert "torchvision is 0.23.0, where ==0.28.0" in check.found
+    changed |= {"einops": "", "clean-fid": "0.1"}
     check = one(checks.packages())
     assert check.state == "broken"
     assert "einops is missing" in check.found
@@ -96,6 +103,9 @@ def test_torch_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     gpu = list(checks.torch_here())[1]
     assert (gpu.state, "2 GPUs that torch cannot use" in gpu.found) == ("broken", True)
+    for here, found in {"2.7.1+cu126": "broken", "2.8.0a0+nv25.6": "works", "2.10.0a0+git1": "works"}.items():
+        monkeypatch.setattr(torch, "__version__", here)
+        assert next(checks.torch_here()).state == found
     monkeypatch.setitem(sys.modules, "torch", None)
     assert one(checks.torch_here()).state == "broken"
     assert one(checks.torchvision()).state in ("broken", "works")
