@@ -6,16 +6,21 @@ were first asked for); compiled code holds it as constants.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
 
-class Grid(NamedTuple):
-    """Tokens of a batch, B H W N, and their windows: `window` a side, the grid rolled down and right by `shift`."""
+@dataclass(frozen=True)
+class Grid:
+    """Tokens of a batch, B H W N, and their windows: `window` a side, the grid rolled down and right by `shift`.
+
+    No named tuple: the compiler of torch 2.10 does not know the properties of one.
+    """
 
     batch: int
     height: int
@@ -29,6 +34,11 @@ class Grid(NamedTuple):
     def tiles(self) -> tuple[int, int]:
         """How many windows down and across."""
         return self.height // self.window, self.width // self.window
+
+    @property
+    def facts(self) -> tuple[int, int, int, int, int, int, torch.device]:
+        """All that it is, in order."""
+        return self.batch, self.height, self.width, self.heads, self.window, self.shift, self.device
 
 
 class Reorder(torch.autograd.Function):
@@ -56,18 +66,18 @@ def into_windows(x: Tensor, grid: Grid) -> Tensor:
     if not grid.shift:
         side = grid.window
         return rearrange(x, "b (y h) (x w) n e -> (y x) (b n) (h w) e", h=side, w=side)
-    rows = reorder(x, tokens_of(*grid), places_of(*grid))
+    rows = reorder(x, tokens_of(*grid.facts), places_of(*grid.facts))
     down, across = grid.tiles
     return rows.view(down * across, grid.batch * grid.heads, grid.window**2, x.shape[-1])
 
 
 def out_of_windows(x: Tensor, grid: Grid) -> Tensor:
     """Sequences back to B H W N E."""
-    batch, height, width, heads, side = grid[:5]
+    batch, height, width, heads, side = grid.facts[:5]
     if not grid.shift:
         down, _ = grid.tiles
         return rearrange(x, "(y x) (b n) (h w) e -> b (y h) (x w) n e", y=down, b=batch, h=side, w=side)
-    rows = reorder(x, places_of(*grid), tokens_of(*grid))
+    rows = reorder(x, places_of(*grid.facts), tokens_of(*grid.facts))
     return rows.view(batch, height, width, heads, x.shape[-1])
 
 
