@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar, cast, get_args
 
 from hdit_repro.cli.output import as_json, remark, table
-from hdit_repro.errors import pick
+from hdit_repro.errors import UserError, pick
 from hdit_repro.spec.base import kinds as tags
 from hdit_repro.spec.evaluation import Extractor, MetricKind
 
@@ -91,13 +91,25 @@ def check_names(protocols: str, metrics: str) -> None:
 def show_protocols(
     tasks: Sequence[Task], device: str, threads: int, protocol: str, metrics: str, as_objects: bool
 ) -> None:
-    """Measure kept samples under several protocols and print them side by side, one table a set of samples."""
+    """Measure kept samples under several protocols and print them side by side, one table a set of samples.
+
+    Raises:
+        UserError: there is nothing that could be measured.
+    """
     names, kinds = protocols_of(protocol), kinds_of(metrics)
     from hdit_repro.stages.protocols import by_protocol
     from hdit_repro.stages.settings import Settings
 
     settings = Settings(device=device, threads=threads)
     sets = [(task.name, by_protocol(task.job, task.folder, settings, names, kinds, quiet)) for task in tasks]
+    if all(row.value is None for _, rows in sets for row in rows):
+        noted = {f"{row.metric}: {row.note}": None for _, rows in sets for row in rows}
+        raise UserError(
+            "nothing could be measured",
+            found="\n".join(noted) or f"no network of {protocol} has one of {metrics}",
+            expected="at least one metric that these samples allow",
+            fix="bring in weights (hdit-repro weights list), or name other --metrics or --protocol",
+        )
     if as_objects and len(sets) > 1:
         as_json({name: [plain(row) for row in rows] for name, rows in sets})
     else:

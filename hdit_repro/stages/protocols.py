@@ -32,7 +32,8 @@ def by_protocol(
     """The metrics `kinds` of a run's kept samples on each feature network; writes nothing but cached references.
 
     The reference is the one that the run's job names, on its own network; on others, where ADM's statistics do not
-    exist, the run's data set. A network whose weights are missing has a note for its values.
+    exist, the run's data set. A network whose weights are missing has a note for its values, and so has a metric that
+    these samples or this reference cannot give.
 
     Raises:
         RunError: samples are missing or were not kept.
@@ -52,10 +53,23 @@ def by_protocol(
             continue
         reference = _reference(job, extractor, progress)
         features = gather(samples, extractor, settings.batch, progress)
-        wanted = [kind for kind in kinds if metric_names(kind, protocol)]
-        found = measure(wanted, protocol, Sides(features, reference), asked, job.name)
-        rows += [Row(protocol, name, metric, f"against {_said(reference)}") for name, metric in found.items()]
+        for kind in kinds:
+            rows += _rows(kind, protocol, Sides(features, reference), asked, job.name)
     return rows
+
+
+def _rows(kind: MetricKind, protocol: str, sides: Sides, asked: int, base: str) -> list[Row]:
+    """The rows of one kind of metric; a note where these samples or this reference cannot give it."""
+    names = metric_names(kind, protocol)
+    if not names:
+        return []
+    try:
+        found = measure([kind], protocol, sides, asked, base)
+    except UserError as error:
+        return [Row(protocol, name, None, error.problem) for name in names]
+    count = len(next(iter(sides.samples.values())))
+    note = f"{count:,} samples against {_said(sides.reference)}"
+    return [Row(protocol, name, metric, note) for name, metric in found.items()]
 
 
 def _reference(job: Job, extractor: FeatureExtractor, progress: Progress) -> LoadedReference:

@@ -112,6 +112,48 @@ def test_traces_of_jpeg():
     assert blockiness(Image.new("RGB", (16, 16))) == blockiness(Image.new("RGB", (200, 200))) == 0
 
 
+def stripes(side, big, small=0):
+    """A step of `big` grey levels at every eighth column and of `small` half way between, rows all alike."""
+    steps = np.zeros(side, np.int64)
+    for place in range(8, side + 8, 8):
+        steps[place : place + 1] = big if place % 16 else -big
+        steps[place - 4] = small if place % 16 else -small
+    return Image.fromarray(np.tile(100 + np.cumsum(steps), (side, 1)).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("big", "small", "step"),
+    [(3, 0, 3), (8, 0, 8), (16, 0, 16), (40, 0, 16), (8, 4, 10)],  # a step counts for 16 levels at most
+)
+def test_blockiness_of_stripes_in_closed_form(big, small, step):
+    """No spread at all, so a thousandth of a level stands for it. Beside a step the second difference is half of it and
+    negative: the median of the other places is 0 where there is one step in eight columns, -small / 2 where two."""
+    picture = stripes(96, big, small)
+    assert blockiness(picture) == pytest.approx(1000 * step)
+    assert blockiness(picture.transpose(Image.Transpose.ROTATE_90)) == pytest.approx(1000 * step)
+    assert blockiness(stripes(48, big)) > 0
+    assert blockiness(stripes(47, big)) == blockiness(stripes(96, big).crop((0, 0, 96, 47))) == 0
+
+
+@pytest.mark.parametrize(
+    ("scores", "traced"),
+    [
+        ([4.5] * 10, False),
+        ([4.51] * 2 + [0.0] * 8, False),  # a fifth is not more than a fifth
+        ([4.51] * 3 + [0.0] * 7, True),
+        ([4.51] + [0.0] * 3, True),
+        ([0.0] * 4, False),
+    ],
+)
+def test_a_set_is_judged_by_its_share_of_traces(tmp_path, monkeypatch, scores, traced):
+    root = write(tmp_path / "set", {f"{i}.png": natural(i, 16) for i in range(len(scores))})
+    left = iter(scores)
+    monkeypatch.setattr("hdit_repro.data.verify.blockiness", lambda image: next(left))
+    findings = found(open_store(root, labelled=False))
+    assert (("jpeg", "set", False) in findings) == traced
+    assert next(left, None) is None
+
+
 def test_jpeg_in_what_should_be_lossless(tmp_path, monkeypatch):
     monkeypatch.setitem(DATASETS, "ffhq", DatasetFacts(10, 0, 1024))
     root = write(tmp_path / "set", {f"{i}.png": through_jpeg(natural(i, 192), 50) for i in range(9)})

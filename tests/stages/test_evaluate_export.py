@@ -120,7 +120,9 @@ def test_protocols_side_by_side(job, tmp_path, monkeypatch):
     said = {row.metric: row for row in rows}
     assert set(said) == {name for p in names for kind in kinds for name in metric_names(kind, p)}
     assert said["fd-efficientnet-lite0"].value.value > 0
-    assert "emoji, 12 images" in said["fd-efficientnet-lite0"].note
+    assert said["fd-efficientnet-lite0"].note == "11 samples against emoji, 12 images"
+    (few,) = by_protocol(job, folder, Settings(device="cpu", batch=4), names[-1:], ("frechet-infinity",), silent)
+    assert (few.value, few.note) == (None, "a curve needs 20 samples or more, found 11")
     for name in ("fid", "fid-clean", "inception-score"):
         assert said[name].value is None
         assert "weights add" in said[name].note

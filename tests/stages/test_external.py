@@ -223,6 +223,14 @@ def test_eval_runs_what_is_missing_below_paper_scale(here, capsys):
     assert "train tiny, then sample tiny, then sample tiny sampling 1" in said.err
     found = json.loads(said.out)
     assert [(record["seed"], record["sampling_seed"]) for record in found] == [(0, 0), (0, 1)]
+    line = "eval --run tiny --scale smoke --protocol"
+    assert main([*line.split(), "inception-2015", "--json"]) == 2
+    said = capsys.readouterr()
+    assert ("nothing could be measured" in said.err, "weights add" in said.err, said.out) == (True, True, "")
+    assert main([*line.split(), "efficientnet-lite0", "--metrics", "spatial-frechet"]) == 2
+    assert "nothing could be measured" in capsys.readouterr().err
+    assert main([*line.split(), "inception-2015,efficientnet-lite0", "--json"]) == 0
+    assert [row["value"] is None for row in json.loads(capsys.readouterr().out)] == [True, False]
     values = [record["metrics"]["fd-efficientnet-lite0"]["value"] for record in found]
     assert values[0] != values[1]
     roots = Roots(here / "runs", here / "results")

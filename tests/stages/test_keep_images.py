@@ -11,7 +11,7 @@ from hdit_repro.spec.external import External
 from hdit_repro.stages import sample
 from hdit_repro.stages.export import is_whole
 from hdit_repro.stages.imagesets import open_images
-from hdit_repro.stages.sample import GRID, KEEP_BYTES, keeps_images, write_images
+from hdit_repro.stages.sample import GRID, keeps_images, write_images
 from hdit_repro.stages.settings import Quiet, Settings
 from hdit_repro.stages.shards import read_tensors, whole_shards
 
@@ -81,7 +81,7 @@ def test_which_images_are_kept(job, folder, keep, kept, file):
 
 def test_auto_keeps_up_to_a_size(job):
     """Of uint8 images: a byte a channel and pixel."""
-    most = KEEP_BYTES // (3 * SIDE * SIDE)
+    most = (256 << 20) // (3 * SIDE * SIDE)
 
     def keeps(count, keep="auto"):
         external = msgspec.structs.replace(job.run.external, images=count)
