@@ -208,7 +208,12 @@ reference = { kind = "dataset", count = 12 }
 metrics = ["frechet"]
 """
 
-SCALES = "[smoke.all]\nsampling = { count = 5 }\n"
+SCALES = """
+[smoke.all]
+training = { steps = 2 }
+sampling = { count = 5 }
+evaluation = { reference = { count = 12 } }
+"""
 
 
 def test_eval_runs_what_is_missing_below_paper_scale(here, capsys):
