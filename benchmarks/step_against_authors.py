@@ -170,6 +170,7 @@ def prepare(code: Any, kind: str, batch: int, default: Any) -> tuple[dict[str, S
     `code` is the authors' code run eagerly; `default`, if not None, the same with their small kernels compiled, which
     is their default, and then our network compiled takes its turn too.
     """
+    torch._dynamo.reset()  # each network is compiled for itself, and the compiler gives up after a few of one class
     run = chosen(kind)
     sides: dict[str, Side] = {"ours": Ours(run)}
     weights = to_k_diffusion({name: value.clone() for name, value in sides["ours"].module.state_dict().items()})
