@@ -85,9 +85,16 @@ def test_the_rows_of_a_step_come_from_what_was_measured(bench, monkeypatch, tmp_
     monkeypatch.setattr(bench, "authors", lambda checkout, compiled: object())
     rows = {row.what: row for row in bench.steps(tmp_path)}
     for kind in step.KINDS:
-        assert {f"training step, {kind}", f"training step, {kind}, compiled", f"sampling, {kind}"} <= rows.keys()
-        memory = rows[f"peak memory of a step, {kind}"]
-        assert memory.better == memory.peer / memory.ours
+        assert f"sampling, {kind}, float32" in rows
+        for case in (
+            f"{kind}, float32",
+            f"{kind}, bfloat16",
+            f"{kind}, float32, compiled",
+            f"{kind}, bfloat16, compiled",
+        ):
+            speed, memory = rows[f"training step, {case}"], rows[f"peak memory of a step, {case}"]
+            assert (speed.better, speed.target) == (speed.ours / speed.peer, ">= 1.3")
+            assert memory.better == memory.peer / memory.ours
     for row in rows.values():
         assert row.met is None or row.met == (row.better >= float(row.target.removeprefix(">= ")))
 
