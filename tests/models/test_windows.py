@@ -23,7 +23,7 @@ def rolled(x, grid):
 def test_windows_are_those_of_a_rolled_grid_and_go_back(batch, down, across, heads, window, data):
     shift = data.draw(st.integers(0, window - 1))
     grid = Grid(batch, down * window, across * window, heads, window, shift, CPU)
-    x = torch.randn(*grid[:4], 2, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(*grid.facts[:4], 2, dtype=torch.float64, requires_grad=True)
     cut = into_windows(x, grid)
     assert torch.equal(cut, rolled(x, grid))
     assert torch.equal(out_of_windows(cut, grid), x)
