@@ -58,22 +58,21 @@ def launched(attention, depth):
 
 BOUNDS = [
     ({"kind": "global"}, (140, 11.8e6)),
-    ({"kind": "shifted-window", "window": 4}, (142, 10.9e6)),
+    ({"kind": "shifted-window", "window": 4}, (149, 10.9e6)),
     ({"kind": "neighborhood", "kernel": 7}, (204, 17.8e6)),
 ]
-"""Counted with torch 2.13.0: 137, 139 and 199 operations; 11.5, 10.6 and 17.3 MB for two images of 16 x 16 tokens.
-
-Other versions divide some operations otherwise (2.10.0 counts 146 where 2.13.0 counts 139): a tenth more is theirs."""
-SLACK = 1.0 if torch.__version__.startswith("2.13.0") else 1.1
+"""Counted with torch 2.13.0 and 2.8.0: 137, 146 and 199 operations; 11.5, 10.7 and 17.2 MB for two images of 16 x 16
+tokens."""
 
 
 @pytest.mark.parametrize(("attention", "bound"), BOUNDS)
 def test_operations_and_bytes_of_a_layer(attention, bound):
     """One layer more, forward and backward: at most so many operations and bytes."""
+    launched(attention, 2)  # what depends on the grid alone is computed once, and would be counted for the smaller one
     one, two = launched(attention, 2), launched(attention, 4)
     operations, size = (two.count - one.count) / 2, (two.bytes - one.bytes) / 2
-    assert operations <= bound[0] * SLACK
-    assert size <= bound[1] * SLACK
+    assert operations <= bound[0]
+    assert size <= bound[1]
 
 
 def test_the_optimiser_and_the_average_do_not_launch_a_parameter_at_a_time():
