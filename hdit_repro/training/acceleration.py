@@ -54,7 +54,7 @@ def accelerated(network: nn.Module, *, recompute: bool, compiled: bool, fullgrap
 def lean_inductor(graph: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Any:
     """Inductor, told that what the backward pass reads as a whole may be computed again rather than kept.
 
-    On a CPU a step takes as long and holds a fifth to a quarter less memory. On cards torch's own choice stands.
+    On a CPU a step takes as long and holds a fifth to a third less memory. On cards torch's own choice stands.
     """
     from torch._functorch import config
     from torch._inductor.compile_fx import compile_fx  # seconds to import: only where something is compiled
