@@ -96,17 +96,22 @@ class RunFolder:
         return self.path / "state" / f"{self.stage_key(stage)}.log"
 
     def done(self, stage: str) -> bool:
-        """Whether the stage's output exists and was closed. Digests are checked when the output is used."""
+        """Whether the stage's output was closed and its files are there. Digests are checked when they are used."""
         if stage == "train" and self.run.external:
             return True  # somebody else's images have nothing to be trained
         if stage == "train":
             marker = _read(self.final_marker)
             return bool(marker) and (self.checkpoints / str(marker.get("file"))).is_file()
         if stage == "sample":
-            return bool(_read(self.manifest).get("complete"))
+            manifest = _read(self.manifest)
+            return bool(manifest.get("complete")) and all(map(self._has_shard, manifest.get("shards", [])))
         if stage == "evaluate":
             return bool(_read(self.record))
         raise ValueError(f"no stage is called {stage!r}; there are {', '.join(STAGES)}")
+
+    def _has_shard(self, entry: object) -> bool:
+        """Whether the file of one of the manifest's entries is there."""
+        return isinstance(entry, dict) and (self.samples / str(entry.get("file"))).is_file()
 
     def state(self, stage: str) -> str:
         """ "done", "running", "failed" or "missing"."""

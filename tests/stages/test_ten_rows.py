@@ -139,6 +139,7 @@ def test_a_damaged_shard_is_redone_and_nothing_else(roots, records, harm):
         victim.unlink()
     else:
         folder.manifest.write_text("{")
+    assert folder.done("sample") == (harm == "flipped")  # only a file that is read shows its bytes
     with pytest.raises(RunError, match="samples are missing") as caught:
         evaluate.run(job, folder, SETTINGS, quiet)
     assert harm == "manifest" or victim.name in str(caught.value)
