@@ -50,7 +50,8 @@ def sample(job: Job, folder: RunFolder, settings: Settings, report: Report, numb
     work("sample", job, folder, report, f" {wanted.start}-{wanted.stop}")
     with lock(folder.samples / "manifest.lock"):
         shards = read_json(folder.manifest)["shards"] if folder.manifest.exists() else []
-        shards.append({"first": wanted.start, "count": len(wanted)})
+        (folder.samples / f"shard-{wanted.start}").touch()
+        shards.append({"file": f"shard-{wanted.start}", "first": wanted.start, "count": len(wanted)})
         complete = sum(shard["count"] for shard in shards) == job.run.sampling.count
         write_json(folder.manifest, {"shards": shards, "complete": complete})
 
