@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from torch.library import Library
+from torch import library as registry
 
 OPERATORS = ("nms", "qnms")
 SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
@@ -48,9 +48,9 @@ def _library_loads() -> bool:
 
 
 @lru_cache(maxsize=1)
-def _declare_operators() -> Library:
+def _declare_operators() -> registry.Library:
     """The declarations last as long as the returned library is kept, which the cache does."""
-    library = Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    library = registry.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for name in OPERATORS:
         library.define(name + SIGNATURE)  # type: ignore[no-untyped-call]
     return library

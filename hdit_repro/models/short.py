@@ -1,6 +1,6 @@
 """Attention over short sequences: on a CPU in wide precision, products and a softmax written out.
 
-Torch's CPU kernel for attention works off one block of one head after another, which costs about twice as much as
+Torch's CPU kernel for attention works off one block of one head after another, which costs more than
 batched products where a head has few keys. Written out, the weights (T K for every head) are kept for the backward
 pass, so this is for at most `SHORT` keys a channel of a head; else, and on cards, it is torch's attention.
 """
