@@ -1,12 +1,12 @@
 """A training step and a sampler against the authors' released code: same network, weights, batch, precision, machine.
 
-    python benchmarks/step_against_authors.py --authors PATH [--threads 2] [--batch 8] [--rounds 5] [--compile]
+    python benchmarks/step_against_authors.py --authors PATH [--threads 2] [--batch 8] [--turns 6] [--compile]
                                               [--precision bfloat16] [--profile] [--json]
 
-Both sides take their turn in each round; the least time of the rounds counts. A step is: loss, backward pass, AdamW,
-moving average. Peak memory is the most that the allocator held above what it held before the step. Both samplers are
-DPM-Solver++(3M) SDE and draw noise by torch.randn. In bfloat16 the forward pass of both is under autocast, as both
-train. --profile prints where the time of a step goes instead.
+Each side runs in a process of its own, as it does when it trains; they take turns, and the median of their steps
+counts. A step is: loss, backward pass, AdamW, moving average. Peak memory is the most that the allocator held above
+what it held before the step. Both samplers are DPM-Solver++(3M) SDE and draw noise by torch.randn. In bfloat16 the
+forward pass of both is under autocast, as both train. --profile prints where the time of a step goes instead.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import torch._inductor.config
 from authors import authors, network
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile, record_function
+from turns import OwnProcess, in_turns
 
 from hdit_repro import jobs
 from hdit_repro.diffusion import Precondition, edm_loss
@@ -36,6 +37,7 @@ from hdit_repro.samplers import SAMPLERS, karras_sigmas
 from hdit_repro.spec.diffusion import Edm
 from hdit_repro.spec.run import Run
 from hdit_repro.spec.training import Precision
+from hdit_repro.stages.heap import keep_freed_memory
 from hdit_repro.training.acceleration import accelerated
 from hdit_repro.training.ema import EmaWeights
 from hdit_repro.training.optim import make_optimizer
@@ -44,6 +46,8 @@ KINDS: dict[str, list[dict[str, Any]]] = {
     "shifted-window": [{"kind": "shifted-window", "window": 8}, {"kind": "global"}],
     "global": [{"kind": "global"}, {"kind": "global"}],
 }
+EAGER, COMPILED = ("ours", "theirs"), ("ours compiled", "theirs by default")
+"""Names of the sides, ours and theirs. By default their small kernels are compiled, and no more."""
 AVERAGE, OPTIMISER = "average", "Optimizer.step"
 SHAPE = {"resolution": 64, "patch": 4, "widths": [128, 256], "depths": [2, 2], "heads": [2, 4], "d_ffs": []}
 
@@ -164,50 +168,93 @@ def best(calls: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
     return least
 
 
-def prepare(code: Any, kind: str, batch: int, default: Any) -> tuple[dict[str, Side], tuple[Tensor, ...]]:
-    """The sides by name, with equal weights, and the data of a step.
-
-    `code` is the authors' code run eagerly; `default`, if not None, the same with their small kernels compiled, which
-    is their default, and then our network compiled takes its turn too.
-    """
-    torch._dynamo.reset()  # each network is compiled for itself, and the compiler gives up after a few of one class
-    run = chosen(kind)
-    sides: dict[str, Side] = {"ours": Ours(run)}
-    weights = to_k_diffusion({name: value.clone() for name, value in sides["ours"].module.state_dict().items()})
-    sides["theirs"] = Theirs(code, run, weights)
-    if default is not None:
-        sides |= {"ours compiled": Ours(run, compiled=True), "theirs by default": Theirs(default, run, weights)}
+def batch_of(run: Run, count: int) -> tuple[Tensor, ...]:
+    """Images, noise, noise levels and labels of a step."""
     torch.manual_seed(0)
     side = run.data.resolution
-    image, noise = torch.randn(2, batch, 3, side, side).unbind(0)
-    return sides, (image, noise, torch.rand(batch) + 0.1, torch.arange(batch) % run.model.classes)
+    image, noise = torch.randn(2, count, 3, side, side).unbind(0)
+    return image, noise, torch.rand(count) + 0.1, torch.arange(count) % run.model.classes
+
+
+def make_side(name: str, checkout: Path, run: Run) -> Side:
+    """One of `EAGER` and `COMPILED`; all start from the same weights."""
+    compiled = name in COMPILED
+    ours = Ours(run, compiled=compiled and name.startswith("ours"))
+    if name.startswith("ours"):
+        return ours
+    weights = to_k_diffusion({key: value.clone() for key, value in ours.module.state_dict().items()})
+    return Theirs(authors(checkout, compiled=compiled), run, weights)
+
+
+class Station:
+    """One side as it would run: in a process of its own, ours with the heap that our workers have."""
+
+    def __init__(self, name: str, checkout: Path, kind: str, batch: int, precision: Precision, threads: int) -> None:
+        torch.set_num_threads(threads)
+        if name.startswith("ours"):
+            keep_freed_memory()
+        run = chosen(kind)
+        self.side, self.data, self.precision = make_side(name, checkout, run), batch_of(run, batch), precision
+
+    def loss(self) -> float:
+        return float(self.side.loss(*self.data).detach())
+
+    def sampled(self, steps: int) -> tuple[float, Tensor]:
+        """Seconds of sampling, and the samples."""
+        x = torch.randn(self.data[0].shape, generator=torch.Generator().manual_seed(1))
+        began = time.perf_counter()
+        out = self.side.sample(x, self.data[3], steps)
+        return time.perf_counter() - began, out
+
+    def peak(self) -> int:
+        """The most that the third step holds, in bytes; the ones before compile and make the moments."""
+        self.steps(2)
+        return peak(lambda: step(self.side, self.data, self.precision))
+
+    def steps(self, count: int) -> list[float]:
+        """Seconds of so many steps in a row, after one that is not timed."""
+        out = []
+        for _ in range(count + 1):
+            began = time.perf_counter()
+            step(self.side, self.data, self.precision)
+            out.append(time.perf_counter() - began)
+        return out[1:]
 
 
 def measure(
-    code: Any, kind: str, batch: int, rounds: int, *, default: Any, steps: int, precision: Precision = "float32"
+    checkout: Path,
+    kind: str,
+    batch: int,
+    turns: int,
+    *,
+    names: Sequence[str] = EAGER + COMPILED,
+    steps: int,
+    precision: Precision = "float32",
 ) -> dict[str, float]:
-    """Images a second of a step and of sampling on both sides, memory, and how far losses and samples are apart.
+    """Images a second of a step and of sampling on the sides, memory, and how far losses and samples are apart.
 
-    `code` and `default` as in `prepare`. Sampling and the losses are in float32 whatever the precision of a step.
+    A turn is three steps. Sampling (by the eager sides) and the losses are in float32 whatever the precision of a step.
     """
-    sides, data = prepare(code, kind, batch, default)
-    losses = [float(one.loss(*data).detach()) for one in sides.values()]
-    out: dict[str, float] = {"loss difference": max(abs(loss / losses[0] - 1) for loss in losses)}
-    out |= {
-        f"{name} peak bytes": peak(lambda one=one: step(one, data, precision)) for name, one in sides.items() if one
-    }
-    seconds = best([lambda one=one: step(one, data, precision) for one in sides.values()], rounds)  # type: ignore[misc]
-    out |= {f"{name} train images/s": batch / t for name, t in zip(sides, seconds, strict=True)}
-    for name, peer in (("ours", "theirs"), ("ours compiled", "theirs by default")):
-        if name in sides:
-            out[f"{name} to {peer}"] = out[f"{name} train images/s"] / out[f"{peer} train images/s"]
-    sides["theirs"].module.load_state_dict(to_k_diffusion(sides["ours"].module.state_dict()))
-    two = [sides["ours"], sides["theirs"]]
-    x = torch.randn_like(data[0])
-    ends = [one.sample(x, data[3], steps) for one in two]
-    out["sample difference"] = float((ends[0] - ends[1]).norm() / ends[1].norm())
-    seconds = best([lambda one=one: one.sample(x, data[3], steps) for one in two], max(1, rounds // 2))  # type: ignore[misc]
-    out |= {f"{name} sampled images/s": batch / t for name, t in zip(("ours", "theirs"), seconds, strict=True)}
+    threads = torch.get_num_threads()
+    sides = {name: OwnProcess(Station, name, checkout, kind, batch, precision, threads) for name in names}
+    try:
+        losses = [answer.result() for answer in [one.later("loss") for one in sides.values()]]
+        out: dict[str, float] = {"loss difference": max(abs(loss / losses[0] - 1) for loss in losses)}
+        eager = {name: sides[name] for name in EAGER}
+        ours, theirs = (one.ask("sampled", steps)[1] for one in eager.values())
+        out["sample difference"] = float((ours - theirs).norm() / theirs.norm())
+        drawn = in_turns(eager, turns, lambda one: [one.ask("sampled", steps)[0]])
+        out |= {f"{name} sampled images/s": batch / seconds for name, seconds in drawn.items()}
+        peaks = {name: one.later("peak") for name, one in sides.items()}  # counts: nobody need be alone for them
+        out |= {f"{name} peak bytes": answer.result() for name, answer in peaks.items()}
+        taken = in_turns(sides, turns, lambda one: one.ask("steps", 3))
+        out |= {f"{name} train images/s": batch / seconds for name, seconds in taken.items()}
+    finally:
+        for one in sides.values():
+            one.end()
+    for mine, other in (EAGER, COMPILED):
+        if mine in names:
+            out[f"{mine} to {other}"] = out[f"{mine} train images/s"] / out[f"{other} train images/s"]
     return out
 
 
@@ -253,13 +300,15 @@ def shares(side: Side, data: Sequence[Tensor], precision: Precision, rounds: int
     return {name: value / total for name, value in sorted(spent.items(), key=lambda one: -one[1])}
 
 
-def show_profile(code: Any, default: Any, asked: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
+def show_profile(names: Sequence[str], asked: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
     """Print a Markdown table of shares for each configuration; returns them by configuration, side and part."""
     torch._inductor.config.cpp.enable_kernel_profile = True  # kernels of a compiled graph by name
     out: dict[str, dict[str, dict[str, float]]] = {}
     for kind in KINDS:
-        sides, data = prepare(code, kind, asked.batch, default)
-        found = {name: shares(side, data, asked.precision, asked.rounds) for name, side in sides.items()}
+        torch._dynamo.reset()  # each network is compiled for itself, and the compiler gives up after a few of one class
+        run = chosen(kind)
+        sides, data = {name: make_side(name, asked.authors, run) for name in names}, batch_of(run, asked.batch)
+        found = {name: shares(side, data, asked.precision, asked.turns) for name, side in sides.items()}
         out[kind] = found
         if asked.json:
             continue
@@ -276,7 +325,7 @@ def main() -> None:
     parser.add_argument("--authors", type=Path, required=True, help="a checkout of crowsonkb/k-diffusion")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=6, help="of three steps, on each side")
     parser.add_argument("--steps", type=int, default=4, help="of the sampler")
     parser.add_argument("--compile", action="store_true", help="both sides compiled too, each as it does it")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="of the step")
@@ -284,16 +333,15 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    code = authors(asked.authors, compiled=False)
-    default = authors(asked.authors, compiled=True) if asked.compile else None
+    names = EAGER + COMPILED if asked.compile else EAGER
     if asked.profile:
-        profiles = show_profile(code, default, asked)
+        profiles = show_profile(names, asked)
         if asked.json:
             print(json.dumps(profiles))
         return
     found = {
         kind: measure(
-            code, kind, asked.batch, asked.rounds, default=default, steps=asked.steps, precision=asked.precision
+            asked.authors, kind, asked.batch, asked.turns, names=names, steps=asked.steps, precision=asked.precision
         )
         for kind in KINDS
     }

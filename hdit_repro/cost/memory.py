@@ -37,12 +37,12 @@ class Kept(NamedTuple):
 
 KEPT: dict[Stored, Kept] = {
     "float32": Kept(39, 4, 8, 8, 0, 12, 14, 8.6, 80, 4),
-    "bfloat16": Kept(32, 5.4, 4, 4, 8, 10, 7, 6.5, 48, 4),
+    "bfloat16": Kept(20, 5.4, 4, 4, 0, 4, 7, 6.5, 48, 4),
 }
-GATED: dict[Stored, float] = {"float32": 12.0, "bfloat16": 8.0}
+GATED: dict[Stored, float] = {"float32": 12.0, "bfloat16": 6.0}
 """Bytes a hidden channel of GEGLU, whose value and gate are kept as one."""
-COSINE_HEAD: dict[Stored, float] = {"float32": 4.0, "bfloat16": 12.0}
-POINTWISE: dict[Stored, float] = {"float32": 0.2, "bfloat16": 0.35}
+COSINE_HEAD: dict[Stored, float] = {"float32": 4.0, "bfloat16": 8.0}
+POINTWISE: dict[Stored, float] = {"float32": 0.2, "bfloat16": 0.2}
 """Share of `layer` that a layer without attention keeps: its norm and its residual."""
 
 

@@ -1,4 +1,4 @@
-"""The arithmetic of matrix products: float32, TF32 or bfloat16, for as long as a block lasts."""
+"""The arithmetic of a network: what products are taken in, for as long as a block lasts, and what is wide enough."""
 
 from __future__ import annotations
 
@@ -31,3 +31,11 @@ def products(precision: Precision, device: torch.device) -> Iterator[None]:
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     """The forward pass in bfloat16 where `precision` says so; float32 master weights stay what they are."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def wide(*dtypes: torch.dtype) -> torch.dtype:
+    """The widest of the dtypes and float32."""
+    out = torch.float32
+    for dtype in dtypes:
+        out = torch.promote_types(out, dtype)
+    return out

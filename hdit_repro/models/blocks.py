@@ -6,6 +6,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from hdit_repro.models import fused
+from hdit_repro.models.arithmetic import wide
 from hdit_repro.models.attention import Attend, make_attention
 from hdit_repro.models.dropout import Dropout
 from hdit_repro.models.layers import (
@@ -46,9 +47,10 @@ class SelfAttention(nn.Module):
 
     def prepared(self, q: Tensor, k: Tensor, at: Places) -> tuple[Tensor, Tensor]:
         """Queries and keys (B H W N E, twice) with similarity's scale and rotation, in one go where it can be."""
-        if isinstance(self.similarity, CosineSimilarity) and fused.fits(q, k, self.similarity.scale, at.rows):
-            root = self.similarity.scale.sqrt()
-            cos, sin = self.pos_emb.angles(at)
+        if isinstance(self.similarity, CosineSimilarity) and fused.fits(q):
+            dtype = wide(q.dtype, self.similarity.scale.dtype)
+            root = self.similarity.scale.to(dtype).sqrt()
+            cos, sin = (table.to(dtype) for table in self.pos_emb.angles(at))
             q, k = (fused.LengthAndTurn.apply(x, root, cos, sin, EPS) for x in (q, k))  # type: ignore[no-untyped-call]
             return q, k
         turned: tuple[Tensor, Tensor] = self.pos_emb(*self.similarity(q, k), at)

@@ -1,8 +1,8 @@
 """The pointwise parts of a layer in fewer passes over memory: norm and scale, length and rotation of q and k, GEGLU.
 
 Each has its gradient by hand, keeps its inputs and one number a row, and gives what the plain operations give to
-rounding. They are for eager float32 and float64; in narrower precisions and in compiled code (where the compiler joins
-the passes itself) the plain operations run. First derivatives only.
+rounding; gradients of narrow inputs are float32 until they are done. In compiled code, where the compiler joins the
+passes itself, the plain operations run. First derivatives only.
 """
 
 from __future__ import annotations
@@ -13,63 +13,69 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hdit_repro.models.arithmetic import wide
+
 BLOCK = 2**18
 """Values that a CPU core's cache holds beside what is computed from them: 1 MiB of float32."""
 
 
-def fits(*tensors: Tensor) -> bool:
-    """Whether the fused forms take these: eager, all float32 or all float64."""
-    dtype = tensors[0].dtype
-    wide = dtype in (torch.float32, torch.float64) and all(each.dtype == dtype for each in tensors)
-    return wide and not torch.compiler.is_compiling()
+def fits(x: Tensor) -> bool:
+    """Whether the fused forms take it: not while code is compiled, and in the precisions that networks train in."""
+    return x.dtype in (torch.float64, torch.float32, torch.bfloat16) and not torch.compiler.is_compiling()
 
 
 class ScaledNorm(torch.autograd.Function):
-    """x / rms(x) * scale: x (B H W D or B D), scale (D) or (B 1 1 D)."""
+    """x / rms(x) * scale: x (B H W D or B D), scale (D) or (B 1 1 D), each of any precision; the result is in x's."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, eps: float) -> Tensor:
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        dtype = wide(x.dtype, scale.dtype)
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=dtype)
         inverse = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, scale, inverse)
-        out: Tensor = (x * inverse).mul_(scale)
+        narrow = x.dtype != dtype
+        out: Tensor = x * (scale * inverse).to(x.dtype) if narrow else (x * inverse).mul_(scale)
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        (gradient,), (x, scale, inverse) = gradients, ctx.saved_tensors
+        x, scale, inverse = ctx.saved_tensors
+        gradient = gradients[0].to(inverse.dtype)
         normal = x * inverse
         product = gradient * normal
-        of_scale = product.sum_to_size(scale.shape)
+        of_scale = product.sum_to_size(scale.shape).to(scale.dtype)
         mean = product.mul_(scale).mean(dim=-1, keepdim=True)
         torch.mul(gradient, scale, out=product)
-        return product.addcmul_(normal, mean, value=-1).mul_(inverse), of_scale, None
+        return product.addcmul_(normal, mean, value=-1).mul_(inverse).to(x.dtype), of_scale, None
 
 
 class LengthAndTurn(torch.autograd.Function):
-    """x (B H W N E) at length root (N), its pairs (i, i + P) turned by cos, sin (H W N P; empty: not at all)."""
+    """x (B H W N E) at length root (N), its pairs (i, i + P) turned by cos, sin (H W N P; empty: not at all).
+
+    `root`, `cos` and `sin` are of one precision, x's or a wider one; the result is in x's.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, root: Tensor, cos: Tensor, sin: Tensor, eps: float) -> Tensor:
-        square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
+        square = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=root.dtype).square_()
         inverse = square.add_(eps).rsqrt_()
         ctx.save_for_backward(x, root, inverse, cos, sin)
-        out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        torch.mul(x, inverse * root[:, None], out=out)
+        out = torch.empty(x.shape, dtype=root.dtype, device=x.device)
+        torch.mul(x, (inverse * root[:, None]).to(x.dtype), out=out)
         turn_(out, cos, sin)
-        return out
+        return out.to(x.dtype)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         x, root, inverse, cos, sin = ctx.saved_tensors
-        gradient = gradients[0].clone(memory_format=torch.contiguous_format)
+        gradient = gradients[0].to(root.dtype, copy=True, memory_format=torch.contiguous_format)
         turn_(gradient, cos, -sin)
         along = (gradient * x).sum(dim=-1, keepdim=True).mul_(inverse)  # of the unturned unit vector
         of_root = along.sum_to_size(root[:, None].shape)[:, 0]
-        gradient.addcmul_(x, along * inverse, value=-1)
-        return gradient.mul_(inverse * root[:, None]), of_root, None, None, None
+        gradient.addcmul_(x.to(root.dtype), along * inverse, value=-1)
+        return gradient.mul_(inverse * root[:, None]).to(x.dtype), of_root, None, None, None
 
 
 def turn_(x: Tensor, cos: Tensor, sin: Tensor) -> None:

@@ -14,6 +14,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from hdit_repro.models import fused
+from hdit_repro.models.arithmetic import wide
 from hdit_repro.spec import model as spec
 from hdit_repro.spec.base import kind_of
 
@@ -46,14 +47,6 @@ class Embedding(nn.Embedding):
         """Nothing: all weights start in `init.py`."""
 
 
-def wide(*dtypes: torch.dtype) -> torch.dtype:
-    """The widest of the dtypes and float32."""
-    out = torch.float32
-    for dtype in dtypes:
-        out = torch.promote_types(out, dtype)
-    return out
-
-
 def plus(x: Tensor, y: Tensor) -> Tensor:
     """x + y, both brought to the wider of their dtypes first, as addition does by itself.
 
@@ -66,7 +59,7 @@ def plus(x: Tensor, y: Tensor) -> Tensor:
 
 def rms_scale(x: Tensor, scale: Tensor) -> Tensor:
     """x / rms(x) * scale over the last axis; the factor is computed wide and applied in x's dtype."""
-    if fused.fits(x, scale):
+    if fused.fits(x):
         out: Tensor = fused.ScaledNorm.apply(x, scale, EPS)  # type: ignore[no-untyped-call]
         return out
     dtype = wide(x.dtype, scale.dtype)

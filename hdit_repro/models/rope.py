@@ -9,7 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from hdit_repro.models.layers import wide
+from hdit_repro.models.arithmetic import wide
 from hdit_repro.spec import model as spec
 from hdit_repro.spec.base import kind_of
 

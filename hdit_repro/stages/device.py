@@ -9,11 +9,12 @@ import torch
 
 from hdit_repro.errors import UserError
 from hdit_repro.models.backends import choose
+from hdit_repro.stages.heap import keep_freed_memory
 from hdit_repro.stages.settings import Settings
 
 
 def prepare(settings: Settings) -> torch.device:
-    """Choose the device and set the process's threads.
+    """Choose the device and set the process's threads; on a CPU, let it keep the memory that it frees.
 
     Raises:
         UserError: no device has that name, or a GPU is asked for and is not here.
@@ -38,6 +39,8 @@ def prepare(settings: Settings) -> torch.device:
             fix="use --device cpu, or install another build of torch (make setup TORCH_INDEX=...)",
         )
     device = torch.device(name)
+    if device.type == "cpu":
+        keep_freed_memory()
     if device.index is not None and device.index >= torch.cuda.device_count():
         raise UserError(
             f"there is no GPU number {device.index}",

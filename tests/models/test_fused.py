@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from hdit_repro.models import fused
-from hdit_repro.models.layers import EPS, GEGLU, rms_scale
+from hdit_repro.models.layers import EPS, GEGLU, _to_length, rms_scale
 from hdit_repro.models.rope import turn
 
 
@@ -78,11 +78,67 @@ def test_gated_in_blocks(monkeypatch):
     assert fused.block(torch.empty(0, 16)) == 1
 
 
-def test_narrow_and_mixed_precisions_are_left_to_plain_operations():
+def plainly(monkeypatch, call, inputs, direction):
+    """What `call` and its gradients are without the fused forms."""
+    with monkeypatch.context() as patched:
+        patched.setattr(fused, "fits", lambda x: False)
+        out = call(*inputs)
+        return out, torch.autograd.grad(out, inputs, direction)
+
+
+def errors(found, exact):
+    return [float((a.double() - b).norm() / b.norm()) for a, b in zip(found, exact, strict=True)]
+
+
+@pytest.mark.parametrize("scale", [(32,), (2, 1, 1, 32)])
+@pytest.mark.parametrize("scale_dtype", [torch.float32, torch.bfloat16])
+def test_a_norm_of_bfloat16_is_the_plain_one_with_gradients_no_worse(scale, scale_dtype, monkeypatch):
+    x = torch.randn(2, 3, 5, 32).bfloat16().requires_grad_()
+    s, direction = torch.randn(scale).to(scale_dtype).requires_grad_(), torch.randn(2, 3, 5, 32).bfloat16()
+    found = rms_scale(x, s)
+    gradients = torch.autograd.grad(found, (x, s), direction)
+    plain, plain_gradients = plainly(monkeypatch, rms_scale, (x, s), direction)
+    assert found.dtype == torch.bfloat16
+    assert [each.dtype for each in gradients] == [torch.bfloat16, scale_dtype]
+    torch.testing.assert_close(found, plain, rtol=2**-7, atol=0)  # at most a last bit apart
+    wide = [each.detach().double().requires_grad_() for each in (x, s)]
+    exact = torch.autograd.grad(plain_norm(*wide), wide, direction.double())
+    for ours, theirs in zip(errors(gradients, exact), errors(plain_gradients, exact), strict=True):
+        assert ours <= 1.05 * theirs < 0.02
+
+
+@pytest.mark.parametrize("position", ["axial-rope", "none"])
+def test_length_and_turn_of_bfloat16_are_the_plain_ones_with_gradients_no_worse(position):
+    pairs = 2 if position == "axial-rope" else 0
+    x, root = torch.randn(2, 3, 5, 2, 8).bfloat16().requires_grad_(), torch.rand(2).requires_grad_()
+    angle, direction = torch.randn(3, 5, 2, pairs), torch.randn(2, 3, 5, 2, 8).bfloat16()
+    cos, sin = angle.cos(), angle.sin()
+    found = fused.LengthAndTurn.apply(x, root, cos, sin, EPS)
+    gradients = torch.autograd.grad(found, (x, root), direction)
+    plain = turn(_to_length(x, root[:, None]), cos, sin)
+    plain_gradients = torch.autograd.grad(plain, (x, root), direction)
+    assert (found.dtype, gradients[0].dtype, gradients[1].dtype) == (torch.bfloat16, torch.bfloat16, torch.float32)
+    torch.testing.assert_close(found, plain, rtol=2**-7, atol=1e-6)
+    wide = [each.detach().double().requires_grad_() for each in (x, root)]
+    exact = torch.autograd.grad(plain_turn(*wide, cos.double(), sin.double()), wide, direction.double())
+    for ours, theirs in zip(errors(gradients, exact), errors(plain_gradients, exact), strict=True):
+        assert ours <= 1.05 * theirs < 0.02
+
+
+def test_gated_of_bfloat16_is_the_plain_one_bit_by_bit():
+    x, direction = torch.randn(3, 4, 32).bfloat16().requires_grad_(), torch.randn(3, 4, 16).bfloat16()
+    value, gate = x.chunk(2, dim=-1)
+    plain, found = value * F.gelu(gate), fused.Gated.apply(x)
+    assert torch.equal(plain, found)
+    assert torch.equal(*(torch.autograd.grad(each, x, direction)[0] for each in (plain, found)))
+
+
+def test_what_is_taken():
     x = torch.randn(2, 3, 8)
     assert fused.fits(x)
-    assert not fused.fits(x.bfloat16())
-    assert not fused.fits(x, x.double())
+    assert fused.fits(x.double())
+    assert fused.fits(x.bfloat16())
+    assert not fused.fits(x.half())
     layer = GEGLU(8, 4)
     torch.nn.init.normal_(layer.weight)
     with torch.autocast("cpu", torch.bfloat16):

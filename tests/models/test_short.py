@@ -46,8 +46,8 @@ def test_heads_that_lie_strided_are_taken(monkeypatch):
     assert torch.equal(attend(*qkv), attend(*(x.contiguous() for x in qkv)))
 
 
-def test_long_sequences_and_narrow_precision_are_torchs(monkeypatch):
-    """Weights of many keys are not kept, and a softmax is never taken of rounded logits."""
+def test_many_keys_and_narrow_networks_are_torchs(monkeypatch):
+    """Weights of many keys are not kept. Networks that are bfloat16 themselves, not by autocast, are left to torch."""
     asked = []
     real = F.scaled_dot_product_attention
     monkeypatch.setattr(
@@ -55,14 +55,42 @@ def test_long_sequences_and_narrow_precision_are_torchs(monkeypatch):
     )
     few, many = sequences(2, SHORT * 4, dtype=torch.float32), sequences(2, SHORT * 4 + 1, dtype=torch.float32)
     attend(*few)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        attend(*few)
     assert asked == []
     attend(*many)
     assert asked == [torch.float32]
     attend(*(x.bfloat16() for x in few))
     assert asked == [torch.float32, torch.bfloat16]
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        attend(*few)
-    assert len(asked) == 3
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize("backward_inside", [False, True])
+def test_under_autocast_it_is_as_exact_as_torchs_kernel(hidden, backward_inside):
+    """Against float64 attention of the rounded q, k, v: logits of some size, which rounded ones would spoil."""
+    qkv = [(3 * x).bfloat16().float().detach().requires_grad_() for x in sequences(32, 32, width=16)]
+    bias = barrier(32, 32) if hidden else None
+    exact_qkv = [x.detach().double().requires_grad_() for x in qkv]
+    exact = F.scaled_dot_product_attention(*exact_qkv, attn_mask=bias, scale=1.0)
+    direction = torch.randn_like(exact).bfloat16()
+    exact_gradients = torch.autograd.grad(exact, exact_qkv, direction.double())
+
+    def errors(attention):
+        with torch.autocast("cpu", torch.bfloat16):
+            out = attention()
+            assert out.dtype == torch.bfloat16
+            if backward_inside:
+                gradients = torch.autograd.grad(out, qkv, direction)
+        if not backward_inside:
+            gradients = torch.autograd.grad(out, qkv, direction)
+        pairs = zip((out, *gradients), (exact, *exact_gradients), strict=True)
+        return [float(((a - b).norm() / b.norm()).detach()) for a, b in pairs]
+
+    narrow = None if bias is None else bias.bfloat16()
+    ours = errors(lambda: attend(*qkv, narrow))
+    theirs = errors(lambda: F.scaled_dot_product_attention(*qkv, attn_mask=narrow, scale=1.0))
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine <= 1.25 * other < 0.02
 
 
 def test_cards_use_torchs():
