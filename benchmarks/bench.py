@@ -30,8 +30,9 @@ from authors import authors
 from einops import rearrange
 from evaluation import distances, features, pictures
 from records import COMMANDS, fill, seconds
-from step_against_authors import COMPILED, EAGER, KINDS, best, measure
+from step_against_authors import COMPILED, EAGER, KINDS, measure
 from torch import Tensor
+from turns import best
 
 from hdit_repro.files import write_json, write_text
 from hdit_repro.models.attention import Neighborhood

@@ -156,18 +156,6 @@ def peak(call: Callable[[], Any]) -> int:
     return most
 
 
-def best(calls: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
-    """Least seconds of each, over rounds in which all take their turn; the first round is not timed."""
-    least = [float("inf")] * len(calls)
-    for number in range(rounds + 1):
-        for place, call in enumerate(calls):
-            began = time.perf_counter()
-            call()
-            if number:
-                least[place] = min(least[place], time.perf_counter() - began)
-    return least
-
-
 def batch_of(run: Run, count: int) -> tuple[Tensor, ...]:
     """Images, noise, noise levels and labels of a step."""
     torch.manual_seed(0)

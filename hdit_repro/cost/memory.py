@@ -20,14 +20,13 @@ Stored = Literal["float32", "bfloat16"]
 
 class Kept(NamedTuple):
     """Bytes that autograd keeps, a token: `layer` of an attention layer a channel, `head` a head, `hidden` a hidden
-    channel, `gate` and `similarity` more a channel, `ends` around all layers and `merge` around a level a channel of
+    channel, `gate` more a channel, `ends` around all layers and `merge` around a level a channel of
     the outer one, `pixel` a value of a patch, `dit` a channel of a DiT's block, `input` one of a layer's input."""
 
     layer: float
     head: float
     hidden: float
     gate: float
-    similarity: float
     ends: float
     merge: float
     pixel: float
@@ -36,13 +35,13 @@ class Kept(NamedTuple):
 
 
 KEPT: dict[Stored, Kept] = {
-    "float32": Kept(39, 4, 8, 8, 0, 12, 14, 8.6, 80, 4),
-    "bfloat16": Kept(20, 5.4, 4, 4, 0, 4, 7, 6.5, 48, 4),
+    "float32": Kept(39, 4, 8, 8, 12, 14, 8.6, 80, 4),
+    "bfloat16": Kept(20, 5.4, 4, 4, 4, 7, 6.5, 48, 4),
 }
 GATED: dict[Stored, float] = {"float32": 12.0, "bfloat16": 6.0}
 """Bytes a hidden channel of GEGLU, whose value and gate are kept as one."""
 COSINE_HEAD: dict[Stored, float] = {"float32": 4.0, "bfloat16": 8.0}
-POINTWISE: dict[Stored, float] = {"float32": 0.2, "bfloat16": 0.2}
+POINTWISE = 0.2
 """Share of `layer` that a layer without attention keeps: its norm and its residual."""
 
 
@@ -153,16 +152,14 @@ def activation_bytes(model: Model, precision: Precision, *, recompute: bool = Fa
 def _layers(model: Hourglass, kept: Kept, stored: Stored) -> tuple[float, float, float]:
     """Bytes of all layers, of the largest one, and of all layers' inputs alone."""
     grid = (model.resolution // model.patch_height) * (model.resolution // model.patch_width)
-    cosine = isinstance(model.similarity, CosineSimilarity)
-    head = kept.head + (COSINE_HEAD[stored] if cosine else 0.0)
-    channel = kept.layer + (kept.similarity if cosine else 0.0)
-    channel += kept.gate if isinstance(model.gate, MappingGate) else 0.0
+    head = kept.head + (COSINE_HEAD[stored] if isinstance(model.similarity, CosineSimilarity) else 0.0)
+    channel = kept.layer + (kept.gate if isinstance(model.gate, MappingGate) else 0.0)
     hidden = GATED[stored] if isinstance(model.feed_forward, GEGLU) else kept.hidden
     total = largest = inputs = 0.0
     for level in model.levels:
         tokens = grid >> (2 * level.index)
         attends = not isinstance(level.attention, NoAttention)
-        width = level.width * channel * (1.0 if attends else POINTWISE[stored])
+        width = level.width * channel * (1.0 if attends else POINTWISE)
         layer = tokens * (width + hidden * level.d_ff + (head * level.heads if attends else 0.0))
         times = level.depth * (1 if level.index == len(model.levels) - 1 else 2)
         total, largest = total + times * layer, max(largest, layer)

@@ -4,18 +4,14 @@ import json
 import sys
 from concurrent.futures import Future
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture
-def bench(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return import_module("bench")
+def bench(script):
+    return script("bench")
 
 
 def test_both_sides_of_attention_give_the_same(bench):

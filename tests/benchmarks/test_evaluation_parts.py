@@ -1,18 +1,14 @@
 """Where an evaluation's time goes: the parts are measured, and shares are of the whole."""
 
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture
-def parts(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return import_module("evaluation_parts")
+def parts(script):
+    return script("evaluation_parts")
 
 
 def test_every_part_is_measured(parts, monkeypatch):

@@ -1,18 +1,13 @@
 """Sides of a benchmark in processes of their own."""
 
 import os
-from importlib import import_module
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture
-def turns(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return import_module("turns")
+def turns(script):
+    return script("turns")
 
 
 def test_a_side_lives_in_a_process_of_its_own_and_keeps_its_state(turns):
