@@ -77,24 +77,9 @@ def import_(
     from hdit_repro.records.layout import RunFolder
     from hdit_repro.stages import exchange
 
-    if not NAME.fullmatch(name) or name in jobs.experiments():
-        raise UserError(
-            "a run cannot be called that",
-            found=repr(name),
-            expected="a new name of letters, digits, dot, dash",
-            fix="--name theirs",
-        )
+    _refuse_name(name)
     if origin is Origin.images:
-        from hdit_repro.cli.external import import_images
-
-        if config is not None or own is not None:
-            raise UserError(
-                "images of others have no configuration and no --data",
-                expected="a path and --like",
-                found="--config or --data",
-                fix="leave both out; --like names the run whose data and evaluation are taken",
-            )
-        import_images(path, name, like or LIKE[origin])
+        _import_images(path, name, like or LIKE[origin], bare=config is None and own is None)
         return
     base = jobs.find(like or LIKE[origin])
     released = exchange.read_released("dit" if origin is Origin.dit else "k-diffusion", path, config)
@@ -110,6 +95,32 @@ def import_(
     describe([job], roots)
     data(near(file))
     remark(f"run {job.run.id}; `hdit-repro sample --run {name}` draws its samples")
+
+
+def _refuse_name(name: str) -> None:
+    from hdit_repro import jobs
+
+    if not NAME.fullmatch(name) or name in jobs.experiments():
+        raise UserError(
+            "a run cannot be called that",
+            found=repr(name),
+            expected="a new name of letters, digits, dot, dash",
+            fix="--name theirs",
+        )
+
+
+def _import_images(path: Path, name: str, like: str, *, bare: bool) -> None:
+    """Images of others; `bare`: with none of the options that are for checkpoints."""
+    from hdit_repro.cli.external import import_images
+
+    if not bare:
+        raise UserError(
+            "images of others have no configuration and no --data",
+            expected="a path and --like",
+            found="--config or --data",
+            fix="leave both out; --like names the run whose data and evaluation are taken",
+        )
+    import_images(path, name, like)
 
 
 def _job_file(name: str, like: Job, source: str, released: Released, dataset: Folder | None) -> str:

@@ -122,25 +122,34 @@ def submit(
     deadline = time.time() + stop_after if stop_after else 0.0
     chain = replace(chain, leash=folder / "leash", finish=None, deadline=deadline)
     crew = Crew(folder, chain, cluster)
-
-    def alive() -> bool:
-        return crew.alive() and not (deadline and time.time() > deadline + GRACE)
-
-    with contextlib.closing(display), crew.working():
-        follow(left, hours, alive, chain.failed, display)
+    _stay(crew, chain, left, hours, display)
     if chain.late and (open_still := unsettled(left, chain.failed)):
         raise _time_is_up(open_still, left, stop_after)
     if abandoned := unsettled(left, chain.failed):
-        raise RunError(
-            f"all workers ended with {len(abandoned)} stages left",
-            found=crew.last_words or "they printed nothing",
-            expected=f"each of {', '.join(dict.fromkeys(task.name for task in abandoned))} done",
-            fix=f"their output is in {folder}; the same command goes on from here",
-        )
+        raise _all_ended(abandoned, crew, folder)
     failures = tuple(_failure(task) for task in left if chain.failed(task))
     if not failures:
         shutil.rmtree(folder, ignore_errors=True)
     return Submission(len(left), crew.ids, failures)
+
+
+def _stay(crew: Crew, chain: StageChain, left: Sequence[Task], hours: Mapping[str, float], display: Display) -> None:
+    """Show progress until all is settled, the workers are gone, or the time and the grace after it are over."""
+
+    def alive() -> bool:
+        return crew.alive() and not (chain.deadline and time.time() > chain.deadline + GRACE)
+
+    with contextlib.closing(display), crew.working():
+        follow(left, hours, alive, chain.failed, display)
+
+
+def _all_ended(abandoned: Sequence[Task], crew: Crew, folder: Path) -> RunError:
+    return RunError(
+        f"all workers ended with {len(abandoned)} stages left",
+        found=crew.last_words or "they printed nothing",
+        expected=f"each of {', '.join(dict.fromkeys(task.name for task in abandoned))} done",
+        fix=f"their output is in {folder}; the same command goes on from here",
+    )
 
 
 def _time_is_up(open_still: Sequence[Task], left: Sequence[Task], seconds: float) -> Preempted:

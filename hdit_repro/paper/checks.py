@@ -151,13 +151,3 @@ def claims_of(check: Check) -> Iterator[str]:
         yield from check.targets
     for expression in expressions(check):
         yield from formula.arguments(expression, ("printed",))
-
-
-def runs_of(check: Check) -> Iterator[str]:
-    """Names of the jobs that a check looks at."""
-    if isinstance(check, Same):
-        yield from check.runs
-    elif run := getattr(check, "run", ""):
-        yield run
-    for expression in expressions(check):
-        yield from formula.arguments(expression, formula.OF_RUNS)

@@ -11,7 +11,7 @@ from hdit_repro.records.rows import Index as Index
 from hdit_repro.records.rows import index as index
 from hdit_repro.records.rows import of_row as of_row
 from hdit_repro.records.rows import set_aside as set_aside
-from hdit_repro.records.schema import Metric, Record, asked_samples, metric_name
+from hdit_repro.records.schema import Metric, Record
 from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.evaluation import FRECHET_NAMES
 from hdit_repro.spec.run import Run
@@ -66,12 +66,6 @@ def in_words(found: Measured) -> str:
 def each(found: Measured) -> list[tuple[int, float]]:
     """Each value behind a number with its training seed."""
     return [(record.seed, record.metrics[found.name].value) for record in found.records]
-
-
-def plain_name(record: Record, base: str) -> str:
-    """The name that `base` bears in a record of its sample count."""
-    asked = asked_samples(record.scale, record.spec.sampling.count)
-    return metric_name(base, record.protocol.samples, asked)
 
 
 def context_mean(records: Iterable[Record], name: str) -> float | None:

@@ -98,13 +98,3 @@ class Progress(NamedTuple):
 
 
 Report = Callable[[Progress], None]
-
-
-@dataclass
-class Quiet:
-    """A report that remembers the last progress and prints nothing."""
-
-    last: Progress | None = field(default=None)
-
-    def __call__(self, progress: Progress) -> None:
-        self.last = progress

@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 
 import msgspec
 import pytest
 
 from hdit_repro import jobs
-from hdit_repro.paper import Claim, Ledger, checks, printed, read
+from hdit_repro.paper import Claim, Ledger, checks, formula, printed, read
 
 
 @pytest.fixture(scope="module")
@@ -103,13 +104,23 @@ def test_numbers_stand_in_their_text(ledger: Ledger) -> None:
             assert claim.printed == number.value, claim.id
 
 
+def runs_of(check: checks.Check) -> Iterator[str]:
+    """Names of the jobs that a check looks at."""
+    if isinstance(check, checks.Same):
+        yield from check.runs
+    elif run := getattr(check, "run", ""):
+        yield run
+    for expression in checks.expressions(check):
+        yield from formula.arguments(expression, formula.OF_RUNS)
+
+
 def test_every_check_is_of_a_known_kind_and_of_a_job_that_exists(ledger: Ledger) -> None:
     kinds = {member.__struct_config__.tag for member in checks.Check.__args__}
     used = {claim.check.__struct_config__.tag for claim in ledger if claim.check}
     assert used == kinds, "a kind that no claim uses, or a check of no kind"
     known = {f"{name}/{row}" for name in jobs.experiments() for row in jobs.read(name).rows}
     named = {claim.run for claim in ledger if claim.run}
-    named |= {run for claim in ledger if claim.check for run in checks.runs_of(claim.check)}
+    named |= {run for claim in ledger if claim.check for run in runs_of(claim.check)}
     assert named <= known
 
 

@@ -15,8 +15,8 @@ from hdit_repro.files import write_text
 from hdit_repro.paper import Claim, Ledger
 from hdit_repro.records import schema, store
 from hdit_repro.records.layout import Roots, RunFolder
-from hdit_repro.records.schema import Metric, Protocol, Provenance, Record, Reference
-from hdit_repro.render.measured import frechet_name, plain_name
+from hdit_repro.records.schema import Metric, Protocol, Provenance, Record, Reference, asked_samples, metric_name
+from hdit_repro.render.measured import frechet_name
 from hdit_repro.render.tables import material, render_tables, table_folder
 from hdit_repro.spec.base import kind_of
 
@@ -89,7 +89,8 @@ def _measurer(roots: Roots) -> Measure:
 
 def named(record: Record, value: float) -> Record:
     """The record with its Fréchet distance under the name that its sample count allows."""
-    name = plain_name(record, frechet_name(record.spec))
+    asked = asked_samples(record.scale, record.spec.sampling.count)
+    name = metric_name(frechet_name(record.spec), record.protocol.samples, asked)
     metrics = {name: Metric(value=value), **record.metrics}
     return msgspec.structs.replace(record, metrics=metrics)
 

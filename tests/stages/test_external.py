@@ -28,7 +28,7 @@ from hdit_repro.render.report.row import page as row_page
 from hdit_repro.spec.evaluation import FRECHET_NAMES
 from hdit_repro.stages import external
 from hdit_repro.stages.imagesets import open_images
-from hdit_repro.stages.settings import Quiet, Settings
+from hdit_repro.stages.settings import Settings
 from hdit_repro.stages.shards import read_tensors, whole_shards
 
 COUNT, SIDE = 45, 64
@@ -145,7 +145,7 @@ def test_shards_of_a_range_hold_the_images_of_their_numbers(here):
     folder = RunFolder(Roots(here / "runs", here / "results"), job.run, job.scale)
     settings = Settings(device="cpu", batch=8)
     for numbers in (range(30, COUNT), range(5, 11), range(COUNT)):
-        sample.run(job, folder, settings, Quiet(), numbers)
+        sample.run(job, folder, settings, lambda _: None, numbers)
     found = {}
     for numbers, tensors in read_tensors(folder, whole_shards(folder)[0], ""):
         assert tensors["number"].tolist() == list(numbers)

@@ -12,7 +12,7 @@ from hdit_repro.stages import sample
 from hdit_repro.stages.export import is_whole
 from hdit_repro.stages.imagesets import open_images
 from hdit_repro.stages.sample import GRID, keeps_images, write_images
-from hdit_repro.stages.settings import Quiet, Settings
+from hdit_repro.stages.settings import Settings
 from hdit_repro.stages.shards import read_tensors, whole_shards
 
 COUNT, SIDE = GRID + 9, 16
@@ -57,7 +57,7 @@ def folder(job, tmp_path):
 
 def draw(job, folder, keep, numbers=None):
     settings = Settings(device="cpu", batch=GRID, keep_images=keep)
-    sample.run(job, folder, settings, Quiet(), numbers)
+    sample.run(job, folder, settings, lambda _: None, numbers)
     return [shard.images for shard in sorted(whole_shards(folder)[0], key=lambda shard: shard.first)]
 
 
