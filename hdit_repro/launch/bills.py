@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 from hdit_repro.jobs import Job
 from hdit_repro.launch.clusters import Cluster, card_of
+from hdit_repro.launch.kept import NOTHING, Kept, kept
 from hdit_repro.launch.price import YARDSTICK_CARD, Price, disk, price
 from hdit_repro.launch.room import NOWHERE, Room, room
 
@@ -31,16 +32,28 @@ class Bills:
         self._card = card_of(cluster)
         self._made: dict[Hashable, Bill] = {}
 
-    def of(self, job: Job, stage: str) -> Bill:
-        """What a stage ("train", "sample", "evaluate") of a row costs."""
-        run = job.run
-        alike = (stage, job.scale, run.model, run.data, run.diffusion, run.training, run.sampling, run.evaluation)
+    def of(self, job: Job, stage: str, sharing: Sequence[Job] = ()) -> Bill:
+        """What a stage ("train", "sample", "evaluate") of a row costs.
+
+        Args:
+            job: the row.
+            stage: of it.
+            sharing: all rows that share the stage, whose samples may be of further averages; none is the row alone.
+        """
+        run, beside = job.run, NOTHING
+        if stage == "train":
+            beside = kept(sharing or (job,), self._cluster.training)
+        parts = (run.model, run.data, run.diffusion, run.training, run.sampling, run.evaluation, run.external)
+        alike = (stage, job.scale, beside, *parts)
         if alike not in self._made:
-            self._made[alike] = self._make(job, stage)
+            self._made[alike] = self._make(job, stage, beside)
         return self._made[alike]
 
-    def _make(self, job: Job, stage: str) -> Bill:
+    def _make(self, job: Job, stage: str, beside: Kept) -> Bill:
         cost = price(job.run, stage, job.scale, self._cluster)
         card = (self._card or YARDSTICK_CARD) if cost.gpus else ""
-        taken = room(job.run, card, max(1, cost.gpus)) if stage == "train" else NOWHERE
-        return Bill(cost, disk(job.run, stage), taken)
+        taken = NOWHERE
+        if stage == "train" and not job.run.external:
+            how = self._cluster.training
+            taken = room(job.run, card, max(1, cost.gpus), how, averages=1 + len(beside.decays))
+        return Bill(cost, disk(job.run, stage, beside), taken)

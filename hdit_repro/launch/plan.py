@@ -146,7 +146,7 @@ def make_plan(jobs: Sequence[Job], roots: Roots, cluster: Cluster) -> list[Stage
     tasks = tasks_for(jobs, roots)
     open_keys = {task.key for task in required(tasks)}
     bills = Bills(cluster)
-    stages = [_stage(task, bills.of(task.job, task.stage), task.key in open_keys) for task in tasks]
+    stages = [_stage(task, bills.of(task.job, task.stage, task.jobs), task.key in open_keys) for task in tasks]
     return [*stages, _render(jobs, stages)] if stages else []
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from hdit_repro.cost import count
 from hdit_repro.cost.cards import card_key, peak
 from hdit_repro.launch.clusters import Cluster, Local, card_of
+from hdit_repro.launch.kept import NOTHING, Kept
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.throughput import Measured, measured
 from hdit_repro.launch.work import TRAINING_PASSES as TRAINING_PASSES
@@ -53,8 +54,8 @@ ASSUMED_MFU = 0.2
 """Assumption: the share of its peak that a card which nobody measured reaches. The paper's bill of row E comes to 29 %
 of an A100's, its bill of ImageNet-256² to 17 % of an H100's (a test computes both)."""
 
-STATE_BYTES = 16
-"""A parameter in a checkpoint: itself, its average, and two moments, in float32."""
+STATE_BYTES, AVERAGE_BYTES = 16, 4
+"""A parameter in a checkpoint: itself, its average, and two moments, in float32; and in each further average."""
 
 CHECKPOINTS = 3
 """How many lie there at once, about: the one before, the newest, the one being written."""
@@ -118,12 +119,15 @@ def unit(cluster: Cluster) -> str:
     return card if isinstance(cluster, Slurm) else card_key(card) or YARDSTICK_CARD
 
 
-def disk(run: Run, stage: str) -> int:
-    """Bytes that a stage leaves, about: checkpoints, features with images where they are few, a record."""
+def disk(run: Run, stage: str, kept: Kept = NOTHING) -> int:
+    """Bytes that a stage leaves, about: checkpoints, averages kept for good, features with images where they are few,
+    a record."""
     if stage == "train" and run.external:
         return 0
     if stage == "train":
-        return count(run.model, run.data.resolution).parameters * STATE_BYTES * CHECKPOINTS
+        further = AVERAGE_BYTES * len(kept.decays)
+        each = CHECKPOINTS * (STATE_BYTES + further) + len(kept.steps) * (AVERAGE_BYTES + further)
+        return count(run.model, run.data.resolution).parameters * each
     if stage == "evaluate":
         return RECORD_BYTES
     features = FEATURE_BYTES[kind_of(run.evaluation.extractor)] * run.sampling.count
