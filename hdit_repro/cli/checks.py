@@ -243,7 +243,7 @@ def disk(experiment: str, scale: str) -> Iterator[Check]:
 
     roots = workplace()
     plan = make_plan(wanted(experiment, scale), roots, read_cluster("local"))
-    needed = sum(stage.disk for stage in to_run(plan))
+    needed = sum(stage.disk_left for stage in to_run(plan))
     for name, folder in (("runs", roots.runs), ("cache", cache_folder())):
         place = next(each for each in (folder, *folder.parents) if each.exists())
         if not os.access(place, os.W_OK | os.X_OK):

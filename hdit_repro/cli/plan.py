@@ -52,7 +52,7 @@ def print_plan(stages: Sequence[Stage], cluster: Cluster) -> None:
         (
             _named(stage),
             stage.stage,
-            stage.state,
+            _state(stage),
             str(stage.gpus) if stage.gpus else "",
             f"{stage.gpu_hours:,.2f}" if stage.gpus else "",
             _wall(stage.hours),
@@ -72,7 +72,7 @@ def print_plan(stages: Sequence[Stage], cluster: Cluster) -> None:
     remark(f"{total - len(left)} of {total} stages done")
     remark(f"to go: {_bill(left, gpu_hours(left), cluster)}")
     if left:
-        remark(f"disk: about {_size(sum(stage.disk for stage in left))} more")
+        remark(f"disk: about {_size(sum(stage.disk_left for stage in left))} more")
     for basis in dict.fromkeys(stage.basis for stage in left):
         remark(f"basis: {basis}")
     _say_room(left, cluster)
@@ -98,6 +98,12 @@ def _named(stage: Stage) -> str:
     return " ".join((stage.run, *(f"{kind} {seed}" for kind, seed in seeds if seed)))
 
 
+def _state(stage: Stage) -> str:
+    """The state, and how much of the stage is kept already where it is not done."""
+    kept = int(100 * (1 - stage.left))
+    return f"{stage.state}, {kept} % there" if kept and stage.state != "done" else stage.state
+
+
 def _bill(left: Sequence[Stage], hours: float, cluster: Cluster) -> str:
     from hdit_repro.launch.clusters import Slurm, cpus_here
     from hdit_repro.launch.price import unit
@@ -105,13 +111,13 @@ def _bill(left: Sequence[Stage], hours: float, cluster: Cluster) -> str:
     if not left:
         return "nothing"
     if isinstance(cluster, Slurm):
-        longest = max(stage.hours for stage in left)
+        longest = max(stage.hours_left for stage in left)
         jobs = f"the longest stage takes {_wall(longest)} of at most {cluster.time_limit_hours:g} h a job"
         cost = hours * cluster.price_per_gpu_hour
         return f"{hours:,.1f} {cluster.gpu}-hours on partition {cluster.partition}, about ${cost:,.0f}; {jobs}"
     if hours:
         return f"{hours:,.1f} {unit(cluster)}-hours"
-    minutes = 60 * sum(stage.hours for stage in left)
+    minutes = 60 * sum(stage.hours_left for stage in left)
     return f"{minutes:.0f} CPU-minutes; this machine has {cpus_here()} CPUs"
 
 

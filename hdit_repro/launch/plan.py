@@ -12,6 +12,7 @@ from hdit_repro.jobs import Job, find, load
 from hdit_repro.launch.bills import Bill, Bills
 from hdit_repro.launch.clusters import Cluster
 from hdit_repro.launch.graph import Task, required, tasks_of
+from hdit_repro.launch.left import share_left
 from hdit_repro.launch.room import NOWHERE, Room
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.spec.data import Folder
@@ -36,6 +37,7 @@ class Stage(NamedTuple):
         state: "done", "running", "failed" or "missing".
         basis: what the hours rest on.
         disk: bytes that it leaves, about.
+        left: the share of it that is still to be done, 1 to 0; hours and disk are of the whole.
         room: of training, what a step takes of a card's memory, and how its batch fits.
     """
 
@@ -54,6 +56,22 @@ class Stage(NamedTuple):
     disk: int = 0
     room: Room = NOWHERE
     sampling_seed: int = 0
+    left: float = 1.0
+
+    @property
+    def hours_left(self) -> float:
+        """Wall time of what is still to be done."""
+        return self.hours * self.left
+
+    @property
+    def gpu_hours_left(self) -> float:
+        """GPU-hours of what is still to be done."""
+        return self.gpu_hours * self.left
+
+    @property
+    def disk_left(self) -> int:
+        """Bytes that it will leave besides those that are there; a training's checkpoints take one another's place."""
+        return round(self.disk * self.left) if self.stage == "sample" else self.disk
 
     def as_row(self) -> dict[str, Any]:
         """The stage as `plan --json` prints it."""
@@ -64,6 +82,7 @@ class Stage(NamedTuple):
             "room": self.room._asdict(),
             "gpu_hours": round(self.gpu_hours, 4),
             "hours": round(self.hours, 5),
+            "left": round(self.left, 5),
         }
 
 
@@ -156,8 +175,8 @@ def to_run(plan: Iterable[Stage]) -> list[Stage]:
 
 
 def gpu_hours(stages: Iterable[Stage]) -> float:
-    """GPU-hours of some stages together."""
-    return sum(stage.gpu_hours for stage in stages)
+    """GPU-hours that some stages together still take."""
+    return sum(stage.gpu_hours_left for stage in stages)
 
 
 def _stage(task: Task, bill: Bill, is_open: bool) -> Stage:
@@ -178,6 +197,7 @@ def _stage(task: Task, bill: Bill, is_open: bool) -> Stage:
         disk=bill.disk,
         room=bill.room,
         sampling_seed=0 if task.stage == "train" else job.run.sampling.seed,
+        left=share_left(task) if is_open else 0.0,
     )
 
 
