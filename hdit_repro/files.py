@@ -8,7 +8,9 @@ import fcntl
 import hashlib
 import json
 import os
-import tempfile
+import secrets
+import stat
+import time
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -49,13 +51,13 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     with needing_room(path, "room for the whole file; the one before is untouched"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-        os.close(descriptor)
-        temporary = Path(name)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+        temporary.touch(mode=0o666, exist_ok=False)  # the system takes the umask off, which no thread can read safely
+        mode = stat.S_IMODE(temporary.stat().st_mode)
         try:
             yield temporary
             _sync(temporary)
-            temporary.chmod(0o666 & ~_umask())
+            temporary.chmod(mode)  # a library may have put a file of its own there
             temporary.replace(path)
             with contextlib.suppress(OSError):  # makes the rename durable; some file systems cannot sync a folder
                 _sync(path.parent)
@@ -72,12 +74,6 @@ def atomic_file(path: Path | str) -> Iterator[IO[bytes]]:
     """
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         yield file
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sync(path: Path) -> None:
@@ -149,10 +145,10 @@ def lock(path: Path | str, *, wait: bool = True) -> Iterator[bool]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with open(path, "a+b") as file:  # NFS grants an exclusive lock to writers alone, a shared one to readers alone
+        if wait:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        elif not _took(file):
             yield False
             return
         try:
@@ -163,15 +159,31 @@ def lock(path: Path | str, *, wait: bool = True) -> Iterator[bool]:
 
 def is_locked(path: Path | str) -> bool:
     """Whether another open file holds the lock on `path` now. Creates nothing."""
-    path = Path(path)
-    if not path.exists():
+    try:
+        with open(path, "rb") as file:
+            return not _may(file, fcntl.LOCK_SH)
+    except FileNotFoundError:
         return False
-    with open(path, "ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+
+
+def _took(file: IO[bytes]) -> bool:
+    """Take the lock of an open file unless somebody holds it. Those who only look share it for a moment, and do not
+    count."""
+    while not _may(file, fcntl.LOCK_EX):
+        if not _may(file, fcntl.LOCK_SH):
+            return False
+        fcntl.flock(file, fcntl.LOCK_UN)
+        time.sleep(0.001)
+    return True
+
+
+def _may(file: IO[bytes], kind: int) -> bool:
+    """Lock an open file, exclusively or shared, if that can be had at once."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
+    return True
 
 
 def cache_folder() -> Path:

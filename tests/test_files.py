@@ -1,11 +1,13 @@
 """Files are whole or absent; locks end with their process; keys are what they were."""
 
 import errno
+import fcntl
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hdit_repro.errors import RunError, UserError, pick
-from hdit_repro.files import atomic_file, is_locked, lock, read_json, sha256_file, write_json, write_text
+from hdit_repro.files import atomic_file, atomic_path, is_locked, lock, read_json, sha256_file, write_json, write_text
 from hdit_repro.seeds import derive
 
 
@@ -90,6 +92,40 @@ with lock({str(path)!r}):
         time.sleep(0.01)
     with lock(path) as held:
         assert held
+
+
+def test_locks_are_opened_as_a_file_system_of_the_network_wants_them(tmp_path, monkeypatch):
+    """NFS makes record locks of them: a shared one needs a file open for reading, an exclusive one for writing."""
+    monkeypatch.setattr(fcntl, "flock", lambda file, kind: fcntl.lockf(file, kind))
+    (tmp_path / "lock").touch()
+    assert not is_locked(tmp_path / "lock")
+    for wait in (True, False):
+        with lock(tmp_path / "lock", wait=wait) as held:
+            assert held
+
+
+def test_who_only_looks_does_not_keep_a_lock_from_anybody(tmp_path):
+    path = tmp_path / "lock"
+    path.touch()
+    with open(path, "rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.05, looking.close).start()
+        with lock(path, wait=False) as held:
+            assert held
+
+
+def test_a_file_has_the_mode_of_the_umask_which_is_never_touched(tmp_path, monkeypatch):
+    before = os.umask(0o027)
+    try:
+        monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the umask belongs to all threads"))
+        write_text(tmp_path / "plain", "x")
+        with atomic_path(tmp_path / "by-name") as temporary:
+            temporary.unlink()
+            temporary.touch(mode=0o600)
+    finally:
+        monkeypatch.undo()
+        os.umask(before)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("plain", "by-name")] == [0o640, 0o640]
 
 
 def test_errors_show_all_four_parts_and_survive_pickling():

@@ -17,6 +17,9 @@ from hdit_repro.records.layout import Roots
 DAY = 86_400.0
 """Seconds after which a file that was being written is given up."""
 
+MAKING = ".making-"
+"""How the name of a snapshot of code begins while it is being made."""
+
 
 class Garbage(NamedTuple):
     """A file or folder that may go, its size, and why it may."""
@@ -77,12 +80,12 @@ def _submissions(roots: Roots) -> Iterator[tuple[Path, str]]:
             yield journal.folder(roots, entry.session), "a submission with no job in the queue"
     now: Code = look(roots, allow_dirty=True)
     for path in sorted((roots.runs / "code").glob("*")):
-        if path.name not in used and path != now.path:
+        if path.name not in used and path != now.path and not path.name.startswith(MAKING):
             yield path, "code that no job in the queue runs"
 
 
 def _partial(roots: Roots) -> Iterator[tuple[Path, str]]:
-    for path in sorted(roots.runs.rglob("*.partial")):
+    for path in sorted([*roots.runs.rglob("*.partial"), *(roots.runs / "code").glob(f"{MAKING}*")]):
         if time.time() - path.stat().st_mtime > DAY:
             yield path, "was never finished"
 

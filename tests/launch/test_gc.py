@@ -47,7 +47,11 @@ def test_submissions_and_code_go_when_no_job_is_left(roots: Roots, monkeypatch: 
     leave(roots.runs / "code" / "old" / "file")
     assert garbage(roots) == []
     listed.clear()
+    making = leave(roots.runs / "code" / ".making-new" / "file").parent
     assert [item.path.name for item in garbage(roots)] == ["s", "old"]
+    os.utime(making, (1.0, 1.0))
+    assert [item.path.name for item in garbage(roots)] == ["s", "old", making.name], "today's submission makes it"
+    making.rename(roots.runs / "made")
     monkeypatch.setattr(queue, "present", lambda: False)
     assert garbage(roots) == [], "nobody can say what still waits"
 
