@@ -66,9 +66,10 @@ class Part(NamedTuple):
 
 
 def drawn(folder: RunFolder) -> set[int]:
-    """Numbers of the samples that the manifest lists; none where it is missing or damaged."""
-    with contextlib.suppress(UserError, KeyError, TypeError, ValueError):
-        shards = read_json(folder.manifest)["shards"]
+    """Numbers of the samples that the manifest lists and whose files are there; none where it is damaged."""
+    with contextlib.suppress(UserError, OSError, KeyError, TypeError, ValueError):
+        there = {path.name for path in folder.samples.iterdir()}
+        shards = [shard for shard in read_json(folder.manifest)["shards"] if shard["file"] in there]
         return {number for shard in shards for number in range(shard["first"], shard["first"] + shard["count"])}
     return set()
 

@@ -41,27 +41,31 @@ class Shard:
         return range(self.first, self.first + self.count)
 
 
-def write_shard(folder: RunFolder, numbers: range, tensors: dict[str, Tensor]) -> Shard:
-    """Write samples `numbers` and enter them in the manifest."""
-    name = f"shard-{numbers.start:08d}-{numbers.stop:08d}.safetensors"
-    path = folder.samples / name
-    write_bytes(path, save(tensors, {"sampling": folder.run.sampling_id}))
-    shard = Shard(name, numbers.start, len(numbers), sha256_file(path), "image" in tensors)
+def write_shard(folder: RunFolder, numbers: range, tensors: dict[str, Tensor]) -> None:
+    """Write samples `numbers` and enter them in the manifest, but for those that another process has entered."""
     with lock(folder.samples / "manifest.lock"):
-        kept = [other for other in _listed(folder) if other.file != name]
-        _write_manifest(folder, [*kept, shard])
-    return shard
+        listed = _listed(folder)
+        for part in chunks(missing_numbers(folder, listed, numbers), max(1, numbers.stop)):
+            name = f"shard-{part.start:08d}-{part.stop:08d}.safetensors"
+            rows = slice(part.start - numbers.start, part.stop - numbers.start)
+            own = {key: value[rows].contiguous() for key, value in tensors.items()}
+            write_bytes(folder.samples / name, save(own, {"sampling": folder.run.sampling_id}))
+            digest = sha256_file(folder.samples / name)
+            listed.append(Shard(name, part.start, len(part), digest, "image" in tensors))
+        _write_manifest(folder, listed)
 
 
 def whole_shards(folder: RunFolder) -> tuple[list[Shard], list[str]]:
-    """Shards that match their digests, and the names of those that do not. Damaged ones leave the manifest."""
+    """Shards that match their digests, and the names of those that do not. Damaged ones leave the manifest, and those
+    that hold a sample a second time."""
     with lock(folder.samples / "manifest.lock"):
         listed = _listed(folder)
         whole = [shard for shard in listed if _matches(folder.samples / shard.file, shard.sha256)]
         damaged = [shard.file for shard in listed if shard not in whole]
-        if damaged:
-            _write_manifest(folder, whole)
-    return whole, damaged
+        once = _once(whole)
+        if once != listed:
+            _write_manifest(folder, once)
+    return once, damaged
 
 
 def missing_numbers(folder: RunFolder, shards: list[Shard], wanted: range) -> list[int]:
@@ -86,6 +90,15 @@ def read_tensors(folder: RunFolder, shards: list[Shard], prefix: str) -> Iterato
         with safe_open(folder.samples / shard.file, framework="pt") as file:
             names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
             yield shard.numbers, {name: file.get_tensor(name) for name in names}
+
+
+def _once(shards: list[Shard]) -> list[Shard]:
+    """Shards without those that share a sample with one before."""
+    kept: list[Shard] = []
+    for shard in sorted(shards, key=lambda shard: (shard.first, -shard.count)):
+        if not kept or shard.first >= kept[-1].numbers.stop:
+            kept.append(shard)
+    return kept
 
 
 def _matches(path: Path, digest: str) -> bool:

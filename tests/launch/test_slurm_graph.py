@@ -124,7 +124,9 @@ def test_what_is_queued_is_built_upon(roots: Roots) -> None:
     # Some shards are queued, some samples are drawn: the rest alone is new, and measures.
     noted = Noted(stages=(sample.key, evaluate.key), numbers=(0, 6400), after=("7",))
     shards = Unit(name="s", kind="sample", gpus=1, hours=1, elements=(noted,), begun=True, job_id="8")
-    write_json(sample.folder.manifest, {"shards": [{"first": 6400, "count": 6400}]})
+    listed = {"file": "a.safetensors", "first": 6400, "count": 6400}
+    write_json(sample.folder.manifest, {"shards": [listed, {"file": "gone", "first": 12_800, "count": 64}]})
+    (sample.folder.samples / "a.safetensors").touch()
     queued["8"] = Queued("8", "PENDING", "Dependency", "s")
     both = msgspec.structs.replace(trains, units=[*trains.units, shards])
     covered = cover([both], queued, lambda *_: False)
@@ -198,7 +200,9 @@ def test_a_range_of_samples_has_files_and_a_state_of_its_own(roots: Roots) -> No
         assert part.state == "running"
         assert Part(task.folder, "sample", range(0, 8)).state == "missing"
         assert task.folder.state("sample") == "missing"
-    write_json(task.folder.manifest, {"shards": [{"first": 4, "count": 12}], "complete": False})
+    shards = [{"file": name, "first": first, "count": 12} for name, first in (("a", 4), ("gone", 0))]
+    write_json(task.folder.manifest, {"shards": shards, "complete": True})
+    (task.folder.samples / "a").touch()
     assert drawn(task.folder) == set(range(4, 16))
     assert part.done()
     assert not Part(task.folder, "sample", range(0, 8)).done()

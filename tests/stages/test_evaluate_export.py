@@ -17,7 +17,7 @@ import torch
 from hdit_repro import jobs
 from hdit_repro.data.store import open_store
 from hdit_repro.errors import RunError, UserError
-from hdit_repro.files import read_json
+from hdit_repro.files import read_json, write_json
 from hdit_repro.metrics.extractors import extractor_by_name
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.spec.evaluation import metric_names
@@ -126,6 +126,34 @@ def test_protocols_side_by_side(job, tmp_path, monkeypatch):
     for name in ("fid", "fid-clean", "inception-score"):
         assert said[name].value is None
         assert "weights add" in said[name].note
+
+
+def test_jobs_that_drew_the_same_samples_leave_each_of_them_once(job, tmp_path):
+    """A whole stage and elements of an array hold locks of their own, and may work side by side."""
+    folder, side = folder_with(job, tmp_path, [2, 4]), job.run.data.resolution
+    before = folder.manifest.read_bytes()
+    assert [shard.numbers for shard in whole_shards(folder)[0]] == [range(2), range(2, 4), range(4, COUNT)]
+    write_shard(folder, range(1, 5), tensors(range(1, 5), side))
+    assert folder.manifest.read_bytes() == before
+    (folder.samples / whole_shards(folder)[0][1].file).unlink()
+    whole_shards(folder)
+    write_shard(folder, range(1, 5), tensors(range(1, 5), side))
+    assert folder.manifest.read_bytes() == before
+    assert [shard.images for shard in whole_shards(folder)[0]] == [True] * 3
+
+
+def test_a_manifest_with_samples_listed_twice_is_mended(job, tmp_path):
+    folder = folder_with(job, tmp_path, [4])
+    manifest = read_json(folder.manifest)
+    again = RunFolder(Roots(tmp_path / "again", tmp_path / "results"), job.run, job.scale)
+    write_shard(again, range(2, 6), tensors(range(2, 6), job.run.data.resolution))
+    for shard in read_json(again.manifest)["shards"]:
+        manifest["shards"].insert(1, shard)
+        (again.samples / shard["file"]).rename(folder.samples / shard["file"])
+    write_json(folder.manifest, manifest)
+    assert [shard.numbers for shard in whole_shards(folder)[0]] == [range(4), range(4, COUNT)]
+    assert len(read_json(folder.manifest)["shards"]) == 2
+    assert folder.done("sample")
 
 
 WRITER = """
