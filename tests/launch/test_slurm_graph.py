@@ -213,38 +213,44 @@ def part(roots: Roots) -> Part:
     return Part(tasks_for(wanted("table1", "smoke", ["E"]), roots)[0].folder, "train")
 
 
-def fail(part: Part, why: str, times: int = 1, session: str = "s") -> None:
-    for _ in range(times):
-        attempts.begin(part, session, "1", 4)
+def fail(part: Part, *reasons: str, session: str = "s") -> None:
+    for why in reasons:
+        attempts.begin(part, session, "1", 4, "it")
         attempts.end(part, why)
 
 
 def test_three_failures_alike_are_enough_and_others_are_not(part: Part) -> None:
-    fail(part, "trouble", 2)
-    attempts.refuse_more(part, "s", "it")
-    fail(part, "trouble")
-    with pytest.raises(RunError, match="3 times for the same reason") as refusal:
-        attempts.refuse_more(part, "s", "it")
-    assert refusal.value.found == "trouble"
-    attempts.refuse_more(part, "another submission", "it")
-    fail(part, "preempted")
-    attempts.refuse_more(part, "s", "it")
-    fail(part, "trouble", 2)
-    attempts.refuse_more(part, "s", "it")
+    fail(part, *["trouble"] * 3)
+    for _ in range(2):  # a refusal is no attempt, and no reason
+        with pytest.raises(RunError, match="it failed 3 times for the same reason") as refusal:
+            attempts.begin(part, "s", "1", 4, "it")
+        assert refusal.value.found == "trouble"
+    assert len(attempts.read(part.attempts)) == 3
+    fail(part, "trouble", "trouble", "preempted", "trouble", "trouble", "preempted", session="another submission")
+
+
+def test_reasons_that_differ_in_numbers_are_one(part: Part) -> None:
+    fail(part, *(f"out of memory: {free}.25 GiB free, process {free + 3900}, at 0x7f{free}a" for free in range(3)))
+    with pytest.raises(RunError, match="3 times for the same reason"):
+        attempts.begin(part, "s", "1", 4, "it")
+
+
+def test_ten_failures_are_enough_whatever_their_reasons(part: Part) -> None:
+    fail(part, *(f"trouble {chr(65 + number)}" for number in range(9)), "preempted", "trouble J")
+    with pytest.raises(RunError, match="it failed 10 times and is not"):
+        attempts.begin(part, "s", "1", 4, "it")
+    fail(part, "trouble", session="another submission")
 
 
 def test_being_killed_counts_only_where_nothing_was_gained(part: Part) -> None:
     def killed_at(done: int) -> None:
         write_json(part.progress, {"done": done, "total": 100, "time": 5.0})
-        attempts.begin(part, "s", "1", 4)
+        attempts.begin(part, "s", "1", 4, "it")
 
-    for done in (10, 20, 30, 40):
+    for done in (*range(0, 200, 10), 200, 200, 200):
         killed_at(done)
-    attempts.refuse_more(part, "s", "it")
-    for _ in range(3):
-        killed_at(40)
     with pytest.raises(RunError, match="same reason"):
-        attempts.refuse_more(part, "s", "it")
+        killed_at(200)
     assert all(attempt.gpu_hours >= 0 for attempt in attempts.read(part.attempts))
 
 

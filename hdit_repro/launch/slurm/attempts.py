@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,13 @@ from hdit_repro.launch.part import Part
 from hdit_repro.launch.progress import read_progress
 
 MOST = 3
-"""How often a stage may fail for the same reason in one submission."""
+"""How often in a row a stage may fail for the same reason in one submission."""
+
+MOST_IN_ALL = 10
+"""How often it may fail with a reason in one submission, whatever the reasons."""
+
+_NUMBERS = re.compile(r"\b(0x[0-9a-f]+|\d[\d.,]*)", re.IGNORECASE)
+"""What differs in one reason from time to time: process ids, free memory, addresses."""
 
 GOES_ON = ("done", "preempted")
 """Endings that are no failures; a stage at the end of its time counts as preempted."""
@@ -46,12 +53,24 @@ def read(path: Path) -> list[Attempt]:
     return []
 
 
-def begin(part: Part, session: str, job: str, gpus: int) -> None:
-    """Note a start, and close the one before it if that ended without a word."""
+def begin(part: Part, session: str, job: str, gpus: int, name: str) -> None:
+    """Note a start, and close the one before it if that ended without a word.
+
+    Raises:
+        RunError: the stage, called `name`, failed too often in this submission; no start is noted then.
+    """
     found, seen = read(part.attempts), read_progress(part.progress)
     if found and not found[-1].why:
         last = found[-1]
         last.why, last.ended = SILENT, max(last.began, seen.time)
+        _write(part.attempts, found)
+    if words := spent(found, session):
+        raise RunError(
+            f"{name} {words} and is not tried again",
+            found=found[-1].why,
+            expected="an attempt that ends well, or gets further than the one before",
+            fix="mend the reason, then: hdit-repro retry",
+        )
     found.append(Attempt(session=session, job=job, gpus=gpus, began=time.time(), at=seen.done))
     _write(part.attempts, found)
 
@@ -64,36 +83,24 @@ def end(part: Part, why: str) -> None:
         _write(part.attempts, found)
 
 
-def same_failures(attempts: Sequence[Attempt], session: str) -> tuple[int, str]:
-    """How often in a row, up to now, a stage failed for one reason in a submission, and the reason.
+def spent(attempts: Sequence[Attempt], session: str) -> str:
+    """How a stage has used up its attempts in a submission ("failed 3 times ..."); empty where it may try again.
 
-    Being killed counts only where nothing was gained since the time before.
+    Reasons that differ in nothing but numbers are one. Being killed counts only where nothing was gained since the
+    time before.
     """
-    ended = [attempt for attempt in attempts if attempt.session == session and attempt.why]
-    if not ended or ended[-1].why in GOES_ON:
-        return 0, ""
-    why, count = ended[-1].why, 0
-    for attempt in reversed(ended):
-        if attempt.why != why or (why == SILENT and attempt.at != ended[-1].at):
+    mine = [attempt for attempt in attempts if attempt.session == session and attempt.why]
+    if not mine or mine[-1].why in GOES_ON:
+        return ""
+    why, alike = _NUMBERS.sub("#", mine[-1].why), 0
+    for attempt in reversed(mine):
+        if _NUMBERS.sub("#", attempt.why) != why or (why == SILENT and attempt.at != mine[-1].at):
             break
-        count += 1
-    return count, why
-
-
-def refuse_more(part: Part, session: str, name: str) -> None:
-    """Stop a stage that failed too often for the same reason.
-
-    Raises:
-        RunError: it did, with the reason.
-    """
-    count, why = same_failures(read(part.attempts), session)
-    if count >= MOST:
-        raise RunError(
-            f"{name} failed {count} times for the same reason and is not tried again",
-            found=why,
-            expected="an attempt that ends well, or gets further than the one before",
-            fix="mend the reason, then: hdit-repro retry",
-        )
+        alike += 1
+    if alike >= MOST:
+        return f"failed {alike} times for the same reason"
+    told = sum(attempt.why not in (*GOES_ON, SILENT) for attempt in mine)
+    return f"failed {told} times" if told >= MOST_IN_ALL else ""
 
 
 def _write(path: Path, attempts: list[Attempt]) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from hdit_repro.errors import UserError
 from hdit_repro.jobs import Job
-from hdit_repro.launch.graph import Task
+from hdit_repro.launch.graph import Task, row_name
 from hdit_repro.launch.job import StageChain, StageFunction, default_stages, execute, into_log, settings_for
 from hdit_repro.launch.part import Part
 from hdit_repro.launch.progress import note_failure
@@ -110,9 +110,8 @@ class StageJob:
     def _attempt(self, part: Part, name: str) -> Iterator[None]:
         """Note the start and the end of an attempt; requeue the job where it was preempted, or may fail once more."""
         told = signal.getsignal(signal.SIGUSR2)
-        attempts.begin(part, self.session, job_id(), self.gpus)
         try:
-            attempts.refuse_more(part, self.session, name)
+            attempts.begin(part, self.session, job_id(), self.gpus, name)
             yield
         except Preempted as error:
             attempts.end(part, "preempted")
@@ -155,7 +154,7 @@ class StageJob:
 
         def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> object:
             part, why = Part(folder, stage), "preempted"
-            attempts.begin(part, self.session, job_id(), 1)
+            attempts.begin(part, self.session, job_id(), 1, f"{stage} of {row_name(job)}")
             try:
                 made = function(job, folder, settings, report)
                 why = "done"
@@ -187,11 +186,8 @@ def job_id() -> str:
 
 
 def may_try_again(error: Exception, part: Part, session: str) -> bool:
-    """Whether another attempt could end otherwise: not for a request that was wrong, and not after three alike."""
-    if type(error) is UserError:
-        return False
-    count, _ = attempts.same_failures(attempts.read(part.attempts), session)
-    return 0 < count < attempts.MOST
+    """Whether another attempt could end otherwise: not for a request that was wrong, and not after too many."""
+    return type(error) is not UserError and not attempts.spent(attempts.read(part.attempts), session)
 
 
 def requeue() -> None:
