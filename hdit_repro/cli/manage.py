@@ -50,6 +50,7 @@ def retry(
     scale: OneScale = None,
     cluster: options.Cluster = "local",
     allow_dirty: Annotated[bool, typer.Option("--allow-dirty", help="Run code with uncommitted changes.")] = False,
+    yes: options.Yes = False,
     as_objects: options.Json = False,
 ) -> None:
     """Submit again what failed or was cancelled of an experiment, to the cluster where it was, with all that follows.
@@ -65,7 +66,7 @@ def retry(
     ids: list[str] = []
     for found in lost:
         remark(f"again, on {found.cluster}: {', '.join(found.stages)}")
-        ids += _submit(found, roots, allow_dirty)
+        ids += _submit(found, roots, allow_dirty, yes)
     if as_objects:
         as_json(ids)
         return
@@ -122,11 +123,13 @@ def _known(experiment: str, scale: str | None, cluster: str) -> tuple[Roots, Seq
     return roots, tasks
 
 
-def _submit(found: Retry, roots: Roots, allow_dirty: bool) -> list[str]:
+def _submit(found: Retry, roots: Roots, allow_dirty: bool, yes: bool) -> list[str]:
+    from hdit_repro.cli.slurm import confirmed
     from hdit_repro.launch.clusters import Slurm, read_cluster
     from hdit_repro.launch.slurm.submit import submit
 
     profile = read_cluster(found.cluster)
     assert isinstance(profile, Slurm)
     render = ("hdit_repro.cli", "render-tables", "--scale", found.scale)
-    return list(submit(found.jobs, roots, profile, render=render, allow_dirty=allow_dirty).job_ids)
+    made = submit(found.jobs, roots, profile, render=render, allow_dirty=allow_dirty, confirm=confirmed(yes))
+    return list(made.job_ids)

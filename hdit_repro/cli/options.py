@@ -26,6 +26,7 @@ Seeds = Annotated[int, typer.Option("--seeds", metavar="N", help="Run seeds 0 to
 SamplingSeeds = Annotated[
     int, typer.Option("--sampling-seeds", metavar="N", help="Draw and measure N sets of samples of each network.")
 ]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, whatever it costs.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 OwnData = Annotated[

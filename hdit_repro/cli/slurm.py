@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -61,12 +61,8 @@ def start(
     """Submit, and print the new jobs' ids; True where everything is done and the tables may be rendered."""
     from hdit_repro.launch.slurm.submit import submit
 
-    def confirm(planned: Draft) -> None:
-        remark(bill(planned))
-        _ask(planned, yes)
-
     render = ("hdit_repro.cli", "render-tables", "--scale", jobs[0].scale)
-    made = submit(jobs, roots, profile, render=render, allow_dirty=allow_dirty, confirm=confirm)
+    made = submit(jobs, roots, profile, render=render, allow_dirty=allow_dirty, confirm=confirmed(yes))
     if as_objects:
         as_json({"session": made.session, "jobs": list(made.job_ids), "open": made.open, "queued": made.queued})
     else:
@@ -77,6 +73,16 @@ def start(
         return made.open == 0 and not as_objects
     _stay(jobs, roots, profile)
     return not as_objects
+
+
+def confirmed(yes: bool) -> Callable[[Draft], None]:
+    """What tells a submission's bill, and asks where it is high and `yes` was not said before."""
+
+    def confirm(planned: Draft) -> None:
+        remark(bill(planned))
+        _ask(planned, yes)
+
+    return confirm
 
 
 def bill(planned: Draft) -> str:

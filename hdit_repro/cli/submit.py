@@ -24,7 +24,6 @@ app = group()
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, scripts included; write nothing.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Stay, show progress, and render the tables.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, whatever it costs.")]
 Dirty = Annotated[
     bool, typer.Option("--allow-dirty", help="Run code with uncommitted changes; they are kept beside the runs.")
 ]
@@ -53,7 +52,7 @@ def submit(
     wait: Wait = False,
     stop_after: StopAfter = 0.0,
     no_tables: NoTables = False,
-    yes: Yes = False,
+    yes: options.Yes = False,
     allow_dirty: Dirty = False,
     as_objects: options.Json = False,
 ) -> None:

@@ -17,7 +17,8 @@ from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import write_bytes
 from hdit_repro.jobs import files
 from hdit_repro.launch.clusters import read_cluster
-from hdit_repro.launch.plan import wanted
+from hdit_repro.launch.plan import tasks_for, wanted
+from hdit_repro.launch.progress import write_failure
 from hdit_repro.launch.slurm import executor, journal, preflight
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.slurm.submit import Submitted, submit
@@ -250,6 +251,22 @@ def test_more_than_the_stated_budget_needs_a_yes(
     assert capsys.readouterr().out.split() == ["100", "101", "102"]
     assert main([*asked, "--rows", "R1", "--yes"]) == 0
     assert len(fake.calls) == 6
+
+
+def test_retry_sends_every_row_of_a_training_that_failed_and_asks_as_submit_does(
+    roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(roots.runs.parent)
+    assert main(["submit", "guidance", "--cluster", "a100", "--allow-dirty", "--yes", "--rows", "w1.0,w1.1,w1.2"]) == 0
+    training = tasks_for(wanted("guidance", "paper", ["w1.0"]), roots)[0]
+    write_failure(training.folder.failure("train"), "boom", "boom", "x")
+    first, queued = list(fake.calls), len(fake.queue)
+    fake.end_all()
+    assert main(["retry", "guidance", "--allow-dirty"]) == 2
+    assert "add --yes" in capsys.readouterr().err
+    assert fake.calls == first
+    assert main(["retry", "guidance", "--allow-dirty", "--yes"]) == 0
+    assert len(fake.queue) == queued, "the training and the samples of all three rows"
 
 
 def test_a_folder_of_runs_that_cannot_be_is_refused_with_the_mend(roots: Roots, fake: FakeSlurm) -> None:

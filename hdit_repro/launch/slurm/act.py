@@ -13,7 +13,10 @@ from hdit_repro.records.layout import Roots
 
 
 class Retry(NamedTuple):
-    """Rows of one experiment and scale to be submitted again, and the cluster that they were submitted to."""
+    """Rows of one experiment and scale to be submitted again, and the cluster that they were submitted to.
+
+    `stages` names what was lost; what follows it is submitted with the rows.
+    """
 
     experiment: str
     scale: str
@@ -65,6 +68,6 @@ def _retry(experiment: str, scale: str, cluster: str, tasks: Sequence[Task]) -> 
         experiment,
         scale,
         cluster,
-        tuple({row_name(task.job): task.job for task in tasks}.values()),
+        tuple({row_name(job): job for task in tasks for job in task.jobs}.values()),
         tuple(f"{task.name} {task.stage}" for task in tasks),
     )
