@@ -19,9 +19,10 @@ from hdit_repro.jobs import files
 from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.plan import tasks_for, wanted
 from hdit_repro.launch.progress import write_failure
-from hdit_repro.launch.slurm import executor, journal, preflight
+from hdit_repro.launch.slurm import act, executor, journal, preflight
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.slurm.submit import Submitted, submit
+from hdit_repro.launch.status import known_tasks
 from hdit_repro.records.layout import Roots
 
 SBATCH = """
@@ -34,9 +35,9 @@ name=$(sed -n 's/^#SBATCH --job-name=//p' "$script")
 last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$script")
 id=$((100 + number))
 if [ -n "$last" ]; then
-  for place in $(seq 0 "$last"); do echo "${id}_$place|PENDING|Priority|$name" >> {here}/queue; done
+  for place in $(seq 0 "$last"); do echo "${id}_$place|PENDING|Priority|0:00|$name" >> {here}/queue; done
 else
-  echo "$id|PENDING|Priority|$name" >> {here}/queue
+  echo "$id|PENDING|Priority|0:00|$name" >> {here}/queue
 fi
 echo "Submitted batch job $id"
 """
@@ -87,9 +88,13 @@ class FakeSlurm:
         """From now on sbatch refuses its call of this number, counted from 0 and from the start."""
         (self.here / "refuse").write_text(str(call))
 
+    def show(self, *lines: str) -> None:
+        """The queue as squeue tells it: id, state, reason, time used, name."""
+        (self.here / "queue").write_text("".join(f"{line}\n" for line in lines))
+
     def end_all(self) -> None:
         """Empty the queue."""
-        (self.here / "queue").write_text("")
+        self.show()
 
 
 @pytest.fixture
@@ -267,6 +272,31 @@ def test_retry_sends_every_row_of_a_training_that_failed_and_asks_as_submit_does
     assert fake.calls == first
     assert main(["retry", "guidance", "--allow-dirty", "--yes"]) == 0
     assert len(fake.queue) == queued, "the training and the samples of all three rows"
+
+
+def name_of(roots: Roots, unit: int) -> str:
+    return journal.journals(roots)[0].units[unit].name
+
+
+def test_a_foreign_job_with_an_id_of_ours_is_not_counted_upon_and_not_cancelled(roots: Roots, fake: FakeSlurm) -> None:
+    send(roots, ["E"])
+    render = len(fake.calls) - 1
+    fake.show("100|RUNNING|None|9:00|thesis-simulation", f"10{render}|PENDING|None|0:00|thesis-plot")
+    assert act.cancel(roots, known_tasks(roots, "table1/E")) == []
+    assert len(fake.queue) == 2
+    again = send(roots, ["E"])
+    assert (again.queued, len(again.job_ids)) == (0, 3)
+    assert "afterok:103" in fake.calls[4]
+
+
+def test_what_is_being_ended_is_submitted_again_and_what_was_requeued_is_not(roots: Roots, fake: FakeSlurm) -> None:
+    send(roots, ["E"])
+    fake.show(f"100|COMPLETING|None|0:00|{name_of(roots, 0)}")  # requeued: has used no time
+    assert send(roots, ["E"]).queued == 1
+    fake.show(f"100|COMPLETING|None|15:04|{name_of(roots, 0)}")  # cancelled, and still saving
+    assert send(roots, ["E"]).queued == 0
+    assert act.cancel(roots, known_tasks(roots, "table1/E"))
+    assert fake.queue == ["100"]
 
 
 def test_a_folder_of_runs_that_cannot_be_is_refused_with_the_mend(roots: Roots, fake: FakeSlurm) -> None:

@@ -36,11 +36,14 @@ def cancel(roots: Roots, tasks: Sequence[Task]) -> list[str]:
     ours = {task.key for task in tasks}
     ids = {one.job.id for one in live.covered.all if {*one.noted.stages} <= ours} | {*live.covered.doomed}
     left = {one.unit for one in live.covered.all if one.job.id not in ids and one.noted.stages != ("render",)}
+    renders: dict[str, str] = {}
     for entry in journal.journals(roots):
         works = [unit for unit in entry.units if unit.kind != "render"]
         if any({*unit.ids} & ids for unit in works) and not any(unit.name in left for unit in works):
-            ids |= {job_id for unit in entry.units if unit.kind == "render" for job_id in unit.ids}
-    found = sorted(ids & {*queue.squeue()})
+            renders |= {job_id: unit.name for unit in entry.units if unit.kind == "render" for job_id in unit.ids}
+    listed = queue.squeue()
+    ids |= {job_id for job_id, name in renders.items() if job_id in listed and listed[job_id].name == name}
+    found = sorted(ids & {*listed})
     queue.scancel(found)
     return found
 

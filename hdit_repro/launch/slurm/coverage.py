@@ -65,8 +65,8 @@ def made(tasks: Sequence[Task], done: Callable[[Task], bool]) -> Done:
     return answer
 
 
-def cover(known: Iterable[Journal], queue: Mapping[str, Queued], done: Done) -> Coverage:
-    """Hold the journals against the queue.
+def cover(known: Iterable[Journal], listed: Mapping[str, Queued], done: Done) -> Coverage:
+    """Hold the journals against the queue: a job is ours by its id and its name, since SLURM uses ids again.
 
     A job that waits for another which has ended without its output counts as doomed, whatever SLURM has found out.
     """
@@ -76,6 +76,9 @@ def cover(known: Iterable[Journal], queue: Mapping[str, Queued], done: Done) -> 
         for unit in journal.units
         if unit.job_id
         for place, element in enumerate(unit.elements)
+    }
+    queue = {
+        job.id: job for job in listed.values() if not job.ends and job.id in noted and job.name == noted[job.id][1]
     }
     fates: dict[str, bool] = {}
 

@@ -17,6 +17,7 @@ PATIENCE = 60.0
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
 """States of a job that waits. All others that squeue shows have begun."""
 
+ENDING = "COMPLETING"
 NEVER = "DependencyNeverSatisfied"
 
 
@@ -31,6 +32,11 @@ class Queued(NamedTuple):
     @property
     def waits(self) -> bool:
         return self.state in WAITING
+
+    @property
+    def ends(self) -> bool:
+        """Whether it makes nothing any more: its processes are being ended, for as long as they are given."""
+        return self.state == ENDING
 
 
 class Partition(NamedTuple):
@@ -82,9 +88,14 @@ def ask(*command: str) -> str:
 
 def squeue() -> dict[str, Queued]:
     """This user's jobs, elements of arrays one by one, by id."""
-    found = ask("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i|%T|%r|%j")
-    jobs = (Queued(*line.split("|", 3)) for line in found.splitlines() if line.count("|") >= 3)
+    lines = ask("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i|%T|%r|%M|%j").splitlines()
+    jobs = (_queued(*line.split("|", 4)) for line in lines if line.count("|") >= 4)
     return {job.id: job for job in jobs}
+
+
+def _queued(job_id: str, state: str, reason: str, used: str, name: str) -> Queued:
+    """A job that was requeued while its processes are being ended is COMPLETING too, but has used no time: it waits."""
+    return Queued(job_id, "REQUEUED" if state == ENDING and used == "0:00" else state, reason, name)
 
 
 def ended(ids: Iterable[str]) -> dict[str, str]:
