@@ -13,7 +13,7 @@ from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.slurm.executor import Executor
 from hdit_repro.launch.slurm.graph import Kind, Resources
 from hdit_repro.launch.slurm.profile import Slurm
-from hdit_repro.launch.slurm.script import Places, dependency, parameters, whole_arrays, without
+from hdit_repro.launch.slurm.script import Places, dependency, omitted, parameters, whole_arrays, without
 
 PLACES = Places(Path("/runs/submissions/s"), Path("/runs/code/abc"), Path("/home/me/work"), Path("/runs"))
 
@@ -22,7 +22,9 @@ FOUR = Resources(1, 4, 1, 60, 3)
 
 def text(profile: Slurm, resources: Resources = FOUR, kind: Kind = "train", size: int = 1) -> str:
     wanted = parameters(profile, kind, resources, "name", PLACES, {"HDIT_REPRO_DATA": "/data/a b"})
-    return Executor(PLACES.session, wanted, size, python=profile.python or "/venv/bin/python", omit=profile.omit).text
+    return Executor(
+        PLACES.session, wanted, size, python=profile.python or "/venv/bin/python", omit=omitted(profile)
+    ).text
 
 
 def profile(name: str = "a100", **changes: Any) -> Slurm:
@@ -54,9 +56,9 @@ export HDIT_REPRO_WORKPLACE=/home/me/work
 export HDIT_REPRO_RUNS=/runs
 export HDIT_REPRO_DATA='/data/a b'
 export OMP_NUM_THREADS=8
-export SUBMITIT_PREEMPT_SIGNAL=USR2
 export HF_HUB_OFFLINE=1
 export TORCH_NCCL_ASYNC_ERROR_HANDLING=1
+export SUBMITIT_PREEMPT_SIGNAL=USR2
 export PYTHONPATH=/runs/code/abc${PYTHONPATH:+:$PYTHONPATH}
 
 # command
@@ -111,12 +113,45 @@ def test_every_value_of_a_site_reaches_the_script() -> None:
     assert "gpus" not in text(profile(gpu_request="none"))
 
 
+def lines_of(profile: Slurm, *names: str) -> list[str]:
+    """The script's lines of these parameters."""
+    found = [line.removeprefix("#SBATCH --") for line in text(profile).splitlines() if line.startswith("#SBATCH --")]
+    return [line for line in found if line.partition("=")[0] in names]
+
+
+@pytest.mark.parametrize("dash", ["-", "_"])
+def test_a_raw_parameter_wins_with_dashes_and_with_underscores(dash: str) -> None:
+    raw = {"cpus-per-task": 4, "ntasks-per-node": 1, "open-mode": "truncate", "time": "48:00:00"}
+    found = profile(sbatch={name.replace("-", dash): value for name, value in raw.items()})
+    assert lines_of(found, *raw) == [
+        "cpus-per-task=4", "ntasks-per-node=1", "open-mode=truncate", "time=48:00:00",
+    ]  # fmt: skip
+    assert " --cpus-per-task=4 " in text(found)
+    assert "OMP_NUM_THREADS=4" in text(found)
+
+
+def test_a_raw_parameter_that_is_false_or_excludes_ours_leaves_it_out() -> None:
+    assert lines_of(profile(sbatch={"requeue": False}), "requeue") == []
+    assert lines_of(profile(sbatch={"no_requeue": True}), "requeue", "no-requeue") == ["no-requeue"]
+    assert lines_of(profile(sbatch={"mem_per_gpu": "32G"}), "mem", "mem-per-gpu") == ["mem-per-gpu=32G"]
+    for left_out in (profile(omit=("cpus_per_task",)), profile(sbatch={"cpus_per_task": False})):
+        assert "--cpus-per-task" not in text(left_out)
+        assert "OMP_NUM_THREADS=8" in text(left_out)
+
+
+def test_the_signal_of_the_script_is_the_one_that_jobs_hear(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("submitit.slurm.slurm.SlurmJobEnvironment.USR_SIG", "USR1")  # the submitter's own variable
+    assert text(profile()) == A100
+    found = text(profile(environment={"SUBMITIT_PREEMPT_SIGNAL": "USR1"}))
+    assert [line for line in found.splitlines() if "PREEMPT" in line] == ["export SUBMITIT_PREEMPT_SIGNAL=USR2"]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         'sbatch = { "--time" = 3 }', 'sbatch = { array = "1-3" }', 'omit = ["dependency"]', "signal_seconds = 1",
         "gpus_per_node = 3", "throttle = 0", "partitions = 'a'", '[environment]\n"A B" = "1"', "submit_cap = -1",
-        'gpu_request = "cards"',
+        'gpu_request = "cards"', 'sbatch = { job_name = "mine" }', 'omit = ["job-name"]',
     ],
 )  # fmt: skip
 def test_a_profile_that_cannot_be_is_refused(wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

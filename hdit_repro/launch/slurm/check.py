@@ -19,7 +19,7 @@ from hdit_repro.launch.slurm.executor import Executor
 from hdit_repro.launch.slurm.graph import Resources
 from hdit_repro.launch.slurm.probe import ProbeJob
 from hdit_repro.launch.slurm.profile import Slurm
-from hdit_repro.launch.slurm.script import Places, parameters
+from hdit_repro.launch.slurm.script import Places, omitted, parameters
 from hdit_repro.launch.slurm.snapshot import look, take
 from hdit_repro.records.layout import Roots
 
@@ -55,7 +55,7 @@ def check(profile: Slurm, roots: Roots, nodes: int, patience: float) -> Checked:
     places = Places(folder, code.path, roots.results.parent, roots.runs)
     resources = Resources(nodes, 1, 1, MINUTES, 0)
     wanted = parameters(profile, "sample", resources, folder.name, places, handed_on())
-    executor = Executor(folder, wanted, 1, python=profile.python or sys.executable, omit=profile.omit)
+    executor = Executor(folder, wanted, 1, python=profile.python or sys.executable, omit=omitted(profile))
     preflight.try_script(executor.text)
     sent = time.time()
     job_id = executor.submit_unit([ProbeJob(folder, token)])

@@ -18,7 +18,7 @@ from hdit_repro.launch.slurm.executor import Executor
 from hdit_repro.launch.slurm.graph import Element, Group, Kind, Resources, graph
 from hdit_repro.launch.slurm.journal import Journal, Noted, Unit
 from hdit_repro.launch.slurm.profile import Slurm
-from hdit_repro.launch.slurm.script import Places, dependency, parameters
+from hdit_repro.launch.slurm.script import Places, dependency, omitted, parameters
 from hdit_repro.launch.slurm.snapshot import Code, look
 from hdit_repro.records.layout import Roots
 from hdit_repro.training.rendezvous import check_size
@@ -173,7 +173,7 @@ def _make(planned: Draft, kind: Kind, resources: Resources, name: str, size: int
         size,
         time_outs=resources.time_outs,
         python=profile.python or sys.executable,
-        omit=profile.omit,
+        omit=omitted(profile),
         after=after,
     )
 

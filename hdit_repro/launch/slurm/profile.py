@@ -32,7 +32,8 @@ class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
         partition, cpu_partition, account, qos, constraint; `cpu_partition` is where the render goes.
         gpu_request, gres: how GPUs are asked for: `--gres=GRES:N`, `--gpus-per-node=N`, or not at all.
         cpus_per_gpu, memory_per_gpu_gb.
-        sbatch: raw parameters of sbatch, which win over all others; true is a flag without a value.
+        sbatch: raw parameters of sbatch, which win over all others; true is a flag without a value,
+        false leaves one out.
         omit: parameters of sbatch that the site forbids and that are left out.
         srun_args: more arguments of srun.
 
@@ -101,5 +102,6 @@ class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
         require(not wrong, f"no name of an environment variable: {', '.join(wrong)}")
         for name in (*self.sbatch, *self.omit):
             require(not name.startswith("-"), f"parameters of sbatch are named without dashes, and {name!r} is found")
-        ours = sorted({"array", "dependency", "output", "error"} & {*self.sbatch, *self.omit})
+        named = {name.replace("_", "-") for name in (*self.sbatch, *self.omit)}
+        ours = sorted({"array", "dependency", "output", "error", "job-name"} & named)
         require(not ours, f"the suite itself sets these parameters of sbatch: {', '.join(ours)}")

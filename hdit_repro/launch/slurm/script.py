@@ -11,6 +11,12 @@ from typing import Any, NamedTuple
 from hdit_repro.launch.slurm.graph import Kind, Resources
 from hdit_repro.launch.slurm.profile import Slurm
 
+SIGNAL = "USR2"
+"""What tells a job that it is to leave; said in the script, whatever the submitter's environment tells submitit."""
+
+INSTEAD = {"mem": {"mem-per-cpu", "mem-per-gpu"}, "requeue": {"no-requeue"}}
+"""Parameters of the suite's own, and the raw ones that exclude them."""
+
 
 class Places(NamedTuple):
     """Folders that a job needs: the submission's, the code's, the workplace's and its runs."""
@@ -34,7 +40,7 @@ def parameters(
         places: its folders.
         variables: the submitter's own variables that a job needs (caches, data).
     """
-    cpus = profile.cpus_per_gpu if resources.gpus else 1
+    cpus = _raw(profile).get("cpus-per-task") or (profile.cpus_per_gpu if resources.gpus else 1)
     wanted: dict[str, Any] = {
         "job_name": name,
         "time": resources.minutes,
@@ -46,29 +52,37 @@ def parameters(
         "qos": profile.qos or None,
         "constraint": (profile.constraint or None) if resources.gpus else None,
         "mem": _memory(profile, resources),
-        "signal_delay_s": profile.signal_seconds,
         "array_parallelism": profile.throttle,
         "wckey": None,
         "setup": setup(profile, places, variables, cpus),
         "srun_args": _srun(profile, resources, cpus),
-        "additional_parameters": {"requeue": True, "chdir": str(places.session), **_raw(profile)},
     }
     if resources.gpus and profile.gpu_request == "gres":
         wanted["gres"] = f"{profile.gres}:{resources.tasks * resources.gpus}"
     elif resources.gpus and profile.gpu_request == "gpus-per-node":
         wanted["gpus_per_node"] = resources.tasks * resources.gpus
-    return wanted
+    own = {"requeue": True, "chdir": str(places.session), "signal": f"{SIGNAL}@{profile.signal_seconds}"}
+    raw = {_as_in(wanted, name): value for name, value in _raw(profile).items() if value is not False}
+    return {**wanted, "additional_parameters": {**own, **raw}}
 
 
-def setup(profile: Slurm, places: Places, variables: Mapping[str, str], cpus: int) -> list[str]:
+def omitted(profile: Slurm) -> tuple[str, ...]:
+    """Parameters to leave out: what the site forbids, what is false in `sbatch`, and what stands there otherwise."""
+    raw = _raw(profile)
+    false = (name for name, value in raw.items() if value is False)
+    displaced = (name for name, others in INSTEAD.items() if others & {*raw})
+    return (*profile.omit, *false, *displaced)
+
+
+def setup(profile: Slurm, places: Places, variables: Mapping[str, str], cpus: int | str) -> list[str]:
     """The shell lines before a job: the site's, then where code and files lie, then the profile's variables."""
     own = {
         "HDIT_REPRO_WORKPLACE": str(places.workplace),
         "HDIT_REPRO_RUNS": str(places.runs),
         **variables,
         "OMP_NUM_THREADS": str(cpus),
-        "SUBMITIT_PREEMPT_SIGNAL": "USR2",
         **profile.environment,
+        "SUBMITIT_PREEMPT_SIGNAL": SIGNAL,
     }
     lines = list(profile.setup)
     lines += [f"export {name}={shlex.quote(value)}" for name, value in own.items()]
@@ -79,7 +93,7 @@ def setup(profile: Slurm, places: Places, variables: Mapping[str, str], cpus: in
 
 
 def without(text: str, omitted: Sequence[str]) -> str:
-    """A script without the parameters that a site forbids."""
+    """A script without some parameters of sbatch."""
     names = {name.replace("_", "-") for name in omitted}
     kept = [line for line in text.splitlines(keepends=True) if _parameter(line) not in names]
     return "".join(kept)
@@ -112,12 +126,20 @@ def _memory(profile: Slurm, resources: Resources) -> str | None:
     return f"{round(profile.memory_per_gpu_gb * resources.tasks * 1024)}M"
 
 
-def _srun(profile: Slurm, resources: Resources, cpus: int) -> list[str]:
+def _srun(profile: Slurm, resources: Resources, cpus: int | str) -> list[str]:
     """`--cpus-per-task` does not reach srun by itself since SLURM 22.05; a rank that fails takes the others along."""
     many = ["--kill-on-bad-exit=1"] if resources.nodes * resources.tasks > 1 else []
-    told = [] if "cpus-per-task" in profile.omit else [f"--cpus-per-task={cpus}"]
+    left_out = {name.replace("_", "-") for name in omitted(profile)}
+    told = [] if "cpus-per-task" in left_out else [f"--cpus-per-task={cpus}"]
     return [*told, *many, *profile.srun_args]
 
 
 def _raw(profile: Slurm) -> dict[str, str | int | bool]:
-    return {name.replace("_", "-"): value for name, value in profile.sbatch.items() if value is not False}
+    """The profile's raw parameters by the names that sbatch has for them."""
+    return {name.replace("_", "-"): value for name, value in profile.sbatch.items()}
+
+
+def _as_in(wanted: Mapping[str, Any], name: str) -> str:
+    """A parameter's name as submitit spells it, by which a raw value takes the place of ours."""
+    ours = name.replace("-", "_")
+    return ours if ours in wanted else name
