@@ -88,19 +88,18 @@ class Noise(NamedTuple):
     Attributes:
         pooled: between means of trainings, over the rows that have no estimate of their own.
         sampling: between samplings of one network.
-        own: by row, where that has OWN trainings or more.
+        own: by row, where that has OWN trainings or more, with the samplings a training behind it.
         samplings: samplings a training behind `pooled`.
     """
 
     pooled: Spread
     sampling: Spread
-    own: Mapping[str, Spread]
+    own: Mapping[str, tuple[Spread, float]]
     samplings: float = 1.0
 
     def of(self, row: str, samplings: float = 1.0) -> Spread:
         """The spread of a mean over so many samplings of one training of a row; the paper's numbers rest on one."""
-        found = self.own.get(row, self.pooled)
-        behind = self.samplings if found is self.pooled else 1.0
+        found, behind = self.own.get(row, (self.pooled, self.samplings))
         if samplings == behind or found.unknown:
             return found
         if self.sampling.unknown:  # what more samplings take away is not known, and counts as nothing
@@ -117,17 +116,17 @@ class Noise(NamedTuple):
 def estimate(rows: Mapping[str, Replicates], prior: Spread = PRIOR) -> Noise:
     """The noise of a table from its rows' repetitions; `prior` where these have fewer than ENOUGH degrees of freedom.
 
+    Rows that share a network (guidance weights of one training, references of one set of samples) repeat its luck and
+    are one row's worth of it: the one with the most trainings counts.
+
     Args:
         rows: of one metric, scale and table, by any name.
         prior: of one training with one sampling.
     """
-    sampling = _sampling(rows, UNKNOWN_SAMPLING if prior.unknown else SAMPLING_PRIOR)
-    own = {
-        name: Spread(math.sqrt(variance(row.means.values())), row.seeds - 1, f"{row.seeds} trainings of this row")
-        for name, row in rows.items()
-        if row.seeds >= OWN
-    }
-    repeated = [row for name, row in rows.items() if name not in own and row.seeds > 1]
+    apart = independent(rows)
+    sampling = _sampling(apart, UNKNOWN_SAMPLING if prior.unknown else SAMPLING_PRIOR)
+    own = {name: (_own(row), row.samplings) for name, row in rows.items() if row.seeds >= OWN}
+    repeated = [row for name, row in apart.items() if name not in own and row.seeds > 1]
     dof = sum(row.seeds - 1 for row in repeated)
     if dof >= ENOUGH:
         squares = sum((row.seeds - 1) * variance(row.means.values()) for row in repeated)
@@ -140,6 +139,22 @@ def estimate(rows: Mapping[str, Replicates], prior: Spread = PRIOR) -> Noise:
         needed = f"the records have {dof} of the {ENOUGH} degrees of freedom needed"
         pooled = pooled._replace(basis=f"{pooled.basis}; {needed}")
     return Noise(pooled, sampling, own, 1.0)
+
+
+def independent(rows: Mapping[str, Replicates]) -> dict[str, Replicates]:
+    """Rows no two of which share a network: of those that do, the one with most trainings, then most samplings."""
+    found: dict[str, Replicates] = {}
+    taken: set[str] = set()
+    for name in sorted(rows, key=lambda name: (-rows[name].seeds, -rows[name].samplings, name)):
+        if taken.isdisjoint(rows[name].trainings):
+            found[name] = rows[name]
+            taken |= rows[name].trainings
+    return found
+
+
+def _own(row: Replicates) -> Spread:
+    """The spread of a row's means over the samplings of a training."""
+    return Spread(math.sqrt(variance(row.means.values())), row.seeds - 1, f"{row.seeds} trainings of this row")
 
 
 def _with_sampling(prior: Spread, sampling: Spread) -> Spread:

@@ -15,9 +15,13 @@ from hdit_repro.records.schema import Record
 
 
 class Replicates(NamedTuple):
-    """Logarithms of a row's metric: training seed -> one value a sampling of that network."""
+    """Logarithms of a row's metric: training seed -> one value a sampling of that network.
+
+    `trainings` are the ids of the networks behind them, which rows that differ in sampling or evaluation alone share.
+    """
 
     logs: Mapping[int, tuple[float, ...]]
+    trainings: frozenset[str] = frozenset()
 
     @property
     def seeds(self) -> int:
@@ -43,11 +47,14 @@ class Replicates(NamedTuple):
 def replicates(records: Iterable[Record], metric: str) -> Replicates | None:
     """The repetitions of a row under one protocol; None where no record has a positive value of the metric."""
     logs: dict[int, list[float]] = {}
+    trainings = set()
     for record in records:
         found = record.metrics.get(metric)
         if found is not None and found.value > 0:
             logs.setdefault(record.seed, []).append(math.log(found.value))
-    return Replicates({seed: tuple(values) for seed, values in logs.items()}) if logs else None
+            trainings.add(record.training_id)
+    whole = {seed: tuple(values) for seed, values in logs.items()}
+    return Replicates(whole, frozenset(trainings)) if whole else None
 
 
 def percent(log: float) -> float:

@@ -8,7 +8,7 @@ from statistics import stdev
 
 import pytest
 
-from hdit_repro.audit.noise import ENOUGH, OWN, PRIOR, SAMPLING_PRIOR, UNKNOWN, Noise, Spread, estimate
+from hdit_repro.audit.noise import ENOUGH, OWN, PRIOR, SAMPLING_PRIOR, UNKNOWN, Noise, Spread, estimate, independent
 from hdit_repro.audit.replicates import Replicates, percent, replicates
 
 
@@ -47,6 +47,33 @@ def test_a_row_with_many_repetitions_speaks_for_itself() -> None:
     assert noise.of("loud").dof == OWN - 1
     assert noise.pooled.sd < 0.03
     assert noise.pooled.dof == 8
+
+
+def test_a_row_of_its_own_noise_knows_how_often_its_networks_were_sampled() -> None:
+    """Trainings 1 % apart, samplings 1 %, four samplings a training: one sampling has both, four have less."""
+    dice = random.Random(2)
+    trainings = {}
+    for seed in range(400):
+        luck = dice.gauss(3, 0.01)
+        trainings[seed] = tuple(luck + dice.gauss(0, 0.01) for _ in range(4))
+    noise = estimate({"A": Replicates(trainings)})
+    assert noise.of("A", 4).sd == pytest.approx(math.hypot(0.01, 0.01 / 2), rel=0.1)
+    assert noise.of("A").sd == pytest.approx(math.hypot(0.01, 0.01), rel=0.1)
+
+
+def test_one_network_under_many_rows_counts_once() -> None:
+    """Guidance weights of one training share its luck, and would pass for as many trainings."""
+    weights = {
+        f"w{weight}": Replicates({0: (3 + weight,), 1: (3.001 + weight,)}, frozenset({"one", "two"}))
+        for weight in range(9)
+    }
+    more = {"X": Replicates({0: (5.0,), 1: (5.2,), 2: (5.1,)}, frozenset({"three", "four", "five"}))}
+    noise = estimate(weights)
+    assert noise.pooled.sd == PRIOR.sd
+    assert f"1 of the {ENOUGH} degrees of freedom" in noise.pooled.basis
+    assert list(independent({**weights, **more})) == ["X", "w0"]
+    wider = {"w9": Replicates({0: (3.0,), 1: (3.1,), 2: (3.3,)}, frozenset({"one", "two", "six"}))}
+    assert list(independent({**weights, **wider})) == ["w9"]
 
 
 def test_sampling_noise_is_told_from_training_noise() -> None:
