@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import combinations, pairwise
@@ -30,7 +31,7 @@ class Comparison(NamedTuple):
 
     Attributes:
         lower, higher: the claims; the first prints the smaller number.
-        why: "claim" of order, "step" (one row builds on the other), "neighbours" by FID, or "pair" of a table.
+        why: "claim" of order, "step" (one row is the other and a change), "neighbours" by FID, or "pair" of a table.
         percent: how far apart they are: 100 times the difference of logarithms.
         threshold: from which percent on n trainings a side find a difference beyond noise.
         resolvable: whether the printed difference is beyond it.
@@ -78,20 +79,28 @@ def power(
         measurements: their noise is used where they have enough of it.
         table: a table of the ledger; None is every claim of order, step of an ablation and neighbours by FID.
         spread: of one training; None is the measurements', or the published one.
+
+    Claims of order are tested together (`orders.ORDER_RULE`), so each must pass the strictest of Holm's levels; other
+    pairs are each a question of their own.
     """
     pairs = _pairs_of(ledger, table) if table else _that_matter(ledger)
     hours = cache(lambda name: _hours(jobs.find(name), cluster))
-    found: dict[tuple[str, str], Comparison] = {}
+    asked: dict[tuple[str, str], tuple[Claim, Claim, str, Spread, float]] = {}
     for one, other, why in pairs:
         assert one.run
         assert other.run
         runs = [jobs.find(name).run for name in (one.run, other.run)]
         left, right = (row_key(run) for run in runs)
         key = (min(left, right), max(left, right))
-        if left != right and key not in found and _comparable(*runs):
+        if left != right and key not in asked and _comparable(*runs):
             noise = spread or measurements.noise(runs[0], measurements.metric(one, runs[0])).pooled
-            found[key] = _compare(one, other, why, noise, seeds, hours(one.run) + hours(other.run))
-    return sorted(found.values(), key=lambda comparison: comparison.percent)
+            asked[key] = one, other, why, noise, hours(one.run) + hours(other.run)
+    claims = sum(why == "claim" for _, _, why, _, _ in asked.values())
+    found = [
+        _compare(one, other, why, noise, seeds, bill, LEVEL / claims if why == "claim" else LEVEL)
+        for one, other, why, noise, bill in asked.values()
+    ]
+    return sorted(found, key=lambda comparison: comparison.percent)
 
 
 def _comparable(one: Run, other: Run) -> bool:
@@ -103,13 +112,13 @@ def _comparable(one: Run, other: Run) -> bool:
     return held(one) == held(other)
 
 
-def threshold(spread: Spread, seeds: int) -> float:
-    """The smallest difference of logarithms beyond noise, with so many trainings a side."""
+def threshold(spread: Spread, seeds: int, level: float = LEVEL) -> float:
+    """The smallest difference of logarithms beyond noise at a level, with so many trainings a side."""
     share = Share(spread, seeds)
-    return difference(0.0, (share, share)).interval(1 - LEVEL)[1]
+    return difference(0.0, (share, share)).interval(1 - level)[1]
 
 
-def seeds_for(log: float, spread: Spread, chance: float = 0.5) -> int | None:
+def seeds_for(log: float, spread: Spread, chance: float = 0.5, level: float = LEVEL) -> int | None:
     """The fewest trainings a side that find a true difference of this size with at least this chance.
 
     At a chance of one half that is where the difference itself is just beyond noise.
@@ -117,16 +126,16 @@ def seeds_for(log: float, spread: Spread, chance: float = 0.5) -> int | None:
     further = quantile(chance, math.inf)
     for seeds in range(1, MOST_SEEDS + 1):
         error = spread.sd * math.sqrt(2 / seeds)
-        if abs(log) > threshold(spread, seeds) + further * error:
+        if abs(log) > threshold(spread, seeds, level) + further * error:
             return seeds
     return None
 
 
-def _compare(one: Claim, other: Claim, why: str, spread: Spread, seeds: int, hours: float) -> Comparison:
+def _compare(one: Claim, other: Claim, why: str, spread: Spread, seeds: int, hours: float, level: float) -> Comparison:
     lower, higher = sorted((one, other), key=_number)
     log = math.log(_number(higher) / _number(lower))
-    least = threshold(spread, seeds)
-    surely = seeds_for(log, spread, POWER)
+    least = threshold(spread, seeds, level)
+    surely = seeds_for(log, spread, POWER, level)
     return Comparison(
         lower=lower,
         higher=higher,
@@ -134,7 +143,7 @@ def _compare(one: Claim, other: Claim, why: str, spread: Spread, seeds: int, hou
         percent=100 * log,
         threshold=100 * least,
         resolvable=log > least,
-        seeds=seeds_for(log, spread),
+        seeds=seeds_for(log, spread, level=level),
         surely=surely,
         gpu_hours=seeds * hours,
         seeds_gpu_hours=None if surely is None else surely * hours,
@@ -187,12 +196,21 @@ def _distinct(claims: Iterable[Claim]) -> list[Claim]:
     return list({row_key(jobs.find(claim.run).run): claim for claim in claims if claim.run}.values())
 
 
+NAMED = re.compile(r"([A-Z]\d?) (?:\+|with) ")
+"""How the label of a step begins: "R2 + our basic blocks", "E with AdaLN"."""
+
+
 def _builds_on(run: str | None) -> str:
-    """The job that a row's file says it extends; empty where it extends none."""
+    """The job that a row is one step from; empty where it is none.
+
+    It is the row that its label names, as printed; else the one of another experiment that its file extends, for what a
+    file extends within its own is a way of writing and may be anything (R3 is written from A, and is R2 and a change).
+    """
     if not run:
         return ""
     job = jobs.find(run)
-    parent = jobs.read(job.experiment).rows[job.row].get("extends")
-    if not isinstance(parent, str):
-        return ""
-    return parent if "/" in parent else f"{job.experiment}/{parent}"
+    rows = jobs.read(job.experiment).rows
+    if named := NAMED.match(job.label):
+        return f"{job.experiment if named[1] in rows else 'table1'}/{named[1]}"
+    parent = rows[job.row].get("extends")
+    return parent if isinstance(parent, str) and "/" in parent else ""

@@ -71,6 +71,8 @@ def power(
     left_out = _print(found)
     open_pairs = sum(not one.resolvable for one in found)
     remark(f"{open_pairs} of {len(found)} printed differences cannot be told from luck with {seeds} a side")
+    if claims := sum(one.why == "claim" for one in found):
+        remark(f"the {claims} claims of order are tested together, each at the strictest of Holm's levels")
     remark(f"noise of one training: {(spread or _noise(records) or PRIOR).words()}")
     if left_out:
         remark(f"left out, since the terminal is narrow: {', '.join(left_out)}; --json has all")

@@ -116,7 +116,7 @@ def build(
 
     network = extractor_by_name(extractor, prepare(Settings(device=device)))
     found = dataset_reference(open_dataset(spec), network, count)
-    remark(f"{found.whole.count:,} images; between their halves the distance is {found.floor():.4g}")
+    remark(f"{found.whole.count:,} images; between their halves the distance is {found.between_halves():.4g}")
     data(str(reference_path(found.facts)))
 
 

@@ -6,9 +6,11 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hdit_repro.metrics.frechet import root
 from hdit_repro.metrics.statistics import Array, as_float64
+from hdit_repro.seeds import derive
 
 GROUPS = 20
 NORMAL = 1.959963984540054
@@ -29,7 +31,7 @@ class Interval(NamedTuple):
 def frechet_interval(features: Any, value: float, mean: Array, cov: Array) -> Interval | None:
     """A 95 % interval of a Frechet distance over its samples, by the delete-a-group jackknife; None for few images.
 
-    Image i belongs to group i modulo 20. With d_g the distance without group g, the standard error is
+    Groups are those of `groups`. With d_g the distance without group g, the standard error is
     sqrt((G - 1) / G sum (d_g - mean d)^2), and the interval value +- t se. It says how other samples of the same
     number would scatter; the bias of the number itself (`fid --curve`) is the same for all of them and not in it. A
     bootstrap would be wrong here: images drawn twice lower the rank and raise the distance.
@@ -43,10 +45,22 @@ def frechet_interval(features: Any, value: float, mean: Array, cov: Array) -> In
     if len(rows) < 2 * GROUPS:
         return None
     anchor = root(np.asarray(cov))
-    apart = [_distance(np.delete(rows, np.s_[group::GROUPS], axis=0), mean, anchor) for group in range(GROUPS)]
+    group = groups(len(rows))
+    apart = [_distance(rows[group != left_out], mean, anchor) for left_out in range(GROUPS)]
     error = math.sqrt((GROUPS - 1) * float(np.var(apart)))
     how = f"95 %, jackknife over {GROUPS} groups of samples, reference held fixed"
     return Interval(max(value - STUDENT * error, 0.0), value + STUDENT * error, how)
+
+
+def groups(count: int) -> NDArray[np.int64]:
+    """The group of each of `count` images: every twenty in a row are dealt to all groups, from a group drawn by lot.
+
+    Image i to group i modulo 20 would put whole classes into one group where classes are dealt in turn and 20 divides
+    their number, and the interval would tell of classes left out.
+    """
+    numbers = np.arange(count)
+    first = np.array([derive(0, block, "jackknife") % GROUPS for block in range(-(-count // GROUPS))], dtype=np.int64)
+    return np.asarray((numbers + first[numbers // GROUPS]) % GROUPS)
 
 
 def _distance(rows: Array, mean: Array, anchor: Array) -> float:

@@ -19,7 +19,7 @@ from hdit_repro.errors import UserError
 from hdit_repro.files import cache_folder, lock, write_bytes
 from hdit_repro.metrics.extractors.base import FEATURES, FeatureExtractor
 from hdit_repro.metrics.frechet import frechet_distance
-from hdit_repro.metrics.statistics import Statistics
+from hdit_repro.metrics.statistics import Statistics, statistics_of
 
 VERSION = 1
 """Raised when the numbers of a reference change, so that none of before is used."""
@@ -60,9 +60,8 @@ class DatasetStatistics(NamedTuple):
         both.merge(self.odd)
         return both
 
-    def floor(self) -> float:
-        """The Frechet distance between the two halves of the real images: how near to zero a distance can come with
-        half as many images."""
+    def between_halves(self) -> float:
+        """The Frechet distance between the two halves of the real images: how far apart sets of half as many are."""
         return frechet_distance(self.even.mean, self.even.cov, self.odd.mean, self.odd.cov)
 
 
@@ -193,6 +192,33 @@ def dataset_features(
         return torch.cat([batch.float().cpu() for batch in _features(images, extractor, numbers, progress, FEATURES)])
 
     return cached_features(facts, count, compute)
+
+
+def floor(
+    images: ImageSource, extractor: FeatureExtractor, count: int | None, samples: int, progress: Progress | None = None
+) -> float:
+    """The Frechet distance of as many real images as there are samples: what samples as good as real ones would show.
+
+    They are evenly spaced among the images outside the reference, or among all where it leaves fewer than `samples`.
+
+    Args:
+        images, extractor, count: of the reference, as for `dataset_reference`.
+        samples: how many real images stand for samples; all there are where that is fewer.
+
+    Raises:
+        UserError: as `dataset_reference`, or fewer than two samples.
+    """
+    target = dataset_reference(images, extractor, count, progress).whole
+    left = np.setdiff1d(np.arange(len(images)), chosen(len(images), count))
+    pool = left if len(left) >= samples else np.arange(len(images), dtype=np.int64)
+    numbers = pool[np.arange(min(samples, len(pool)), dtype=np.int64) * len(pool) // min(samples, len(pool))]
+    facts = {**reference_facts(images, extractor, target.count), "kind": "floor", "samples": len(numbers)}
+
+    def compute() -> Tensor:
+        return torch.cat([batch.float().cpu() for batch in _features(images, extractor, numbers, progress, FEATURES)])
+
+    real = statistics_of(cached_features(facts, len(numbers), compute))
+    return frechet_distance(real.mean, real.cov, target.mean, target.cov)
 
 
 def cached_features(facts: dict[str, Any], count: int, compute: Callable[[], Tensor]) -> Tensor:

@@ -111,7 +111,7 @@ TABLE_1_CHECKS = Table(
     ),
     notes=(
         "untrained: the same metric of samples of the run's initial weights.",
-        "floor: the same metric between the even and the odd numbered real images.",
+        "floor: the same metric of as many real images as there are samples.",
         "best constant: the training loss of the best predictor that ignores its input.",
     ),
 )

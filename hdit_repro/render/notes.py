@@ -117,7 +117,7 @@ def _measured_notes(table: Table, rows: Sequence[Row], records: list[Record], sc
             found.append(f"Verdicts: {RULE}.")
     floors = _grouped(rows, _floor)
     if not _has(table, Context):
-        found += [f"Floor, the same metric between two halves of the real images ({n}): {t}." for t, n in floors if t]
+        found += [f"Floor, the same metric of as many real images ({n}): {t}." for t, n in floors if t]
     commits = sorted({_commit(record) for record in records})
     found.append(f"Measured at commit {', '.join(commits)}.")
     return found

@@ -200,7 +200,7 @@ def _target(side: Side, extractor: FeatureExtractor, batch: int, progress: Progr
         facts = side.cached.facts
         digest, count = str(facts["dataset_digest"]), int(facts["count"])
         described = _described(side.name, "dataset", digest, count, int(facts["resolution"]))
-        return LoadedReference(mean, cov, side.cached.floor(), described)
+        return LoadedReference(mean, cov, described)
     assert side.images is not None
     described = _described(side.name, "images", side.images.digest, side.images.count, side.images.size[0])
     return _of_images(side.images, extractor, described, batch, progress)
@@ -231,7 +231,7 @@ def _of_images(
         return found.mean, found.cov
 
     return LoadedReference(
-        whole.mean, whole.cov, None, described, spatial if SPATIAL in features else None, lambda: features[FEATURES]
+        whole.mean, whole.cov, described, None, spatial if SPATIAL in features else None, lambda: features[FEATURES]
     )
 
 

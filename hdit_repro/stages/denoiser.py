@@ -39,7 +39,7 @@ class Drawer:
     @torch.inference_mode()
     def __call__(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Samples `numbers`: uint8 images (B 3 H W, on the CPU), and their labels (B, int64) or None."""
-        keys = sample_keys(self.run.sampling.seed, numbers).to(self.device)
+        keys = sample_keys(self.run, numbers).to(self.device)
         labels = self.labels(keys, numbers)
         start = self.noise(keys, START)
 
@@ -99,6 +99,11 @@ def sampling_precision(run: Run) -> Precision:
     return run.training.precision if run.sampling.precision is UNSET else run.sampling.precision
 
 
-def sample_keys(seed: int, numbers: Sequence[int]) -> Tensor:
-    """One 64-bit key a sample, as int64: B."""
+def sample_keys(run: Run, numbers: Sequence[int]) -> Tensor:
+    """One 64-bit key a sample, as int64: B.
+
+    It hangs on both seeds: samples of another training are drawn with other noise and labels, so that repetitions are
+    independent and their mean sheds the luck of sampling too. Rows at the same seeds share noise and labels.
+    """
+    seed = derive(run.seed, run.sampling.seed, "samples")
     return as_keys(derive(seed, number, "sample") for number in numbers)

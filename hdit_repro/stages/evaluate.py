@@ -112,7 +112,7 @@ def companions(
             raw = untrained_statistics(job, extractor, settings.batch, device)
             found[schema.UNTRAINED] = frechet_distance(raw.mean, raw.cov, reference.mean, reference.cov)
         if reference.floor is not None:
-            found[schema.FLOOR] = reference.floor
+            found[schema.FLOOR] = reference.floor(job.run.sampling.count)
     return {name: float(value) for name, value in found.items() if value is not None}
 
 

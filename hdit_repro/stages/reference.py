@@ -13,7 +13,7 @@ from hdit_repro.errors import UserError
 from hdit_repro.metrics.adm import AdmStatistics, adm_reference
 from hdit_repro.metrics.extractors import FeatureExtractor
 from hdit_repro.metrics.extractors.base import FEATURES, SPATIAL
-from hdit_repro.metrics.reference import cached_features, dataset_features, dataset_reference
+from hdit_repro.metrics.reference import cached_features, dataset_features, dataset_reference, floor
 from hdit_repro.metrics.statistics import Array
 from hdit_repro.records.schema import Reference
 from hdit_repro.spec.evaluation import AdmReference
@@ -31,16 +31,17 @@ Stats = tuple[Array, Array]
 
 
 class LoadedReference(NamedTuple):
-    """Mean and covariance (float64), the distance between two halves where that can be told, and the description.
+    """Mean and covariance (float64), and the description.
 
-    spatial: mean and covariance of ADM's spatial features. features: of single real images, N x width float32. Both are
-    computed when they are called for, and None stands for a reference that cannot give them.
+    floor: the distance of so many real images, where that can be told. spatial: mean and covariance of ADM's spatial
+    features. features: of single real images, N x width float32. All three are computed when they are called for, and
+    None stands for a reference that cannot give them.
     """
 
     mean: Array
     cov: Array
-    floor: float | None
     described: Reference
+    floor: Callable[[int], float] | None = None
     spatial: Callable[[], Stats] | None = None
     features: Callable[[], Tensor] | None = None
 
@@ -85,10 +86,11 @@ def of_dataset(
     def features() -> Tensor:
         return dataset_features(images, extractor, min(REAL_FEATURES, whole.count), progress)
 
+    def of_real(samples: int) -> float:
+        return floor(images, extractor, count, samples, progress)
+
     has_spatial = extractor.name == "inception-2015"
-    return LoadedReference(
-        whole.mean, whole.cov, statistics.floor(), described, spatial if has_spatial else None, features
-    )
+    return LoadedReference(whole.mean, whole.cov, described, of_real, spatial if has_spatial else None, features)
 
 
 def _adm(name: str, resolution: int, extractor: FeatureExtractor) -> LoadedReference:
@@ -112,8 +114,8 @@ def adm_target(found: AdmStatistics, extractor: FeatureExtractor, described: Ref
     return LoadedReference(
         found.mean,
         found.cov,
-        None,
         described,
+        None,
         None if spatial is None else lambda: spatial,
         None if found.images is None else lambda: _adm_features(found, extractor),
     )

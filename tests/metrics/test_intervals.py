@@ -7,7 +7,7 @@ import pytest
 
 from hdit_repro.metrics.frechet import frechet_distance
 from hdit_repro.metrics.infinity import frechet_curve
-from hdit_repro.metrics.intervals import fraction_interval, frechet_interval
+from hdit_repro.metrics.intervals import GROUPS, fraction_interval, frechet_interval, groups
 from hdit_repro.metrics.statistics import statistics_of
 
 WIDTH = 6
@@ -37,6 +37,24 @@ def test_the_jackknife_covers_the_mean_of_repetitions():
     assert 0.88 <= covered <= 0.99
     width = np.mean([one.high - one.low for one in intervals]) / (2 * 2.093)
     assert width == pytest.approx(np.std(values), rel=0.15)
+
+
+@pytest.mark.parametrize("count", [41, 60, 1000])
+def test_groups_are_even_and_no_class_dealt_in_turn_falls_into_one(count):
+    found = groups(count)
+    sizes = np.bincount(found, minlength=GROUPS)
+    assert sizes.max() - sizes.min() <= 1 + (count % GROUPS > 0)
+    assert (groups(2 * count)[:count] == found).all()
+    if count == 1000:
+        assert min(len(set(found[first::100])) for first in range(100)) > 4
+
+
+def test_classes_dealt_in_turn_have_the_interval_of_the_same_images_shuffled():
+    rng = np.random.default_rng(2)
+    centres = 3 * rng.standard_normal((40, WIDTH))
+    rows = centres[np.arange(2000) % 40] + rng.standard_normal((2000, WIDTH))
+    dealt, shuffled = (frechet_interval(some, distance(some), *REFERENCE) for some in (rows, rng.permutation(rows)))
+    assert dealt.high - dealt.low == pytest.approx(shuffled.high - shuffled.low, rel=0.5)
 
 
 @pytest.mark.parametrize("count", [40, 60, 500])

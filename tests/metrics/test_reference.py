@@ -13,6 +13,7 @@ from hdit_repro.metrics.adm import add_adm, adm_reference
 from hdit_repro.metrics.reference import (
     chosen,
     dataset_reference,
+    floor,
     reference_facts,
     reference_path,
 )
@@ -53,8 +54,22 @@ def test_whole_halves_and_floor(images):
         np.testing.assert_allclose(half.mean, rows[start::2].mean(0), rtol=1e-10)
     assert reference.even.count + reference.odd.count == reference.whole.count == 3781
     halves = [f(rows[start::2]) for start in (0, 1) for f in (lambda r: r.mean(0), lambda r: np.cov(r, rowvar=False))]
-    assert reference.floor() == pytest.approx(frechet_distance(*halves), rel=1e-8)
-    assert reference.floor() > 0
+    assert reference.between_halves() == pytest.approx(frechet_distance(*halves), rel=1e-8)
+    assert reference.between_halves() > 0
+
+
+def test_the_floor_is_the_distance_of_real_images_outside_the_reference(images, cache):
+    extractor = Colours()
+    target = dataset_reference(images, extractor, count=1000).whole
+    outside = np.setdiff1d(np.arange(3781), np.arange(1000) * 3781 // 1000)
+    rows = Colours().features(images.batch(outside[np.arange(64) * 2781 // 64]))["features"].double().numpy()
+    wanted = frechet_distance(rows.mean(0), np.cov(rows, rowvar=False), target.mean, target.cov)
+    assert floor(images, extractor, 1000, 64) == pytest.approx(wanted, rel=1e-6)
+    seen = extractor.seen
+    assert floor(images, extractor, 1000, 64) == pytest.approx(wanted, rel=1e-6)
+    assert extractor.seen == seen, "it is kept"
+    assert floor(images, extractor, 1000, 2000) < wanted, "more images come nearer"
+    assert floor(images, extractor, None, 5000) == pytest.approx(0, abs=1e-6), "all there are, against themselves"
 
 
 def test_computed_once(images, cache):

@@ -87,7 +87,7 @@ def test_axes_are_named_after_metric_and_scale(roots: Roots, swept) -> None:
     assert list(line.get_xdata()) == [1.0, 1.3, 2.0]
     (said,) = [text.get_text() for text in figure.axes[0].texts]
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["bars: made up", "", "bars: made otherwise"]
-    assert said == "measured (3 of 9 guidance weights). floor, two halves of the real images: 20"
+    assert said == "measured (3 of 9 guidance weights). floor, as many real images: 20"
     words = " ".join([*labels, said, figure.get_suptitle(), figure.axes[-1].get_xlabel()]).lower()
     assert "fid" not in words
     assert "inception" not in words

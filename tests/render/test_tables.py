@@ -128,7 +128,7 @@ def test_notes_name_protocol_floor_and_commit(roots: Roots, render, measure) -> 
     assert "Sampler (R1): ancestral, 250 steps" in shown
     count = jobs.find("table1/E", "smoke").run.sampling.count
     assert f"{count} samples of the ema weights" in shown
-    assert "Floor, the same metric between two halves of the real images (R1, E): 3.25." in shown
+    assert "Floor, the same metric of as many real images (R1, E): 3.25." in shown
     assert "Measured at commit 0123456789ab with changes." in shown
 
 

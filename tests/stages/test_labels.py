@@ -32,7 +32,7 @@ def run_with(labels):
 
 def labels_of(run, numbers):
     drawer = Drawer(run, torch.nn.Identity(), CPU, lambda: None)
-    return drawer.labels(sample_keys(run.sampling.seed, numbers), numbers).tolist()
+    return drawer.labels(sample_keys(run, numbers), numbers).tolist()
 
 
 def test_balanced_labels_are_dealt_evenly():
@@ -65,3 +65,11 @@ def test_how_labels_were_chosen_is_recorded_and_part_of_the_samples_id():
     assert all(protocol.label_words() in protocol.sampling_words() for protocol in protocols)
     assert random.training_id == balanced.training_id
     assert random.sampling_id != balanced.sampling_id
+
+
+def test_each_training_and_each_sampling_has_noise_and_labels_of_its_own_and_rows_share_them():
+    run = run_with("random")
+    keys = [sample_keys(run.repeated(*seeds), range(8)).tolist() for seeds in ((0, 0), (1, 0), (0, 1), (1, 1))]
+    assert len({key for some in keys for key in some}) == 32
+    other = jobs.find("table1/A", "smoke").run
+    assert sample_keys(other.repeated(1, 0), range(8)).tolist() == keys[1]

@@ -137,5 +137,5 @@ def _remarks(axes: Axes, material: Sweep) -> None:
     if count < of:
         said.append(f"{'measured' if count else 'not measured'} ({count} of {of} guidance weights)")
     if material.floor is not None:
-        said.append(f"floor, two halves of the real images: {significant(material.floor)}")
+        said.append(f"floor, as many real images: {significant(material.floor)}")
     axes.text(0.02, 0.03, ". ".join(said), transform=axes.transAxes, fontsize=8)
