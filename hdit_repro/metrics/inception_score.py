@@ -66,8 +66,28 @@ def ten_parts_inception_score(logits: Any) -> InceptionScore:
     Raises:
         ValueError: another shape, fewer than ten images, or values that are not finite.
     """
+    return inception_score(_shuffled(logits), 10)
+
+
+SORTED = 0.9
+"""Images whose score by ADM's protocol is below this share of what it is after a shuffle count as sorted by class."""
+
+
+def sorted_by_class(logits: Any, score: InceptionScore) -> InceptionScore | None:
+    """The score by ADM's protocol after a shuffle, where the order of the images is what makes `score` low; else None.
+
+    ADM's parts are taken in order, which is meant for images of random classes. Names in a folder are often sorted by
+    class; parts then hold a few classes each.
+    """
+    if len(logits) <= ADM_PART:
+        return None
+    shuffled = adm_inception_score(_shuffled(logits))
+    return shuffled if score.mean < SORTED * shuffled.mean else None
+
+
+def _shuffled(logits: Any) -> NDArray[np.float64]:
     values = as_float64(logits)
-    return inception_score(values[np.random.RandomState(TEN_PARTS_SEED).permutation(len(values))], 10)
+    return np.asarray(values[np.random.RandomState(TEN_PARTS_SEED).permutation(len(values))])
 
 
 def _log_probabilities(logits: Any) -> NDArray[np.float64]:

@@ -11,7 +11,12 @@ from torch import Tensor
 from hdit_repro.errors import UserError
 from hdit_repro.metrics.extractors.base import FEATURES, LOGITS, SPATIAL
 from hdit_repro.metrics.frechet import frechet_distance
-from hdit_repro.metrics.inception_score import InceptionScore, adm_inception_score, ten_parts_inception_score
+from hdit_repro.metrics.inception_score import (
+    InceptionScore,
+    adm_inception_score,
+    sorted_by_class,
+    ten_parts_inception_score,
+)
 from hdit_repro.metrics.infinity import frechet_curve
 from hdit_repro.metrics.intervals import Interval, fraction_interval, frechet_interval
 from hdit_repro.metrics.kernel import KernelDistance, kernel_distance, kernel_distance_chunks
@@ -75,7 +80,11 @@ def _infinity(sides: Sides) -> list[Metric]:
 
 
 def _adm_score(sides: Sides) -> list[Metric]:
-    return [_score(adm_inception_score(sides.samples[LOGITS]), "parts of 5,000")]
+    logits = sides.samples[LOGITS]
+    score, parts = adm_inception_score(logits), "parts of 5,000"
+    if shuffled := sorted_by_class(logits, score):
+        parts = f"{parts} in order, by which the images are sorted by class: {shuffled.mean:.4g} after a shuffle"
+    return [_score(score, parts)]
 
 
 def _ten_parts_score(sides: Sides) -> list[Metric]:

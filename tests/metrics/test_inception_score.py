@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hdit_repro.metrics.inception_score import adm_inception_score, inception_score
+from hdit_repro.metrics.inception_score import adm_inception_score, inception_score, sorted_by_class
 
 
 def slow(logits: np.ndarray) -> float:
@@ -44,6 +44,17 @@ def test_adm_takes_parts_of_5000():
     assert score.mean == pytest.approx(np.mean(parts), rel=1e-12)
     assert score.std == pytest.approx(np.std(parts), rel=1e-9)
     assert adm_inception_score(logits[:10_000]).mean == pytest.approx(inception_score(logits[:10_000], 2).mean)
+
+
+def test_images_sorted_by_class_are_noticed_and_others_are_not():
+    """Forty classes told for certain: parts in order hold few of them, and mixed parts all."""
+    label = np.repeat(np.arange(40), 300)
+    logits = np.where(np.arange(40) == label[:, None], 9.0, 0.0)
+    found = sorted_by_class(logits, adm_inception_score(logits))
+    assert adm_inception_score(logits).mean < 20 < 37 < found.mean
+    mixed = logits[np.random.default_rng(0).permutation(len(logits))]
+    assert sorted_by_class(mixed, adm_inception_score(mixed)) is None
+    assert sorted_by_class(logits[:5000], adm_inception_score(logits[:5000])) is None, "one part has no order"
 
 
 def test_torch_fidelity_agrees():
