@@ -14,7 +14,7 @@ from typing import Any
 
 from hdit_repro.files import lock
 from hdit_repro.launch.clusters import Local, cpus_here, gpus_here
-from hdit_repro.launch.graph import required, unsettled
+from hdit_repro.launch.graph import required
 from hdit_repro.launch.job import StageChain
 from hdit_repro.launch.progress import read_progress, write_failure
 
@@ -76,7 +76,7 @@ class Crew:
             if job.paths.result_pickle.exists() and job.exception() is None:
                 continue
             self.last_words = _tail(Path(str(job.paths.stderr)))
-            if self._note_death(name) and unsettled(self._chain.tasks, self._chain.failed):
+            if self._note_death(name) and self._chain.open():
                 self._hire(int(name.partition(".")[0]))
         return bool(self._at_work)
 

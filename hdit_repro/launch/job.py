@@ -23,7 +23,7 @@ from hdit_repro.files import is_locked, lock
 from hdit_repro.jobs import Job
 from hdit_repro.launch.graph import Task, required, unsettled
 from hdit_repro.launch.part import Part
-from hdit_repro.launch.progress import Writer, note_failure, read_failure
+from hdit_repro.launch.progress import LEFT, Writer, note_failure, note_left, read_failure, read_progress
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.stages.settings import Report, Settings
 from hdit_repro.training.signals import Preempted
@@ -89,7 +89,9 @@ def execute(
                     expected=part.name,
                     fix=f"`hdit-repro logs {task.name}` prints what it said; the same command tries again",
                 )
-        except Preempted:
+        except Preempted as asked:
+            if asked.signum is None:
+                note_left(part.progress, owner)
             raise
         except Exception as error:
             note_failure(part.failure, error, owner)
@@ -123,13 +125,13 @@ def into_log(path: Path, title: str) -> Iterator[None]:
 class StageChain:
     """The picklable callable that a worker runs: it takes the next stage that nobody has, until none is left.
 
-    Several workers with the same tasks share the work; rows that fail hold up nothing but themselves, and a stage that
-    any other process runs is waited for, not run twice.
+    Several workers with the same tasks share the work; rows that fail, or are asked to leave by a file, hold up nothing
+    but themselves, and a stage that any other process runs is waited for, not run twice.
 
     Attributes:
         tasks: the stages, the most urgent row first, within a row in order.
         settings: what cannot change numbers.
-        session: the submission's name; what fails in it is not tried again in it.
+        session: the submission's name; what fails or is asked to leave in it is not tried again in it.
         worker: this worker's name within the session.
         stages: what runs each stage; None is the suite's own.
         leash: a file that the submitter keeps locked; when it lets go, the worker ends at once. None is no leash.
@@ -159,10 +161,10 @@ class StageChain:
         return f"{self.session}/{self.worker}"
 
     def __call__(self) -> dict[str, list[str]]:
-        """Work until every stage is done, failed or held up by a failure; returns the keys that are done and failed."""
+        """Work until each stage is done, failed, asked to leave or held up; returns the keys done and failed."""
         self._prepare()
         functions = self.stages
-        while not self.late and (left := unsettled(self.tasks, self.failed)):
+        while not self.late and (left := self.open()):
             if functions is None:
                 functions = default_stages()
             if not any(self._attempt(task, functions) for task in left if task.ready):
@@ -178,6 +180,15 @@ class StageChain:
         owner = str(read_failure(task.folder.failure(task.stage)).get("owner", ""))
         return owner.startswith(f"{self.session}/") and not task.folder.done(task.stage)
 
+    def left(self, task: Task) -> bool:
+        """Whether the stage was asked to leave in this session, not by a signal to its process."""
+        seen = read_progress(task.folder.progress(task.stage))
+        return seen.note == LEFT and seen.owner.startswith(f"{self.session}/") and not task.folder.done(task.stage)
+
+    def open(self) -> list[Task]:
+        """What can still come to an end in this session."""
+        return unsettled(self.tasks, lambda task: self.failed(task) or self.left(task))
+
     def _attempt(self, task: Task, functions: Mapping[str, StageFunction]) -> bool:
         """Try a stage; True when something came of it, so that the list is to be looked at again from its top."""
         if is_locked(task.folder.lock(task.stage)):
@@ -185,10 +196,10 @@ class StageChain:
         with into_log(task.folder.log(task.stage), f"{task.stage} {task.name}, {self.owner}"):
             try:
                 return execute(task, functions[task.stage], self._timed(), owner=self.owner, wait=False)
-            except Preempted as left:
-                if not self.late or left.signum is not None:
+            except Preempted as asked:
+                if asked.signum is not None:
                     raise
-                print(left)
+                print(asked)
                 return True
             except Exception:
                 traceback.print_exc()

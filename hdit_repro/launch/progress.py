@@ -18,6 +18,10 @@ EVERY = 1.0
 """Seconds between two writings of a stage's progress."""
 
 
+LEFT = "asked to leave, and saved"
+"""The note of a stage that whoever works with its owner leaves alone, until it is asked for again."""
+
+
 class Seen(NamedTuple):
     """Progress as it lies on disk. `first` is `done` when the process began, at `began`; times are Unix seconds."""
 
@@ -79,6 +83,11 @@ def read_progress(path: Path) -> Seen:
     with contextlib.suppress(UserError, TypeError, KeyError):
         return Seen(**read_json(path))
     return Seen()
+
+
+def note_left(path: Path, owner: str) -> None:
+    """Note that a stage was asked to leave by a file or a time limit, and is saved."""
+    write_json(path, read_progress(path)._replace(note=LEFT, owner=owner, time=time.time())._asdict())
 
 
 def note_failure(path: Path, error: BaseException, owner: str) -> None:

@@ -95,7 +95,7 @@ def submit(
 
     Raises:
         UserError: see `refuse_what_cannot_be`.
-        Preempted: the time is up and something is left.
+        Preempted: the time is up and something is left, or a training was asked to leave by its file `stop`.
     """
     plan = make_plan(jobs, roots, cluster)
     refuse_what_cannot_be(jobs, plan, cluster)
@@ -125,8 +125,10 @@ def submit(
     _stay(crew, chain, left, hours, display)
     if chain.late and (open_still := unsettled(left, chain.failed)):
         raise _time_is_up(open_still, left, stop_after)
-    if abandoned := unsettled(left, chain.failed):
+    if abandoned := chain.open():
         raise _all_ended(abandoned, crew, folder)
+    if asked := [task for task in left if chain.left(task)]:
+        raise _asked_to_leave(asked)
     failures = tuple(_failure(task) for task in left if chain.failed(task))
     if not failures:
         shutil.rmtree(folder, ignore_errors=True)
@@ -158,6 +160,15 @@ def _time_is_up(open_still: Sequence[Task], left: Sequence[Task], seconds: float
         found=f"{len(open_still)} of {len(left)} stages left after {seconds / 60:g} min: "
         f"{', '.join(dict.fromkeys(task.name for task in open_still))}",
         expected="more time",
+        fix="run the same command again: it goes on from there",
+    )
+
+
+def _asked_to_leave(asked: Sequence[Task]) -> Preempted:
+    return Preempted(
+        "a training was asked to leave and is saved",
+        found=", ".join(task.name for task in asked),
+        expected="no file `stop` in a run's folder",
         fix="run the same command again: it goes on from there",
     )
 

@@ -14,6 +14,7 @@ from hdit_repro.files import write_json
 from hdit_repro.jobs import Job
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.stages.settings import Progress, Report, Settings
+from hdit_repro.training.signals import Preempted
 
 
 def note(folder: RunFolder, stage: str, job: Job, word: str) -> None:
@@ -44,6 +45,9 @@ def work(stage: str, job: Job, folder: RunFolder, report: Report) -> None:
         time.sleep(seconds)
         report(Progress(stage, done, 2, "", {"loss": 1.0 / done}))
     print(f"{stage} of {job.name} says hello")
+    if stage == "train" and (folder.path / "stop").exists():
+        (folder.path / "stop").unlink()
+        raise Preempted("the run was asked to leave and is saved")
     if named(runs / "fail", stage, job):
         raise UserError("a made-up failure", found=job.name, expected="nothing else")
     if named(runs / "die", stage, job):

@@ -241,6 +241,22 @@ def test_a_submission_leaves_when_its_time_is_up_and_goes_on(
     assert not to_run(make_plan(asked, roots, two_at_once))
 
 
+def test_a_stop_file_ends_one_training_and_no_other_row(roots: Roots, made_up: ModuleType, two_at_once: Local) -> None:
+    asked = wanted("table1", "smoke", ["A", "E"])
+    folder = RunFolder(roots, asked[1].run, "smoke")
+    folder.path.mkdir()
+    (folder.path / "stop").touch()
+    with pytest.raises(Preempted, match="saved") as left:
+        submit(asked, roots, two_at_once, display=Plain(io.StringIO()), stages=made_up.STAGES)
+    assert (left.value.exit_code, left.value.found) == (75, "table1/E")
+    assert [(row.run, row.state) for row in status_of(known_tasks(roots))] == [
+        *[("table1/A", "done")] * 3, *[("table1/E", "missing")] * 3,
+    ]  # fmt: skip
+    assert not folder.failure("train").exists()
+    done = submit(asked, roots, two_at_once, display=Plain(io.StringIO()), stages=made_up.STAGES)
+    assert (done.open, done.failures) == (3, ())
+
+
 def test_a_training_that_saves_at_the_deadline_is_no_failure(roots: Roots, made_up: ModuleType) -> None:
     limits: list[float] = []
 
