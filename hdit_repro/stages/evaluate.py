@@ -122,9 +122,10 @@ def training_summary(folder: RunFolder) -> dict[str, Any]:
 
 
 def gpu_hours(folder: RunFolder, seconds: dict[str, float]) -> float:
-    """GPU-hours of all stages: training counts one GPU a process."""
-    processes = int(training_summary(folder).get("processes", 1))
-    return (sum(seconds.values()) + seconds["train"] * (processes - 1)) / 3600
+    """GPU-hours of all stages: training counts one GPU a process, each start by its own number of them."""
+    summary = training_summary(folder)
+    training = float(summary.get("process_seconds", seconds["train"] * int(summary.get("processes", 1))))
+    return (sum(seconds.values()) - seconds["train"] + training) / 3600
 
 
 def stage_seconds(folder: RunFolder) -> dict[str, float]:

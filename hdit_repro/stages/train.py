@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import torch
@@ -17,6 +16,7 @@ from hdit_repro.spec.run import Run
 from hdit_repro.stages.device import prepare
 from hdit_repro.stages.model_card import write_card
 from hdit_repro.stages.settings import HowToTrain, Progress, Report, Settings
+from hdit_repro.stages.spent import Seconds, Spent
 from hdit_repro.training.acceleration import deterministic
 from hdit_repro.training.constant import best_constant_loss
 from hdit_repro.training.distributed import World, join, local_device
@@ -26,7 +26,7 @@ from hdit_repro.training.journal import events_path
 from hdit_repro.training.log import read_log
 from hdit_repro.training.loop import LoopSettings, prepared, train
 from hdit_repro.training.rendezvous import place
-from hdit_repro.training.signals import Stop
+from hdit_repro.training.signals import Preempted, Stop
 
 LAST_LINES = 3
 """Over how many of the last logged lines a run's final loss is averaged."""
@@ -40,7 +40,8 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
     Raises:
         UserError: the data set is missing, or a checkpoint is of another configuration.
         RunError: losses are not finite, the disk is full, or another process is gone.
-        Preempted: asked to leave by USR2, TERM, the time limit or a file `stop` in the run's folder; all is saved.
+        Preempted: asked to leave by USR2, TERM, the time limit or a file `stop` in the run's folder; all is saved, and
+            the training may be done by then.
     """
     here = place(settings.distributed)
     if here.size == 1 and folder.done("train"):
@@ -55,7 +56,22 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
             if world.main:
                 write_card(job, folder)
             world.wait()
+            if world.main and stop.signum is not None:
+                raise _asked_at_the_end(stop)
     return folder.final_marker
+
+
+def _asked_at_the_end(stop: Stop) -> Preempted:
+    """The error of a training that was asked to leave by a signal after its last step, so that whoever sent it is not
+    kept waiting by the stages that come after."""
+    error = Preempted(
+        "the training is done, and its process was asked to leave",
+        found=stop.reason,
+        expected="more time for what comes after",
+        fix="run the same command again: it goes on from there",
+    )
+    error.signum = stop.signum
+    return error
 
 
 def _train(run: Run, folder: RunFolder, settings: Settings, report: Report, world: World, stop: Stop) -> None:
@@ -68,9 +84,11 @@ def _train(run: Run, folder: RunFolder, settings: Settings, report: Report, worl
             fix="hdit-repro import --from k-diffusion|dit --name NAME FILE",
         )
     images = open_source(open_dataset(run.data), settings.training.unreadable)
-    started = time.monotonic()
+    spent = Spent(folder.path / "state" / "train.seconds.json", world.size) if world.main else None
 
     def on_step(done: int, total: int, values: dict[str, float]) -> None:
+        if spent is not None:
+            spent.look()
         report(Progress("train", done, total, f"loss {values['loss']:.4f}", values))
 
     try:
@@ -78,10 +96,10 @@ def _train(run: Run, folder: RunFolder, settings: Settings, report: Report, worl
             run, images, folder.checkpoints, folder.metrics, _loop(run, settings.training, world, stop), on_step
         )
     finally:
-        seconds = _spent(folder, time.monotonic() - started) if world.main else 0.0
+        total = spent.note() if spent is not None else Seconds()
     if world.main:
         summary = {
-            "seconds": seconds,
+            **total._asdict(),
             "processes": world.size,
             "loss_end": final_loss(folder.metrics),
             "loss_constant": constant_loss(run, images, world.device),
@@ -126,11 +144,3 @@ def constant_loss(run: Run, images: Source, device: torch.device) -> float:
 def _replaced(metrics: Path) -> int:
     """How many images could not be read and were replaced."""
     return len({line["image"] for line in read_log(events_path(metrics)) if line["event"] == "unreadable"})
-
-
-def _spent(folder: RunFolder, seconds: float) -> float:
-    """Seconds of training, those before a restart included as far as the log tells."""
-    earlier = folder.path / "state" / "train.seconds.json"
-    before = float(read_json(earlier)["seconds"]) if earlier.exists() else 0.0
-    write_json(earlier, {"seconds": before + seconds})
-    return before + seconds

@@ -189,3 +189,5 @@ def test_gpu_hours_count_every_process_of_training(roots):
     write_json(folder.final_marker, {"summary": {"processes": 4}})
     seconds = {"train": 3600.0, "sample": 1800.0, "evaluate": 1800.0}
     assert evaluate.gpu_hours(folder, seconds) == 5.0
+    write_json(folder.final_marker, {"summary": {"processes": 1, "process_seconds": 7200.0}})
+    assert evaluate.gpu_hours(folder, seconds) == 3.0, "some starts had more processes than the last one"

@@ -1,0 +1,60 @@
+"""What the training stage does around its loop: the bill of all starts, and a signal that comes after the last step."""
+
+import signal
+
+import msgspec
+import pytest
+
+from hdit_repro import jobs
+from hdit_repro.files import read_json
+from hdit_repro.records.layout import Roots, RunFolder
+from hdit_repro.spec.run import Run
+from hdit_repro.stages import spent, train
+from hdit_repro.stages.settings import Settings
+from hdit_repro.training.signals import Preempted
+
+SETTINGS = Settings(device="cpu", threads=1)
+
+
+@pytest.fixture
+def job():
+    """Row E in miniature: two steps."""
+    found = jobs.find("table1/E", "smoke")
+    tree = msgspec.to_builtins(found.run)
+    tree["training"] |= {"steps": 2, "batch": 2}
+    return msgspec.structs.replace(found, run=msgspec.convert(tree, Run))
+
+
+@pytest.fixture
+def folder(job, tmp_path):
+    return RunFolder(Roots(tmp_path / "runs", tmp_path / "results"), job.run, job.scale)
+
+
+def test_a_signal_after_the_last_step_is_heard_when_all_is_written(job, folder, monkeypatch):
+    monkeypatch.setattr(train, "constant_loss", lambda *_: signal.raise_signal(signal.SIGUSR2))
+    with pytest.raises(Preempted, match="done") as left:
+        train.run(job, folder, SETTINGS, lambda _: None)
+    assert (left.value.signum, left.value.exit_code) == (signal.SIGUSR2, 75)
+    assert folder.done("train")
+    assert folder.card.exists()
+    summary = read_json(folder.final_marker)["summary"]
+    assert summary["seconds"] == summary["process_seconds"] > 0
+    assert train.run(job, folder, SETTINGS, lambda _: None) == folder.final_marker
+
+
+def test_every_start_counts_with_its_own_processes(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    path = tmp_path / "seconds.json"
+    first = spent.Spent(path, 4)
+    now[0] = spent.EVERY
+    first.look()
+    now[0] += 1.0
+    first.look()  # killed here: what was noted a moment ago is kept
+    second = spent.Spent(path, 1)
+    now[0] += 10.0
+    assert second.note() == (spent.EVERY + 10.0, 4 * spent.EVERY + 10.0)
+    path.write_text('{"seconds": 5')
+    assert spent.Spent(path, 1).note() == (0.0, 0.0)
+    path.write_text('{"seconds": 5.0}')
+    assert spent.Spent(path, 2).total == (5.0, 10.0)
