@@ -32,25 +32,26 @@ class Bills:
         self._card = card_of(cluster)
         self._made: dict[Hashable, Bill] = {}
 
-    def of(self, job: Job, stage: str, sharing: Sequence[Job] = ()) -> Bill:
+    def of(self, job: Job, stage: str, sharing: Sequence[Job] = (), real: int | None = None) -> Bill:
         """What a stage ("train", "sample", "evaluate") of a row costs.
 
         Args:
             job: the row.
             stage: of it.
             sharing: all rows that share the stage, whose samples may be of further averages; none is the row alone.
+            real: images of the reference that evaluation measures; None is all that it needs.
         """
         run, beside = job.run, NOTHING
         if stage == "train":
             beside = kept(sharing or (job,), self._cluster.training)
         parts = (run.model, run.data, run.diffusion, run.training, run.sampling, run.evaluation, run.external)
-        alike = (stage, job.scale, beside, *parts)
+        alike = (stage, job.scale, beside, real, *parts)
         if alike not in self._made:
-            self._made[alike] = self._make(job, stage, beside)
+            self._made[alike] = self._make(job, stage, beside, real)
         return self._made[alike]
 
-    def _make(self, job: Job, stage: str, beside: Kept) -> Bill:
-        cost = price(job.run, stage, job.scale, self._cluster)
+    def _make(self, job: Job, stage: str, beside: Kept, real: int | None) -> Bill:
+        cost = price(job.run, stage, job.scale, self._cluster, real)
         card = (self._card or YARDSTICK_CARD) if cost.gpus else ""
         taken = NOWHERE
         if stage == "train" and not job.run.external:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,6 +14,7 @@ from hdit_repro.launch.clusters import Cluster
 from hdit_repro.launch.graph import Task, required, tasks_of
 from hdit_repro.launch.left import share_left
 from hdit_repro.launch.room import NOWHERE, Room
+from hdit_repro.launch.work import reference_work
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.spec.data import Folder
 
@@ -164,8 +165,11 @@ def make_plan(jobs: Sequence[Job], roots: Roots, cluster: Cluster) -> list[Stage
     """Every stage of the jobs once, in an order in which they can be run, and one render at the end."""
     tasks = tasks_for(jobs, roots)
     open_keys = {task.key for task in required(tasks)}
-    bills = Bills(cluster)
-    stages = [_stage(task, bills.of(task.job, task.stage, task.jobs), task.key in open_keys) for task in tasks]
+    bills, real = Bills(cluster), _reference_images(tasks, open_keys)
+    stages = [
+        _stage(task, bills.of(task.job, task.stage, task.jobs, real.get(task.key, 0)), task.key in open_keys)
+        for task in tasks
+    ]
     return [*stages, _render(jobs, stages)] if stages else []
 
 
@@ -177,6 +181,18 @@ def to_run(plan: Iterable[Stage]) -> list[Stage]:
 def gpu_hours(stages: Iterable[Stage]) -> float:
     """GPU-hours that some stages together still take."""
     return sum(stage.gpu_hours_left for stage in stages)
+
+
+def _reference_images(tasks: Iterable[Task], open_keys: Container[str]) -> dict[str, int]:
+    """Images of references that open evaluations measure, by key: what several need is measured by the first."""
+    met: set[Hashable] = set()
+    found: dict[str, int] = {}
+    for task in tasks:
+        if task.stage == "evaluate" and task.key in open_keys:
+            parts = reference_work(task.job.run)
+            found[task.key] = sum(images for part, images in parts.items() if part not in met)
+            met |= parts.keys()
+    return found
 
 
 def _stage(task: Task, bill: Bill, is_open: bool) -> Stage:

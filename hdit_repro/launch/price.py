@@ -17,6 +17,7 @@ from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.throughput import Measured, measured
 from hdit_repro.launch.work import TRAINING_PASSES as TRAINING_PASSES
 from hdit_repro.launch.work import forward_images as forward_images
+from hdit_repro.launch.work import reference_work
 from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.run import Run
 
@@ -87,12 +88,31 @@ class Price(NamedTuple):
     basis: str
 
 
-def price(run: Run, stage: str, scale: str, cluster: Cluster) -> Price:
-    """The price of a stage of a run ("train", "sample", "evaluate") at a scale on a cluster.
+def price(run: Run, stage: str, scale: str, cluster: Cluster, real: int | None = None) -> Price:
+    """The price of a stage of a run at a scale on a cluster.
 
     Smoke scale on this machine is priced in minutes of one CPU, everything else in hours of a GPU. Where this machine
     has no card that is known, its GPU counts as one A100.
+
+    Args:
+        run: the run.
+        stage: "train", "sample" or "evaluate".
+        scale: the run's.
+        cluster: where it runs.
+        real: images of the reference that evaluation measures, where others are kept; None is all that it needs.
     """
+    found = _price(run, stage, scale, cluster)
+    if real is None:
+        real = sum(reference_work(run).values())
+    if stage != "evaluate" or not real:
+        return found
+    times = 1 + real / run.sampling.count
+    basis = f"{found.basis}; {real:,} images of the reference too, unless their features are kept"
+    return Price(found.gpus, times * found.gpu_hours, times * found.hours, basis)
+
+
+def _price(run: Run, stage: str, scale: str, cluster: Cluster) -> Price:
+    """See `price`; evaluation without the images of its reference."""
     if run.external and stage == "train":
         return Price(0, 0.0, 0.0, "images of others have nothing to be trained")
     if run.external:
