@@ -30,21 +30,31 @@ def plan(
 
     Example: hdit-repro plan table1 --cluster a100
     """
-    from hdit_repro.launch.clusters import read_cluster, workplace
-    from hdit_repro.launch.plan import make_plan, wanted
+    from hdit_repro.launch.clusters import Slurm, read_cluster, workplace
+    from hdit_repro.launch.graph import required
+    from hdit_repro.launch.plan import make_plan, tasks_for, wanted
+    from hdit_repro.launch.slurm.bill import planned_idle
 
     profile = read_cluster(cluster)
     dataset = options.own_data(own, note=False)
     asked = wanted(experiment, scale, options.names(rows), seeds, dataset, sampling_seeds)
-    stages = make_plan(asked, workplace(cluster=profile), profile)
+    roots = workplace(cluster=profile)
+    stages = make_plan(asked, roots, profile)
     if as_objects:
         as_json([stage.as_row() for stage in stages])
         return
-    print_plan(stages, profile)
+    idle = planned_idle(required(tasks_for(asked, roots)), stages, profile) if isinstance(profile, Slurm) else 0.0
+    print_plan(stages, profile, idle)
 
 
-def print_plan(stages: Sequence[Stage], cluster: Cluster) -> None:
-    """The stages as a table, and what they come to."""
+def print_plan(stages: Sequence[Stage], cluster: Cluster, idle: float = 0.0) -> None:
+    """The stages as a table, and what they come to.
+
+    Args:
+        stages: of the plan.
+        cluster: where they run.
+        idle: GPU-hours in which the GPUs of packs wait, billed all the same.
+    """
     from hdit_repro.launch.clusters import Slurm
     from hdit_repro.launch.plan import gpu_hours, to_run
 
@@ -70,7 +80,9 @@ def print_plan(stages: Sequence[Stage], cluster: Cluster) -> None:
     left = to_run(stages)
     total = sum(stage.stage != "render" for stage in stages)
     remark(f"{total - len(left)} of {total} stages done")
-    remark(f"to go: {_bill(left, gpu_hours(left), cluster)}")
+    remark(f"to go: {_bill(left, gpu_hours(left) + idle, cluster)}")
+    if idle and isinstance(cluster, Slurm):
+        remark(f"packs: {idle:,.2f} {cluster.gpu}-hours of these, for a pack holds its GPUs until its last row is done")
     if left:
         remark(f"disk: about {_size(sum(stage.disk_left for stage in left))} more")
     for basis in dict.fromkeys(stage.basis for stage in left):

@@ -13,6 +13,7 @@ from hdit_repro.jobs import Job
 from hdit_repro.launch.graph import Task, required
 from hdit_repro.launch.plan import Stage, make_plan, tasks_for
 from hdit_repro.launch.slurm import journal, queue
+from hdit_repro.launch.slurm.bill import held
 from hdit_repro.launch.slurm.coverage import Coverage, cover, made
 from hdit_repro.launch.slurm.executor import Executor
 from hdit_repro.launch.slurm.graph import Element, Group, Kind, Resources, graph
@@ -54,13 +55,12 @@ class Draft(NamedTuple):
     @property
     def gpu_hours(self) -> float:
         """Of what is new; what is queued already was submitted before."""
-        keys = {task.key for element in self.elements for task in element.tasks}
-        return sum(stage.gpu_hours for stage in self.plan if stage.key in keys)
+        return held(self.elements, {stage.key: stage for stage in self.plan})
 
     @property
     def disk(self) -> int:
         keys = {task.key for element in self.elements for task in element.tasks}
-        return sum(stage.disk for stage in self.plan if stage.key in keys)
+        return sum(stage.disk_left for stage in self.plan if stage.key in keys)
 
 
 class Script(NamedTuple):
