@@ -11,6 +11,7 @@ from benchmarks.card.networks import named
 from benchmarks.card.session import Bench, Part
 from benchmarks.card.timing import timed
 from hdit_repro.cost import count
+from hdit_repro.launch.work import arithmetic
 from hdit_repro.models.build import build
 from hdit_repro.stages.calling import Way, called, way_gone
 from hdit_repro.stages.denoiser import Drawer
@@ -35,7 +36,7 @@ def sampler(name: str, how: str) -> Part:
         calls = run.sampling.network_calls
         return {
             "use": "sample", "run": name, "how": how, "batch": batch, "calls": calls,
-            "macs": count(run.model, run.data.resolution).macs,
+            "macs": count(run.model, run.data.resolution).macs, "precision": arithmetic(run, "sample"),
             "seconds": found.seconds, "calls_per_s": calls / found.seconds, "images_per_s": batch / found.seconds,
             "memory_gib": found.memory_gib,
         }  # fmt: skip

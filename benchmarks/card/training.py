@@ -96,6 +96,7 @@ def step_numbers(run: Run, name: str, bench: Bench, *, compiled: bool, network: 
     rate = bench.bfloat16_rate()
     return {
         "use": "train" if network is None else "peer", "run": name, "batch": batch, "compiled": compiled, "macs": macs,
+        "precision": run.training.precision,
         "parameters": count(run.model, run.data.resolution).parameters,
         "step_s": found.seconds, "steps": found.calls, "images_per_s": batch / found.seconds, "flops_per_s": flops,
         "matrix_flops_per_s": rate, "mfu_measured": flops / rate if rate else None,

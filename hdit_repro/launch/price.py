@@ -10,26 +10,29 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hdit_repro.cost import count
-from hdit_repro.cost.cards import card_key, peak
+from hdit_repro.cost.cards import CARDS, card_key, peak
 from hdit_repro.launch.clusters import Cluster, Local, card_of
 from hdit_repro.launch.kept import NOTHING, Kept
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.throughput import Measured, measured
 from hdit_repro.launch.work import TRAINING_PASSES as TRAINING_PASSES
+from hdit_repro.launch.work import arithmetic, reference_work
 from hdit_repro.launch.work import forward_images as forward_images
-from hdit_repro.launch.work import reference_work
 from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.run import Run
+from hdit_repro.spec.training import Precision
 
 
 class Yardstick(NamedTuple):
-    """A training run whose bill the paper prints: A100-hours, MACs of a forward pass, images seen, and the words."""
+    """A training run whose bill the paper prints: A100-hours, MACs of a forward pass, images seen, the words, and what
+    it multiplied in."""
 
     job: str
     a100_hours: float
     macs: int
     images: int
     basis: str
+    precision: Precision = "bfloat16"
 
 
 TABLE_1_E = Yardstick(
@@ -169,29 +172,47 @@ def _from_measurement(run: Run, stage: str, found: Measured) -> tuple[float, str
         words = f"measured: {rate:,.4g} images/s through Inception on {found.card} ({found.where})"
         return run.sampling.count / rate / 3600, words
     macs = count(run.model, run.data.resolution).macs
-    near = found.nearest(stage, macs)
+    near = found.nearest(stage, macs, arithmetic(run, stage))
     if near is None:
         return None
+    times, brought = _brought(run, stage, near.precision, found.card)
     scaled = "" if near.macs == macs else ", scaled by MACs"
-    words = f"measured: {near.words}{scaled}, on {found.card} ({found.where})"
-    return macs * forward_images(run, stage) / near.macs_per_second / 3600, words
+    words = f"measured: {near.words}{scaled}, on {found.card} ({found.where}){brought}"
+    return times * macs * forward_images(run, stage) / near.macs_per_second / 3600, words
 
 
 def _from_peak(run: Run, stage: str, card: str) -> tuple[float, str] | None:
     """Hours from a stated share of the peak of the card in this machine; None where it has none that is known."""
-    arithmetic = run.training.precision
-    most = peak(card, arithmetic)
+    precision = arithmetic(run, stage)
+    most = peak(card, precision)
     if most is None or stage == "evaluate":
         return None
     flops = 2 * count(run.model, run.data.resolution).macs * forward_images(run, stage)
-    words = f"assumed: {ASSUMED_MFU:.0%} of {card}'s peak of {most / 1e12:,.4g} TFLOP/s in {arithmetic}"
+    words = f"assumed: {ASSUMED_MFU:.0%} of {card}'s peak of {most / 1e12:,.4g} TFLOP/s in {precision}"
     return flops / (most * ASSUMED_MFU) / 3600, words
 
 
 def _from_bill(run: Run, stage: str, cluster: Cluster) -> tuple[float, str]:
     """Hours from the paper's printed bill, brought to the cluster's cards."""
     speed = 1.0 if isinstance(cluster, Local) else cluster.speed
-    return _a100_hours(run, stage) / speed, _basis(run, stage, cluster)
+    times, brought = 1.0, ""
+    if stage != "evaluate":
+        times, brought = _brought(run, stage, yardstick(run).precision, card_of(cluster))
+    return times * _a100_hours(run, stage) / speed, _basis(run, stage, cluster) + brought
+
+
+def _brought(run: Run, stage: str, known: Precision, card: str) -> tuple[float, str]:
+    """How many times as long a stage takes in its own arithmetic as in the one that its price rests on, by the peaks
+    of the card, or of an A100 where that is not known; and the words, none where they are one."""
+    wanted = arithmetic(run, stage)
+    if wanted == known:
+        return 1.0, ""
+    name = card_key(card) or YARDSTICK_CARD
+    before, after = (float(getattr(CARDS[name], one)) for one in (known, wanted))
+    return (
+        before / after,
+        f"; brought from {known} to {wanted} by {name}'s peaks, {before:,.4g} and {after:,.4g} TFLOP/s",
+    )
 
 
 def _a100_hours(run: Run, stage: str) -> float:

@@ -7,28 +7,35 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from hdit_repro.cost.cards import card_key
 from hdit_repro.errors import UserError
 from hdit_repro.files import shipped
 from hdit_repro.launch.work import TRAINING_PASSES
+from hdit_repro.spec.training import Precision
 
 FORMAT = 1
 """Of the files; another number is not read."""
 
 FOLDER = "benchmarks/results"
 
+UNSAID: Precision = "bfloat16"
+"""Of networks in files that do not say: the first ones measured nothing else."""
+
 
 class Rate(NamedTuple):
     """One measurement of a network at work.
 
     use: "train" or "sample". macs: of a forward pass of one image. macs_per_second: forward passes' worth, three a
-    training image. words: what was measured.
+    training image. words: what was measured. precision: of its products.
     """
 
     use: str
     macs: int
     macs_per_second: float
     words: str
+    precision: Precision
 
 
 class Measured(NamedTuple):
@@ -39,9 +46,11 @@ class Measured(NamedTuple):
     rates: tuple[Rate, ...]
     features_per_second: float | None
 
-    def nearest(self, use: str, macs: int) -> Rate | None:
-        """The fastest measurement of the network with these MACs, else of the one whose MACs are nearest."""
-        fitting = [rate for rate in self.rates if rate.use == use]
+    def nearest(self, use: str, macs: int, precision: Precision) -> Rate | None:
+        """The fastest measurement of the network with these MACs, else of the one whose MACs are nearest; of those in
+        this arithmetic where there are any."""
+        used = [rate for rate in self.rates if rate.use == use]
+        fitting = [rate for rate in used if rate.precision == precision] or used
         return min(fitting, key=lambda rate: (abs(math.log(rate.macs / macs)), -rate.macs_per_second), default=None)
 
 
@@ -69,7 +78,7 @@ def measured(card: str, folder: Path | None = None) -> Measured | None:
     path, tree = max(fitting, key=lambda item: str(item[1]["machine"]["began"]))
     try:
         return _measured(tree, f"{FOLDER}/{path.name}")
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 
@@ -98,14 +107,16 @@ def _measured(tree: dict[str, Any], where: str) -> Measured:
         use = part.get("use")
         if "error" in part:
             continue
+        precision = msgspec.convert(part.get("precision", UNSAID), Precision)
         if use == "train":
             how = "compiled" if part["compiled"] else "eager"
             words = f"{part['run']} at {part['images_per_s']:,.4g} images/s, batch {part['batch']}, {how}"
             speed = part["macs"] * TRAINING_PASSES * part["images_per_s"]
-            rates.append(Rate(use, part["macs"], speed, words))
+            rates.append(Rate(use, part["macs"], speed, words, precision))
         elif use == "sample":
             words = f"{part['run']}'s sampler at {part['calls_per_s']:,.4g} network calls/s, batch {part['batch']}"
-            rates.append(Rate(use, part["macs"], part["macs"] * part["batch"] * part["calls_per_s"], words))
+            speed = part["macs"] * part["batch"] * part["calls_per_s"]
+            rates.append(Rate(use, part["macs"], speed, words, precision))
         elif use == "features":
             features = max(features or 0.0, float(part["images_per_s"]))
     return Measured(tree["machine"]["card"], where, tuple(rates), features)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+from msgspec import UNSET
+
 from hdit_repro.spec.data import facts_of
 from hdit_repro.spec.evaluation import AdmReference, MetricKind
 from hdit_repro.spec.run import Run
+from hdit_repro.spec.training import Precision
 
 TRAINING_PASSES = 3
 """A training image costs a forward and a backward pass, and the backward pass twice the forward."""
@@ -22,6 +25,12 @@ def forward_images(run: Run, stage: str) -> int:
     if stage == "train":
         return TRAINING_PASSES * run.training.samples_seen
     return run.sampling.count * run.sampling.network_calls if stage == "sample" else 0
+
+
+def arithmetic(run: Run, stage: str) -> Precision:
+    """What a stage's network multiplies in."""
+    drawn = run.sampling.precision
+    return run.training.precision if stage == "train" or drawn is UNSET else drawn
 
 
 def reference_work(run: Run) -> dict[Hashable, int]:

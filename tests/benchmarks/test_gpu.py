@@ -46,6 +46,7 @@ def test_parts_say_what_they_measured(gpu: ModuleType, tmp_path: Path) -> None:
     assert step["images_per_s"] == pytest.approx(step["batch"] / step["step_s"])
     assert step["flops_per_s"] == pytest.approx(6 * step["macs"] * step["images_per_s"])
     assert step["mfu_measured"] == pytest.approx(step["flops_per_s"] / parts["matrix/bfloat16"]["flops_per_s"])
+    assert step["precision"] == "bfloat16", "plans bring it to a run's own"
     level = parts["attention/table1/E/0"]
     assert set(level["backends"]) == {"dense", "natten", "torch-flex", "natten-flex", "tiled"}
     assert all(level["backends"][name]["both_s"] > 0 for name in ("dense", "tiled"))

@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from hdit_repro import cost, jobs
 from hdit_repro.cost.memory import ROOM, training_memory
 from hdit_repro.errors import UserError
 from hdit_repro.launch import price, throughput
-from hdit_repro.launch.clusters import card_here, read_cluster
+from hdit_repro.launch.clusters import Cluster, card_here, read_cluster
 from hdit_repro.launch.plan import make_plan, wanted
 from hdit_repro.launch.room import room
 from hdit_repro.launch.throughput import FORMAT, measured
@@ -70,6 +71,46 @@ def test_another_run_is_scaled_by_macs_from_the_nearest(results: Path) -> None:
     found = hours("imagenet256", "train")
     assert found.gpu_hours == pytest.approx(run.training.samples_seen / (100.0 * 200e9 / macs) / 3600)
     assert "scaled by MACs" in found.basis
+
+
+def test_a_bill_of_another_arithmetic_is_brought_to_the_run_s_by_the_card_s_peaks(results: Path) -> None:
+    """R1 and R2 have nearly the same MACs; R1 multiplies in TF32, which an A100 does half as fast as bfloat16."""
+    for stage, calls in (("train", 1), ("sample", 5)):
+        r1, r2 = (hours(f"table1/{row}", stage) for row in ("R1", "R2"))
+        assert r1.gpu_hours == pytest.approx(2 * calls * r2.gpu_hours, rel=1e-3)
+        assert "; brought from bfloat16 to tf32 by A100's peaks, 312 and 156 TFLOP/s" in r1.basis
+        assert "brought" not in r2.basis
+    assert "brought" not in hours("table1/R1", "evaluate").basis
+    run, a100, h100 = jobs.find("table1/E", "mini").run, read_cluster("a100"), read_cluster("h100")
+    single = msgspec.structs.replace(run, training=msgspec.structs.replace(run.training, precision="float32"))
+
+    def times(cluster: Cluster) -> float:
+        both = [price.price(one, "train", "mini", cluster).gpu_hours for one in (single, run)]
+        return both[0] / both[1]
+
+    assert (times(a100), times(h100)) == (pytest.approx(312 / 19.5), pytest.approx(989.4 / 66.9))
+    drawn = msgspec.structs.replace(run, sampling=msgspec.structs.replace(run.sampling, precision="float32"))
+    assert "to float32" in price.price(drawn, "sample", "mini", a100).basis
+    assert "brought" not in price.price(drawn, "train", "mini", a100).basis
+
+
+def test_a_measurement_of_another_arithmetic_is_brought_too(results: Path) -> None:
+    """A file that does not say was measured in bfloat16; one of the run's own arithmetic comes first."""
+    run = jobs.find("table1/R1").run
+    macs, seen = cost.count(run.model, run.data.resolution).macs, run.training.samples_seen
+    write(results, "a100", eager=train_part(run="table1/R2", macs=macs))
+    found = hours("table1/R1", "train")
+    assert found.gpu_hours == pytest.approx(2 * seen / 1000 / 3600)
+    assert "; brought from bfloat16 to tf32 by A100's peaks" in found.basis
+    own = train_part(precision="tf32", images_per_s=700.0)
+    write(results, "a100", eager=train_part(run="table1/R2", macs=macs), own=own)
+    found = hours("table1/R1", "train")
+    assert found.gpu_hours == pytest.approx(seen * macs / (700 * E_MACS) / 3600)
+    assert "brought" not in found.basis
+    assert "brought" not in hours("table1/E", "train").basis
+    write(results, "a100", eager=train_part(precision="float23"))
+    with pytest.raises(UserError, match=r"a100\.json"):
+        measured("A100")
 
 
 def test_sampling_and_features_have_rates_of_their_own(results: Path) -> None:
@@ -130,6 +171,8 @@ def test_a_card_in_this_machine_is_priced_by_its_peak(results: Path, monkeypatch
     assert found.hours == pytest.approx(flops / (price.ASSUMED_MFU * 989.4e12) / 3600)
     assert "assumed: 20%" in found.basis
     assert price.unit(read_cluster("local")) == "H100"
+    drawn = msgspec.structs.replace(run, sampling=msgspec.structs.replace(run.sampling, precision="float32"))
+    assert "66.9 TFLOP/s in float32" in price.price(drawn, "sample", "mini", read_cluster("local")).basis
 
 
 def test_a_plan_says_how_each_training_fits(roots: Roots) -> None:
