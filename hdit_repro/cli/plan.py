@@ -31,9 +31,7 @@ def plan(
     Example: hdit-repro plan table1 --cluster a100
     """
     from hdit_repro.launch.clusters import Slurm, read_cluster, workplace
-    from hdit_repro.launch.graph import required
-    from hdit_repro.launch.plan import make_plan, tasks_for, wanted
-    from hdit_repro.launch.slurm.bill import planned_idle
+    from hdit_repro.launch.plan import make_plan, wanted
 
     profile = read_cluster(cluster)
     dataset = options.own_data(own, note=False)
@@ -43,7 +41,11 @@ def plan(
     if as_objects:
         as_json([stage.as_row() for stage in stages])
         return
-    idle = planned_idle(required(tasks_for(asked, roots)), stages, profile) if isinstance(profile, Slurm) else 0.0
+    idle = 0.0
+    if isinstance(profile, Slurm):
+        from hdit_repro.launch.slurm.bill import planned_idle
+
+        idle = planned_idle(asked, roots, stages, profile)
     print_plan(stages, profile, idle)
 
 
@@ -81,7 +83,7 @@ def print_plan(stages: Sequence[Stage], cluster: Cluster, idle: float = 0.0) -> 
     total = sum(stage.stage != "render" for stage in stages)
     remark(f"{total - len(left)} of {total} stages done")
     remark(f"to go: {_bill(left, gpu_hours(left) + idle, cluster)}")
-    if idle and isinstance(cluster, Slurm):
+    if idle >= 0.005 and isinstance(cluster, Slurm):
         remark(f"packs: {idle:,.2f} {cluster.gpu}-hours of these, for a pack holds its GPUs until its last row is done")
     if left:
         remark(f"disk: about {_size(sum(stage.disk_left for stage in left))} more")

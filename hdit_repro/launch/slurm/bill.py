@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from hdit_repro.launch.graph import Task
-from hdit_repro.launch.plan import Stage, gpu_hours
+from hdit_repro.jobs import Job
+from hdit_repro.launch.graph import required
+from hdit_repro.launch.plan import Stage, gpu_hours, tasks_for
 from hdit_repro.launch.slurm.coverage import Coverage
 from hdit_repro.launch.slurm.graph import Element, by_run, graph
 from hdit_repro.launch.slurm.profile import Slurm
+from hdit_repro.records.layout import Roots
 
 
 def held(elements: Sequence[Element], costs: Mapping[str, Stage]) -> float:
@@ -39,8 +41,8 @@ def idle(elements: Iterable[Element], costs: Mapping[str, Stage]) -> float:
     return waiting
 
 
-def planned_idle(left: Sequence[Task], plan: Iterable[Stage], profile: Slurm) -> float:
-    """What packs would idle if all that is left were submitted now, with nothing in the queue."""
+def planned_idle(jobs: Sequence[Job], roots: Roots, plan: Iterable[Stage], profile: Slurm) -> float:
+    """What packs would idle if all that is left of some rows were submitted now, with nothing in the queue."""
     costs = {stage.key: stage for stage in plan}
-    groups = graph(left, costs, Coverage(), profile)
+    groups = graph(required(tasks_for(jobs, roots)), costs, Coverage(), profile)
     return idle((one for group in groups for one in group.elements), costs)
