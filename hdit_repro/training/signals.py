@@ -34,7 +34,8 @@ class Stop:
 
     As a context it catches USR2, TERM and INT (in the main thread; elsewhere signals are left alone) and gives the
     handlers back at its end, so that whoever had them before can be told then: `signal.raise_signal(stop.signum)`. A
-    second INT, later than its echo, does not wait for the step: it is a KeyboardInterrupt.
+    second INT, later than its echo, does not wait for the step: it is a KeyboardInterrupt. A USR2 is not forgotten over
+    the TERM that follows where the save takes long: it alone says that the job is to come back.
 
     Args:
         file: leave when this file exists; it is removed by `answered`.
@@ -63,7 +64,8 @@ class Stop:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == self.signum == signal.SIGINT and time.monotonic() - self._asked > ECHO:
             raise KeyboardInterrupt
-        self.signum, self._asked = number, time.monotonic()
+        if not (number == signal.SIGTERM and self.signum == signal.SIGUSR2):
+            self.signum, self._asked = number, time.monotonic()
 
     @property
     def reason(self) -> str:

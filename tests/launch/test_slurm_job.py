@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import signal
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hdit_repro.errors import RunError
+from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.graph import Task
 from hdit_repro.launch.part import Part
 from hdit_repro.launch.plan import tasks_for, wanted
 from hdit_repro.launch.progress import read_failure
 from hdit_repro.launch.slurm import attempts
 from hdit_repro.launch.slurm import job as jobs
+from hdit_repro.launch.slurm.check import problems
 from hdit_repro.launch.slurm.job import StageJob
+from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.records.layout import Roots
 from hdit_repro.stages.settings import Settings
+from hdit_repro.training.signals import Preempted
 
 
 class Site:
@@ -87,3 +93,55 @@ def test_a_stage_that_is_not_tried_again_neither_runs_nor_requeues(site: Site, t
     assert (ran, site.requeues) == ([], [])
     assert "is not tried again" in read_failure(part.failure)["error"]
     assert len(attempts.read(part.attempts)) == 3
+
+
+def test_without_scontrol_the_real_error_stays(
+    site: Site, training: Task, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(RuntimeError, match="trouble"):
+        run(training, failing(RuntimeError("trouble")))
+    jobs.requeue()
+    assert "not requeued: [Errno 2]" in capsys.readouterr().err
+
+
+def test_a_training_that_leaves_is_requeued_by_submitit_and_says_so_where_it_cannot_be(
+    site: Site, training: Task, handler: list[int]
+) -> None:
+    def leaving(*_: Any) -> None:
+        error = Preempted("the run was asked to leave and is saved", found="USR2", fix="again")
+        error.signum = signal.SIGUSR2
+        raise error
+
+    for _ in range(2):
+        with pytest.raises(Preempted, match="is saved"):
+            run(training, leaving)
+    assert handler == [signal.SIGUSR2] * 2
+    assert not Part(training.folder, "train").failure.exists()
+
+
+@pytest.fixture
+def handler() -> Iterator[list[int]]:
+    """What submitit's handler of USR2 was called with; from its second call on there is no scontrol."""
+    calls: list[int] = []
+
+    def requeue(number: int, frame: object) -> None:
+        calls.append(number)
+        if len(calls) > 1:
+            raise FileNotFoundError(2, "No such file or directory", "scontrol")
+
+    before = signal.signal(signal.SIGUSR2, requeue)
+    yield calls
+    signal.signal(signal.SIGUSR2, before)
+
+
+def test_a_node_whose_jobs_cannot_requeue_is_told() -> None:
+    profile = read_cluster("a100")
+    assert isinstance(profile, Slurm)
+    node = {
+        "node": "n1", "sees_runs": True, "requeues": False, "gpus": ["A100"], "torch_gpus": 1,
+        "write_mb_per_second": 9.0, "data": "", "time": time.time(),
+    }  # fmt: skip
+    (problem,) = problems(node, profile, time.time())
+    assert "n1 find no scontrol" in problem
+    assert problems({**node, "requeues": True}, profile, time.time()) == []

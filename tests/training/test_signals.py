@@ -32,6 +32,15 @@ def test_a_signal_is_noted_and_the_handler_before_comes_back(number):
         signal.signal(number, before)
 
 
+@pytest.mark.parametrize("first", [signal.SIGUSR2, signal.SIGTERM])
+def test_usr2_counts_whether_term_comes_before_or_after(first):
+    second = signal.SIGTERM if first is signal.SIGUSR2 else signal.SIGUSR2
+    with Stop() as stop:
+        signal.raise_signal(first)
+        signal.raise_signal(second)
+        assert stop.signum == signal.SIGUSR2
+
+
 def test_a_second_interrupt_does_not_wait_but_an_echo_does(monkeypatch):
     with Stop() as stop:
         signal.raise_signal(signal.SIGINT)

@@ -78,6 +78,8 @@ def problems(node: Mapping[str, Any], profile: Slurm, sent: float) -> list[str]:
     name, found = node["node"] or node["host"], []
     if not node["sees_runs"]:
         found.append(f"{name} does not see the folder of runs: name one that every node has (`runs`)")
+    if not node["requeues"]:
+        found.append(f"jobs on {name} find no scontrol to requeue themselves: bind SLURM's commands into the container")
     if profile.gpu_request != "none" and not node["gpus"]:
         found.append(f"{name} was given no GPU: look at `gpu_request` and `gres`")
     if node["gpus"] and not node["torch_gpus"]:

@@ -191,12 +191,19 @@ def may_try_again(error: Exception, part: Part, session: str) -> bool:
 
 
 def requeue() -> None:
-    """Put this job back into the queue, which ends it; where that is not allowed, return."""
-    done = subprocess.run(["scontrol", "requeue", job_id()], check=False, capture_output=True, text=True)
-    print(f"requeued {job_id()}" if not done.returncode else f"not requeued: {done.stderr.strip()}", file=sys.stderr)
-    if not done.returncode:
-        sys.stderr.flush()
-        time.sleep(GRACE)
+    """Put this job back into the queue, which ends it; where that is not allowed, or not possible, return."""
+    try:
+        subprocess.run(["scontrol", "requeue", job_id()], check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        _not_requeued(error)
+        return
+    print(f"requeued {job_id()}", file=sys.stderr, flush=True)
+    time.sleep(GRACE)
+
+
+def _not_requeued(error: OSError | subprocess.CalledProcessError) -> None:
+    why = (isinstance(error, subprocess.CalledProcessError) and error.stderr) or error
+    print(f"not requeued: {str(why).strip()}", file=sys.stderr)
 
 
 def _leave(told: Callable[..., Any] | int | None, signum: int | None) -> None:
@@ -204,7 +211,10 @@ def _leave(told: Callable[..., Any] | int | None, signum: int | None) -> None:
     if signum in (signal.SIGTERM, signal.SIGINT):
         time.sleep(GRACE)
     elif callable(told):
-        told(signal.SIGUSR2, None)
+        try:
+            told(signal.SIGUSR2, None)
+        except (OSError, subprocess.CalledProcessError) as error:
+            _not_requeued(error)
 
 
 def _silent(progress: Progress) -> None:

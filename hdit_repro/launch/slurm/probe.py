@@ -37,6 +37,7 @@ class ProbeJob:
             "python": sys.version.split()[0],
             "time": time.time(),
             "sees_runs": self._token() == self.token,
+            "requeues": shutil.which("scontrol") is not None,
             "gpus": gpus(),
             "write_mb_per_second": write_speed(self.folder / f".speed-{rank}"),
             "data": os.environ.get("HDIT_REPRO_DATA", ""),
