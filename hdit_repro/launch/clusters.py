@@ -116,6 +116,9 @@ def workplace(start: Path | None = None, cluster: Cluster | None = None) -> Root
     Args:
         start: the folder; None is $HDIT_REPRO_WORKPLACE, or else the current one.
         cluster: whose profile may name another folder for the runs, as $HDIT_REPRO_RUNS does.
+
+    Raises:
+        UserError: that folder names a variable that is not set.
     """
     here = (start or Path(os.environ.get(WORKPLACE_VARIABLE) or Path.cwd())).resolve()
     for folder in (here, *here.parents):
@@ -125,4 +128,12 @@ def workplace(start: Path | None = None, cluster: Cluster | None = None) -> Root
     named = cluster.runs if isinstance(cluster, Slurm) and cluster.runs else os.environ.get(RUNS_VARIABLE, "")
     if start is not None or not named:
         return Roots(here / "runs", here / "results")
-    return Roots(Path(os.path.expandvars(named)).expanduser().resolve(), here / "results")
+    filled = os.path.expandvars(named)
+    if "$" in filled:
+        raise UserError(
+            "the folder of runs names a variable that is not set",
+            found=named,
+            expected="variables that are set where this command runs",
+            fix="set it, or name the folder without it: `runs` in the cluster's profile",
+        )
+    return Roots(Path(filled).expanduser().resolve(), here / "results")

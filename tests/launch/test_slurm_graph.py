@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hdit_repro.errors import RunError
+from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import lock, write_json
 from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.graph import required
@@ -279,6 +279,9 @@ def test_the_profile_of_a_site_is_found_beside_the_work(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SCRATCH", str(tmp_path / "big"))
     assert workplace(cluster=cluster(runs="$SCRATCH/runs")).runs == tmp_path / "big" / "runs"
+    with pytest.raises(UserError, match="variable that is not set") as refusal:
+        workplace(cluster=cluster(runs="$UNSET_ANYWHERE/runs"))
+    assert refusal.value.found == "$UNSET_ANYWHERE/runs"
     monkeypatch.setenv("HDIT_REPRO_WORKPLACE", str(tmp_path / "work"))
     assert workplace() == Roots(tmp_path / "work" / "runs", tmp_path / "work" / "results")
     monkeypatch.setenv("HDIT_REPRO_RUNS", str(tmp_path / "else"))

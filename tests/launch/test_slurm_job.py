@@ -16,13 +16,13 @@ from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.graph import Task
 from hdit_repro.launch.part import Part
 from hdit_repro.launch.plan import tasks_for, wanted
-from hdit_repro.launch.progress import read_failure
+from hdit_repro.launch.progress import LEFT, read_failure, read_progress
 from hdit_repro.launch.slurm import attempts
 from hdit_repro.launch.slurm import job as jobs
 from hdit_repro.launch.slurm.check import problems
 from hdit_repro.launch.slurm.job import StageJob
 from hdit_repro.launch.slurm.profile import Slurm
-from hdit_repro.records.layout import Roots
+from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.stages.settings import Settings
 from hdit_repro.training.signals import Preempted
 
@@ -36,7 +36,8 @@ class Site:
         (folder / "scontrol").write_text(f'#!/bin/sh\necho "$*" >> {self._told}\n')
         (folder / "scontrol").chmod(0o755)
         patch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-        patch.setattr(jobs, "GRACE", 0.0)
+        for wait in ("GRACE", "MOMENTS"):
+            patch.setattr(jobs, wait, 0.0)
         self.rank(0, 1)
 
     def rank(self, rank: int, size: int) -> None:
@@ -118,6 +119,23 @@ def test_a_training_that_leaves_is_requeued_by_submitit_and_says_so_where_it_can
             run(training, leaving)
     assert handler == [signal.SIGUSR2] * 2
     assert not Part(training.folder, "train").failure.exists()
+
+
+def test_a_training_that_a_stop_file_asked_to_leave_comes_back_by_nobody(
+    site: Site, training: Task, handler: list[int], roots: Roots
+) -> None:
+    tasks = tasks_for(wanted("table1", "smoke", ["E"]), roots)
+    ran: list[str] = []
+
+    def leaving(_: object, folder: RunFolder, *__: object) -> None:
+        ran.append("train")
+        raise Preempted("the run was asked to leave and is saved", found=f"{folder.path / 'stop'}", fix="again")
+
+    later = dict.fromkeys(("sample", "evaluate"), lambda *_: ran.append("more"))
+    with pytest.raises(Preempted, match="is saved"):
+        StageJob(tuple(tasks), "s", Settings(), 1, stages={"train": leaving, **later})()
+    assert (handler, site.requeues, ran) == ([], [], ["train"])
+    assert read_progress(Part(training.folder, "train").progress).note == LEFT
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ from hdit_repro.files import write_bytes
 from hdit_repro.jobs import files
 from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.plan import tasks_for, wanted
-from hdit_repro.launch.progress import write_failure
+from hdit_repro.launch.progress import LEFT, note_left, write_failure
 from hdit_repro.launch.slurm import act, executor, journal, preflight
+from hdit_repro.launch.slurm.live import look
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.slurm.submit import Submitted, submit
 from hdit_repro.launch.status import known_tasks
@@ -297,6 +298,17 @@ def test_what_is_being_ended_is_submitted_again_and_what_was_requeued_is_not(roo
     assert send(roots, ["E"]).queued == 0
     assert act.cancel(roots, known_tasks(roots, "table1/E"))
     assert fake.queue == ["100"]
+
+
+def test_what_a_stop_file_ended_says_so_and_can_be_retried(roots: Roots, fake: FakeSlurm) -> None:
+    send(roots, ["E"])
+    fake.end_all()
+    tasks = known_tasks(roots, "table1/E")
+    note_left(tasks[0].folder.progress("train"), "s/100")
+    assert [(row.state, row.error) for row in look(roots, tasks).rows] == [
+        ("failed", LEFT), ("missing", ""), ("missing", ""),
+    ]  # fmt: skip
+    assert [found.stages for found in act.failed(roots, tasks)] == [("table1/E train",)]
 
 
 def test_a_folder_of_runs_that_cannot_be_is_refused_with_the_mend(roots: Roots, fake: FakeSlurm) -> None:

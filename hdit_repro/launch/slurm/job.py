@@ -33,6 +33,9 @@ from hdit_repro.training.signals import Preempted
 GRACE = 900.0
 """Seconds that a process waits to be ended by the scheduler, after it has done what it could."""
 
+MOMENTS = 10.0
+"""Seconds within which the scheduler's signal reaches all processes of a job."""
+
 
 @dataclass(frozen=True)
 class StageJob:
@@ -207,8 +210,14 @@ def _not_requeued(error: OSError | subprocess.CalledProcessError) -> None:
 
 
 def _leave(told: Callable[..., Any] | int | None, signum: int | None) -> None:
-    """After a save: requeue through submitit on USR2; on TERM or INT wait for its sender, who knows what is next."""
-    if signum in (signal.SIGTERM, signal.SIGINT):
+    """After a save: requeue through submitit on USR2; on TERM or INT wait for its sender, who knows what is next.
+
+    Without a signal it was a stop file, and the job ends; or another process of the run has heard a USR2 first: this one
+    hears it within moments, and submitit's handler has it by now.
+    """
+    if signum is None:
+        time.sleep(MOMENTS)
+    elif signum in (signal.SIGTERM, signal.SIGINT):
         time.sleep(GRACE)
     elif callable(told):
         try:

@@ -15,7 +15,7 @@ from hdit_repro.launch.bills import Bills
 from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.graph import Task
 from hdit_repro.launch.part import Part, drawn
-from hdit_repro.launch.progress import read_failure, read_progress
+from hdit_repro.launch.progress import LEFT, read_failure, read_progress
 from hdit_repro.launch.slurm import attempts, journal, queue
 from hdit_repro.launch.slurm.coverage import Coverage, InQueue, cover, made, span
 from hdit_repro.launch.slurm.journal import Journal
@@ -161,6 +161,8 @@ def _why(live: Live, sent: Sent, found: Sequence[Part], ready: bool) -> str:
     for part in found:
         if error := last_line(str(read_failure(part.failure).get("error", ""))):
             return error
+        if read_progress(part.progress).note == LEFT:
+            return LEFT
     if not ready:
         return ""
     ended = live.ends.get(sent.id) or live.ends.get(sent.id.partition("_")[0], "")

@@ -32,7 +32,8 @@ def check_site(profile: Slurm) -> None:
             expected="a site with partitions",
             fix="run this on the cluster's login node, or use --cluster local",
         ) from error
-    for name in dict.fromkeys(filter(None, (profile.partition, profile.cpu_partition))):
+    asked = _names(profile.partition)
+    for name in dict.fromkeys((*asked, *_names(profile.cpu_partition))):
         partition = pick(known, name, kind="partition at this site", where=where)
         if not partition.up or not partition.nodes:
             raise UserError(
@@ -42,13 +43,22 @@ def check_site(profile: Slurm) -> None:
                 fix=f"`sinfo -p {name}` says why; another partition goes into {where}",
             )
     if profile.gpu_request != "none":
-        _check_gpus(profile, known[profile.partition].gres, where)
+        # Which partition is the site's own, sinfo does not tell by this name: then any may have the GPUs.
+        _check_gpus(profile, [entry for name in asked or known for entry in known[name].gres], where)
+
+
+def _names(partition: str) -> list[str]:
+    """ "a100,debug" names two partitions; SLURM takes the one that is free first. Empty is the site's own."""
+    return [name.strip() for name in partition.split(",") if name.strip()]
 
 
 def _check_gpus(profile: Slurm, gres: Sequence[str], where: str) -> None:
-    """Refuse GPUs that no node of the partition has: of another type, or fewer than a job takes."""
+    """Refuse GPUs that no node of the partitions has: of another type, or fewer than a job takes."""
+    partition = f"partition {profile.partition}" if profile.partition else "any partition"
     wanted = profile.gres if profile.gpu_request == "gres" else "gpu"
-    counts = {kind: int(count or 1) for kind, _, count in (_split(entry) for entry in gres)}
+    counts: dict[str, int] = {}
+    for kind, count in map(_split, gres):  # nodes differ, and a job goes to one that has enough
+        counts[kind] = max(count, counts.get(kind, 0))
     plain = wanted.partition(":")[0]
     fitting = [
         count for kind, count in counts.items() if kind == wanted or (wanted == plain and kind.split(":")[0] == plain)
@@ -56,26 +66,26 @@ def _check_gpus(profile: Slurm, gres: Sequence[str], where: str) -> None:
     if not fitting:
         close = nearest(wanted, counts)
         raise UserError(
-            f"no node of partition {profile.partition} has {wanted}",
+            f"no node of {partition} has {wanted}",
             found=f"gres = {wanted!r} in {where}",
             expected=", ".join(sorted(counts)) or "(its nodes list no gres)",
             fix=f"did you mean {close!r}?"
             if close
-            else f"`sinfo -p {profile.partition} -o %G` shows what its nodes have",
+            else "`sinfo -o '%R %G'` shows what the nodes of each partition have",
         )
     if max(fitting) < profile.gpus_per_node:
         raise UserError(
-            f"no node of partition {profile.partition} has {profile.gpus_per_node} GPUs",
+            f"no node of {partition} has {profile.gpus_per_node} GPUs",
             found=f"gpus_per_node = {profile.gpus_per_node} in {where}",
             expected=f"{max(fitting)} at most",
             fix=f"set gpus_per_node = {max(fitting)}",
         )
 
 
-def _split(entry: str) -> tuple[str, str, str]:
-    """ "gpu:a100:8" -> ("gpu:a100", ":", "8"); a count is the last part if it is a number."""
-    kind, colon, count = entry.rpartition(":")
-    return (kind, colon, count) if count.isdigit() else (entry, "", "1")
+def _split(entry: str) -> tuple[str, int]:
+    """ "gpu:a100:8" -> ("gpu:a100", 8); a count is the last part if it is a number."""
+    kind, _, count = entry.rpartition(":")
+    return (kind, int(count)) if count.isdigit() else (entry, 1)
 
 
 def make_folder(runs: Path) -> None:

@@ -98,6 +98,10 @@ class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
         require(min(counts) >= 1, "sample_batch, max_array_size and throttle start at 1")
         require(self.submit_cap >= 0, "submit_cap is 0 (none) or more")
         require(self.signal_seconds >= 10, "a job needs 10 seconds or more between the signal and its end")
+        require(
+            int(self.time_limit_hours * 60) * 60 > self.signal_seconds,
+            f"time_limit_hours, in whole minutes, is longer than signal_seconds = {self.signal_seconds}",
+        )
         wrong = [name for name in self.environment if not _VARIABLE.fullmatch(name)]
         require(not wrong, f"no name of an environment variable: {', '.join(wrong)}")
         for name in (*self.sbatch, *self.omit):

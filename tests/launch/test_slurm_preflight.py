@@ -1,0 +1,44 @@
+"""A profile held against what a site says of itself. No scheduler."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from hdit_repro.errors import UserError
+from hdit_repro.launch.clusters import read_cluster
+from hdit_repro.launch.slurm import preflight, queue
+from hdit_repro.launch.slurm.profile import Slurm
+
+SITE = [
+    "a100|up|2|gpu:a100:8(S:0-1)|idle", "a100|up|2|gpu:a100:4|idle", "debug|up|1|gpu:v100:2|idle",
+    "old|down|1|gpu:v100:8|idle",
+]  # fmt: skip
+
+
+def check(monkeypatch: pytest.MonkeyPatch, *site: str, **changes: Any) -> None:
+    profile = read_cluster("a100")
+    assert isinstance(profile, Slurm)
+    monkeypatch.setattr(queue, "ask", lambda *_: "\n".join(site))
+    preflight.check_site(msgspec.structs.replace(profile, **changes))
+
+
+def test_nodes_of_a_partition_may_differ_and_the_largest_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for site in (SITE, SITE[::-1]):
+        check(monkeypatch, *site)
+    with pytest.raises(UserError, match="no node of partition a100 has 8 GPUs") as refusal:
+        check(monkeypatch, *SITE[1:])
+    assert refusal.value.fix == "set gpus_per_node = 4"
+
+
+def test_a_partition_may_be_the_sites_own_or_one_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    check(monkeypatch, *SITE, partition="")
+    check(monkeypatch, *SITE, partition="debug, a100", cpu_partition="debug,a100")
+    with pytest.raises(UserError, match="no node of any partition has gpu:h100"):
+        check(monkeypatch, *SITE, partition="", gres="gpu:h100")
+    with pytest.raises(UserError, match="partition old takes no jobs"):
+        check(monkeypatch, *SITE, partition="a100,old")
+    with pytest.raises(UserError, match="a101"):
+        check(monkeypatch, *SITE, partition="a101,debug")
