@@ -212,8 +212,8 @@ def _not_requeued(error: OSError | subprocess.CalledProcessError) -> None:
 def _leave(told: Callable[..., Any] | int | None, signum: int | None) -> None:
     """After a save: requeue through submitit on USR2; on TERM or INT wait for its sender, who knows what is next.
 
-    Without a signal it was a stop file, and the job ends; or another process of the run has heard a USR2 first: this one
-    hears it within moments, and submitit's handler has it by now.
+    Without a signal it was a stop file, and the job ends; or another process of the run has heard a USR2 first: it
+    reaches this one within moments, and submitit's handler has it by now.
     """
     if signum is None:
         time.sleep(MOMENTS)
