@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +16,8 @@ from hdit_repro.errors import RunError, UserError
 
 if TYPE_CHECKING:
     from hdit_repro.jobs import Job
+    from hdit_repro.launch.graph import Task
+    from hdit_repro.launch.slurm.coverage import Coverage
     from hdit_repro.launch.slurm.draft import Draft
     from hdit_repro.launch.slurm.profile import Slurm
     from hdit_repro.launch.slurm.submit import Submitted
@@ -124,7 +128,7 @@ def _outcome(made: Submitted) -> str:
 
 
 def _stay(jobs: Sequence[Job], roots: Roots, profile: Slurm) -> None:
-    """Show progress until none of the rows is in the queue any more.
+    """Show progress until none of the rows is in the queue any more; a scheduler that does not answer is asked again.
 
     Raises:
         RunError: stages failed, or ended with something left.
@@ -138,18 +142,23 @@ def _stay(jobs: Sequence[Job], roots: Roots, profile: Slurm) -> None:
     tasks = tasks_for(jobs, roots)
     left = required(tasks)
     hours = {stage.key: max(stage.hours, 1e-9) for stage in make_plan(jobs, roots, profile)}
-    covered = coverage_of(tasks, roots, queue.squeue())
-    looked = time.monotonic()
+    covered: Coverage | None = None
+    looked = -math.inf
 
     def alive() -> bool:
         nonlocal covered, looked
         if time.monotonic() - looked > EVERY:
-            covered, looked = coverage_of(tasks, roots, queue.squeue()), time.monotonic()
-        return any(covered.jobs(task.key) for task in tasks)
+            with contextlib.suppress(RunError):
+                covered = coverage_of(tasks, roots, queue.squeue())
+            looked = time.monotonic()
+        return covered is None or any(covered.jobs(task.key) for task in tasks)
+
+    def failed(task: Task) -> bool:
+        return covered is not None and not covered.jobs(task.key) and not task.folder.done(task.stage)
 
     shown = display()
     try:
-        follow(left, hours, alive, lambda task: not covered.jobs(task.key) and not task.folder.done(task.stage), shown)
+        follow(left, hours, alive, failed, shown)
     finally:
         shown.close()
     if still := required(tasks):

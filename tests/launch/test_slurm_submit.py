@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from submitit.core.utils import DelayedSubmission
 
+from hdit_repro.cli import slurm
 from hdit_repro.cli.app import main
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import write_bytes
@@ -19,7 +20,7 @@ from hdit_repro.jobs import files
 from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.plan import tasks_for, wanted
 from hdit_repro.launch.progress import LEFT, note_left, write_failure
-from hdit_repro.launch.slurm import act, executor, journal, preflight
+from hdit_repro.launch.slurm import act, executor, journal, preflight, queue
 from hdit_repro.launch.slurm.live import look
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.slurm.submit import Submitted, submit
@@ -298,6 +299,27 @@ def test_what_is_being_ended_is_submitted_again_and_what_was_requeued_is_not(roo
     assert send(roots, ["E"]).queued == 0
     assert act.cancel(roots, known_tasks(roots, "table1/E"))
     assert fake.queue == ["100"]
+
+
+def test_waiting_outlasts_a_scheduler_that_does_not_answer(
+    roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The queue is asked once by submit; after that the controller restarts, twice."""
+    asked: list[int] = []
+
+    def squeue() -> dict[str, queue.Queued]:
+        asked.append(1)
+        if len(asked) in (2, 4):
+            raise RunError("squeue failed", found="Unable to contact slurm controller")
+        return listed() if len(asked) < 6 else {}
+
+    listed = queue.squeue
+    monkeypatch.setattr(queue, "squeue", squeue)
+    monkeypatch.setattr(slurm, "EVERY", 0.0)
+    monkeypatch.chdir(roots.runs.parent)
+    assert main(["submit", "table1", "--cluster", "a100", "--allow-dirty", "--rows", "E", "--wait"]) == 1
+    assert "3 stages are not done, and nothing of them is in the queue" in capsys.readouterr().err
+    assert len(asked) == 6
 
 
 def test_what_a_stop_file_ended_says_so_and_can_be_retried(roots: Roots, fake: FakeSlurm) -> None:
