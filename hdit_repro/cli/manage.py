@@ -34,7 +34,7 @@ def cancel(
     """
     from hdit_repro.launch.slurm.act import cancel as act
 
-    roots, tasks = _known(experiment, scale, cluster)
+    roots, tasks = _known(experiment, scale, cluster, earlier=True)
     ids = act(roots, tasks)
     if as_objects:
         as_json(ids)
@@ -102,8 +102,8 @@ def gc(
         remark(f"{total}; --delete deletes them" if found else "nothing to delete")
 
 
-def _known(experiment: str, scale: str | None, cluster: str) -> tuple[Roots, Sequence[Task]]:
-    """The stages of an experiment that were ever submitted here.
+def _known(experiment: str, scale: str | None, cluster: str, *, earlier: bool = False) -> tuple[Roots, Sequence[Task]]:
+    """The stages of an experiment that were ever submitted here; with `earlier`, those of rows before an edit too.
 
     Raises:
         UserError: there are none.
@@ -112,7 +112,7 @@ def _known(experiment: str, scale: str | None, cluster: str) -> tuple[Roots, Seq
     from hdit_repro.launch.status import known_tasks
 
     roots = workplace(cluster=read_cluster(cluster))
-    tasks = known_tasks(roots, experiment, scale)
+    tasks = known_tasks(roots, experiment, scale, earlier=earlier)
     if not tasks:
         raise UserError(
             f"{experiment} has never been submitted here" + (f" at {scale} scale" if scale else ""),

@@ -19,7 +19,8 @@ from hdit_repro.records.provenance import Source, checkout_source
 def describe(jobs: Iterable[Job], roots: Roots, source: Source | None = None) -> None:
     """Write or widen the run.json of every run folder that the jobs use.
 
-    Rows named there before stay; `commit` and `dirty` are of the code that is launched now.
+    Rows named there before stay. One that was edited since stays under `earlier` as it was, since its jobs may be in a
+    queue. `commit` and `dirty` are of the code that is launched now.
 
     Args:
         jobs: the rows.
@@ -30,8 +31,13 @@ def describe(jobs: Iterable[Job], roots: Roots, source: Source | None = None) ->
     for job in jobs:
         folder = RunFolder(roots, job.run, job.scale)
         with lock(folder.path / "state" / "run.lock"):
-            rows = {row_name(other): _row(other) for other in described(folder.description)} | {
-                row_name(job): _row(job)
+            known, edited = described(folder.description), described(folder.description, earlier=True)
+            rows = {row_name(other): _row(other) for other in known} | {row_name(job): _row(job)}
+            now = {row["evaluation_id"] for row in rows.values()}
+            earlier = {
+                other.run.evaluation_id: _row(other)
+                for other in (*edited, *known)
+                if other.run.evaluation_id not in now
             }
             value = {
                 "id": job.run.id,
@@ -41,15 +47,17 @@ def describe(jobs: Iterable[Job], roots: Roots, source: Source | None = None) ->
                 "commit": source.commit,
                 "dirty": source.dirty,
                 "rows": rows,
+                "earlier": list(earlier.values()),
             }
             write_json(folder.description, value)
 
 
-def described(path: Path) -> list[Job]:
-    """The rows in a run.json; none where it is missing, damaged or of another version's shape."""
+def described(path: Path, *, earlier: bool = False) -> list[Job]:
+    """The rows in a run.json, or what `earlier` ones were before they were edited; none where it is missing, damaged or
+    of another version's shape."""
     try:
         value = read_json(path)
-        rows = value["rows"].values()
+        rows = value.get("earlier", []) if earlier else value["rows"].values()
         return [msgspec.convert(row["job"], Job) for row in rows]
     except (UserError, msgspec.ValidationError, KeyError, TypeError, AttributeError):
         return []

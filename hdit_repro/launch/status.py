@@ -55,17 +55,20 @@ class Row(NamedTuple):
         return {**self._asdict(), "names": list(self.names)}
 
 
-def known_tasks(roots: Roots, experiment: str | None = None, scale: str | None = None) -> list[Task]:
+def known_tasks(
+    roots: Roots, experiment: str | None = None, scale: str | None = None, *, earlier: bool = False
+) -> list[Task]:
     """The stages of all rows that run folders describe, or of those of one experiment, row or scale.
 
-    Rows are in the order of their job files, seeds in order within a row.
+    Rows are in the order of their job files, seeds in order within a row; with `earlier`, those too that were edited
+    since, as they were.
 
     Raises:
         UserError: an unknown scale.
     """
     if scale is not None:
         pick(dict.fromkeys(SCALES), scale, kind="scale", where="--scale")
-    jobs = [job for job in known_jobs(roots) if experiment in (None, job.experiment, job.name)]
+    jobs = [job for job in known_jobs(roots, earlier=earlier) if experiment in (None, job.experiment, job.name)]
     jobs = [job for job in jobs if scale in (None, job.scale)]
     places = {name: _places(name) for name in {job.experiment for job in jobs}}
     jobs.sort(
@@ -87,9 +90,11 @@ def _places(experiment: str) -> dict[str, int]:
     return {}
 
 
-def known_jobs(roots: Roots) -> list[Job]:
-    """The rows that run folders describe, in the order of the folders."""
-    return [job for path in sorted(roots.runs.glob("*/run.json")) for job in described(path)]
+def known_jobs(roots: Roots, *, earlier: bool = False) -> list[Job]:
+    """The rows that run folders describe, in the order of the folders; with `earlier`, as they were before too."""
+    paths = sorted(roots.runs.glob("*/run.json"))
+    before = [job for path in paths if earlier for job in described(path, earlier=True)]
+    return [job for path in paths for job in described(path)] + before
 
 
 def unreadable(roots: Roots, tasks: Iterable[Task]) -> list[Path]:

@@ -301,6 +301,23 @@ def test_what_is_being_ended_is_submitted_again_and_what_was_requeued_is_not(roo
     assert fake.queue == ["100"]
 
 
+def test_jobs_of_a_row_whose_sampling_was_edited_since_can_be_cancelled(
+    roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    send(roots, ["E"])
+    file = roots.runs.parent / "jobs" / "table1.toml"
+    file.parent.mkdir()
+    theirs = (files.folders()[-1] / "table1.toml").read_text()
+    monkeypatch.chdir(roots.runs.parent)
+    for steps in (25, 26):
+        file.write_text(f"{theirs}\n[row.E.sampling.sampler]\nsteps = {steps}\n")
+        send(roots, ["E"])
+    assert len(known_tasks(roots, "table1/E")) == 3
+    assert main(["cancel", "table1/E"]) == 0
+    assert fake.queue == []
+    assert capsys.readouterr().out.split() == [str(number) for number in range(100, 107)]
+
+
 def test_waiting_outlasts_a_scheduler_that_does_not_answer(
     roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
