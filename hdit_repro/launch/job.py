@@ -31,6 +31,9 @@ from hdit_repro.training.signals import Preempted
 StageFunction = Callable[[Job, RunFolder, Settings, Report], object]
 Outcome = Literal["done", "failed", "busy"]
 
+Around = Callable[[Task, Part], contextlib.AbstractContextManager[None]]
+"""Entered under a stage's lock, before anything of it is written, for as long as it runs."""
+
 POLL = 0.3
 """Seconds between two looks at what other processes hold."""
 
@@ -51,6 +54,7 @@ def execute(
     onward: Report | None = None,
     wait: bool = True,
     numbers: range | None = None,
+    around: Around | None = None,
 ) -> bool:
     """Run one stage under its lock, unless it is done, and keep its progress on disk.
 
@@ -62,6 +66,7 @@ def execute(
         onward: gets every progress besides the file.
         wait: whether to wait for another process that runs the stage now.
         numbers: of samples, where only those are to be drawn; such a part has a lock and files of its own.
+        around: what is to be known of when it runs and how it ends; None is nothing.
 
     Returns:
         False when `wait` is off and another process runs it, else True: it is done.
@@ -81,14 +86,15 @@ def execute(
             return True
         settings = settings_for(task, settings)
         try:
-            function(task.job, task.folder, settings, Writer(part.progress, owner, onward), **only)
-            if not part.done():
-                raise RunError(
-                    f"{task.stage} of {task.name} ended without its output",
-                    found=str(task.folder.path),
-                    expected=part.name,
-                    fix=f"`hdit-repro logs {task.name}` prints what it said; the same command tries again",
-                )
+            with around(task, part) if around is not None else contextlib.nullcontext():
+                function(task.job, task.folder, settings, Writer(part.progress, owner, onward), **only)
+                if not part.done():
+                    raise RunError(
+                        f"{task.stage} of {task.name} ended without its output",
+                        found=str(task.folder.path),
+                        expected=part.name,
+                        fix=f"`hdit-repro logs {task.name}` prints what it said; the same command tries again",
+                    )
         except Preempted as asked:
             if asked.signum is None:
                 note_left(part.progress, owner)
@@ -136,6 +142,7 @@ class StageChain:
         stages: what runs each stage; None is the suite's own.
         leash: a file that the submitter keeps locked; when it lets go, the worker ends at once. None is no leash.
         environment: variables to set (None unsets one) before a stage is imported.
+        around: see `execute`.
         deadline: by the system's clock (`time.time()`), when nothing more is begun and a training saves; 0 is
             never.
         finish: a command for the worker that finds everything done, under the lock of that name; None is none.
@@ -148,6 +155,7 @@ class StageChain:
     stages: Mapping[str, StageFunction] | None = None
     leash: Path | None = None
     environment: Mapping[str, str | None] = field(default_factory=dict)
+    around: Around | None = None
     finish: tuple[str, ...] | None = None
     deadline: float = 0.0
 
@@ -195,7 +203,8 @@ class StageChain:
             return False
         with into_log(task.folder.log(task.stage), f"{task.stage} {task.name}, {self.owner}"):
             try:
-                return execute(task, functions[task.stage], self._timed(), owner=self.owner, wait=False)
+                function, how = functions[task.stage], self._timed()
+                return execute(task, function, how, owner=self.owner, wait=False, around=self.around)
             except Preempted as asked:
                 if asked.signum is not None:
                     raise

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from hdit_repro.errors import RunError
+from hdit_repro.files import lock, write_json
 from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.graph import Task
 from hdit_repro.launch.part import Part
@@ -163,3 +166,35 @@ def test_a_node_whose_jobs_cannot_requeue_is_told() -> None:
     (problem,) = problems(node, profile, time.time())
     assert "n1 find no scontrol" in problem
     assert problems({**node, "requeues": True}, profile, time.time()) == []
+
+
+def test_who_waits_for_a_stage_that_another_runs_is_no_attempt(site: Site, training: Task, made_up: ModuleType) -> None:
+    """The shards of a row may all come to its evaluation; one measures, the others find it done."""
+    part = Part(training.folder, "train")
+    with lock(part.lock):
+        attempts.begin(part, "s", "76", 1, "it")
+        waiting = threading.Thread(target=run, args=(training, lambda *_: pytest.fail("it is done")))
+        waiting.start()
+        time.sleep(0.1)
+        assert [attempt.why for attempt in attempts.read(part.attempts)] == [""]
+        made_up.leave_output(training.folder, "train")
+        attempts.end(part, "done")
+    waiting.join()
+    assert [(attempt.job, attempt.why) for attempt in attempts.read(part.attempts)] == [("76", "done")]
+    assert site.requeues == []
+
+
+def test_a_stage_without_output_is_a_failed_attempt(site: Site, training: Task) -> None:
+    for _ in range(5):
+        with pytest.raises(RunError):
+            run(training, lambda *_: None)
+    assert site.requeues == ["requeue 77"] * 2
+
+
+def test_how_far_an_attempt_began_is_how_far_the_one_before_came(site: Site, training: Task) -> None:
+    part = Part(training.folder, "train")
+    for done in (10, 20):
+        write_json(part.progress, {"done": done, "total": 100, "time": 5.0})
+        with pytest.raises(RunError):
+            run(training, lambda *_: None)
+    assert [attempt.at for attempt in attempts.read(part.attempts)] == [10, 20]

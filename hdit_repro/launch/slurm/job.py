@@ -18,15 +18,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from hdit_repro.errors import UserError
-from hdit_repro.jobs import Job
-from hdit_repro.launch.graph import Task, row_name
+from hdit_repro.launch.graph import Task
 from hdit_repro.launch.job import StageChain, StageFunction, default_stages, execute, into_log, settings_for
 from hdit_repro.launch.part import Part
 from hdit_repro.launch.progress import note_failure
 from hdit_repro.launch.slurm import attempts
 from hdit_repro.launch.status import last_line
-from hdit_repro.records.layout import RunFolder
-from hdit_repro.stages.settings import Progress, Report, Settings
+from hdit_repro.stages.settings import Progress, Settings
 from hdit_repro.training.rendezvous import Place, place
 from hdit_repro.training.signals import Preempted
 
@@ -86,7 +84,7 @@ class StageJob:
         name = f"{task.stage} of {task.name}"
         with into_log(part.log, f"{name}, job {job_id()}"):
             try:
-                with self._attempt(part, name):
+                with self._attempt(part):
                     if not task.ready:
                         raise UserError(
                             f"{name} needs what {task.before} leaves",
@@ -94,7 +92,8 @@ class StageJob:
                             expected=f"{task.before} done",
                             fix="hdit-repro status says what became of it; hdit-repro retry submits it again",
                         )
-                    execute(task, function, self.settings, owner=f"{self.session}/{job_id()}", numbers=numbers)
+                    owner = f"{self.session}/{job_id()}"
+                    execute(task, function, self.settings, owner=owner, numbers=numbers, around=self._noted)
             except Exception:
                 traceback.print_exc()
                 raise
@@ -110,27 +109,20 @@ class StageJob:
             raise
 
     @contextlib.contextmanager
-    def _attempt(self, part: Part, name: str) -> Iterator[None]:
-        """Note the start and the end of an attempt; requeue the job where it was preempted, or may fail once more."""
-        told = signal.getsignal(signal.SIGUSR2)
+    def _attempt(self, part: Part) -> Iterator[None]:
+        """Requeue the job where its attempt was preempted, or may fail once more."""
+        told, before = signal.getsignal(signal.SIGUSR2), len(attempts.read(part.attempts))
         try:
-            attempts.begin(part, self.session, job_id(), self.gpus, name)
             yield
         except Preempted as error:
-            attempts.end(part, "preempted")
             _leave(told, error.signum)
             raise
         except Exception as error:
-            attempts.end(part, last_line(str(error)) or type(error).__name__)
-            if may_try_again(error, part, self.session):
+            if len(attempts.read(part.attempts)) > before and may_try_again(error, part, self.session):
                 requeue()
             if not part.failure.exists():
                 note_failure(part.failure, error, f"{self.session}/{job_id()}")
             raise
-        except BaseException:  # submitit's handler requeues and exits
-            attempts.end(part, "preempted")
-            raise
-        attempts.end(part, "done")
 
     def _pack(self, here: Place) -> object:
         """A worker among others of this job, each with a GPU of its own, that share the rows."""
@@ -141,8 +133,8 @@ class StageJob:
         told = signal.getsignal(signal.SIGUSR2)
         restart = os.environ.get("SLURM_RESTART_COUNT", "0")
         worker = f"{job_id()}.{restart}.{here.rank}"
-        functions = {name: self._noted(name, run) for name, run in (self.stages or default_stages()).items()}
-        chain = StageChain(self.tasks, self.settings, self.session, worker, stages=functions)
+        functions = self.stages or default_stages()
+        chain = StageChain(self.tasks, self.settings, self.session, worker, stages=functions, around=self._noted)
         try:
             return chain()
         except Preempted as error:
@@ -152,23 +144,21 @@ class StageJob:
                 _leave(told, error.signum)
             raise
 
-    def _noted(self, stage: str, function: StageFunction) -> StageFunction:
-        """A stage of a pack, whose attempts are noted too; a worker has one GPU."""
-
-        def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> object:
-            part, why = Part(folder, stage), "preempted"
-            attempts.begin(part, self.session, job_id(), 1, f"{stage} of {row_name(job)}")
-            try:
-                made = function(job, folder, settings, report)
-                why = "done"
-                return made
-            except Exception as error:
-                why = why if isinstance(error, Preempted) else last_line(str(error)) or type(error).__name__
-                raise
-            finally:
-                attempts.end(part, why)
-
-        return run
+    @contextlib.contextmanager
+    def _noted(self, task: Task, part: Part) -> Iterator[None]:
+        """Note the start and the end of an attempt, under the stage's lock; of a pack, a worker has one GPU."""
+        why, gpus = "preempted", 1 if self.packed else self.gpus  # submitit's handler requeues and exits
+        attempts.begin(part, self.session, job_id(), gpus, f"{task.stage} of {task.name}")
+        try:
+            yield
+            why = "done"
+        except Preempted:
+            raise
+        except Exception as error:
+            why = last_line(str(error)) or type(error).__name__
+            raise
+        finally:
+            attempts.end(part, why)
 
 
 def rendezvous(here: Place) -> dict[str, str]:
