@@ -12,20 +12,23 @@ from hdit_repro.spec.training import Precision
 
 @contextmanager
 def products(precision: Precision, device: torch.device) -> Iterator[None]:
-    """Let float32 matrix products on a GPU run in TF32 within the block, or forbid it, whatever was set before.
+    """Let float32 products on a GPU run in TF32 within the block, or forbid it, whatever was set before.
 
-    It is for forward and backward passes alike. Weights, activations and sums stay float32; TF32 rounds the factors of
-    a product to 10 bits. A CPU has no TF32, and nothing changes there.
+    It is for forward and backward passes alike, and for convolutions, which torch takes in TF32 where nothing is said.
+    Weights, activations and sums stay float32; TF32 rounds the factors of a product to 10 bits. A CPU has no TF32, and
+    nothing changes there.
     """
     if device.type != "cuda":
         yield
         return
-    before = torch.get_float32_matmul_precision()
+    before, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+        torch.backends.cudnn.allow_tf32 = convolutions
 
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:

@@ -1,7 +1,7 @@
 """What computes neighborhood attention in this process: chosen once, with its reason. All give the same to rounding.
 
     natten        NATTEN's CUDA kernels (libnatten)
-    torch-flex    torch's flex_attention under a block mask, compiled
+    torch-flex    torch's flex_attention under a block mask, compiled (on a card by Triton, which needs a C compiler)
     natten-flex   NATTEN's way through flex_attention
     tiled         plain torch, tile by tile: any device, any dtype, gradients everywhere
 
@@ -69,9 +69,10 @@ def probe() -> Backend:
     found = BACKENDS["natten"]()
     if found is not None and not isinstance(found, str):
         return Backend("natten", "its CUDA kernels are here", found)
-    if torch.cuda.is_available():
-        return Backend("torch-flex", str(found), flex_backend.flex())
-    return Backend("tiled", str(found))
+    if not torch.cuda.is_available():
+        return Backend("tiled", str(found))
+    flex = BACKENDS["torch-flex"]()
+    return Backend("tiled", f"{found}; {flex}") if isinstance(flex, str) else Backend("torch-flex", str(found), flex)
 
 
 def _asked(name: str) -> Backend:

@@ -51,6 +51,8 @@ def keyed(network: nn.Module, keys: Tensor) -> Iterator[None]:
     """
     layers = [module for module in network.modules() if isinstance(module, Dropout)]
     for number, layer in enumerate(layers):
+        if not layer.rate:  # it has a number and needs no keys, which would be ten kernels on a card
+            continue
         layer.keys = mix(keys + _signed((number + 1) * GOLDEN))
     try:
         yield

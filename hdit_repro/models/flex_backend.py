@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ from hdit_repro.models.natten_backend import NARROW
 TILE = (8, 16)
 BLOCK = TILE[0] * TILE[1]
 """128 tokens, flex_attention's own size of a block."""
+VARIANTS = 64
+"""Compiled ones that are kept at most."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,16 @@ class TorchFlex:
     call: Callable[..., Any]
 
     def takes(self, q: Tensor, kernel: int) -> bool:
-        """Whether it takes it: at most 32 bits, heads at least 16 wide, and no gradients on a CPU."""
-        forward = q.is_cuda or not (q.requires_grad and torch.is_grad_enabled())
+        """Whether it takes it: on CUDA or a CPU, at most 32 bits, heads at least 16 wide, and no gradients on a CPU."""
+        gradients = q.requires_grad and torch.is_grad_enabled()
+        forward = q.device.type == "cuda" or (q.device.type == "cpu" and not gradients)
         return forward and q.dtype in NARROW and q.shape[-1] >= 16
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, kernel: int) -> Tensor:
         """q, k, v: B H W N E. Scale 1: it is in q and k already."""
         height, width = q.shape[1:3]
-        mask = block_mask(height, width, kernel, q.device)
+        make = block_mask if torch.compiler.is_compiling() else kept_mask
+        mask = make(height, width, kernel, q.device)
         out: Tensor = self.call(*(_tiles(x) for x in (q, k, v)), block_mask=mask, scale=1.0)
         across = -(-width // TILE[1])
         out = rearrange(out, "b n (y x h w) e -> b (y h) (x w) n e", x=across, h=TILE[0], w=TILE[1])
@@ -66,7 +71,6 @@ def _reach(length: int, tile: int, kernel: int, device: torch.device) -> Tensor:
     return (at >= low[:, None]) & (at <= high[:, None])
 
 
-@lru_cache(maxsize=64)
 def block_mask(height: int, width: int, kernel: int, device: torch.device) -> BlockMask:
     """The mask of a grid, built from its geometry alone: never tokens x tokens in memory."""
     rows, columns = (_reach(n, t, kernel, device) for n, t in zip((height, width), TILE, strict=True))
@@ -87,16 +91,44 @@ def block_mask(height: int, width: int, kernel: int, device: torch.device) -> Bl
     return BlockMask.from_kv_blocks(counts[None, None], order[None, None], BLOCK_SIZE=BLOCK, mask_mod=sees)
 
 
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def kept_mask(height: int, width: int, kernel: int, device: torch.device) -> BlockMask:
+    """The same, made once; one first made while sampling serves training too."""
+    return block_mask(height, width, kernel, device)
+
+
 @lru_cache(maxsize=1)
 def _compiled() -> Callable[..., Any]:
     return torch.compile(flex_attention, dynamic=False)
 
 
 def compiled(*arguments: Any, **keywords: Any) -> Any:
-    """flex_attention compiled, at the first call; without it every logit would be kept."""
-    return _compiled()(*arguments, **keywords)
+    """flex_attention compiled, at the first call; without it every logit would be kept.
+
+    Within a network that is compiled itself it is flex_attention, which becomes part of that. The compiler gives up in
+    silence past its limit of variants of a function, 8 by default, and each grid, batch, dtype and mode is one.
+    """
+    if torch.compiler.is_compiling():
+        return flex_attention(*arguments, **keywords)
+    with torch._dynamo.config.patch(recompile_limit=VARIANTS):
+        return _compiled()(*arguments, **keywords)
 
 
-def flex() -> TorchFlex:
-    """flex_attention, compiled."""
-    return TorchFlex(compiled)
+@lru_cache(maxsize=1)
+def no_triton() -> str:
+    """Why Triton, by which flex_attention is compiled for a card, cannot compile here; empty where it can.
+
+    Asked for the card, it compiles a helper of its own in C, in about a second the first time.
+    """
+    try:
+        import_module("triton.runtime.driver").driver.active.get_current_target()
+    except Exception as error:
+        said = str(error).strip().partition("\n")[0][:200]
+        return f"Triton needs a C compiler and Python's headers, and fails: {type(error).__name__}: {said}"
+    return ""
+
+
+def flex() -> TorchFlex | str:
+    """flex_attention, compiled, or why it cannot be on this machine's card."""
+    return (torch.cuda.is_available() and no_triton()) or TorchFlex(compiled)

@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from hdit_repro import jobs
 from hdit_repro.data.loader import Batch
-from hdit_repro.models import backends
+from hdit_repro.models import attention
 from hdit_repro.models.backends import Backend
 from hdit_repro.models.build import build
 from hdit_repro.spec.run import Run
@@ -117,7 +117,7 @@ ROWS = ["table1/R1", "table1/A", "table1/B1", "table1/E", "ffhq1024"]
 @pytest.fixture(autouse=True)
 def plain_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neighborhood attention in plain torch, and float32: what the others need of a card cannot be outlined."""
-    monkeypatch.setattr(backends, "choose", lambda: Backend("tiled", "a test"))
+    monkeypatch.setattr(attention, "choose", lambda: Backend("tiled", "a test"))
     for module in (step, denoiser):
         monkeypatch.setattr(module, "autocast", lambda precision, device: nullcontext())
 

@@ -26,6 +26,17 @@ def test_products_set_and_put_back(precision, inside, before):
         torch.set_float32_matmul_precision(kept)
 
 
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize(("precision", "inside"), [("float32", False), ("tf32", True), ("bfloat16", False)])
+def test_convolutions_are_products_too(precision, inside, before):
+    """Without this DiT's patches are multiplied in TF32 on a card, whatever is asked for."""
+    cudnn = torch.backends.cudnn
+    with cudnn.flags(enabled=True, allow_tf32=before):
+        with products(precision, CARD):
+            assert cudnn.allow_tf32 == inside
+        assert cudnn.allow_tf32 == before
+
+
 def test_a_cpu_has_no_tf32():
     before = torch.get_float32_matmul_precision()
     with products("tf32", CPU):

@@ -1,5 +1,10 @@
 """All backends of neighborhood attention that run here, against attention under a dense mask; and which is chosen."""
 
+import sys
+from functools import partial
+from importlib import import_module
+from types import ModuleType, SimpleNamespace
+
 import pytest
 import torch
 from einops import rearrange
@@ -119,11 +124,56 @@ def test_compiled_flex_forward():
     torch.testing.assert_close(out.double(), dense(*(each.double() for each in inputs), 7), rtol=0, atol=1e-4)
 
 
+@pytest.fixture
+def flex_on_a_cpu(monkeypatch):
+    """Flex as it is on a card, compiled down to torch's own operations; the compiler starts anew."""
+    module = import_module("torch.nn.attention.flex_attention")
+    monkeypatch.setattr(module, "_validate_device", lambda *_: None)
+    compile = partial(torch.compile, backend="aot_eager")
+    monkeypatch.setattr(torch, "compile", compile)
+    monkeypatch.setattr(flex_backend.TorchFlex, "takes", lambda *_: True)
+    flex_backend._compiled.cache_clear()
+    flex_backend.kept_mask.cache_clear()
+    torch.compiler.reset()
+    yield flex_backend.flex()
+    flex_backend._compiled.cache_clear()
+    torch.compiler.reset()
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # the compiler's own
+@pytest.mark.parametrize("whole", [False, True])
+def test_who_has_drawn_samples_can_train(flex_on_a_cpu, whole):
+    """A mask that inference mode made could not be kept for a gradient; nor does a compiled network compile within."""
+
+    def network(x):
+        return Neighborhood(3, flex_on_a_cpu)(x, x, x)
+
+    called = torch.compile(network, fullgraph=True) if whole else network
+    x = torch.randn(1, 9, 9, 1, 16)
+    with torch.inference_mode():
+        drawn = called(x)
+    torch.testing.assert_close(drawn, dense(x, x, x, 3))
+    x.requires_grad_()
+    gradient = torch.autograd.grad(called(x).square().sum(), x)[0]
+    wanted = torch.autograd.grad(dense(x, x, x, 3).square().sum(), x)[0]
+    torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-3)
+
+
+def test_the_compiler_does_not_give_up_on_the_ninth_grid(flex_on_a_cpu):
+    """Past its own limit all logits would be kept; torch then warns that it was not compiled."""
+    with torch._dynamo.config.patch(recompile_limit=1):
+        for side in (3, 4):
+            x = torch.randn(1, side, side, 1, 16)
+            Neighborhood(3, flex_on_a_cpu)(x, x, x)
+        assert torch._dynamo.config.recompile_limit == 1
+
+
 def test_flex_on_a_cpu_leaves_gradients_to_tiled():
     fast = flex_backend.TorchFlex(lambda *_, **__: pytest.fail("called for gradients"))
     inputs = [each.detach().float().requires_grad_() for each in qkv(8, 8)]
     torch.testing.assert_close(Neighborhood(3, fast)(*inputs), Neighborhood(3)(*inputs))
     assert not fast.takes(inputs[0].detach().double(), 3)
+    assert not fast.takes(inputs[0].detach().to("meta"), 3)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -152,9 +202,41 @@ def test_here_tiled_is_chosen(monkeypatch):
     assert backends.probe() == backends.Backend("tiled", "there is no CUDA device")
 
 
-def test_on_cuda_the_kernels_and_without_them_flex(monkeypatch):
+@pytest.fixture
+def triton(monkeypatch):
+    """Says that there is a card; the call makes a Triton of what it does when it is asked for it."""
     monkeypatch.delenv(backends.VARIABLE, raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+    def made(asked):
+        active = SimpleNamespace(get_current_target=asked)
+        for name in ("triton", "triton.runtime"):
+            monkeypatch.setitem(sys.modules, name, ModuleType(name))
+        driver = SimpleNamespace(driver=SimpleNamespace(active=active))
+        monkeypatch.setitem(sys.modules, "triton.runtime.driver", driver)
+        flex_backend.no_triton.cache_clear()
+
+    yield made
+    flex_backend.no_triton.cache_clear()
+
+
+def test_a_card_without_a_c_compiler_takes_plain_torch(monkeypatch, triton):
+    def asked():
+        raise RuntimeError("Failed to find C compiler.\nPlease specify one")
+
+    triton(asked)
+    monkeypatch.setitem(backends.BACKENDS, "natten", lambda: "natten is not installed")
+    found = backends.probe()
+    assert (found.name, found.fast) == ("tiled", None)
+    assert found.reason.startswith("natten is not installed; Triton needs a C compiler")
+    assert found.reason.endswith("RuntimeError: Failed to find C compiler.")
+    monkeypatch.setenv(backends.VARIABLE, "torch-flex")
+    with pytest.raises(UserError, match="Failed to find C compiler"):
+        backends.probe()
+
+
+def test_on_cuda_the_kernels_and_without_them_flex(monkeypatch, triton):
+    triton(lambda: "sm90")
     fast = natten_backend.Fast(na2d=max, version="0")
     monkeypatch.setitem(backends.BACKENDS, "natten", lambda: fast)
     assert (backends.probe().name, backends.probe().fast) == ("natten", fast)

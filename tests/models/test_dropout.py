@@ -72,3 +72,13 @@ def test_layers_have_masks_of_their_own_and_forget_their_keys():
     with keyed(pair, keys(3)):
         assert not torch.equal(pair[0](x), pair[1](x))
     assert all(each.keys is None for each in pair)
+
+
+def test_layers_that_drop_nothing_cost_nothing_and_keep_their_number():
+    layers, x = torch.nn.ModuleList([Dropout(0.0), Dropout(0.5)]).train(), torch.ones(1, 1000)
+    numbered = torch.nn.ModuleList([Dropout(0.5), Dropout(0.5)]).train()
+    with keyed(numbered, keys(3)):
+        wanted = numbered[1](x)
+    with keyed(layers, keys(3)):
+        assert layers[0].keys is None
+        assert torch.equal(layers[1](x), wanted)
