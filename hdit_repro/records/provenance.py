@@ -21,6 +21,9 @@ PACKAGES = ("hdit-repro", "torch", "torchvision", "numpy", "scipy", "pillow", "m
 CODE = ("hdit_repro", "jobs", "pyproject.toml", "constraints.txt")
 """What makes a checkout dirty. Results and rendered tables do not: each measurement adds some."""
 
+MARK = "environment.json"
+"""In a copy of the code made for jobs: what it is a copy of, and what it runs in."""
+
 UNKNOWN = "unknown"
 COMMIT_VARIABLE = "HDIT_REPRO_COMMIT"
 """Names the commit of a copy that has no git repository: one that was carried to a machine without network, say."""
@@ -49,10 +52,12 @@ def collect(
         seconds: wall time per stage ("train", "sample", "evaluate").
         gpu_hours: over all stages; 0 on a processor.
         versions: what only a stage knows ("cuda", "cudnn"); added to the packages'.
-        snapshot: a run.json with the `commit` and `dirty` of the code that was submitted; they win over git's.
+        snapshot: a run.json with the `commit` and `dirty` of the code that was submitted last; they win over git's, and
+            what a copy made for jobs says of itself wins over both.
         host: kind of machine; by default the system, the architecture and whether SLURM started us.
     """
-    source = submitted_source(snapshot) or checkout_source(Path(__file__).resolve().parents[2])
+    here = Path(__file__).resolve().parents[2]
+    source = submitted_source(here / MARK) or submitted_source(snapshot) or checkout_source(here)
     return Provenance(
         commit=source.commit,
         dirty=source.dirty,
@@ -83,7 +88,7 @@ def host_kind() -> str:
 
 
 def submitted_source(snapshot: Path | None) -> Source | None:
-    """Commit and dirt as noted in a run.json, or None where it is absent, damaged or does not say."""
+    """Commit and dirt as a run.json or a copy's mark has them, or None where it is absent, damaged or does not say."""
     if snapshot is None:
         return None
     try:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from hdit_repro.launch.slurm.snapshot import look, take
 from hdit_repro.records import provenance
+from hdit_repro.records.layout import Roots
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -73,6 +75,18 @@ def test_the_snapshot_wins(tmp_path: Path) -> None:
     found = provenance.collect(device="cpu", seconds={"train": 1.23456}, gpu_hours=0, snapshot=noted)
     assert (found.commit, found.dirty) == ("c" * 40, True)
     assert found.seconds == {"train": 1.235}
+
+
+def test_a_copy_made_for_jobs_knows_its_commit_whatever_was_submitted_since(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = look(Roots(tmp_path / "runs", tmp_path / "results"), allow_dirty=False, checkout=checkout)
+    take(code)
+    monkeypatch.setattr(provenance, "__file__", str(code.path / "hdit_repro" / "records" / "provenance.py"))
+    noted = tmp_path / "run.json"
+    noted.write_text(json.dumps({"commit": "b" * 40, "dirty": True}))
+    found = provenance.collect(device="cpu", seconds={}, gpu_hours=0, snapshot=noted)
+    assert (found.commit, found.dirty) == (git(checkout, "rev-parse", "HEAD"), False)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"commit": 5}', '{"commit": ""}'])

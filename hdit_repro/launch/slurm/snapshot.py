@@ -17,13 +17,10 @@ from hdit_repro import __version__
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import write_bytes, write_json
 from hdit_repro.records.layout import Roots
-from hdit_repro.records.provenance import CODE, UNKNOWN, Source, checkout_source
+from hdit_repro.records.provenance import CODE, MARK, UNKNOWN, Source, checkout_source
 
 PARTS = (*CODE, "tables/paper")
 """What a snapshot holds of a checkout."""
-
-MARK = "environment.json"
-"""Written last: a snapshot without it is not whole."""
 
 PATCH = "changes.patch"
 VARIABLES = ("HDIT_REPRO_CACHE", "HDIT_REPRO_DATA", "CUDA_HOME", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "CONDA_PREFIX")
@@ -83,7 +80,7 @@ def take(code: Code) -> None:
             write_bytes(new / PATCH, _git(code.checkout, "diff", "--binary", "HEAD", "--", *CODE))
         else:
             _archive(code.checkout, new)
-        write_json(new / MARK, environment())
+        write_json(new / MARK, {**environment(), **code.source._asdict()})  # last: without it a copy is not whole
         shutil.rmtree(code.path, ignore_errors=True)
         new.rename(code.path)
 
