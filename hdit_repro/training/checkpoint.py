@@ -8,7 +8,7 @@ checkpoints/final.json              the marker of the finished run's checkpoint,
 
 from __future__ import annotations
 
-import json
+import contextlib
 import re
 import warnings
 from pathlib import Path
@@ -207,15 +207,21 @@ def thin(folder: Path, step: int, keep: int = 2) -> None:
     Later ones were passed over as damaged when the run went on, and would pass for the newest. The one that final.json
     names and snapshots stay.
     """
-    final = folder / "final.json"
-    kept = {str(json.loads(final.read_text())["file"])} if final.exists() else set()
+    kept = _named(folder / "final.json")
     markers = sorted(folder.glob("step-*.json"), reverse=True)
     later = [path for path in markers if step_of(path) > step]
     for marker in later + markers[len(later) + keep :]:
         file = marker.with_suffix(".safetensors")
-        if file.name not in kept:
+        if file.name != kept:
             marker.unlink()
             file.unlink(missing_ok=True)
+
+
+def _named(final: Path) -> str:
+    """The file that final.json names; none where it is missing or damaged, and the run counts as not done."""
+    with contextlib.suppress(UserError, KeyError, TypeError):
+        return str(read_json(final)["file"])
+    return ""
 
 
 def read_final(folder: Path, run: str) -> Checkpoint:

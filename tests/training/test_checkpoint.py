@@ -131,6 +131,15 @@ def test_old_checkpoints_go_and_the_final_one_stays(tmp_path):
     assert len(list(tmp_path.glob("step-*.json"))) == 3
 
 
+@pytest.mark.parametrize("text", ['{"file": "step-0', "[]", "{}"])
+def test_a_damaged_final_marker_counts_as_none(tmp_path, text):
+    (tmp_path / "final.json").write_text(text)
+    for step in range(3):
+        save_checkpoint(tmp_path, make_state().tensors(), step, "run")
+        thin(tmp_path, step, keep=1)
+    assert [path.stem for path in tmp_path.glob("*.safetensors")] == ["step-00000002"]
+
+
 def test_damaged_checkpoints_that_were_passed_over_do_not_count_as_the_newest(tmp_path):
     for step in (10, 20, 30):
         save_checkpoint(tmp_path, make_state().tensors(), step, "run")
