@@ -16,8 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from hdit_repro.errors import RunError, UserError
-from hdit_repro.training.rendezvous import Place
+from hdit_repro.errors import UserError
+from hdit_repro.training.rendezvous import Lost, Place
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ def join(place: Place, device: torch.device) -> Iterator[World]:
     """Meet the other processes: NCCL on GPUs, gloo on CPUs. Alone, nothing is started.
 
     Raises:
-        RunError: they do not come, or one is lost on the way.
+        Lost: they do not come, or one is lost on the way.
     """
     if place.size == 1:
         yield World(0, 1, device)
@@ -111,7 +111,7 @@ def join(place: Place, device: torch.device) -> Iterator[World]:
     except (dist.DistError, RuntimeError) as error:
         if not _is_loss(error):
             raise
-        raise RunError(
+        raise Lost(
             "another process of the run is gone",
             found=f"process {place.rank} of {place.size} at {store}: {str(error).splitlines()[0]}",
             expected=f"{place.size} processes to the end",

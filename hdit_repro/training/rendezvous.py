@@ -8,10 +8,14 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from hdit_repro.errors import UserError
+from hdit_repro.errors import RunError, UserError
 from hdit_repro.spec.training import Training
 
 FIRST_PORT, PORTS = 20_000, 20_000
+
+
+class Lost(RunError):
+    """Another process of the run is gone: it, and not this one, knows why."""
 
 
 class Place(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -13,20 +14,21 @@ from typing import Any
 
 import pytest
 
-from hdit_repro.errors import RunError
+from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import lock, write_json
 from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.graph import Task
 from hdit_repro.launch.part import Part
 from hdit_repro.launch.plan import tasks_for, wanted
 from hdit_repro.launch.progress import LEFT, read_failure, read_progress
-from hdit_repro.launch.slurm import attempts
+from hdit_repro.launch.slurm import attempts, ranks
 from hdit_repro.launch.slurm import job as jobs
 from hdit_repro.launch.slurm.check import problems
 from hdit_repro.launch.slurm.job import StageJob
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.stages.settings import Settings
+from hdit_repro.training.rendezvous import Lost
 from hdit_repro.training.signals import Preempted
 
 
@@ -46,6 +48,8 @@ class Site:
     def rank(self, rank: int, size: int) -> None:
         """Be this one of the job's processes."""
         named = {"PROCID": rank, "NTASKS": size, "LOCALID": rank, "JOB_ID": 77, "JOB_NODELIST": "localhost"}
+        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+            self._patch.setenv(name, "1")  # the job sets them anew where it is one of several
         for name, value in named.items():
             self._patch.setenv(f"SLURM_{name}", str(value))
 
@@ -139,6 +143,41 @@ def test_a_training_that_a_stop_file_asked_to_leave_comes_back_by_nobody(
         StageJob(tuple(tasks), "s", Settings(), 1, stages={"train": leaving, **later})()
     assert (handler, site.requeues, ran) == ([], [], ["train"])
     assert read_progress(Part(training.folder, "train").progress).note == LEFT
+
+
+@pytest.mark.parametrize(
+    ("error", "requeues"), [(OSError(errno.EIO, "Input/output error"), 1), (UserError("a wrong request"), 0)]
+)
+def test_of_several_processes_the_one_that_failed_says_why(
+    site: Site, training: Task, error: Exception, requeues: int
+) -> None:
+    gone = Lost("another process of the run is gone")
+    site.rank(2, 3)
+    with pytest.raises(Lost):
+        run(training, failing(gone))  # it has lost process 1 as the first has, and knows no more
+    site.rank(1, 3)
+    with pytest.raises(type(error)):
+        run(training, failing(error))
+    part = Part(training.folder, "train")
+    assert str(error) in read_failure(part.failure)["error"], "the first may be killed before it can say so"
+    site.rank(0, 3)
+    with pytest.raises(type(error)):
+        run(training, failing(gone))
+    assert str(error) in read_failure(part.failure)["error"]
+    assert [attempt.why for attempt in attempts.read(part.attempts)] == [str(error)]
+    assert len(site.requeues) == requeues
+    with pytest.raises(Lost):
+        run(training, failing(gone))  # the next start knows nothing of it
+    assert not [*part.failure.parent.glob("*.pickle")]
+
+
+def test_an_error_that_cannot_be_pickled_is_told_in_words(training: Task) -> None:
+    class Odd(Exception):
+        pass
+
+    part = Part(training.folder, "train")
+    ranks.leave(part, "77", 1, Odd("of a library"))
+    assert str(ranks.cause(part, "77", 0.0)) == "Odd in process 1: of a library"
 
 
 @pytest.fixture

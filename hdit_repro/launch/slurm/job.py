@@ -22,17 +22,17 @@ from hdit_repro.launch.graph import Task
 from hdit_repro.launch.job import StageChain, StageFunction, default_stages, execute, into_log, settings_for
 from hdit_repro.launch.part import Part
 from hdit_repro.launch.progress import note_failure
-from hdit_repro.launch.slurm import attempts
+from hdit_repro.launch.slurm import attempts, ranks
 from hdit_repro.launch.status import last_line
 from hdit_repro.stages.settings import Progress, Settings
-from hdit_repro.training.rendezvous import Place, place
+from hdit_repro.training.rendezvous import Lost, Place, place
 from hdit_repro.training.signals import Preempted
 
 GRACE = 900.0
 """Seconds that a process waits to be ended by the scheduler, after it has done what it could."""
 
 MOMENTS = 10.0
-"""Seconds within which the scheduler's signal reaches all processes of a job."""
+"""Seconds within which what happens to one process of a job has reached the others: a signal, a loss."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class StageJob:
 
     def _run(self, task: Task, numbers: range | None, function: StageFunction, here: Place) -> None:
         if here.rank:
-            self._follow(task, function)
+            self._follow(task, function, here.rank)
             return
         part = Part(task.folder, task.stage, numbers)
         name = f"{task.stage} of {task.name}"
@@ -92,20 +92,26 @@ class StageJob:
                             expected=f"{task.before} done",
                             fix="hdit-repro status says what became of it; hdit-repro retry submits it again",
                         )
-                    owner = f"{self.session}/{job_id()}"
-                    execute(task, function, self.settings, owner=owner, numbers=numbers, around=self._noted)
+                    owner, lead = f"{self.session}/{job_id()}", _told_of_others(function, part)
+                    execute(task, lead, self.settings, owner=owner, numbers=numbers, around=self._noted)
             except Exception:
                 traceback.print_exc()
                 raise
 
-    def _follow(self, task: Task, function: StageFunction) -> None:
-        """A rank besides the first: it takes part, writes nothing, and never ends before it is ended."""
+    def _follow(self, task: Task, function: StageFunction, rank: int) -> None:
+        """A rank besides the first: it takes part, writes no more than why it fails, and else waits to be ended."""
         if task.folder.done(task.stage):
             return
         try:
             function(task.job, task.folder, settings_for(task, self.settings), _silent)
         except Preempted:
             time.sleep(GRACE)
+            raise
+        except Exception as error:
+            if not isinstance(error, Lost):
+                part = Part(task.folder, task.stage)
+                note_failure(part.failure, error, f"{self.session}/{job_id()}")  # the first may be ended before it can
+                ranks.leave(part, job_id(), rank, error)
             raise
 
     @contextlib.contextmanager
@@ -159,6 +165,20 @@ class StageJob:
             raise
         finally:
             attempts.end(part, why)
+
+
+def _told_of_others(function: StageFunction, part: Part) -> StageFunction:
+    """The first rank's work, which raises what another has failed of in the place of its loss."""
+
+    def run(*arguments: Any, **more: Any) -> object:
+        try:
+            return function(*arguments, **more)
+        except Lost as lost:
+            if (error := ranks.cause(part, job_id(), MOMENTS)) is None:
+                raise
+            raise error from lost
+
+    return run
 
 
 def rendezvous(here: Place) -> dict[str, str]:
