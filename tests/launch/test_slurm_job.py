@@ -21,10 +21,11 @@ from hdit_repro.launch.graph import Task
 from hdit_repro.launch.part import Part
 from hdit_repro.launch.plan import tasks_for, wanted
 from hdit_repro.launch.progress import LEFT, read_failure, read_progress
-from hdit_repro.launch.slurm import attempts, ranks
+from hdit_repro.launch.slurm import attempts, probe, ranks
 from hdit_repro.launch.slurm import job as jobs
 from hdit_repro.launch.slurm.check import problems
 from hdit_repro.launch.slurm.job import StageJob
+from hdit_repro.launch.slurm.probe import ProbeJob
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.stages.settings import Settings
@@ -195,16 +196,33 @@ def handler() -> Iterator[list[int]]:
     signal.signal(signal.SIGUSR2, before)
 
 
-def test_a_node_whose_jobs_cannot_requeue_is_told() -> None:
+@pytest.mark.parametrize(
+    ("fact", "words"),
+    [
+        ("requeues", "n1 find no scontrol"), ("sees_lock", "n1 sees no lock that this machine holds"),
+        ("sees_runs", "n1 does not see the folder of runs"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_node_is_told(fact: str, words: str) -> None:
     profile = read_cluster("a100")
     assert isinstance(profile, Slurm)
     node = {
-        "node": "n1", "sees_runs": True, "requeues": False, "gpus": ["A100"], "torch_gpus": 1,
+        "node": "n1", "sees_runs": True, "sees_lock": True, "requeues": True, "gpus": ["A100"], "torch_gpus": 1,
         "write_mb_per_second": 9.0, "data": "", "time": time.time(),
     }  # fmt: skip
-    (problem,) = problems(node, profile, time.time())
-    assert "n1 find no scontrol" in problem
-    assert problems({**node, "requeues": True}, profile, time.time()) == []
+    assert problems(node, profile, time.time()) == []
+    (problem,) = problems({**node, fact: False}, profile, time.time())
+    assert words in problem
+
+
+def test_a_node_says_whether_it_sees_the_submitters_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "WRITE_BYTES", 1 << 20)
+    job = ProbeJob(tmp_path, "t")
+    with lock(tmp_path / probe.HELD):
+        assert job()["sees_lock"]
+    assert not job()["sees_lock"]
+    monkeypatch.setattr(probe, "is_locked", failing(OSError(errno.ENOLCK, "No locks available")))
+    assert not job()["sees_lock"]
 
 
 def test_who_waits_for_a_stage_that_another_runs_is_no_attempt(site: Site, training: Task, made_up: ModuleType) -> None:

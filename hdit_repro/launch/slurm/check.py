@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hdit_repro.errors import RunError, UserError
-from hdit_repro.files import read_json, write_text
+from hdit_repro.files import lock, read_json, write_text
 from hdit_repro.launch.slurm import preflight, queue
 from hdit_repro.launch.slurm.draft import handed_on
 from hdit_repro.launch.slurm.executor import Executor
 from hdit_repro.launch.slurm.graph import Resources
-from hdit_repro.launch.slurm.probe import ProbeJob
+from hdit_repro.launch.slurm.probe import HELD, ProbeJob
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.slurm.script import Places, omitted, parameters
 from hdit_repro.launch.slurm.snapshot import look, take
@@ -58,8 +58,9 @@ def check(profile: Slurm, roots: Roots, nodes: int, patience: float) -> Checked:
     executor = Executor(folder, wanted, 1, python=profile.python or sys.executable, omit=omitted(profile))
     preflight.try_script(executor.text)
     sent = time.time()
-    job_id = executor.submit_unit([ProbeJob(folder, token)])
-    _wait(job_id, patience)
+    with lock(folder / HELD):
+        job_id = executor.submit_unit([ProbeJob(folder, token)])
+        _wait(job_id, patience)
     seen = [read_json(path) for path in sorted(folder.glob("node-*.json"))]
     wrong = [problem for node in seen for problem in problems(node, profile, sent)]
     if len(seen) < nodes:
@@ -78,6 +79,10 @@ def problems(node: Mapping[str, Any], profile: Slurm, sent: float) -> list[str]:
     name, found = node["node"] or node["host"], []
     if not node["sees_runs"]:
         found.append(f"{name} does not see the folder of runs: name one that every node has (`runs`)")
+    elif not node["sees_lock"]:
+        found.append(
+            f"{name} sees no lock that this machine holds on the folder of runs: mount it with flock, or `runs`"
+        )
     if not node["requeues"]:
         found.append(f"jobs on {name} find no scontrol to requeue themselves: bind SLURM's commands into the container")
     if profile.gpu_request != "none" and not node["gpus"]:

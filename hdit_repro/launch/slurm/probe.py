@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hdit_repro.files import cache_folder, write_json
+from hdit_repro.files import cache_folder, is_locked, write_json
+
+HELD = "held"
+"""A file in the folder on which the submitter holds a lock meanwhile: shards and stages rely on seeing each other's."""
 
 WRITE_BYTES = 64 << 20
 
@@ -22,7 +25,7 @@ class ProbeJob:
     """Runs on each task, and leaves `node-<rank>.json` in the folder that the submitter made.
 
     Attributes:
-        folder: a folder of its own under the runs, with the file `token`.
+        folder: a folder of its own under the runs, with the file `token`, and `HELD` where the submitter is there.
         token: what that file holds.
     """
 
@@ -37,6 +40,7 @@ class ProbeJob:
             "python": sys.version.split()[0],
             "time": time.time(),
             "sees_runs": self._token() == self.token,
+            "sees_lock": self._sees_lock(),
             "requeues": shutil.which("scontrol") is not None,
             "gpus": gpus(),
             "write_mb_per_second": write_speed(self.folder / f".speed-{rank}"),
@@ -53,6 +57,12 @@ class ProbeJob:
             return (self.folder / "token").read_text()
         except OSError:
             return ""
+
+    def _sees_lock(self) -> bool:
+        try:
+            return is_locked(self.folder / HELD)
+        except OSError:  # the file system has no locks
+            return False
 
 
 def gpus() -> list[str]:
