@@ -41,7 +41,7 @@ def sampler(name: str, how: str) -> Part:
             "memory_gib": found.memory_gib,
         }  # fmt: skip
 
-    return Part(f"sample/{name}/{how}", work)
+    return Part(f"sample/{name}/{how}", work, seconds=60 if how == "compiled" else 15)
 
 
 def inception(precision: str) -> Part:
@@ -62,7 +62,7 @@ def inception(precision: str) -> Part:
         return {"use": use, "precision": precision, "batch": batch, "images_per_s": batch / found.seconds,
                 "memory_gib": found.memory_gib}  # fmt: skip
 
-    return Part(f"inception/{precision}", work)
+    return Part(f"inception/{precision}", work, seconds=20)
 
 
 PARTS = (

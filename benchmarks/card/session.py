@@ -6,6 +6,7 @@ import platform
 import shlex
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ from hdit_repro.records.provenance import checkout_source, package_versions
 CHECKOUT = Path(__file__).resolve().parents[2]
 SAME = ("card", "torch", "cuda", "commit")
 """What a file's machine must agree in for a measurement to go on in it."""
+TRACE = 4000
+"""Characters of an exception's trace that are kept."""
 
 
 @dataclass
@@ -33,7 +36,7 @@ class Bench:
         seconds: how long a timing may take.
         authors: folder of the authors' code, or None.
         found: part -> its numbers.
-        failed: parts that failed or were cut off before; they come last.
+        failed: what is known of parts that failed or were cut off before; they come last.
     """
 
     device: torch.device
@@ -41,7 +44,7 @@ class Bench:
     seconds: float
     authors: Path | None = None
     found: dict[str, dict[str, Any]] = field(default_factory=dict)
-    failed: set[str] = field(default_factory=set)
+    failed: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def scale(self) -> str:
@@ -58,10 +61,11 @@ class Bench:
 
 @dataclass(frozen=True)
 class Part:
-    """One measurement: its name, and what takes it."""
+    """One measurement: its name, what takes it, and how many seconds that may take on a card, compilers included."""
 
     name: str
     work: Callable[[Bench], dict[str, Any]]
+    seconds: float = 10.0
 
 
 def machine(device: torch.device, command: Sequence[str]) -> dict[str, Any]:
@@ -103,36 +107,45 @@ def begin(path: Path, bench: Bench, command: Sequence[str]) -> dict[str, Any]:
     if not same:
         print(f"{path} is of another card, version or commit: measuring anew", file=sys.stderr)
         return fresh
-    bench.found.update({name: part for name, part in tree["parts"].items() if "error" not in part})
-    bench.failed = tree["parts"].keys() - bench.found.keys()
-    tree["parts"] = dict(bench.found)
+    for name, part in tree["parts"].items():
+        (bench.failed if "error" in part else bench.found)[name] = part
     return tree
 
 
 def measure(parts: Sequence[Part], bench: Bench, path: Path, tree: dict[str, Any], limit: float) -> bool:
-    """Take the parts that are missing, each kept when it is done; False when the time was up before the last.
+    """Take the parts that are missing, each kept when it is done; False when some are left for another process.
 
-    A part that fails, or that is cut off with the process, is kept with its error and tried again by the next run, when
-    all others have had their turn: one that never ends keeps none of them back.
+    A part that may take longer than there is time is left, unless it is the first. A part that fails, or that is cut
+    off with the process, is kept with its error and tried again by the next run, when all others have had their turn:
+    one that never ends keeps none of them back. After an error past which a card does not answer all others are left.
     """
-    began = time.monotonic()
-    for part in sorted(parts, key=lambda part: part.name in bench.failed):
-        if part.name in bench.found:
+    began, taken = time.monotonic(), 0
+    todo = [part for part in parts if part.name not in bench.found]
+    for part in sorted(todo, key=lambda part: part.name in bench.failed):
+        expected = part.seconds if taken and not bench.tiny else 0.0
+        if limit and time.monotonic() - began + expected > limit:
             continue
-        if limit and time.monotonic() - began > limit:
-            return False
-        started = time.monotonic()
-        tree["parts"][part.name] = {"error": "it was cut off"}
-        write_json(path, tree)
-        values = attempt(part, bench)
-        values["took_s"] = round(time.monotonic() - started, 2)
-        tree["parts"][part.name] = values
-        if "error" not in values:
-            bench.found[part.name] = values
-        write_json(path, tree)
-        print(f"{part.name}: {values.get('error') or values.get('skipped') or 'done'} ({values['took_s']:.1f} s)",
-              file=sys.stderr)  # fmt: skip
-    return True
+        take(part, bench, path, tree)
+        taken += 1
+        if not answers(bench.device):
+            print("the card no longer answers; the rest is left to a fresh process", file=sys.stderr)
+            break
+    return taken == len(todo)
+
+
+def take(part: Part, bench: Bench, path: Path, tree: dict[str, Any]) -> None:
+    """One part, kept with its error where it fails."""
+    started = time.monotonic()
+    tree["parts"][part.name] = bench.failed.get(part.name, {}) | {"error": "it was cut off"}
+    write_json(path, tree)
+    values = attempt(part, bench)
+    values["took_s"] = round(time.monotonic() - started, 2)
+    tree["parts"][part.name] = values
+    if "error" not in values:
+        bench.found[part.name] = values
+    write_json(path, tree)
+    print(f"{part.name}: {values.get('error') or values.get('skipped') or 'done'} ({values['took_s']:.1f} s)",
+          file=sys.stderr)  # fmt: skip
 
 
 def attempt(part: Part, bench: Bench) -> dict[str, Any]:
@@ -140,8 +153,25 @@ def attempt(part: Part, bench: Bench) -> dict[str, Any]:
     try:
         return part.work(bench)
     except Exception as error:
-        return {"error": f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"}
-    finally:
+        return why(error)
+
+
+def why(error: Exception) -> dict[str, Any]:
+    """What is kept of an exception: a line, and the end of its trace, which is printed too."""
+    trace = "".join(traceback.format_exception(error))[-TRACE:]
+    print(trace, file=sys.stderr)
+    said = str(error).strip().partition("\n")[0]
+    return {"error": f"{type(error).__name__}: {said}", "trace": trace}
+
+
+def answers(device: torch.device) -> bool:
+    """Give the device's memory back and wait for it; False where it is past that, as a card is after some errors."""
+    try:
         torch.compiler.reset()
-        if bench.device.type == "cuda":
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
             torch.cuda.empty_cache()
+    except Exception as error:
+        why(error)
+        return False
+    return True

@@ -26,6 +26,9 @@ from hdit_repro.training.optim import make_optimizer
 from hdit_repro.training.state import TrainingState
 from hdit_repro.training.step import Stepper
 
+COMPILED = {"imagenet256": 180}
+"""Seconds that a compiled part may take where it is not 120: most is the compiler's."""
+
 
 def at_batch(run: Run, batch: int) -> Run:
     """The run with steps of `batch` images."""
@@ -113,7 +116,9 @@ def part(name: str, compiled: bool) -> Part:
             return {"skipped": f"tiny compiles {RUNS[0]} alone"}
         return measured(named(name, bench.scale), name, bench, compiled=compiled)
 
-    return Part(f"train/{name}/{'compiled' if compiled else 'eager'}", work)
+    return Part(
+        f"train/{name}/{'compiled' if compiled else 'eager'}", work, COMPILED.get(name, 120) if compiled else 45
+    )
 
 
 def authors(compiled: bool) -> Part:
@@ -126,7 +131,7 @@ def authors(compiled: bool) -> Part:
         network = authors_network(run, bench.authors).to(bench.device)
         return measured(run, "authors' table1/E", bench, compiled=compiled, network=network)
 
-    return Part(f"train/authors' table1/E/{'compiled' if compiled else 'eager'}", work)
+    return Part(f"train/authors' table1/E/{'compiled' if compiled else 'eager'}", work, 120 if compiled else 45)
 
 
 OURS = tuple(part(name, compiled) for name in (RUNS[0], *reversed(RUNS[1:])) for compiled in (False, True))

@@ -7,12 +7,15 @@ import math
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from importlib import import_module
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 
 from hdit_repro.launch.throughput import measured
 
@@ -142,12 +145,111 @@ def test_what_failed_comes_last_the_next_time(gpu: ModuleType, tmp_path: Path, m
     assert not [part for part in tree["parts"].values() if "error" in part]
 
 
-def test_what_a_plan_needs_is_measured_before_what_takes_long(gpu: ModuleType) -> None:
+def test_the_first_minutes_bring_one_of_everything(gpu: ModuleType) -> None:
     names = [part.name for part in gpu.PARTS]
-    late = names.index("attention/table1/E/0")
-    for name in ("train/table1/E/compiled", "train/imagenet256/compiled", "sample/table1/E/graph", "inception/float32"):
-        assert names.index(name) < late
     assert len(set(names)) == len(names)
+    assert names[:4] == ["matrix/bfloat16", "matrix/float32", "copy", "noise"]
+    until = names.index("train/imagenet256/compiled")
+    assert set(names[4:until]) == {
+        *(f"train/{run}/eager" for run in ("table1/E", "imagenet256", "ffhq1024")), "train/table1/E/compiled",
+        *(f"sample/table1/E/{how}" for how in ("eager", "graph")),
+        *(f"attention/{run}/0" for run in ("table1/E", "imagenet256", "ffhq1024")),
+    }  # fmt: skip
+    assert sum(part.seconds for part in gpu.PARTS[:until]) < 9 * 60
+
+
+class Clock:
+    """Seconds that pass when a part says so; `parts` are their names, expectations and what they take."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, gpu: ModuleType, *parts: tuple[str, float, float]) -> None:
+        from benchmarks.card import session
+
+        self.now, self.taken = 0.0, []
+        monkeypatch.setattr(session.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(gpu, "PARTS", tuple(session.Part(n, self.work(n, takes), s) for n, s, takes in parts))
+        original = session.Bench
+        monkeypatch.setattr(gpu, "Bench", lambda device, tiny, *rest: original(device, False, *rest))
+
+    def work(self, name: str, takes: float) -> Callable[[object], dict[str, Any]]:
+        def work(bench: object) -> dict[str, Any]:
+            self.now += takes
+            self.taken.append(name)
+            return {"fine": 1}
+
+        return work
+
+
+def test_no_part_is_begun_that_may_not_end_in_time(
+    gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch, gpu, ("a", 30, 30), ("b", 90, 90), ("c", 20, 20), ("longer", 300, 200))
+    assert run(gpu, tmp_path / "cpu.json", minutes=1)[0] == 75
+    assert clock.taken == ["a", "c"]
+    assert run(gpu, tmp_path / "cpu.json", minutes=1)[0] == 75
+    assert clock.taken == ["a", "c", "b"]
+    assert run(gpu, tmp_path / "cpu.json", minutes=1)[0] == 0
+    assert clock.taken == ["a", "c", "b", "longer"]
+
+
+def test_a_card_that_no_longer_answers_leaves_the_rest_to_another_process(
+    gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks.card import session
+
+    def dead(bench: session.Bench) -> dict[str, Any]:
+        bench.device = torch.device("cuda")
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    def refused(*_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", refused)
+    path, fine = tmp_path / "cpu.json", session.Part("second", lambda bench: {"fine": 1})
+    monkeypatch.setattr(gpu, "PARTS", (session.Part("first", dead), fine))
+    code, tree = run(gpu, path)
+    assert (code, list(tree["parts"])) == (75, ["first"])
+    assert "illegal memory access" in tree["parts"]["first"]["error"]
+    monkeypatch.setattr(gpu, "PARTS", (session.Part("first", lambda bench: {"fine": 1}), fine))
+    assert run(gpu, path)[0] == 0
+
+
+def test_a_backend_that_raises_is_tried_again_alone(
+    gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks.card import attention
+
+    def raises(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("no luck\n" + "words " * 2000)
+
+    path, part = tmp_path / "cpu.json", "attention/table1/E/0"
+    plain = lambda q, k, v: q + k + v  # noqa: E731
+    monkeypatch.setattr(attention, "backends", lambda level, q: {"good": plain, "bad": raises, "none": "not here"})
+    found = run(gpu, path, part)[1]["parts"][part]
+    assert found["error"] == "bad: RuntimeError: no luck"
+    assert len(found["backends"]["bad"]["trace"]) == 4000
+    assert found["backends"]["bad"]["trace"] in capsys.readouterr().err
+    again = lambda level, q: {"good": raises, "bad": plain, "none": "not here"}  # noqa: E731
+    monkeypatch.setattr(attention, "backends", again)
+    second = run(gpu, path, part)[1]["parts"][part]
+    assert "error" not in second
+    assert second["backends"]["good"] == found["backends"]["good"]
+    assert second["backends"]["bad"]["both_s"] > 0
+
+
+def test_time_that_is_up_keeps_what_is_known_of_failures(
+    gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks.card.session import Part
+
+    def broken(bench: object) -> dict[str, Any]:
+        raise RuntimeError("no luck")
+
+    monkeypatch.setattr(gpu, "PARTS", (Part("first", broken),))
+    found = run(gpu, tmp_path / "cpu.json")[1]["parts"]["first"]
+    assert found["trace"].rstrip().endswith("RuntimeError: no luck")
+    assert "in broken" in found["trace"]
+    code, tree = run(gpu, tmp_path / "cpu.json", minutes=1e-9)
+    assert (code, tree["parts"]["first"]) == (75, found)
 
 
 @pytest.mark.long
@@ -177,3 +279,12 @@ def test_everything_runs_though_it_is_killed_in_the_middle(tmp_path: Path) -> No
     assert not [part["error"] for part in done.values() if "error" in part]
     assert {name: done[name] for name in kept} == kept
     assert "# cpu" in path.with_suffix(".md").read_text()
+
+
+def test_no_other_package_of_the_name_hides_these(tmp_path: Path) -> None:
+    """A folder without __init__.py gives way to any package of its name on the path, wherever that lies."""
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "__init__.py").touch()
+    found = PathFinder.find_spec("benchmarks", [str(ROOT), str(tmp_path)])
+    assert found is not None
+    assert found.origin == str(ROOT / "benchmarks" / "__init__.py")
