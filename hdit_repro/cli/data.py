@@ -133,6 +133,8 @@ def info(
     """
     from hdit_repro.data.sources import open_source
 
+    if sheet is not None:
+        _check_sheet(path, sheet)
     store = open_source(path, _stated(path))
     facts = _facts(store)
     if sheet is not None:
@@ -163,6 +165,21 @@ def _facts(store: Store) -> dict[str, Any]:
     if store.skipped:
         facts["passed over"] = len(store.skipped)
     return facts
+
+
+def _check_sheet(source: Path, sheet: Path) -> None:
+    """Refuse a contact sheet that would take the place of what it shows, or have another ending than its contents.
+
+    Raises:
+        UserError: it is not to be written.
+    """
+    if sheet.suffix.lower() != ".png" or sheet.resolve().is_relative_to(source.resolve()):
+        raise UserError(
+            "a contact sheet is a PNG file outside the data set",
+            found=f"--sheet {sheet}",
+            expected="a path that ends in .png, not in the data set's own folder",
+            fix="hdit-repro data info PATH --sheet sheet.png",
+        )
 
 
 def _sheet(store: Store, path: Path) -> Path:

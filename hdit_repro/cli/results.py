@@ -58,12 +58,15 @@ def show(run: options.Run, scale: options.Scale = "paper", as_objects: options.J
     from hdit_repro.render.measured import in_words, summarise
 
     job = jobs.find(run, scale)
-    found = index(load(workplace().records(scale))[0])
+    whole, problems = load(workplace().records(scale))
+    found = index(whole)
     records = of_row(found, scale, job.run)
     if not records:
+        none = "are no whole records" if len(problems) > 1 else "is no whole record"
+        broken = f"; {counted(len(problems), 'file')} there {none} (`hdit-repro results lint` says why)"
         raise UserError(
             "nothing is measured of this row",
-            found=f"no record of {job.name} at {scale} scale",
+            found=f"no record of {job.name} at {scale} scale{broken if problems else ''}",
             expected="at least one",
             fix=f"hdit-repro submit {job.experiment} --rows {job.row} --scale {scale} --wait",
         )

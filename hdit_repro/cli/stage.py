@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import to_builtins
 
 from hdit_repro.cli import options, training_options
 from hdit_repro.cli.output import as_json, data, group, near, remark
 from hdit_repro.cli.protocols import check_names, show_protocols
 from hdit_repro.errors import RunError, UserError
-from hdit_repro.files import read_json
 from hdit_repro.records.layout import STAGES
 
 if TYPE_CHECKING:
@@ -163,7 +163,9 @@ def evaluate(
     if protocol is not None:
         show_protocols(done, device, threads, protocol, kinds, as_objects)
     elif as_objects:
-        as_json([read_json(task.folder.record) for task in done])
+        from hdit_repro.records.store import read
+
+        as_json([to_builtins(read(task.folder.record)) for task in done])
     else:
         _outputs(done)
 

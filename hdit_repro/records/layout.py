@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from hdit_repro.errors import UserError
 from hdit_repro.files import is_locked, read_json
+from hdit_repro.records.store import whole
 from hdit_repro.spec.run import Run
 
 STAGES = ("train", "sample", "evaluate")
@@ -96,7 +97,10 @@ class RunFolder:
         return self.path / "state" / f"{self.stage_key(stage)}.log"
 
     def done(self, stage: str) -> bool:
-        """Whether the stage's output was closed and its files are there. Digests are checked when they are used."""
+        """Whether the stage's output was closed and its files are there.
+
+        Digests of heavy files are checked when they are used; that of a record here, since an edited one is none.
+        """
         if stage == "train" and self.run.external:
             return True  # somebody else's images have nothing to be trained
         if stage == "train":
@@ -106,7 +110,7 @@ class RunFolder:
             manifest = _read(self.manifest)
             return bool(manifest.get("complete")) and all(map(self._has_shard, manifest.get("shards", [])))
         if stage == "evaluate":
-            return bool(_read(self.record))
+            return whole(self.record)
         raise ValueError(f"no stage is called {stage!r}; there are {', '.join(STAGES)}")
 
     def _has_shard(self, entry: object) -> bool:

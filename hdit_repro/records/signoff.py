@@ -7,6 +7,7 @@ that of the record's file as it lies, so a record that is changed and resealed a
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,12 +37,19 @@ def sign(path: Path, by: str, note: str = "") -> Path:
     Raises:
         UserError: the record is none that can be read, or `by` is empty.
     """
-    name = re.sub(r"[^a-z0-9]+", "-", by.lower()).strip("-")
+    name = re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", by).lower()).strip("-")
     if not name:
         raise UserError("a signature needs a name", found=repr(by), expected="letters or digits", fix="--by NAME")
     store.read(path)
     signature = Signature(digest=contents(path), by=by, note=note, time=datetime.now(UTC).isoformat(timespec="seconds"))
     target = path.with_name(f"{path.stem}.{name}{SUFFIX}")
+    if target.exists() and (other := read(target).by) != by:
+        raise UserError(
+            "somebody of another name signed this record under the same file name",
+            found=f"{target}: {other}",
+            expected=by,
+            fix="sign by a name with other letters or digits: --by NAME",
+        )
     write_json(target, msgspec.to_builtins(signature))
     return target
 

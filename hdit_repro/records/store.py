@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import gc
 import hashlib
+import itertools
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,15 +32,34 @@ class Problem(NamedTuple):
 
 
 def write(record: Record, path: Path) -> Path:
-    """Write `record` whole under `path`, or leave what was there.
+    """Write `record` whole under `path`, or leave what was there. A file there that is no whole record is set aside.
 
     Raises:
         ValueError: `path` is not `<training id>/<evaluation id>.json`.
     """
     if (path.parent.name, path.name) != (record.training_id, f"{record.evaluation_id}.json"):
         raise ValueError(f"a record of {record.training_id}/{record.evaluation_id}.json does not belong to {path}")
+    _set_aside(path)
     write_json(path, msgspec.to_builtins(seal(record)))
     return path
+
+
+def whole(path: Path) -> bool:
+    """Whether the contents of a file of JSON are those that its digest was made from; False of a missing one."""
+    with contextlib.suppress(UserError):
+        plain = read_json(path)
+        return isinstance(plain, dict) and untouched(plain)
+    return False
+
+
+def _set_aside(path: Path) -> None:
+    """Give an edited or damaged file another name, and warn of it: what somebody changed is not lost unsaid."""
+    if not path.exists() or whole(path):
+        return
+    names = (path.with_name(f"{path.name}.aside{number or ''}") for number in itertools.count())
+    other = next(name for name in names if not name.exists())
+    path.rename(other)
+    warnings.warn(f"{path} was damaged or edited by hand; it is {other.name} now, beside the new record", stacklevel=2)
 
 
 def read(path: Path) -> Record:

@@ -22,14 +22,12 @@ from hdit_repro.training.constant import best_constant_loss
 from hdit_repro.training.distributed import World, join, local_device
 from hdit_repro.training.feed import Source, open_source
 from hdit_repro.training.fitting import Fitting, fitting
-from hdit_repro.training.journal import events_path
+from hdit_repro.training.journal import LAST_STEPS, events_path
 from hdit_repro.training.log import read_log
 from hdit_repro.training.loop import LoopSettings, prepared, train
 from hdit_repro.training.rendezvous import place
 from hdit_repro.training.signals import Preempted, Stop
 
-LAST_LINES = 3
-"""Over how many of the last logged lines a run's final loss is averaged."""
 CONSTANT_DRAWS = 2048
 """On how many draws the best constant predictor is fitted and measured."""
 
@@ -101,7 +99,7 @@ def _train(run: Run, folder: RunFolder, settings: Settings, report: Report, worl
         summary = {
             **total._asdict(),
             "processes": world.size,
-            "loss_end": final_loss(folder.metrics),
+            "loss_end": final_loss(folder.metrics, run.training.total_steps),
             "loss_constant": constant_loss(run, images, world.device),
             "skipped_steps": state.watchdog.skipped,
             "replaced_images": _replaced(folder.metrics),
@@ -127,9 +125,9 @@ def _loop(run: Run, how: HowToTrain, world: World, stop: Stop) -> LoopSettings:
     )
 
 
-def final_loss(metrics: Path) -> float | None:
-    """Mean of the last logged training losses; None where no step that was logged was taken."""
-    losses = [float(line["loss"]) for line in read_log(metrics)][-LAST_LINES:]
+def final_loss(metrics: Path, steps: int) -> float | None:
+    """Mean training loss of the last of a run's `steps`; None where none of them was taken."""
+    losses = [float(line["loss"]) for line in read_log(metrics) if line["step"] > steps - LAST_STEPS]
     return sum(losses) / len(losses) if losses else None
 
 

@@ -17,6 +17,9 @@ from hdit_repro.training.state import TrainingState
 from hdit_repro.training.step import Outcome
 from hdit_repro.training.transfer import Reading
 
+LAST_STEPS = 3
+"""Steps at the end of a run that have a line each, so that its final loss hangs on no interval between lines."""
+
 StepReport = Callable[[int, int, dict[str, float]], None]
 """Called after logged steps with (steps done, steps in all, values)."""
 
@@ -104,7 +107,7 @@ class Journal:
             self.log.sync()
 
     def _has_line(self, step: int) -> bool:
-        return step % self.every == 0 or step == self.total
+        return step % self.every == 0 or step > self.total - LAST_STEPS
 
     def _event(self, kind: str, outcome: Outcome) -> None:
         numbers = image_numbers(self.run, outcome.first, outcome.size, len(self.images))

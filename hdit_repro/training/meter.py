@@ -21,16 +21,22 @@ from hdit_repro.training.transfer import Reading
 
 
 class Meter:
-    """Measures from one reading to the next."""
+    """Measures from one reading to the next.
+
+    Time goes into the steps that are begun, and what came of a step is known while the next one is computed: so steps
+    count when their data is asked for, at the size of those that ended.
+    """
 
     def __init__(self, run: Run, world: World) -> None:
         self.macs = count(run.model, run.data.resolution).macs
         self.world = world
         self.peak = card_peak(world.device, run.training.precision)
+        self._last: dict[str, float] = {}
         self._begin()
 
     def _begin(self) -> None:
-        self._since, self._images, self._waited = time.monotonic(), 0, 0.0
+        self._since, self._waited = time.monotonic(), 0.0
+        self._begun = self._ended = self._images = 0
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -38,22 +44,28 @@ class Meter:
         before = time.monotonic()
         yield
         self._waited += time.monotonic() - before
+        self._begun += 1
 
     def add(self, images: int) -> None:
         """A step with a global batch of `images` is done."""
         self._images += images
+        self._ended += 1
 
     def read(self) -> dict[str, float]:
         """Since the last reading: images_per_s over all processes, data_wait (share of the time), mfu (where the card
-        is known), and memory_gib at most so far (of the GPU, else of the process)."""
+        is known), and memory_gib at most so far (of the GPU, else of the process). Where no step was begun since then,
+        all but the memory is that of the last reading."""
+        memory = {"memory_gib": peak_memory(self.world.device)}
+        if self._last and not self._begun:
+            return self._last | memory
         seconds = max(time.monotonic() - self._since, 1e-9)
-        rate = self._images / seconds
+        rate = self._begun * self._images / max(self._ended, 1) / seconds
         values = {"images_per_s": rate, "data_wait": self._waited / seconds}
         if self.peak is not None:
             values["mfu"] = mfu(self.macs, rate / self.world.size, self.peak)
-        values["memory_gib"] = peak_memory(self.world.device)
+        self._last = values
         self._begin()
-        return values
+        return values | memory
 
 
 def card_peak(device: torch.device, precision: Precision) -> float | None:

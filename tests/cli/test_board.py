@@ -14,7 +14,11 @@ from hdit_repro.launch.plan import tasks_for, wanted
 from hdit_repro.launch.progress import write_failure
 from hdit_repro.launch.status import known_tasks, status_of
 from hdit_repro.records.layout import Roots, RunFolder
+from hdit_repro.records.migrate import digest_of
 from hdit_repro.records.provenance import Source
+
+MADE_UP = {"made": "up", "digest": digest_of({"made": "up"})}
+"""A measurement that passes for a whole one."""
 
 
 @pytest.fixture
@@ -62,7 +66,7 @@ def test_rows_that_share_a_stage_all_show_it(roots: Roots) -> None:
 
 def test_a_low_screen_shows_what_is_not_done(roots: Roots) -> None:
     for row in ("R1", "R2", "R3"):
-        write_json(RunFolder(roots, wanted("table1", "smoke", [row])[0].run, "smoke").record, {"made": "up"})
+        write_json(RunFolder(roots, wanted("table1", "smoke", [row])[0].run, "smoke").record, MADE_UP)
     text = shown(roots, height=9)
     assert len(text) <= 9
     assert [line.split()[0] for line in text[1:3]] == ["table1/R4", "table1/A"]

@@ -162,3 +162,13 @@ def test_each_set_of_weights_and_each_reference_has_a_licence(command: Command, 
     assert "MIT" in command("reference list").out
     assert all(row["licence"] for row in command("weights list --json").json)
     assert "Apache-2.0" in command("weights list").out
+
+
+@pytest.mark.parametrize("sheet", ["set.zip", "sheet.txt", "sheet", "photographs/sheet.png"])
+def test_a_sheet_takes_no_place_of_the_images(command: Command, photographs: Path, tmp_path: Path, sheet: str) -> None:
+    command("data prepare photographs set.zip --resolution 8")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    said = command(f"data info {'photographs' if 'photo' in sheet else 'set.zip'} --sheet {sheet}")
+    assert said.code == 2
+    assert "ends in .png" in said.err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -11,6 +11,7 @@ from hdit_repro import jobs
 from hdit_repro.cli.app import main
 from hdit_repro.records import schema, store
 from hdit_repro.records.layout import Roots, RunFolder
+from hdit_repro.records.migrate import digest_of
 from hdit_repro.records.schema import Metric, Protocol, Provenance, Reference
 
 
@@ -87,3 +88,25 @@ def test_verify_prints_the_rules_of_its_verdicts(workplace: Path, capsys: pytest
     assert "two one-sided tests" in said
     assert "verdicts on claims of order: 1 reproduced. " in said
     assert "Holm" in said
+
+
+def test_eval_prints_no_record_that_does_not_hold(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A record that was edited and resealed passes by its digest, and is checked as a whole before it is printed."""
+    measure(workplace, "table1/E", 27.0)
+    assert main(["eval", "--run", "table1/E", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["metrics"]["fid"]["value"] == 27.0
+    (path,) = (workplace / "results").rglob("*.json")
+    plain = {**json.loads(path.read_text()), "seed": 5}
+    path.write_text(json.dumps({**plain, "digest": digest_of(plain)}))
+    assert main(["eval", "--run", "table1/E", "--json"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "edited by hand" in shown.err
+
+
+def test_a_row_without_records_names_files_that_are_none(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measure(workplace, "table1/E", 27.0)
+    (path,) = (workplace / "results").rglob("*.json")
+    path.write_text(path.read_text().replace("27.0", "2.0"))
+    assert main(["results", "show", "table1/E"]) == 2
+    assert "1 file there is no whole record (`hdit-repro results lint` says why)" in capsys.readouterr().err

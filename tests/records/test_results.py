@@ -281,3 +281,15 @@ def test_sixteen_processes_at_once_lose_nothing(tmp_path: Path) -> None:
     assert len(records) == PROCESSES * EACH + EACH
     assert len([path for path in folder.rglob("*") if path.is_file()]) == len(records)
     assert all(msgspec.to_builtins(record)["digest"] == schema.content_digest(record) for record in records)
+
+
+def test_names_of_any_script_sign_side_by_side(roots: Roots) -> None:
+    path = put(roots, make())
+    names = ["\u00c4nne", "\u00d6nne", "\u674e", "Anne"]
+    files = [signoff.sign(path, name) for name in names]
+    assert len(set(files)) == 4
+    assert sorted(one.by for one in signoff.vouched(path)[0]) == sorted(names)
+    assert lint(roots).problems == []
+    with pytest.raises(UserError, match="another name"):
+        signoff.sign(path, "A/nne".replace("/", "") + "!")
+    assert signoff.sign(path, "Anne", "again") == files[3]

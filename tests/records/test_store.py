@@ -14,6 +14,7 @@ import pytest
 from hdit_repro import jobs
 from hdit_repro.errors import UserError
 from hdit_repro.records import schema, store
+from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.records.schema import Metric, Protocol, Provenance, Record, Reference
 from hdit_repro.spec import numerics
 
@@ -222,3 +223,20 @@ def test_nothing_heavy_is_imported(module: str) -> None:
     code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_edited_record_is_not_done_and_is_set_aside_with_a_word(tmp_path: Path) -> None:
+    record = make()
+    folder = RunFolder(Roots(tmp_path / "runs", tmp_path / "results"), record.spec, "smoke")
+    path = store.write(record, folder.record)
+    assert folder.done("evaluate")
+    edit(path, lambda plain: plain["metrics"]["fd-efficientnet-lite0"].update(value=1.0))
+    forged = path.read_text()
+    assert folder.state("evaluate") == "missing"
+    with pytest.warns(UserWarning, match=rf"it is {path.name}.aside now"):
+        store.write(record, path)
+    assert store.load(path.parent) == ([record], [])
+    assert path.with_name(f"{path.name}.aside").read_text() == forged
+    path.write_text("{")
+    with pytest.warns(UserWarning, match=r"aside1 now"):
+        store.write(record, path)

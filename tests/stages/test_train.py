@@ -1,6 +1,7 @@
 """What the training stage does around its loop: the bill of all starts, and a signal that comes after the last step."""
 
 import signal
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -58,3 +59,17 @@ def test_every_start_counts_with_its_own_processes(tmp_path, monkeypatch):
     assert spent.Spent(path, 1).note() == (0.0, 0.0)
     path.write_text('{"seconds": 5.0}')
     assert spent.Spent(path, 2).total == (5.0, 10.0)
+
+
+def test_the_final_loss_hangs_on_no_interval_between_lines(job, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "constant_loss", lambda *_: 1.0)
+    tree = msgspec.to_builtins(job.run)
+    tree["training"] |= {"steps": 5}
+    job = msgspec.structs.replace(job, run=msgspec.convert(tree, Run))
+    found = []
+    for every in (1, 4, 100):
+        folder = RunFolder(Roots(tmp_path / str(every), tmp_path), job.run, job.scale)
+        how = msgspec.structs.replace(SETTINGS.training, log_every=every)
+        train.run(job, folder, replace(SETTINGS, training=how), lambda _: None)
+        found.append(read_json(folder.final_marker)["summary"]["loss_end"])
+    assert found[0] == found[1] == found[2]
