@@ -13,7 +13,7 @@ from hdit_repro import cost, jobs
 from hdit_repro.cost.memory import ROOM, training_memory
 from hdit_repro.errors import UserError
 from hdit_repro.launch import price, throughput
-from hdit_repro.launch.clusters import Cluster, card_here, read_cluster
+from hdit_repro.launch.clusters import Cluster, card_here, gpus_here, read_cluster
 from hdit_repro.launch.plan import make_plan, wanted
 from hdit_repro.launch.room import room
 from hdit_repro.launch.throughput import FORMAT, measured
@@ -161,6 +161,18 @@ def test_the_card_of_this_machine_is_read_from_the_driver(tmp_path: Path, monkey
     assert card_here(tmp_path / "none") == ""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert card_here(tmp_path) == ""
+
+
+def test_cards_are_counted_where_the_drivers_command_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With none, as many rows as there are CPUs would start on one card."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    assert gpus_here(tmp_path) == []
+    for name in ("nvidia0", "nvidia3", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    assert gpus_here(tmp_path) == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert gpus_here(tmp_path) == ["3"]
 
 
 def test_a_card_in_this_machine_is_priced_by_its_peak(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
