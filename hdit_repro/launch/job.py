@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-from msgspec import UNSET
 
 from hdit_repro.errors import RunError
 from hdit_repro.files import is_locked, lock
 from hdit_repro.jobs import Job
+from hdit_repro.launch.describe import described
 from hdit_repro.launch.graph import Task, required, unsettled
+from hdit_repro.launch.kept import kept
 from hdit_repro.launch.part import Part
 from hdit_repro.launch.progress import LEFT, Writer, note_failure, note_left, read_failure, read_progress
 from hdit_repro.records.layout import RunFolder
@@ -106,14 +107,13 @@ def execute(
 
 
 def settings_for(task: Task, settings: Settings) -> Settings:
-    """The settings of a stage: a training keeps what the samples of the rows that share it will be drawn from."""
+    """The settings of a stage: a training keeps what the samples of the rows that share it will be drawn from, of those
+    too that were asked for at another time."""
     if task.stage != "train":
         return settings
-    asked = [job.run.sampling for job in task.jobs]
-    how = settings.training
-    steps = {*how.snapshots, *(one.at_step for one in asked if one.at_step is not UNSET)}
-    decays = {*how.ema_decays, *(one.ema_decay for one in asked if one.ema_decay is not UNSET)}
-    wanted = msgspec.structs.replace(how, snapshots=tuple(sorted(steps)), ema_decays=tuple(sorted(decays)))
+    asked = kept((*task.jobs, *described(task.folder.description)), settings.training)
+    steps, decays = tuple(sorted(asked.steps)), tuple(sorted(asked.decays))
+    wanted = msgspec.structs.replace(settings.training, snapshots=steps, ema_decays=decays)
     return replace(settings, training=wanted)
 
 

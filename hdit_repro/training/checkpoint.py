@@ -121,7 +121,7 @@ def read_snapshot(folder: Path, step: int, run: str) -> Checkpoint:
             f"the averages were not kept at step {step}",
             found=f"steps {kept} in {folder}" if kept else f"no snapshot in {folder}",
             expected=f"a snapshot of step {step}",
-            fix=f"train again with --snapshot {step}; a run that is past it keeps none",
+            fix=f"delete {folder.parent} and train again with --snapshot {step}; a run that is past a step keeps none",
         )
     try:
         return read_checkpoint(folder, read_json(marker), run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -32,13 +33,17 @@ from hdit_repro.training.watchdog import LIMIT
 from hdit_repro.training.writer import CheckpointWriter
 
 
+class NotKept(UserWarning):
+    """Averages were asked for when the run was past them; rows that are drawn from them cannot be."""
+
+
 class LoopSettings(NamedTuple):
     """What cannot change a run's numbers.
 
     device: of this process. log_every: steps between log lines. save_seconds: between checkpoints. world: the
     processes. microbatch: draws at once in each process, 0 all. stop: who may ask the run to leave. averages: decays
-    of further averages of the weights. snapshots: steps at which the averages are kept. recompute, compiled: see
-    `acceleration`. tensorboard: scalars beside the log.
+    of further averages of the weights; a run that is under way keeps those that it began with. snapshots: steps at
+    which the averages are kept. recompute, compiled: see `acceleration`. tensorboard: scalars beside the log.
     """
 
     device: torch.device
@@ -88,7 +93,9 @@ def train(
     state = new_state(run, settings.device, settings.averages)
     resume(state, checkpoints, run, world)
     _check_processes(run, state, world)
-    _check_snapshots(settings.snapshots, state.step, run.training.total_steps, checkpoints)
+    _check_snapshots(settings.snapshots, run.training.total_steps)
+    if world.main:
+        _say_what_is_late(settings, state, checkpoints)
     network = accelerated(state.network, recompute=settings.recompute, compiled=settings.compiled)
     stepper = Stepper(run, state, world, settings.microbatch, network)
     meter = Meter(run, world)
@@ -219,17 +226,32 @@ def _check_processes(run: Run, state: TrainingState, world: World) -> None:
     world.agree("the averages of the weights", len(state.averages))
 
 
-def _check_snapshots(steps: tuple[int, ...], done: int, total: int, folder: Path) -> None:
-    """Refuse snapshots that cannot be taken.
+def _check_snapshots(steps: tuple[int, ...], total: int) -> None:
+    """Refuse snapshots that no run of so many steps can take.
 
     Raises:
-        UserError: a step lies behind and was not kept, or beyond the run's end.
+        UserError: a step is beyond the run's end.
     """
-    missed = [step for step in steps if step > total or step < 1 or (step <= done and not has_snapshot(folder, step))]
+    missed = [step for step in steps if not 1 <= step <= total]
     if missed:
         raise UserError(
             "averages cannot be kept at these steps",
             found=", ".join(map(str, missed)),
-            expected=f"steps from {done + 1} to {total}, for {done} are done",
+            expected=f"steps from 1 to {total}",
             fix="leave them out",
+        )
+
+
+def _say_what_is_late(settings: LoopSettings, state: TrainingState, folder: Path) -> None:
+    """Warn of averages that a run which is under way cannot keep any more; it goes on for what it can."""
+    steps = [step for step in settings.snapshots if step <= state.step and not has_snapshot(folder, step)]
+    late = [f"the averages at step {step}" for step in steps]
+    late += [f"the average of decay {decay:g}" for decay in settings.averages if decay not in state.averages]
+    if late:
+        warnings.warn(
+            NotKept(
+                f"{', '.join(late)}: asked for after step {state.step}, when it is too late. The run goes on, and rows "
+                f"drawn from what it lacks need a run of their own: delete {folder.parent} to train it again"
+            ),
+            stacklevel=2,
         )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hdit_repro.errors import UserError
+from hdit_repro.spec.training import Ema
 from hdit_repro.training.ema import EmaWeights
 from hdit_repro.training.watchdog import Watchdog
 
@@ -50,13 +51,13 @@ class TrainingState:
         return {**buffers, **{name: value for name, value in self._weights().items() if name.startswith("ema")}}
 
     def restore(self, tensors: dict[str, Tensor], step: int) -> None:
-        """Take everything back from `tensors()` of the same run.
+        """Take everything back from `tensors()` of the same run, with its further averages: none of them is dropped,
+        and no other can be begun by now.
 
         Raises:
-            UserError: a tensor is missing, left over, or has another shape (a checkpoint of another configuration, or
-                one with other averages).
+            UserError: a tensor is missing, left over, or has another shape (a checkpoint of another configuration).
         """
-        self._check_averages(tensors)
+        self.averages = self._averages_in(tensors)
         rest = ("optimizer.", "watchdog")
         load_exactly(self._weights(), {name: v for name, v in tensors.items() if not name.startswith(rest)})
         if "watchdog" in tensors:
@@ -87,17 +88,19 @@ class TrainingState:
             named |= {f"ema@{decay:g}.{name}": value for name, value in average.weights.items()}
         return named
 
-    def _check_averages(self, tensors: dict[str, Tensor]) -> None:
+    def _averages_in(self, tensors: dict[str, Tensor]) -> dict[float, EmaWeights]:
+        """The averages that a checkpoint holds, with the weights of now; those that are here already stay."""
         first = next(iter(self.ema.weights), "")
-        kept = {name[4 : -len(first) - 1] for name in tensors if name.startswith("ema@") and name.endswith(f".{first}")}
-        asked = {f"{decay:g}" for decay in self.averages}
-        if kept != asked:
-            raise UserError(
-                "a checkpoint has other averages of the weights than are asked for",
-                found=", ".join(sorted(kept)) or "none beside the run's own",
-                expected=", ".join(sorted(asked)) or "none beside the run's own",
-                fix="ask for the decays that the run began with; an average cannot be begun later",
-            )
+        names = {
+            name[4 : -len(first) - 1] for name in tensors if name.startswith("ema@") and name.endswith(f".{first}")
+        }
+        here = {f"{decay:g}": decay for decay in self.averages}
+        decays = sorted(here.get(name, float(name)) for name in names)
+        power = self.ema.spec.warmup_power
+        return {
+            decay: self.averages.get(decay) or EmaWeights(self.network, Ema(decay=decay, warmup_power=power))
+            for decay in decays
+        }
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import torch
 
 from hdit_repro import jobs
 from hdit_repro.errors import UserError
+from hdit_repro.launch.describe import describe
 from hdit_repro.launch.graph import tasks_of
 from hdit_repro.launch.job import settings_for
 from hdit_repro.records.layout import Roots, RunFolder
@@ -40,6 +41,16 @@ def work(tmp_path_factory):
     assert (settings.training.snapshots, settings.training.ema_decays) == ((2,), (0.1,))
     train.run(tasks[0].job, tasks[0].folder, settings, lambda _: None)
     return roots, rows, folders
+
+
+def test_a_training_keeps_what_was_asked_of_it_at_any_time(tmp_path):
+    """Rows that are not asked for again are still those that it began with."""
+    roots, rows = Roots(tmp_path / "runs", tmp_path / "results"), [row(), row(at_step=2), row(ema_decay=0.1)]
+    rows = [msgspec.structs.replace(job, row=f"E{number}") for number, job in enumerate(rows)]
+    describe(rows[1:], roots)
+    plain = tasks_of(rows[:1], [RunFolder(roots, rows[0].run, rows[0].scale)])[0]
+    how = settings_for(plain, SETTINGS).training
+    assert (how.snapshots, how.ema_decays) == ((2,), (0.1,))
 
 
 def weights(job, folder):

@@ -14,7 +14,8 @@ from hdit_repro.errors import RunError, UserError
 from hdit_repro.training import checkpoint, log
 from hdit_repro.training.checkpoint import DamagedCheckpoint, newest, newest_file, read_snapshot
 from hdit_repro.training.log import numbers, read_log
-from hdit_repro.training.loop import LoopSettings, new_state, train
+from hdit_repro.training.loop import LoopSettings, NotKept, new_state, train
+from hdit_repro.training.signals import Preempted, Stop
 from hdit_repro.training.writer import CheckpointWriter
 
 CPU = torch.device("cpu")
@@ -175,15 +176,29 @@ def test_averages_are_kept_at_the_steps_asked_for_and_survive_thinning(tiny, tin
         assert torch.equal(found, value), name
 
 
-def test_snapshots_that_cannot_be_taken_and_other_averages_are_refused(tiny, tiny_images, tmp_path):
-    run = tiny(steps=4)
-    train(run, tiny_images, tmp_path / "c", tmp_path / "m.jsonl", EVERY, quiet)
+def test_a_run_goes_on_with_the_averages_that_it_began_with_whatever_is_asked_later(tiny, tiny_images, tmp_path):
+    """What it cannot keep any more is named, and holds up nothing."""
+    run, leaving = tiny(steps=4), Stop()
+
+    def go(folder, settings, report=quiet):
+        return train(run, tiny_images, tmp_path / folder, tmp_path / f"{folder}.jsonl", settings, report)
+
+    straight = go("a", EVERY._replace(averages=(0.9,)))
+    with pytest.raises(Preempted):
+        go("b", EVERY._replace(averages=(0.9,), stop=leaving), lambda *_: setattr(leaving, "signum", 10))
+    assert (done := newest(tmp_path / "b", run.training_id).step) == 2
+    with pytest.warns(NotKept, match=r"at step 1, the average of decay 0.5: asked for after step 2") as told:
+        again = go("b", EVERY._replace(averages=(0.5,), snapshots=(1, 3)))
+    assert (len(told), done) == (1, 2)
+    assert again.averages.keys() == {0.9}
+    for name, value in straight.tensors().items():
+        assert torch.equal(again.tensors()[name], value), name
+    assert any(name.startswith("ema@0.9.") for name in read_snapshot(tmp_path / "b", 3, run.training_id).tensors)
+
+
+def test_snapshots_beyond_the_end_are_refused(tiny, tiny_images, tmp_path):
     with pytest.raises(UserError, match="cannot be kept at these steps"):
-        train(run, tiny_images, tmp_path / "c", tmp_path / "m.jsonl", EVERY._replace(snapshots=(3,)), quiet)
-    with pytest.raises(UserError, match="cannot be kept at these steps"):
-        train(run, tiny_images, tmp_path / "e", tmp_path / "m.jsonl", EVERY._replace(snapshots=(5,)), quiet)
-    with pytest.raises(UserError, match="other averages"):
-        train(run, tiny_images, tmp_path / "c", tmp_path / "m.jsonl", EVERY._replace(averages=(0.9,)), quiet)
+        train(tiny(steps=4), tiny_images, tmp_path, tmp_path / "m.jsonl", EVERY._replace(snapshots=(5,)), quiet)
 
 
 def test_a_damaged_snapshot_is_named(tiny, tiny_images, tmp_path):
