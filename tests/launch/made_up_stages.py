@@ -41,9 +41,12 @@ def leave_output(folder: RunFolder, stage: str) -> None:
 
 
 def work(stage: str, job: Job, folder: RunFolder, report: Report) -> None:
-    """Two ticks of work. A file `seconds` in runs/ says how long each takes; `fail` and `die` name what goes wrong."""
+    """Two ticks of work. A file `seconds` in runs/ says how long each takes, `together` how many workers must
+    have begun before one goes on; `fail` and `die` name what goes wrong."""
     note(folder, stage, job, "start")
     runs = folder.roots.runs
+    if (runs / "together").exists():
+        wait_for_workers(runs / "history.txt", int((runs / "together").read_text()))
     seconds = float((runs / "seconds").read_text()) if (runs / "seconds").exists() else 0.0
     for done in range(1, 3):
         time.sleep(seconds)
@@ -58,6 +61,13 @@ def work(stage: str, job: Job, folder: RunFolder, report: Report) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     leave_output(folder, stage)
     note(folder, stage, job, "end")
+
+
+def wait_for_workers(history: Path, count: int) -> None:
+    deadline = time.monotonic() + 60
+    while len({line.split()[-1] for line in history.read_text().splitlines()}) < count:
+        assert time.monotonic() < deadline, "the others have not begun"
+        time.sleep(0.02)
 
 
 def named(path: Path, stage: str, job: Job) -> bool:

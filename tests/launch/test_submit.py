@@ -84,7 +84,7 @@ def alive(pid: int) -> bool:
 
 
 def test_submit_waits_shares_and_finds_everything_done(roots: Roots, made_up: ModuleType, two_at_once: Local) -> None:
-    (roots.runs / "seconds").write_text("0.1")
+    (roots.runs / "together").write_text("2")
     asked = wanted("table1", "smoke", ["A", "D", "E"])
     said = io.StringIO()
     done = submit(asked, roots, two_at_once, display=Plain(said, every=0.2), stages=made_up.STAGES)
