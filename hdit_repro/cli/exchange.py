@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hdit_repro.cli import options
+from hdit_repro.cli.declare import declared, refuse_name
 from hdit_repro.cli.output import data, group, near, remark
 from hdit_repro.errors import UserError
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from hdit_repro.stages.exchange import Released
 
 app = group()
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class Origin(StrEnum):
@@ -71,42 +69,24 @@ def import_(
     Example: hdit-repro import --from k-diffusion --name theirs model.safetensors
     """
     from hdit_repro import jobs
-    from hdit_repro.files import write_text
     from hdit_repro.launch.clusters import workplace
     from hdit_repro.launch.describe import describe
     from hdit_repro.records.layout import RunFolder
     from hdit_repro.stages import exchange
 
-    _refuse_name(name)
+    refuse_name(name)
     if origin is Origin.images:
         _import_images(path, name, like or LIKE[origin], bare=config is None and own is None)
         return
     base = jobs.find(like or LIKE[origin])
     released = exchange.read_released("dit" if origin is Origin.dit else "k-diffusion", path, config)
     dataset = options.own_data(own)
-    file = Path.cwd() / "jobs" / f"{name}.toml"
-    write_text(file, _job_file(name, base, path.name, released, dataset))
-    try:
+    with declared(name, _job_file(name, base, path.name, released, dataset)) as file:
         job, roots = jobs.find(name), workplace()
         exchange.put(job, RunFolder(roots, job.run, job.scale), released)
-    except UserError:
-        file.unlink()
-        raise
     describe([job], roots)
     data(near(file))
     remark(f"run {job.run.id}; `hdit-repro sample --run {name}` draws its samples")
-
-
-def _refuse_name(name: str) -> None:
-    from hdit_repro import jobs
-
-    if not NAME.fullmatch(name) or name in jobs.experiments():
-        raise UserError(
-            "a run cannot be called that",
-            found=repr(name),
-            expected="a new name of letters, digits, dot, dash",
-            fix="--name theirs",
-        )
 
 
 def _import_images(path: Path, name: str, like: str, *, bare: bool) -> None:

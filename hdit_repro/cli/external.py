@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hdit_repro.cli.declare import declared
 from hdit_repro.cli.output import data, near, remark
 from hdit_repro.errors import UserError
 
@@ -20,7 +21,6 @@ def import_images(path: Path, name: str, like: str) -> None:
         UserError: an image is damaged or of another size than the run `like` has, or there is no such run.
     """
     from hdit_repro import jobs
-    from hdit_repro.files import write_text
     from hdit_repro.stages import external
     from hdit_repro.stages.imagesets import open_images, said_of
 
@@ -36,13 +36,13 @@ def import_images(path: Path, name: str, like: str) -> None:
     external.check_size(images, base.run.data.resolution)
     for _ in images.batches(64):  # every file is decoded once, so that none is refused hours later
         pass
-    file = Path.cwd() / "jobs" / f"{name}.toml"
-    write_text(file, job_file(name, f"{base.experiment}/{base.row}", described))
-    external.remember(described, path)
+    with declared(name, job_file(name, f"{base.experiment}/{base.row}", described)) as file:
+        run = jobs.find(name).run
+        external.remember(described, path)
     data(near(file))
     for line in said_of(images):
         remark(line)
-    remark(f"run {jobs.find(name).run.id}; `hdit-repro eval --run {name}` measures them by the protocol of {like}")
+    remark(f"run {run.id}; `hdit-repro eval --run {name}` measures them by the protocol of {like}")
 
 
 def job_file(name: str, like: str, described: External) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -72,11 +74,23 @@ def read_released(origin: Origin, path: Path, config: Path | None = None) -> Rel
         weights, facts = Path(folder) / "weights.safetensors", Path(folder) / "config.json"
         save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, weights)
         facts.write_text(json.dumps(settings))
-        if origin == "dit":
-            return _of_pixels(Released(read_dit(facts), load_dit(facts, weights), sha256_file(path), {}), path)
-        spec, network = read_k_diffusion(facts), load_k_diffusion(facts, weights)
-        sigmas = read_k_diffusion_sigmas(facts)
+        with _naming({weights: path, facts: config or path}):
+            if origin == "dit":
+                return _of_pixels(Released(read_dit(facts), load_dit(facts, weights), sha256_file(path), {}), path)
+            spec, network = read_k_diffusion(facts), load_k_diffusion(facts, weights)
+            sigmas = read_k_diffusion_sigmas(facts)
     return _of_pixels(Released(spec, network, sha256_file(path), sigmas), path)
+
+
+@contextlib.contextmanager
+def _naming(files: dict[Path, Path]) -> Iterator[None]:
+    """Errors name the files that were given in place of the copies that are read."""
+    try:
+        yield
+    except UserError as error:
+        for copy, given in files.items():
+            error.found = None if error.found is None else error.found.replace(str(copy), str(given))
+        raise
 
 
 def _of_pixels(released: Released, path: Path) -> Released:

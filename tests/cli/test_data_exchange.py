@@ -252,3 +252,46 @@ def test_a_network_of_latents_is_refused(command: Command, tmp_path: Path) -> No
     assert said.code == 2
     assert "4 channels" in said.err
     assert not (tmp_path / "jobs").exists()
+
+
+def test_an_import_takes_nobodys_file(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, config = adapted(tmp_path)
+    like = like_row(tmp_path, config, monkeypatch)
+    own = tmp_path / "jobs" / "scales.toml"
+    own.write_text("[smoke.all]\ntraining = { steps = 7 }\n")
+    (tmp_path / "jobs" / "gone.toml").symlink_to(tmp_path / "nowhere.toml")
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(2):
+        Image.new("RGB", (128, 128), (number, 0, 0)).save(images / f"{number}.png")
+    for line in (f"--from k-diffusion --like {like} {file}", "--from images images"):
+        for name in ("scales", "Scales", "gone"):
+            said = command(f"import --name {name} {line}")
+            assert (said.code, "cannot be called that" in said.err) == (2, True), said.err
+    assert own.read_text() == "[smoke.all]\ntraining = { steps = 7 }\n"
+    assert not (tmp_path / "nowhere.toml").exists()
+
+
+def test_an_import_that_fails_in_any_way_leaves_no_job_file(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(2):
+        Image.new("RGB", (128, 128), (number, 0, 0)).save(images / f"{number}.png")
+
+    def stop(*_: object) -> None:
+        raise KeyError("no user's error")
+
+    monkeypatch.setattr("hdit_repro.stages.external.remember", stop)
+    assert command("import --from images --name theirs images").code == 1
+    assert not (tmp_path / "jobs" / "theirs.toml").exists()
+
+
+def test_an_odd_configuration_is_named_by_the_file_that_was_given(command: Command, tmp_path: Path) -> None:
+    file, config = adapted(tmp_path)
+    settings = json.loads(config.read_text())
+    settings["model"]["widthz"] = [1]
+    config.write_text(json.dumps(settings))
+    said = command(f"import --from k-diffusion --name theirs --config theirs.json {file}")
+    assert (said.code, "in theirs.json" in said.err) == (2, True), said.err

@@ -1,0 +1,63 @@
+"""A new job file that stays only where what makes it a run goes well."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from hdit_repro.errors import UserError
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def refuse_name(name: str) -> None:
+    """Refuse what no new job file can be called.
+
+    Raises:
+        UserError: odd letters, a name that is taken, or that of the file of scales.
+    """
+    from hdit_repro import jobs
+    from hdit_repro.jobs.files import SCALES_FILE
+
+    reserved = f"{name}.toml".lower() == SCALES_FILE
+    if not NAME.fullmatch(name) or reserved or name in jobs.experiments() or os.path.lexists(_file(name)):
+        raise UserError(
+            "a run cannot be called that",
+            found=f"{name!r}, which is the name of the file of scales" if reserved else repr(name),
+            expected="a new name of letters, digits, dot, dash",
+            fix="--name theirs",
+        )
+
+
+@contextlib.contextmanager
+def declared(name: str, text: str) -> Iterator[Path]:
+    """Write jobs/NAME.toml, and take it away again if what is done with it fails, whatever the failure.
+
+    Raises:
+        UserError: there is a file of that name; it is left as it is.
+    """
+    file = _file(name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        opened = open(file, "x", encoding="utf-8")
+    except FileExistsError as error:
+        raise UserError(
+            "a job file of that name is there",
+            found=str(file),
+            expected="a new name",
+            fix="--name theirs",
+        ) from error
+    try:
+        with opened:
+            opened.write(text)
+        yield file
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
+
+
+def _file(name: str) -> Path:
+    return Path.cwd() / "jobs" / f"{name}.toml"
