@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 
 from hdit_repro.errors import UserError, nearest
@@ -12,7 +13,7 @@ from hdit_repro.jobs.types import Job as Job
 from hdit_repro.jobs.types import Paper as Paper
 from hdit_repro.spec.data import Folder
 
-__all__ = ["SCALES", "Experiment", "Job", "Paper", "all_jobs", "experiments", "find", "load", "read"]
+__all__ = ["SCALES", "Experiment", "Job", "Paper", "all_jobs", "experiments", "find", "load", "read", "standing"]
 
 
 def experiments() -> list[str]:
@@ -75,3 +76,14 @@ def find(name: str, scale: str = "paper", seed: int = 0, dataset: Folder | None 
 def all_jobs(scale: str = "paper") -> list[Job]:
     """Every row of every experiment."""
     return [job for experiment in experiments() for job in load(experiment, scale)]
+
+
+def standing(scale: str = "paper") -> list[Job]:
+    """Every row that can be at a scale, for who looks through all of them and was asked for none that cannot."""
+    found: list[Job] = []
+    for experiment in experiments():
+        with contextlib.suppress(UserError):
+            for row in read(experiment).rows:
+                with contextlib.suppress(UserError):
+                    found.append(resolve(experiment, row, scale))
+    return found

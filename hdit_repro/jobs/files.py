@@ -58,13 +58,14 @@ def experiment_files() -> dict[str, Path]:
     files: dict[str, Path] = {}
     for folder, state in _folders():
         for path in _listed(folder, state.st_mtime_ns):
-            files.setdefault(path.stem, path)
+            if path.is_file():  # a link may lead nowhere
+                files.setdefault(path.stem, path)
     return files
 
 
 @lru_cache(maxsize=16)
 def _listed(folder: Path, _state: int) -> tuple[Path, ...]:
-    """The job files of one folder, listed once for each state it is met in."""
+    """The names of one folder's job files, listed once for each state it is met in."""
     return tuple(path for path in sorted(folder.glob("*.toml")) if path.name != SCALES_FILE)
 
 

@@ -197,6 +197,6 @@ def names_of(job: Job) -> tuple[str, ...]:
     """All rows that ask for this very measurement, the job's own first; seeds are the request's and no row's."""
     asked = row_key(job.run)
     others = [
-        other.name for other in jobs.all_jobs(job.scale) if other.name != job.name and row_key(other.run) == asked
+        other.name for other in jobs.standing(job.scale) if other.name != job.name and row_key(other.run) == asked
     ]
     return (job.name, *others)

@@ -9,6 +9,7 @@ import pytest
 from hdit_repro import jobs
 from hdit_repro.errors import UserError
 from hdit_repro.jobs.merge import flatten, overlay
+from hdit_repro.stages.evaluate import names_of
 
 TABLE1 = ["R1", "R2", "R3", "R4", "A", "B1", "B2", "C", "D", "E"]
 
@@ -222,3 +223,20 @@ def test_unknown_runs_are_refused_with_what_there_is(name):
 def test_an_unknown_scale_is_refused():
     with pytest.raises(UserError, match="scale"):
         jobs.load("table1", "smok")
+
+
+def test_rows_that_cannot_be_do_not_stand_in_the_way_of_others(folder, tmp_path):
+    whole = {job.name for job in jobs.all_jobs("smoke")}
+    folder("deep", '[row.deep]\nextends = "table1/E"\nmodel = { dropout = [0.0, 0.0, 0.0] }\n[row.good]\nextends = "D"\n')
+    folder("ten", '[row.bad]\nextends = "table1/E"\nmodel = { classes = 10 }\n[row.good]\nextends = "table1/D"\n')
+    folder("cut", "[row.x\n")
+    with pytest.raises(UserError):
+        jobs.all_jobs("smoke")
+    assert {job.name for job in jobs.standing("smoke")} == whole | {"ten/good"}
+    assert names_of(jobs.find("table1/E", "smoke"))[0] == "table1/E"
+
+
+def test_a_link_that_leads_nowhere_is_no_job_file(folder, tmp_path):
+    (tmp_path / "jobs" / "gone.toml").symlink_to(tmp_path / "nowhere.toml")
+    assert "gone" not in jobs.experiments()
+    assert jobs.find("table1/E").name == "table1/E"

@@ -111,7 +111,7 @@ def gather(scale: str, roots: Roots) -> Facts:
 def _entries(found: rows.Index, scale: str) -> tuple[tuple[Entry, ...], tuple[Record, ...]]:
     """A row a page: names that are one run share it."""
     shared: dict[str, list[Job]] = {}
-    for job in jobs.all_jobs(scale):
+    for job in jobs.standing(scale):
         shared.setdefault(rows.row_key(job.run), []).append(job)
     entries = []
     for same in shared.values():
