@@ -42,7 +42,7 @@ def declared(name: str, text: str) -> Iterator[Path]:
     file = _file(name)
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
-        opened = open(file, "x", encoding="utf-8")
+        file.touch(exist_ok=False)
     except FileExistsError as error:
         raise UserError(
             "a job file of that name is there",
@@ -51,8 +51,7 @@ def declared(name: str, text: str) -> Iterator[Path]:
             fix="--name theirs",
         ) from error
     try:
-        with opened:
-            opened.write(text)
+        file.write_text(text, encoding="utf-8")
         yield file
     except BaseException:
         file.unlink(missing_ok=True)

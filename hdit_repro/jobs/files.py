@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import tomllib
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,8 @@ SCALES_FILE = "scales.toml"
 HEAD_KEYS = ("experiment", "title", "paper", "base", "row")
 PARTS = ("model", "data", "diffusion", "training", "sampling", "evaluation", "external")
 ROW_KEYS = (*PARTS, "extends", "label", "group", "note", "source")
+BODY_TYPES = {**dict.fromkeys((*PARTS, "source"), dict), **dict.fromkeys(("label", "group", "note"), str)}
+"""What a row's keys hold; [base] has the same."""
 
 
 class Experiment(NamedTuple):
@@ -129,9 +132,19 @@ def _read(path: Path, _state: int) -> Experiment:
             fix="add [row.NAME], with what the row changes",
         )
     base = tree.get("base", {})
+    refuse_types(tree, {"title": str, "base": dict}, str(path))
     refuse_unknown(base, (*PARTS, "source"), f"{path}, [base]")
+    refuse_types(base, BODY_TYPES, f"{path}, [base]")
+    if base and all("extends" in body for body in rows.values()):
+        raise UserError(
+            "[base] is used by no row",
+            found=f"{path}: every row extends another",
+            expected="a row that does not extend another, and so begins with [base]",
+            fix="say it in the rows, or let one of them stand on [base] and the others extend that one",
+        )
     for row, body in rows.items():
         refuse_unknown(body, ROW_KEYS, at(path, row))
+        refuse_types(body, BODY_TYPES, at(path, row))
     try:
         paper = msgspec.convert(tree.get("paper", {}), Paper)
     except msgspec.ValidationError as error:
@@ -141,7 +154,7 @@ def _read(path: Path, _state: int) -> Experiment:
             expected="paper = { edition = 1, table = 1 }",
             fix="write it so, or leave it out",
         ) from error
-    return Experiment(path.stem, path, str(tree.get("title", path.stem)), paper, base, rows)
+    return Experiment(path.stem, path, tree.get("title", path.stem), paper, base, rows)
 
 
 def at(path: Path, row: str = "", field: str = "") -> str:
@@ -171,4 +184,21 @@ def refuse_unknown(table: dict[str, Any], allowed: tuple[str, ...], where: str) 
                 found=f"{key!r} in {where}",
                 expected=", ".join(allowed),
                 fix=f"did you mean {close!r}?" if close else "use one of the keys above, or remove it",
+            )
+
+
+def refuse_types(table: dict[str, Any], types: Mapping[str, type], where: str) -> None:
+    """Refuse a key whose value is no table, or no text.
+
+    Raises:
+        UserError: with the key, its value and the type.
+    """
+    for key, kind in types.items():
+        if key in table and not isinstance(table[key], kind):
+            what = "a table" if kind is dict else "a text"
+            raise UserError(
+                f"{key} is {what}",
+                found=f"{key} = {table[key]!r} in {where}",
+                expected=what,
+                fix=f"{key} = {{ ... }}, or a section of its own" if kind is dict else f'{key} = "..."',
             )

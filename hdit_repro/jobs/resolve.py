@@ -13,6 +13,7 @@ from hdit_repro.jobs.merge import drop_under, flatten, leaves, overlay
 from hdit_repro.jobs.scales import scale_overlays
 from hdit_repro.jobs.types import Job
 from hdit_repro.spec.data import DATASETS, Folder
+from hdit_repro.spec.evaluation import SMALLEST_REFERENCE
 from hdit_repro.spec.run import Run
 
 
@@ -32,14 +33,19 @@ def resolve(experiment: str, row: str, scale: str = "paper", seed: int = 0, data
     source = read_experiment(experiment)
     body = pick(source.rows, row, kind=f"row of {experiment}", where=str(source.path))
     resolved = _lineage(experiment, row, ())
-    for table in scale_overlays(scale, experiment, row, resolved.tree.get("model", {})):
-        resolved = _lay(resolved, table, {}, f"{scale} scale")
+    overlays = scale_overlays(scale, experiment, row, resolved.tree.get("model", {}))
+    for laid in overlays:
+        resolved = _lay(resolved, laid.table, {}, f"{scale} scale")
     if dataset is not None:
         remarks = {"data": {"dataset": "--data"}, "evaluation": {"reference": "--data"}}
         resolved = _lay(resolved, on_own_data(resolved.tree, dataset), remarks, "--data")
     tree = _derive(resolved)
 
     def place_of(field: str) -> str:
+        leaf = field.partition("[")[0]
+        for each in overlays[::-1]:
+            if any(leaf == name or leaf.startswith(f"{name}.") for name in leaves(each.table)):
+                return each.at(leaf)
         return at(source.path, row, field) + ("" if scale == "paper" else f", at {scale} scale")
 
     try:
@@ -49,9 +55,9 @@ def resolve(experiment: str, row: str, scale: str = "paper", seed: int = 0, data
     return Job(
         experiment=experiment,
         row=row,
-        label=str(body.get("label", row)) + (f", on {dataset.name}" if dataset else ""),
-        group=str(body.get("group", "")),
-        note=str(body.get("note", "")),
+        label=body.get("label", row) + (f", on {dataset.name}" if dataset else ""),
+        group=body.get("group", ""),
+        note=body.get("note", ""),
         title=source.title,
         paper=source.paper,
         run=run,
@@ -140,14 +146,25 @@ def on_own_data(tree: dict[str, Any], dataset: Folder) -> dict[str, Any]:
 
     Published statistics are of published data sets, so the images themselves become the reference; `none` would
     refuse images of another size, so it becomes `adm`, which leaves images of the right size as they are.
+
+    Raises:
+        UserError: a row that counts its reference's images, and too few of them.
     """
     data: dict[str, Any] = {"dataset": msgspec.to_builtins(dataset)}
     if tree.get("data", {}).get("transform") == "none":
         data["transform"] = "adm"
     reference: dict[str, Any] = {"kind": "dataset"}
-    count = tree.get("evaluation", {}).get("reference", {}).get("count")
-    if count is not None:
-        reference["count"] = min(int(count), dataset.images)
+    below = tree.get("evaluation", {}).get("reference")
+    count = below.get("count") if isinstance(below, dict) else None
+    if isinstance(count, int):
+        if dataset.images < SMALLEST_REFERENCE:
+            raise UserError(
+                "too few images to compare samples with",
+                found=f"--data: {dataset.images} in {dataset.name}",
+                expected=f"{SMALLEST_REFERENCE} images or more",
+                fix="name a folder or an archive with more of them",
+            )
+        reference["count"] = min(count, dataset.images)
     return {"data": data, "evaluation": {"reference": reference}}
 
 

@@ -6,13 +6,25 @@ from typing import Any
 
 import msgspec
 
+LARGEST = 2**63 - 1
+"""Of whole numbers: what int64 holds."""
+
+LARGEST_REAL = 3.4e38
+"""Of numbers with a point: what float32 holds."""
+
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A frozen, typed value. Unknown fields and wrong types are refused when it is read."""
 
+    def __post_init__(self) -> None:
+        require_sizes(self)
+
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag=""):
     """A member of a tagged union; `kind` says which."""
+
+    def __post_init__(self) -> None:
+        require_sizes(self)
 
 
 def kind_of(choice: msgspec.Struct) -> str:
@@ -34,3 +46,18 @@ def require(holds: bool, message: str) -> None:
     """
     if not holds:
         raise ValueError(message)
+
+
+def require_sizes(spec: msgspec.Struct) -> None:
+    """Refuse numbers that are not finite, or that no computation here can hold.
+
+    Raises:
+        ValueError: with the field and the bound.
+    """
+    for name in spec.__struct_fields__:
+        value = getattr(spec, name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float):  # NaN is below nothing
+                require(abs(number) <= LARGEST_REAL, f"{name} must be finite and fit float32, and {number} does not")
+            elif isinstance(number, int):
+                require(abs(number) <= LARGEST, f"{name} must fit int64, and {number} does not")

@@ -7,6 +7,9 @@ from typing import Literal, NamedTuple
 
 from hdit_repro.spec.base import Choice, Spec, kind_of, require
 
+LARGEST_SIDE = 65_535
+"""Pixels a side of an image: what JPEG's header can say."""
+
 
 class ImageNet(Choice, tag="imagenet"):
     """ILSVRC2012's training set, classes in the order of their WordNet ids."""
@@ -33,6 +36,7 @@ class Folder(Choice, tag="folder"):
     classes: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(
             len(self.digest) == 64 and set(self.digest) <= set(string.hexdigits.lower()),
             f"digest is SHA-256 in 64 hexadecimal digits, and {self.digest!r} is not",
@@ -82,7 +86,11 @@ class Data(Spec):
     flip: bool = False
 
     def __post_init__(self) -> None:
-        require(self.resolution >= 1, f"resolution is a side in pixels, and {self.resolution} is not")
+        super().__post_init__()
+        require(
+            1 <= self.resolution <= LARGEST_SIDE,
+            f"resolution is a side of 1 to {LARGEST_SIDE} pixels, and {self.resolution} is not",
+        )
         side = facts_of(self.dataset).side
         require(
             not side or self.resolution <= side,

@@ -19,6 +19,7 @@ class MinSnr(Choice, tag="min_snr"):
     gamma: float = 5.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.gamma > 0, f"gamma caps a weight and must be positive, and {self.gamma} is not")
 
 
@@ -28,6 +29,7 @@ class SoftMinSnr(Choice, tag="soft_min_snr"):
     gamma: float = 4.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.gamma > 0, f"gamma caps a weight and must be positive, and {self.gamma} is not")
 
 
@@ -48,6 +50,7 @@ class CosineInterpolated(Choice, tag="cosine-interpolated"):
     noise_d_high: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("noise_d_low", "noise_d_high"):
             side = getattr(self, name)
             require(side is None or side > 0, f"{name} is a side in pixels, and {side} is not")
@@ -67,6 +70,7 @@ class Edm(Choice, tag="edm"):
     stratified: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(
             0 < self.sigma_min < self.sigma_max and self.sigma_data > 0,
             f"0 < sigma_min < sigma_max and sigma_data > 0 must hold, and {self.sigma_min}, {self.sigma_max}, "
@@ -84,6 +88,7 @@ class Gaussian(Choice, tag="gaussian"):
     data_scale: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.timesteps >= 21, f"linear betas reach 1 below 21 timesteps, and {self.timesteps} are asked for")
         require(self.data_scale > 0, f"data_scale must be positive, and {self.data_scale} is not")
 

@@ -49,6 +49,9 @@ Extractor = (
 
 # What the samples are compared with.
 
+SMALLEST_REFERENCE = 4
+"""Images."""
+
 
 class DatasetReference(Choice, tag="dataset"):
     """The run's own data set at its resolution, brought there by its transform; `count` of None is all of it."""
@@ -56,8 +59,10 @@ class DatasetReference(Choice, tag="dataset"):
     count: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(
-            self.count is None or self.count >= 4, f"a reference has four images or more, and {self.count} are asked"
+            self.count is None or self.count >= SMALLEST_REFERENCE,
+            f"a reference has four images or more, and {self.count} are asked",
         )
 
 
@@ -90,7 +95,9 @@ class Evaluation(Spec):
     metrics: tuple[MetricKind, ...] = ("frechet",)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(len(self.metrics) >= 1, "an evaluation has at least one metric")
+        require(len(set(self.metrics)) == len(self.metrics), f"each metric is named once, and {list(self.metrics)} are")
         name = kind_of(self.extractor)
         for kind in self.metrics:
             require(bool(metric_names(kind, name)), f"{kind} is not defined on {name}")

@@ -18,6 +18,7 @@ class External(Spec):
     images: int
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(
             len(self.digest) == 64 and set(self.digest) <= set(string.hexdigits.lower()),
             f"digest is SHA-256 in 64 hexadecimal digits, and {self.digest!r} is not",

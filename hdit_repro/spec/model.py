@@ -25,6 +25,7 @@ class NeighborhoodAttention(Choice, tag="neighborhood"):
     kernel: int = 7
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(
             self.kernel >= 1 and self.kernel % 2 == 1, f"kernel must be odd and at least 1, and {self.kernel} is not"
         )
@@ -37,6 +38,7 @@ class ShiftedWindowAttention(Choice, tag="shifted-window"):
     window: int = 8
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.window >= 2, f"window must be at least 2, and {self.window} is not")
 
 
@@ -55,6 +57,7 @@ class CosineSimilarity(Choice, tag="cosine"):
     initial_scale: float = 10.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.initial_scale > 0, f"initial_scale must be positive, and {self.initial_scale} is not")
 
 
@@ -149,6 +152,7 @@ class Mapping(Spec):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.depth >= 1 and self.width >= 2 and self.d_ff >= 1, "depth, width and d_ff must be positive")
         require(self.width % 2 == 0, f"width must be even for the Fourier features, and {self.width} is odd")
         require(0 <= self.dropout < 1, f"dropout must be in [0, 1), and {self.dropout} is not")
@@ -217,6 +221,7 @@ class Hourglass(Choice, tag="hourglass"):
     mapping_cond: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         levels = len(self.widths)
         require(levels >= 1, "widths must name at least one level")
         for name in ("depths", "heads", "attention"):
@@ -313,6 +318,7 @@ class DiT(Choice, tag="dit"):
     time: TimeInput = msgspec.field(default_factory=Timestep)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(min(self.patch, self.width, self.depth, self.heads, self.resolution) >= 1, "sizes start at 1")
         require(0 <= self.class_dropout <= 1, f"class_dropout is a probability, and {self.class_dropout} is not")
         require(self.width % self.heads == 0, f"width {self.width} is no multiple of {self.heads} heads")

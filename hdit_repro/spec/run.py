@@ -45,7 +45,10 @@ class Run(Spec, dict=True):
     external: External | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         facts = facts_of(self.data.dataset)
+        require(self.seed >= 0, f"seed starts at 0, and {self.seed} is found")
+        require(self.model.channels == 3, f"images have 3 channels, and model.channels is {self.model.channels}")
         require(
             self.model.resolution == self.data.resolution,
             f"model.resolution {self.model.resolution} is not data.resolution {self.data.resolution}",

@@ -16,6 +16,7 @@ class Solver(Choice, tag=""):
     steps: int = 50
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.steps >= 1, f"steps start at 1, and {self.steps} is found")
         eta = getattr(self, "eta", 0.0)
         require(eta >= 0, f"eta scales the noise of each step and must not be negative, and {eta} is")
@@ -65,6 +66,7 @@ class Ancestral(Solver, tag="ancestral"):
     """DDPM's ancestral sampling with respacing, for the discrete Gaussian diffusion (R1)."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.steps >= 2, f"a respaced chain has 2 steps or more, and {self.steps} is found")
 
 
@@ -91,6 +93,7 @@ class Sampling(Spec):
     precision: Precision | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         plain = self.at_step is msgspec.UNSET and self.ema_decay is msgspec.UNSET
         require(plain or self.weights == "ema", 'at_step and ema_decay are of averages: weights must be "ema"')
         require(self.at_step is msgspec.UNSET or self.at_step >= 1, f"at_step starts at 1, and {self.at_step} is found")
@@ -98,6 +101,7 @@ class Sampling(Spec):
             self.ema_decay is msgspec.UNSET or 0 <= self.ema_decay < 1,
             f"ema_decay must be in [0, 1), and {self.ema_decay} is not",
         )
+        require(self.seed >= 0, f"seed starts at 0, and {self.seed} is found")
         require(self.rho > 0, f"rho must be positive, and {self.rho} is not")
         require(self.count >= 2, f"at least two samples are needed for a covariance, and {self.count} is found")
 

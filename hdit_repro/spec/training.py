@@ -6,10 +6,13 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from hdit_repro.spec.base import Choice, Spec, require
+from hdit_repro.spec.base import LARGEST, Choice, Spec, require
 
 Precision = Literal["float32", "tf32", "bfloat16"]
 """Of matrix products; weights, moments and averages are float32. TF32 is float32 where a CPU computes."""
+
+
+LARGEST_BATCH = 2**31 - 1
 
 
 class UniformGroups(Choice, tag="uniform"):
@@ -23,6 +26,7 @@ class KDiffusionGroups(Choice, tag="k-diffusion"):
     mapping_rate: float = 1 / 3
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.mapping_rate >= 0, f"mapping_rate must not be negative, and {self.mapping_rate} is")
 
 
@@ -39,6 +43,7 @@ class AdamW(Spec):
     groups: ParameterGroups = msgspec.field(default_factory=KDiffusionGroups)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.learning_rate > 0, f"learning_rate must be positive, and {self.learning_rate} is not")
         require(all(0 <= beta < 1 for beta in self.betas), f"betas must be in [0, 1), and {list(self.betas)} are not")
         require(self.weight_decay >= 0, f"weight_decay must not be negative, and {self.weight_decay} is")
@@ -53,6 +58,7 @@ class Ema(Spec):
     warmup_power: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(0 <= self.decay < 1, f"decay must be in [0, 1), and {self.decay} is not")
         require(self.warmup_power >= 0, f"warmup_power must not be negative, and {self.warmup_power} is")
 
@@ -69,7 +75,9 @@ class Phase(Spec):
     batch: int
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.steps >= 1 and self.batch >= 1, "steps and batch start at 1")
+        require(self.batch <= LARGEST_BATCH, f"batch is at most {LARGEST_BATCH}, and {self.batch} is not")
 
 
 class Span(NamedTuple):
@@ -98,7 +106,10 @@ class Training(Spec):
     imported: str | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.steps >= 1 and self.batch >= 1, "steps and batch start at 1")
+        require(self.batch <= LARGEST_BATCH, f"batch is at most {LARGEST_BATCH}, and {self.batch} is not")
+        require(self.samples_seen <= LARGEST, f"steps times batch must fit int64, and {self.samples_seen} does not")
         require(self.clip >= 0, f"clip is a norm or 0, and {self.clip} is neither")
         for name in ("class_dropout", "augmentation"):
             value = getattr(self, name)

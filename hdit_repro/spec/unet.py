@@ -27,6 +27,7 @@ class UNet(Spec):
     learn_sigma: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(len(self.widths) >= 1, "widths must name at least one level")
         require(min(self.resolution, self.base, self.blocks, self.channels, *self.widths) >= 1, "sizes start at 1")
         step = 1 << (len(self.widths) - 1)

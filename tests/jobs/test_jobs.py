@@ -9,6 +9,7 @@ import pytest
 from hdit_repro import jobs
 from hdit_repro.errors import UserError
 from hdit_repro.jobs.merge import flatten, overlay
+from hdit_repro.spec.data import Folder
 from hdit_repro.stages.evaluate import names_of
 
 TABLE1 = ["R1", "R2", "R3", "R4", "A", "B1", "B2", "C", "D", "E"]
@@ -123,7 +124,6 @@ def test_the_users_scales_lie_over_the_projects(folder, tmp_path):
     assert (mine.model.widths, mine.data, mine.sampling) == (theirs.model.widths, theirs.data, theirs.sampling)
     assert jobs.find("table1/E", "smoke").run.training.batch == theirs.training.batch
     assert jobs.find("mine").run.training.steps == jobs.find("table1/E").run.training.steps
-    jobs.scales._read.cache_clear()
     (tmp_path / "jobs" / "scales.toml").write_text("[smoke.all]\ntrainin = { steps = 7 }\n")
     with pytest.raises(UserError, match="did you mean 'training'"):
         jobs.find("mine", "smoke")
@@ -164,6 +164,11 @@ REFUSED = {
     ),
     "a sampler of another diffusion": ('sampling = { sampler = { kind = "ancestral" } }', ["ancestral", "edm"]),
     "a probability": ("training = { class_dropout = 1.5 }", ["class_dropout", "1.5"]),
+    "a model that is no table": ("model = 3", ["model is a table", "model = 3", "mine.toml"]),
+    "a source that is no table": ('source = "me"', ["source is a table"]),
+    "a label that is no text": ("label = 3", ["label is a text"]),
+    "a note that is no text": ("note = [1]", ["note is a text"]),
+    "a group that is no text": ("group = 3", ["group is a text"]),
     "extends that is no name": ("extends = 3", ["extends", "3"]),
     "a parent that is not": ('extends = "table1/F"', ["row of table1", "'F'"]),
     "a source of no part": ('source = { "modl.widths" = "Table 6" }', ["modl", "did you mean 'model'"]),
@@ -227,7 +232,9 @@ def test_an_unknown_scale_is_refused():
 
 def test_rows_that_cannot_be_do_not_stand_in_the_way_of_others(folder, tmp_path):
     whole = {job.name for job in jobs.all_jobs("smoke")}
-    folder("deep", '[row.deep]\nextends = "table1/E"\nmodel = { dropout = [0.0, 0.0, 0.0] }\n[row.good]\nextends = "D"\n')
+    folder(
+        "deep", '[row.deep]\nextends = "table1/E"\nmodel = { dropout = [0.0, 0.0, 0.0] }\n[row.good]\nextends = "D"\n'
+    )
     folder("ten", '[row.bad]\nextends = "table1/E"\nmodel = { classes = 10 }\n[row.good]\nextends = "table1/D"\n')
     folder("cut", "[row.x\n")
     with pytest.raises(UserError):
@@ -240,3 +247,68 @@ def test_a_link_that_leads_nowhere_is_no_job_file(folder, tmp_path):
     (tmp_path / "jobs" / "gone.toml").symlink_to(tmp_path / "nowhere.toml")
     assert "gone" not in jobs.experiments()
     assert jobs.find("table1/E").name == "table1/E"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ('base = 3\n[row.x]\nextends = "table1/E"\n', "base is a table"),
+        ('base = "model"\n[row.x]\nextends = "table1/E"\n', "base is a table"),
+        ('title = 3\n[row.x]\nextends = "table1/E"\n', "title is a text"),
+        ("[base]\ntraining = 3\n[row.x]\n", "training is a table"),
+        ('[base.training]\nstepz = 3\n[row.x]\nextends = "table1/E"\n', "base. is used by no row"),
+    ],
+)
+@pytest.mark.parametrize("scale", ["paper", "smoke"])
+def test_a_file_of_wrong_types_is_refused(folder, text, wanted, scale):
+    folder("mine", text)
+    with pytest.raises(UserError, match=wanted):
+        jobs.load("mine", scale)
+
+
+def test_levels_that_are_no_list_are_refused_at_every_scale(folder):
+    folder("mine", '[row.x]\nextends = "table1/E"\nmodel = { widths = 3 }\n')
+    for scale in jobs.SCALES:
+        with pytest.raises(UserError, match=r"mine\.toml:4(.|\n)*model\.widths"):
+            jobs.load("mine", scale)
+
+
+def test_a_base_that_one_row_uses_stands(folder):
+    assert jobs.read("table1").base
+    folder("mine", '[base]\n[row.x]\nextends = "table1/E"\n')  # says nothing
+    assert jobs.find("mine").row == "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("smoke = 3", "smoke is a table"),
+        ("[smoke]\nall = 3", "all is a table"),
+        ("[smoke.shape]\nhourglass-2 = 3", "hourglass-2 is a table"),
+        ("[smoke.all]\ntraining = 3", "training is a table"),
+        ("[paper.all]\ntraining = { steps = 3 }", "no key called 'paper'"),
+        ("[smoke.al]\ntraining = { steps = 3 }", "did you mean 'all'"),
+        ("[smoke.shape.hourglas-2]\ntraining = { steps = 3 }", "did you mean 'hourglass-2'"),
+        ("[smoke.experiment.tabel1]\ntraining = { steps = 3 }", "did you mean 'table1'"),
+        ('[smoke.row."table1/EE"]\ntraining = { steps = 3 }', "row of table1 called 'EE'"),
+        ('[mini.row."table11/E"]\ntraining = { steps = 3 }', "did you mean 'table1'"),
+        ('\n[smoke.row."table1/E"]\ntraining = { stepz = 3 }', r'scales\.toml:3, \[smoke\.row\."table1/E"\]'),
+        ("[smoke.all]\ntraining = { steps = 1.5 }", r"scales\.toml:2, \[smoke\.all\]: training\.steps"),
+    ],
+)
+def test_scales_that_nobody_understands_are_refused(folder, tmp_path, text, wanted):
+    (tmp_path / "jobs" / "scales.toml").write_text(text + "\n")
+    with pytest.raises(UserError, match=wanted):
+        jobs.find("table1/E", "smoke")
+
+
+def test_a_broken_file_does_not_make_its_rows_scales_unknown(folder, tmp_path):
+    folder("mine", "[row.x\n")
+    (tmp_path / "jobs" / "scales.toml").write_text('[smoke.row."mine/x"]\ntraining = { steps = 3 }\n')
+    assert jobs.find("table1/E", "smoke").row == "E"
+
+
+def test_too_few_images_of_ones_own_are_no_fault_of_a_job_file():
+    few = Folder(name="two", digest="0" * 64, images=2)
+    with pytest.raises(UserError, match=r"too few images(.|\n)*--data: 2 in two"):
+        jobs.find("table1/E", "smoke", dataset=few)

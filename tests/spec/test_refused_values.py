@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf, nan
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ NEVER = -1
 
 REFUSED: dict[str, list[tuple[str, Any, str]]] = {
     "E": [
-        ("data.resolution", 0, "side in pixels"),
+        ("data.resolution", 0, "side of 1 to"),
         ("data.resolution", 64, "is not data.resolution 64"),
         ("diffusion.sigma_min", 0.0, "0 < sigma_min"),
         ("diffusion.sigma_max", 1e-3, "0 < sigma_min"),
@@ -63,6 +64,28 @@ REFUSED: dict[str, list[tuple[str, Any, str]]] = {
         ("sampling.at_step", 0, "at_step starts at 1"),
         ("sampling.at_step", 400_001, "beyond the last step"),
         ("sampling.ema_decay", 1.0, "ema_decay must be in"),
+        ("seed", NEVER, "seed starts at 0"),
+        ("seed", 2**63, "seed must fit int64"),
+        ("data.resolution", 2**40, "side of 1 to 65535"),
+        ("diffusion.sigma_max", inf, "sigma_max must be finite"),
+        ("diffusion.weighting.gamma", nan, "gamma must be finite"),
+        ("model.channels", 4, "3 channels"),
+        ("model.dropout", [0.0, nan], "dropout must be finite"),
+        ("model.similarity.initial_scale", inf, "initial_scale must be finite"),
+        ("training.steps", 99999999999999999999999, "steps must fit int64"),
+        ("training.batch", 10_000_000_000, "batch is at most"),
+        ("training.growth", [{"steps": 2**62, "batch": 4}], "steps times batch"),
+        ("training.optimizer.learning_rate", inf, "learning_rate must be finite"),
+        ("training.optimizer.betas", [0.9, nan], "betas must be finite"),
+        ("training.optimizer.eps", 1e39, "eps must be finite"),
+        ("training.ema.warmup_power", inf, "warmup_power must be finite"),
+        ("sampling.guidance", nan, "guidance must be finite"),
+        ("sampling.guidance", -inf, "guidance must be finite"),
+        ("sampling.rho", inf, "rho must be finite"),
+        ("sampling.seed", NEVER, "seed starts at 0"),
+        ("sampling.ema_decay", nan, "ema_decay must be finite"),
+        ("sampling.sampler.eta", nan, "eta must be finite"),
+        ("evaluation.metrics", ["frechet", "frechet"], "each metric is named once"),
         ("evaluation.metrics", [], "at least one metric"),
         ("evaluation.extractor", {"kind": "efficientnet-lite0"}, "inception-score is not defined"),
         ("evaluation.reference", {"kind": "dataset", "count": 3}, "four images"),
@@ -71,6 +94,8 @@ REFUSED: dict[str, list[tuple[str, Any, str]]] = {
         ("diffusion.timesteps", 20, "21 timesteps"),
         ("diffusion.timesteps", 249, "more steps than the diffusion"),
         ("diffusion.data_scale", 0.0, "data_scale"),
+        ("diffusion.data_scale", inf, "data_scale must be finite"),
+        ("model.ratio", nan, "ratio must be finite"),
         ("model.depth", 0, "sizes start at 1"),
         ("model.heads", 5, "no multiple of 5 heads"),
         ("model.patch", 3, "cut into patches of 3"),
