@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hdit_repro.cli import options
 from hdit_repro.cli.output import as_json, count, data, group, remark, table
+from hdit_repro.cli.replaced import say_replaced
 
 if TYPE_CHECKING:
     from hdit_repro.jobs import Job
@@ -66,6 +67,7 @@ def show(run: options.Run, scale: options.Scale = "paper", as_objects: options.J
     from hdit_repro import cost, jobs
 
     job = jobs.find(run, scale)
+    say_replaced([job])
     if as_objects:
         as_json(msgspec.to_builtins(job.run))
         return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hdit_repro.cli import options
 from hdit_repro.cli.output import as_json, group, remark, table
+from hdit_repro.cli.replaced import say_replaced
 
 if TYPE_CHECKING:
     from hdit_repro.launch.clusters import Cluster
@@ -36,6 +37,7 @@ def plan(
     profile = read_cluster(cluster)
     dataset = options.own_data(own, note=False)
     asked = wanted(experiment, scale, options.names(rows), seeds, dataset, sampling_seeds)
+    say_replaced(asked)
     roots = workplace(cluster=profile)
     stages = make_plan(asked, roots, profile)
     if as_objects:

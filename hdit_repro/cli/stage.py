@@ -14,6 +14,7 @@ from msgspec import to_builtins
 from hdit_repro.cli import options, training_options
 from hdit_repro.cli.output import as_json, data, group, near, remark
 from hdit_repro.cli.protocols import check_names, show_protocols
+from hdit_repro.cli.replaced import say_replaced
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.records.layout import STAGES
 
@@ -200,6 +201,7 @@ def _execute(
             fix="leave --threads out for torch's choice",
         )
     jobs, roots = only(run, scale, options.own_data(own), samplings), workplace()
+    say_replaced(jobs)
     if stage == "train" and jobs[0].run.external:
         raise UserError(
             "images that others made have nothing to be trained",

@@ -11,6 +11,7 @@ import typer
 
 from hdit_repro.cli import options
 from hdit_repro.cli.output import as_json, data, group, near, remark
+from hdit_repro.cli.replaced import say_replaced
 from hdit_repro.errors import RunError, UserError
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def submit(
         )
     dataset = options.own_data(own, note=not dry_run)
     jobs = wanted(experiment, scale, options.names(rows), seeds, dataset, sampling_seeds)
+    say_replaced(jobs)
     roots = workplace(cluster=profile)
     if isinstance(profile, Slurm):
         from hdit_repro.cli import slurm

@@ -20,6 +20,9 @@ from hdit_repro.spec.data import Folder
 
 RENDER = "render"
 
+MOST_REPEATS = 1_000
+"""Seeds times sampling seeds of a request; a plan holds each of them for every row."""
+
 
 class Stage(NamedTuple):
     """One stage of the plan.
@@ -99,7 +102,8 @@ def wanted(
     images of the user's own, if given. Each network is sampled with the sampling seeds 0 to `samplings` - 1.
 
     Raises:
-        UserError: an unknown experiment, row or scale, or fewer than one seed of either kind.
+        UserError: an unknown experiment, row or scale, or fewer than one seed of either kind, or too
+            many.
     """
     if seeds < 1:
         raise UserError(
@@ -114,6 +118,13 @@ def wanted(
             found=f"--sampling-seeds {samplings}",
             expected="1 or more",
             fix="leave --sampling-seeds out for one",
+        )
+    if seeds * samplings > MOST_REPEATS:
+        raise UserError(
+            "too many repetitions for one request",
+            found=f"--seeds {seeds}, --sampling-seeds {samplings}",
+            expected=f"at most {MOST_REPEATS:,} of them multiplied",
+            fix="ask for fewer",
         )
     if rows is not None and not rows:
         raise UserError(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hdit_repro.errors import RunError, UserError
-from hdit_repro.jobs import Job
+from hdit_repro.jobs import Job, read
 from hdit_repro.launch.clusters import Cluster, Local
 from hdit_repro.launch.crew import Crew
 from hdit_repro.launch.describe import describe
@@ -57,19 +57,27 @@ def refuse_what_cannot_be(jobs: Sequence[Job], plan: Sequence[Stage], cluster: C
     Raises:
         UserError: the paper's scale on this machine with something left to run.
     """
-    experiment = jobs[0].experiment
+    asked = _asked(jobs)
     others = [job.run for job in jobs if job.run.external]  # images of others cost a feature network and no more
     cheap = {id for run in others for id in (run.sampling_id, run.evaluation_id)}
     left = [stage for stage in to_run(plan) if stage.id not in cheap]
     if isinstance(cluster, Local) and jobs[0].scale == "paper" and left:
         hours = gpu_hours(left)
         raise UserError(
-            f"{experiment} at paper scale is too much for this machine",
+            f"{asked} at paper scale is too much for this machine",
             found=f"about {hours:,.0f} {unit(cluster)}-hours in {len(left)} stages ({left[0].basis})",
             expected="a cluster, or a smaller scale",
-            fix=f"`hdit-repro submit {experiment} --scale smoke --wait` here, "
-            f"or `hdit-repro plan {experiment} --cluster a100` for a cluster",
+            fix=f"`hdit-repro submit {asked} --scale smoke --wait` here, "
+            f"or `hdit-repro plan {asked} --cluster a100` for a cluster",
         )
+
+
+def _asked(jobs: Sequence[Job]) -> str:
+    """The rows of a request as its command named them: the experiment, one row of it, or some of its rows."""
+    experiment, rows = jobs[0].experiment, list(dict.fromkeys(job.row for job in jobs))
+    if set(rows) == set(read(experiment).rows):
+        return experiment
+    return f"{experiment}/{rows[0]}" if len(rows) == 1 else f"{experiment} --rows {','.join(rows)}"
 
 
 def submit(

@@ -166,6 +166,21 @@ def test_the_paper_is_refused_here_with_its_price(roots: Roots) -> None:
     refuse_what_cannot_be(asked, plan, read_cluster("a100"))
 
 
+@pytest.mark.parametrize(("rows", "words"), [(None, "table1"), (["E"], "table1/E"), (["A", "E"], "table1 --rows A,E")])
+def test_the_advice_is_of_the_rows_that_were_asked_for(roots: Roots, rows: list[str] | None, words: str) -> None:
+    asked, local = wanted("table1", "paper", rows), read_cluster("local")
+    with pytest.raises(UserError) as refusal:
+        refuse_what_cannot_be(asked, make_plan(asked, roots, local), local)
+    assert f"`hdit-repro submit {words} --scale smoke --wait`" in refusal.value.fix
+    assert f"`hdit-repro plan {words} --cluster a100`" in refusal.value.fix
+
+
+@pytest.mark.parametrize(("seeds", "samplings"), [(99_999_999, 1), (1, 99_999_999), (100, 100)])
+def test_a_plan_of_endlessly_many_seeds_is_refused(seeds: int, samplings: int) -> None:
+    with pytest.raises(UserError, match="too many repetitions"):
+        wanted("table1", "smoke", seeds=seeds, samplings=samplings)
+
+
 def test_clusters_are_checked_when_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"local", "a100", "h100"} <= set(clusters())
     assert all(isinstance(read_cluster(name), Local | Slurm) for name in clusters())
