@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -55,6 +56,13 @@ PIPE_WIDTH = 120
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended: 128 and the signal's number, as shells have it."""
+
+
+CUT_OFF = 141
+"""The exit code of a command whose reader went before its end (`| head`): 128 and the signal's number."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""What writing to an open file fails with, stdout too: such errors name no file."""
 
 
 class LazyGroup(TyperGroup):
@@ -123,6 +131,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             standalone_mode=False,
         )
     except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # whoever reads has enough, which says nothing of a check
+            return CUT_OFF
         return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
     except typer.Abort:
         return _said("stopped, and nothing was begun", 1)
@@ -134,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _failed(error)
     except Exception as error:
-        if isinstance(error, OSError) and error.filename is not None:
+        if isinstance(error, OSError) and (error.filename is not None or error.errno in FULL):
             return _failed(_of_the_system(error))
         traceback.print_exc()
         return 1
@@ -164,7 +174,7 @@ def _of_the_system(error: OSError) -> RunError:
     places = [str(name) for name in (error.filename, error.filename2) if name is not None]
     return RunError(
         "the system refused a file or a folder",
-        found=f"{' -> '.join(places) or type(error).__name__}: {error.strerror or error}",
+        found=f"{' -> '.join(places) or 'an open file, or the output'}: {error.strerror or error}",
         expected="a place that exists, can be read and written, and has room",
         fix="name another place, or mend its permissions (`hdit-repro doctor` looks at those of runs and cache)",
     )

@@ -19,6 +19,7 @@ def compare(
     one: options.Run,
     other: Annotated[str, typer.Argument(metavar="RUN", help="The run it is compared with.")],
     scale: options.Scale = "paper",
+    own: options.OwnData = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FOLDER", help="Also make a page with curves and samples there.")
     ] = None,
@@ -33,7 +34,7 @@ def compare(
     from hdit_repro.render.compare import headings, number, said, write_page
 
     roots = workplace()
-    found = contrast(one, other, scale, roots)
+    found = contrast(one, other, scale, roots, options.own_data(own))
     page = write_page(found, roots, out) if out is not None else None
     if as_objects:
         as_json({**found.as_row(), "page": None if page is None else str(page)})

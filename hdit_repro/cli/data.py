@@ -77,6 +77,8 @@ def prepare(
         remark(f"{card.enlarged:,} were smaller than {resolution} pixels and were enlarged")
     if card.oriented:
         remark(f"{card.oriented:,} carry an orientation tag that was not followed (--upright follows it)")
+    if card.animated:
+        remark(f"{card.animated:,} are animated, and their first picture was taken")
     for file, reason in card.refused[:10]:
         remark(f"refused: {file}: {reason}")
     if card.refused:
@@ -190,7 +192,8 @@ def _sheet(store: Store, path: Path) -> Path:
     from hdit_repro.data.grid import save_grid
     from hdit_repro.data.transforms import adm
 
-    side = min(128, int(store.facts.get("resolution", 128)))
+    stated = store.facts.get("resolution")  # an archive of somebody else's may say anything
+    side = min(128, stated) if isinstance(stated, int) and stated > 0 else 128
     count = min(SHEET, len(store))
     shown = []
     for place in range(count):
@@ -224,7 +227,7 @@ def _at_least(value: int, least: int, option: str) -> None:
             "a number is too small",
             found=f"{option} {value}",
             expected=f"{least} or more",
-            fix=f"leave {option} out, or give {least} or more",
+            fix=f"give {option} {least} or more",
         )
 
 

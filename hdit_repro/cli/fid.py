@@ -105,6 +105,7 @@ def _measured(
         )
     rows: list[Row] = []
     curves: dict[str, Any] = {}
+    flat: list[str] = []
     for name in names:
         try:
             extractor = extractor_by_name(name, where, precision)
@@ -117,7 +118,10 @@ def _measured(
         found, features, target = compare(*sides, extractor, name, kinds, batch, quiet)
         rows += found
         if curve and features is not None:
-            curves[own_name(FRECHET_NAMES[name], extractor, name)] = curve_of(features, target)._asdict()
+            try:
+                curves[own_name(FRECHET_NAMES[name], extractor, name)] = curve_of(features, target)._asdict()
+            except UserError as error:
+                flat.append(f"no curve of {name}: {error.problem}")
     if all(row.value is None for row in rows):
         raise UserError(
             "nothing could be measured",
@@ -125,7 +129,7 @@ def _measured(
             expected="at least one metric that these two sets allow",
             fix="give sets of images instead of statistics, or other --metrics or --protocol",
         )
-    return rows, curves, [line for side in sides if side.images for line in said_of(side.images)]
+    return rows, curves, flat + [line for side in sides if side.images for line in said_of(side.images)]
 
 
 @app.command("export")
@@ -133,6 +137,7 @@ def export(
     run: options.RunOption,
     path: Annotated[Path, typer.Argument(metavar="PATH", help="What to write: .npz (ADM's format) or .zip (PNGs).")],
     scale: options.Scale = "paper",
+    own: options.OwnData = None,
 ) -> None:
     """Write a run's kept samples as one file that others' evaluators read.
 
@@ -141,10 +146,12 @@ def export(
     from hdit_repro import jobs
     from hdit_repro.launch.clusters import workplace
     from hdit_repro.records.layout import RunFolder
-    from hdit_repro.stages.export import SampleSet
+    from hdit_repro.stages.export import SampleSet, check_ending
     from hdit_repro.stages.export import export as write
 
-    job = jobs.find(run, scale)
+    check_ending(path)
+    job = jobs.find(run, scale, dataset=options.own_data(own))
     folder = RunFolder(workplace(), job.run, job.scale)
-    samples = SampleSet(folder, job.name, f"hdit-repro sample --run {job.name} --scale {scale}")
+    on = f" --data {own}" if own else ""
+    samples = SampleSet(folder, job.name, f"hdit-repro sample --run {job.name} --scale {scale}{on}")
     data(near(write(samples, path)))

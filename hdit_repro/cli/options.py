@@ -31,7 +31,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 OwnData = Annotated[
     Path | None,
-    typer.Option("--data", metavar="PATH", help="Run on these images, a folder or an archive, in place of the row's."),
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        help="Run on a folder or an archive of images; its name and contents are part of the run.",
+    ),
 ]
 
 

@@ -28,6 +28,10 @@ SPARE = ("why", "beyond", "printed", "80 %")
 """Columns that go where even that is too wide, the first first."""
 
 
+MAX_CV = 1000.0
+"""Per cent: of noise ten times as large as what it moves nothing can be told."""
+
+
 @app.command("power")
 def power(
     table_name: Annotated[
@@ -51,12 +55,12 @@ def power(
     from hdit_repro.launch.clusters import read_cluster, workplace
     from hdit_repro.records.store import load
 
-    if seeds < 1 or (cv is not None and cv <= 0):
+    if seeds < 1 or (cv is not None and not 0 < cv <= MAX_CV):
         said = f"--seeds {seeds}" if seeds < 1 else f"--cv {cv:g}"
         raise UserError(
             "power needs a training a side and some noise",
             found=said,
-            expected="more than zero",
+            expected=f"a training or more, and more than zero to {MAX_CV:g} %",
             fix="hdit-repro power --seeds 3 --cv 1.3",
         )
     ledger = paper.read()

@@ -18,7 +18,7 @@ BUILT = ("imagenet", "ffhq", "emoji")
 """Data sets that have a name; a folder of images goes to `fid` as it is."""
 
 LICENCE = "MIT"
-"""Of openai/guided-diffusion, which publishes ADM's statistics."""
+"""Of openai/guided-diffusion, which publishes ADM's statistics; of files of other names nothing is known."""
 reference = group()
 app.add_typer(reference, name="reference")
 
@@ -38,12 +38,18 @@ def list_(as_objects: options.Json = False) -> None:
     Example: hdit-repro reference list
     """
     from hdit_repro.files import cache_folder
-    from hdit_repro.metrics.adm import adm_folder
+    from hdit_repro.metrics.adm import PUBLISHED, adm_folder
 
     published = sorted(adm_folder().glob("*.npz"))
     computed = sorted((cache_folder() / "references").glob("*.safetensors"))
     rows: list[dict[str, object]] = [
-        {"kind": "published", "name": path.stem, "licence": LICENCE, "path": str(path)} for path in published
+        {
+            "kind": "published" if path.stem in PUBLISHED else "added",
+            "name": path.stem,
+            "licence": LICENCE if path.stem in PUBLISHED else "",
+            "path": str(path),
+        }
+        for path in published
     ]
     rows += [_computed(path) for path in computed]
     if as_objects:

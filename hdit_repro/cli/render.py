@@ -9,6 +9,7 @@ import typer
 
 from hdit_repro.cli import options
 from hdit_repro.cli.output import as_json, data, group
+from hdit_repro.errors import UserError
 
 app = group()
 
@@ -29,7 +30,15 @@ def render_tables(
     from hdit_repro.launch.clusters import workplace
     from hdit_repro.render.everything import render
 
-    written = render(scale, workplace(), out, options.names(tables), beside=True)
+    chosen = options.names(tables)
+    if chosen is not None and not chosen:
+        raise UserError(
+            "no table is named",
+            found=f"--tables {tables}",
+            expected="names with commas",
+            fix="leave --tables out for all tables and figures",
+        )
+    written = render(scale, workplace(), out, chosen, beside=True)
     if as_objects:
         as_json([str(item.path) for item in written])
         return

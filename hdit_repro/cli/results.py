@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hdit_repro.cli import options
 from hdit_repro.cli.output import as_json, counted, data, group, near, remark, table
 from hdit_repro.errors import UserError
+from hdit_repro.spec.data import Folder
+
+if TYPE_CHECKING:
+    from hdit_repro.jobs import Job
+    from hdit_repro.records.schema import Record
 
 app = group()
 results = group()
@@ -45,7 +52,9 @@ def lint(as_objects: options.Json = False) -> None:
 
 
 @results.command("show")
-def show(run: options.Run, scale: options.Scale = "paper", as_objects: options.Json = False) -> None:
+def show(
+    run: options.Run, scale: options.Scale = "paper", own: options.OwnData = None, as_objects: options.Json = False
+) -> None:
     """Show every value behind a row's numbers, a line a record, and their means over training seeds.
 
     Example: hdit-repro results show table1/E --scale smoke
@@ -57,18 +66,22 @@ def show(run: options.Run, scale: options.Scale = "paper", as_objects: options.J
     from hdit_repro.records.store import load
     from hdit_repro.render.measured import in_words, summarise
 
-    job = jobs.find(run, scale)
+    job = jobs.find(run, scale, dataset=options.own_data(own))
     whole, problems = load(workplace().records(scale))
     found = index(whole)
     records = of_row(found, scale, job.run)
+    others = _on_other_images(whole, job)
     if not records:
         none = "are no whole records" if len(problems) > 1 else "is no whole record"
         broken = f"; {counted(len(problems), 'file')} there {none} (`hdit-repro results lint` says why)"
         raise UserError(
             "nothing is measured of this row",
-            found=f"no record of {job.name} at {scale} scale{broken if problems else ''}",
+            found=f"no record of {job.label if own else job.name} at {scale} scale"
+            + "".join(f"; {phrase}" for phrase in others)
+            + (broken if problems else ""),
             expected="at least one",
-            fix=f"hdit-repro submit {job.experiment} --rows {job.row} --scale {scale} --wait",
+            fix=f"hdit-repro submit {job.experiment} --rows {job.row} --scale {scale} --wait"
+            + (f" --data {own}" if own else ""),
         )
     if as_objects:
         as_json(lines(records))
@@ -91,8 +104,23 @@ def show(run: options.Run, scale: options.Scale = "paper", as_objects: options.J
     for name in names:
         if number := summarise(records, name):
             remark(in_words(number))
+    for phrase in others:
+        remark(f"there are also {phrase}")
     if aside := set_aside(found, scale, job.run):
         remark(f"left out, since they are measured otherwise: {', '.join(one.evaluation_id for one in aside)}")
+
+
+def _on_other_images(records: Sequence[Record], job: Job) -> list[str]:
+    """Phrases for the records of a row on images of the user's own that are not the job's, one a data set."""
+    found = Counter(
+        str(record.spec.data.dataset.name)
+        for record in records
+        if job.name in record.names
+        and record.scale == job.scale
+        and isinstance(record.spec.data.dataset, Folder)
+        and record.spec.data != job.run.data
+    )
+    return [f"{counted(many, 'record')} on {name} (--data PATH shows them)" for name, many in found.items()]
 
 
 @results.command("export")
@@ -141,12 +169,12 @@ def migrate() -> None:
     Example: hdit-repro results migrate
     """
     from hdit_repro.launch.clusters import workplace
-    from hdit_repro.records.store import upgrade
+    from hdit_repro.records.store import files, upgrade
 
     roots = workplace()
     changed = 0
     for folder in dict.fromkeys((roots.results, roots.records("smoke"))):
-        for path in sorted(folder.rglob("*.json")):
+        for path in files(folder, ".json"):
             try:
                 done = upgrade(path)
             except UserError as error:

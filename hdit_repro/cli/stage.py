@@ -193,13 +193,7 @@ def _execute(
     from hdit_repro.stages.settings import Settings
     from hdit_repro.training.rendezvous import ALONE, place
 
-    if threads < 0:
-        raise UserError(
-            "threads cannot be negative",
-            found=f"--threads {threads}",
-            expected="0 or more",
-            fix="leave --threads out for torch's choice",
-        )
+    settings = Settings(device=device, threads=threads, keep_images=keep.value, **(how or {"distributed": "none"}))
     jobs, roots = only(run, scale, options.own_data(own), samplings), workplace()
     say_replaced(jobs)
     if stage == "train" and jobs[0].run.external:
@@ -219,7 +213,6 @@ def _execute(
     _say_what_comes_first(stage, left, scale)
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
-    settings = Settings(device=device, threads=threads, keep_images=keep.value, **(how or {"distributed": "none"}))
     here = place(settings.distributed) if stage == "train" else ALONE
     if not here.rank:  # the first process describes the runs, holds the lock and tells of the progress
         describe(jobs, roots)

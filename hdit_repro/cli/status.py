@@ -43,7 +43,7 @@ def status(
     Example: hdit-repro status table1 --watch
     """
     from hdit_repro.errors import pick
-    from hdit_repro.jobs import experiments
+    from hdit_repro.jobs import experiments, read
     from hdit_repro.launch.clusters import read_cluster, workplace
     from hdit_repro.launch.slurm.live import look
     from hdit_repro.launch.status import known_tasks
@@ -60,7 +60,10 @@ def status(
         tasks = known_tasks(roots, experiment)
         live = look(roots, tasks)
         if not tasks and experiment is not None:
-            pick(dict.fromkeys(experiments()), experiment.partition("/")[0], kind="experiment", where="jobs/")
+            name, slash, row = experiment.partition("/")
+            pick(dict.fromkeys(experiments()), name, kind="experiment", where="jobs/")
+            if slash:
+                pick(read(name).rows, row, kind=f"row of {name}")
         if as_objects:
             as_json([row.as_row() for row in live.rows])
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import Annotated
 
@@ -25,6 +26,22 @@ class OnUnreadable(StrEnum):
     skip = "skip"
 
 
+def finite(value: float) -> float:
+    """A number of seconds that is one.
+
+    Raises:
+        UserError: it is infinite, or no number.
+    """
+    if not math.isfinite(value):
+        raise UserError(
+            "a time is a finite number of seconds",
+            found=f"{value:g}",
+            expected="0 or more",
+            fix="leave the option out for its default",
+        )
+    return value
+
+
 Distributed = Annotated[
     Find,
     typer.Option("--distributed", help="Processes by torchrun's variables, SLURM's, or only one."),
@@ -33,7 +50,10 @@ Microbatch = Annotated[
     int, typer.Option("--microbatch", metavar="N", min=0, help="Draws at once in each process; 0 is all of its part.")
 ]
 TimeLimit = Annotated[
-    float, typer.Option("--time-limit", metavar="SECONDS", min=0.0, help="Save and leave (exit code 75) after so long.")
+    float,
+    typer.Option(
+        "--time-limit", metavar="SECONDS", min=0.0, callback=finite, help="Save and leave (exit code 75) after so long."
+    ),
 ]
 Unreadable = Annotated[
     OnUnreadable, typer.Option("--unreadable", help="An image that cannot be read ends the run, or the next is taken.")
@@ -53,7 +73,9 @@ Deterministic = Annotated[
     bool, typer.Option("--deterministic", help="Only kernels that give the same bits each time; slower on a GPU.")
 ]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write scalars for TensorBoard beside metrics.jsonl.")]
-SaveSeconds = Annotated[float, typer.Option("--save-seconds", metavar="SECONDS", min=0.0, help="Between checkpoints.")]
+SaveSeconds = Annotated[
+    float, typer.Option("--save-seconds", metavar="SECONDS", min=0.0, callback=finite, help="Between checkpoints.")
+]
 LogEvery = Annotated[int, typer.Option("--log-every", metavar="STEPS", min=1, help="Between lines of metrics.jsonl.")]
 
 

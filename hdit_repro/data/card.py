@@ -17,7 +17,8 @@ class Card(Spec, frozen=True, kw_only=True):
 
     `sha256` is of the archive, `content` of the images' digests and labels; each image's digest stands in the archive.
     `source_state` tells whether the source's files have changed since. `enlarged` images were smaller than the
-    resolution, `oriented` ones carry an orientation tag that was not followed. `refused` are (file, reason).
+    resolution, `oriented` ones carry an orientation tag that was not followed, of `animated` ones the first picture was
+    taken. `refused` are (file, reason).
     """
 
     name: str
@@ -34,6 +35,7 @@ class Card(Spec, frozen=True, kw_only=True):
     source_state: str
     enlarged: int
     oriented: int
+    animated: int = 0
     versions: dict[str, str]
     refused: list[tuple[str, str]]
 

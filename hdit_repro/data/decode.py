@@ -19,6 +19,10 @@ WHOLE = "a whole PNG, JPEG, WebP or BMP file"
 
 GREY = frozenset({"1", "L"})
 ON_WHITE = frozenset({"P", "PA", "LA", "La", "RGBA", "RGBa"})
+EXIF = ("exif", "Raw profile type exif")
+"""Where Pillow keeps a picture's tags, that of its orientation among them."""
+ANIMATED = "animated"
+"""In the `info` of a picture that is the first of several in its file."""
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -26,7 +30,8 @@ def decode(data: bytes, name: str, *, cmyk: bool = False, upright: bool = False)
     """The picture in `data` as a loaded Pillow image of mode RGB, 8 bits a channel.
 
     The rule: grey is repeated over the channels; palettes and transparency are laid on white; orientation tags are
-    ignored, as ADM's and k-diffusion's loaders do, unless `upright` is asked for; 16 bits a channel and all other modes
+    ignored, as ADM's and k-diffusion's loaders do, unless `upright` is asked for; of an animation the first picture is
+    taken; 16 bits a channel and all other modes
     are refused.
 
     Args:
@@ -44,7 +49,10 @@ def decode(data: bytes, name: str, *, cmyk: bool = False, upright: bool = False)
         with Image.open(io.BytesIO(data)) as image:
             _check_size(image.size, name)
             image.load()
-            return to_rgb(ImageOps.exif_transpose(image) if upright else image, name, cmyk=cmyk)
+            picture = to_rgb(ImageOps.exif_transpose(image) if upright else image, name, cmyk=cmyk)
+            if animated(image):
+                picture.info[ANIMATED] = True
+            return picture
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(
             "an image has an absurd size",
@@ -76,6 +84,11 @@ def decode(data: bytes, name: str, *, cmyk: bool = False, upright: bool = False)
         ) from error
 
 
+def animated(image: Image.Image) -> bool:
+    """Whether a file that was opened moves. A camera's JPEG with a preview (MPO) does not."""
+    return image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+
+
 def to_rgb(image: Image.Image, name: str, *, cmyk: bool = False) -> Image.Image:
     """A loaded Pillow image in mode RGB, by the rule of `decode`.
 
@@ -85,7 +98,9 @@ def to_rgb(image: Image.Image, name: str, *, cmyk: bool = False) -> Image.Image:
     if image.mode in ON_WHITE or "transparency" in image.info:
         above = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, above).convert("RGB")
+        flat = Image.alpha_composite(white, above).convert("RGB")
+        flat.info |= {key: image.info[key] for key in EXIF if key in image.info}
+        return flat
     if image.mode == "RGB":
         return image.copy()
     if image.mode in GREY or (cmyk and image.mode == "CMYK"):

@@ -13,6 +13,9 @@ from hdit_repro.errors import UserError
 
 SHOWN = 3
 
+MAX_CLASSES = 100_000
+"""A network has a vector for each class up to the highest, and no data set has so many."""
+
 
 class Labels(NamedTuple):
     """One class index an image (or None), the classes' names where they are known, and what else the file says."""
@@ -86,7 +89,7 @@ def _by_name(rows: list[Any], images: list[str], where: str) -> NDArray[np.int64
 
 
 def _is_class(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 31
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_CLASSES
 
 
 def _some(names: list[str]) -> str:

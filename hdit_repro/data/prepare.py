@@ -16,6 +16,7 @@ import PIL
 from PIL import Image, features
 
 from hdit_repro.data.card import Card, card_path
+from hdit_repro.data.decode import ANIMATED
 from hdit_repro.data.journal import Growing, member_name, paths
 from hdit_repro.data.store import DIGESTS, LABELS, Store
 from hdit_repro.data.transforms import TRANSFORMS
@@ -213,6 +214,8 @@ def _make(store: Store, index: int, side: int, transform: str) -> Made:
         notes.append("enlarged")
     if image.getexif().get(ORIENTATION, 1) != 1:
         notes.append("oriented")
+    if image.info.get(ANIMATED):
+        notes.append("animated")
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     return Made(buffer.getvalue(), notes=tuple(notes))
@@ -254,6 +257,7 @@ def _finish(growing: Growing, store: Store, plan: dict[str, Any]) -> Card:
         source_state=plan["source"]["state"],
         enlarged=growing.note("enlarged"),
         oriented=growing.note("oriented"),
+        animated=growing.note("animated"),
         versions=plan["versions"],
         refused=[*growing.refused, *((file, why) for file, why in store.skipped)],
     )

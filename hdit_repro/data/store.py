@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +25,13 @@ DIGESTS = "digests.sha256"
 """SHA-256 of each image file, as `sha256sum` writes them, in an archive that was prepared here."""
 
 NO_IMAGE = "no image by its name"
+
+
+def passed_over(skipped: list[tuple[str, str]]) -> Iterator[str]:
+    """What is to be said of a store's `skipped`, a phrase a reason."""
+    for reason, many in Counter(reason for _, reason in skipped).items():
+        first = next(name for name, why in skipped if why == reason)
+        yield f"{many:,} file{'' if many == 1 else 's'} passed over, such as {first} ({reason})"
 
 
 class Store(Protocol):
@@ -115,7 +124,7 @@ class ZipStore(Numbered):
         if not self.names:
             raise UserError(
                 "there is no image",
-                found=str(self.path),
+                found="; ".join([str(self.path), *passed_over(self.skipped)]),
                 expected="PNG, JPEG, WebP or BMP files",
                 fix="name a folder that holds images, at any depth",
             )
@@ -187,7 +196,7 @@ class FolderStore(Numbered):
         if not self.names:
             raise UserError(
                 "there is no image",
-                found=str(self.path),
+                found="; ".join([str(self.path), *passed_over(self.skipped)]),
                 expected="PNG, JPEG, WebP or BMP files",
                 fix="name a folder that holds images, at any depth",
             )

@@ -6,6 +6,7 @@ mu, sigma: pool_3's mean and covariance over the whole data set; mu_s, sigma_s: 
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,22 @@ from hdit_repro.errors import UserError
 from hdit_repro.files import cache_folder, lock, sha256_file, write_bytes
 from hdit_repro.metrics.npz import ARRAY, NpzImages, arrays_in, read_float
 from hdit_repro.metrics.statistics import Array
+
+WIDTH = 2048
+"""Features of Inception's pool_3, which these statistics are of."""
+
+PUBLISHED = frozenset(
+    {
+        "VIRTUAL_imagenet64_labeled",
+        "VIRTUAL_imagenet128_labeled",
+        "VIRTUAL_imagenet256_labeled",
+        "VIRTUAL_imagenet512",
+        "VIRTUAL_lsun_bedroom256",
+        "VIRTUAL_lsun_cat256",
+        "VIRTUAL_lsun_horse256",
+    }
+)
+"""Names of the files that ADM's authors publish (openai/guided-diffusion, evaluations)."""
 
 
 class AdmStatistics(NamedTuple):
@@ -38,7 +55,8 @@ def add_adm(path: Path | str) -> Path:
     """Copy one of ADM's reference files (keys mu, sigma) into the cache. Its name is the file's, without .npz.
 
     Raises:
-        UserError: no such file, or none with statistics; nothing is written.
+        UserError: no such file, none with statistics of ADM's network, or another one has its name in the cache;
+            nothing is written.
         RunError: the disk is full.
     """
     path = Path(path)
@@ -50,9 +68,24 @@ def add_adm(path: Path | str) -> Path:
             fix="take VIRTUAL_imagenet128_labeled.npz or one like it",
         )
     target = _adm_path(path.stem)
-    read_statistics(path)
+    found = read_statistics(path)
+    if len(found.mean) != WIDTH:
+        raise UserError(
+            "this is no reference of ADM's",
+            found=f"{path}: statistics of {len(found.mean):,} features",
+            expected=f"{WIDTH:,}, as Inception's pool_3 has",
+            fix="statistics of another network are compared as they are: hdit-repro fid SAMPLES FILE --protocol NAME",
+        )
     with lock(target.with_suffix(".lock")):
-        if not (target.is_file() and sha256_file(target) == sha256_file(path)):
+        other = _whole_digest(target)
+        if other not in (None, found.digest):
+            raise UserError(
+                "another reference has this name",
+                found=f"{target}, SHA-256 {str(other)[:12]}, and not {found.digest[:12]}",
+                expected="one file under a name",
+                fix=f"rename {path.name}, or delete the other file first",
+            )
+        if other is None:
             write_bytes(target, path.read_bytes())
     return target
 
@@ -85,6 +118,13 @@ def read_statistics(path: Path) -> AdmStatistics:
     spatial = _pair(path, "mu_s", "sigma_s") if {"mu_s", "sigma_s"} <= set(names) else None
     images = NpzImages(path) if ARRAY in names else None
     return AdmStatistics(mean, cov, path.stem, sha256_file(path), spatial, images)
+
+
+def _whole_digest(path: Path) -> str | None:
+    """SHA-256 of a reference file; None where there is none, or it is damaged."""
+    with contextlib.suppress(UserError):
+        return read_statistics(path).digest
+    return None
 
 
 def _names(path: Path) -> list[str]:

@@ -13,6 +13,8 @@ ASYMMETRY = 1e-6
 NEGATIVE = 1e-4
 """What an eigenvalue may lie below zero, relative to the largest: statistics that were stored in float32 do."""
 
+LARGEST = 1e150
+"""Products of covariances beyond it overflow."""
 CERTAIN = 1e-8
 """Estimated relative error of a distance that the fast way must stay under, or the careful one is taken."""
 
@@ -32,13 +34,16 @@ def frechet_distance(mean_a: Any, cov_a: Any, mean_b: Any, cov_b: Any) -> float:
         cov_a, cov_b: D D, symmetric positive semi-definite; any rank.
 
     Raises:
-        ValueError: shapes that do not go together, values that are not finite, a matrix that is not symmetric or has
-            negative eigenvalues.
+        ValueError: shapes that do not go together, values that are not finite or beyond those of any features, a matrix
+            that is not symmetric or has negative eigenvalues.
     """
     mean_a, mean_b, cov_a, cov_b = (as_float64(value) for value in (mean_a, mean_b, cov_a, cov_b))
     _check(mean_a, cov_a, mean_b, cov_b)
     step = mean_a - mean_b
-    apart = step @ step + np.trace(cov_a) + np.trace(cov_b)
+    with np.errstate(over="ignore"):
+        apart = step @ step + np.trace(cov_a) + np.trace(cov_b)
+    if not apart < LARGEST:
+        raise ValueError("means or covariances are too large for a distance in float64")
     quick = _fast_cross(cov_a, cov_b)
     if quick is not None:
         cross, error = quick

@@ -139,7 +139,10 @@ def read_float(path: Path, name: str) -> NDArray[np.float64]:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            return np.asarray(file[name], np.float64)
+            found = file[name]
+            if found.dtype.kind not in "fiu":
+                raise TypeError(f"{name} holds {found.dtype}, and real numbers are needed")
+            return np.asarray(found, np.float64)
     except (*_BROKEN, TypeError) as error:
         raise UserError(
             "statistics cannot be read",

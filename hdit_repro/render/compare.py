@@ -27,6 +27,7 @@ from hdit_repro.render.cells import fixed
 from hdit_repro.render.measured import Measured, summarise
 from hdit_repro.render.report import curves, html
 from hdit_repro.render.report.blocks import Block, Drawing, Gallery, Heading, Page, Picture, grid, text
+from hdit_repro.spec.data import Folder
 
 
 class Change(NamedTuple):
@@ -98,13 +99,13 @@ def _contrast_row(contrast: Contrast) -> dict[str, Any]:
     }
 
 
-def compare(one: str, other: str, scale: str, roots: Roots) -> Comparison:
-    """Compare two rows by name.
+def compare(one: str, other: str, scale: str, roots: Roots, dataset: Folder | None = None) -> Comparison:
+    """Compare two rows by name, on images of the user's own if they are given.
 
     Raises:
         UserError: there is no such run or scale.
     """
-    pair = (jobs.find(one, scale), jobs.find(other, scale))
+    pair = (jobs.find(one, scale, dataset=dataset), jobs.find(other, scale, dataset=dataset))
     measurements = Measurements(store.load(roots.records(scale))[0], scale)  # type: ignore[arg-type]
     left, right = (tuple(measurements.records(job.run)) for job in pair)
     return Comparison(

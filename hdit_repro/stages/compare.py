@@ -248,6 +248,8 @@ def _of_statistics(
 ) -> list[Row]:
     ours, rows = _statistics(side, extractor), []
     for kind in kinds:
+        if not metric_names(kind, protocol):
+            rows.append(Row(extractor.name, kind, None, f"not defined on {protocol}"))
         for name in (own_name(name, extractor, protocol) for name in metric_names(kind, protocol)):
             if kind == "frechet":
                 rows.append(_distance(_counted(name, side), ours, extractor, target))
@@ -258,12 +260,12 @@ def _of_statistics(
 
 
 def _distance(name: str, ours: Stats, extractor: FeatureExtractor, target: LoadedReference) -> Row:
-    """The row of a distance between two sets of statistics; a note where one of them is none."""
+    """The row of a distance between two sets of statistics; a note where one of them is none, or too large a one."""
     try:
-        value = frechet_distance(*ours, target.mean, target.cov)
+        value = Metric(value=frechet_distance(*ours, target.mean, target.cov))
     except ValueError as error:
         return Row(extractor.name, name, None, str(error))
-    return Row(extractor.name, name, Metric(value=value), "from saved statistics")
+    return Row(extractor.name, name, value, "from saved statistics")
 
 
 def _counted(name: str, side: Side) -> str:

@@ -36,6 +36,7 @@ class SampleSet:
     def __init__(self, folder: RunFolder, name: str, fix: str) -> None:
         self.folder, self.name = folder, name
         self.remarks: Counter[str] = Counter()
+        self.skipped: list[tuple[str, str]] = []
         self.count = folder.run.sampling.count
         self.size = (folder.run.data.resolution, folder.run.data.resolution)
         self.digest = folder.run.sampling_id
@@ -61,7 +62,7 @@ class SampleSet:
 
 
 def _whole(folder: RunFolder, name: str, fix: str) -> list[Shard]:
-    shards, damaged = whole_shards(folder)
+    shards, damaged = whole_shards(folder) if folder.manifest.exists() else ([], [])  # a lock makes a folder
     missing = missing_numbers(folder, shards, range(folder.run.sampling.count))
     if missing:
         raise RunError(
@@ -106,18 +107,27 @@ def export(samples: SampleSet, path: Path, batch: int = 64) -> Path:
         UserError: another ending.
         RunError: the disk is full.
     """
+    check_ending(path)
     if path.suffix == ".npz":
         write_npz(path, samples.count, samples.batches(batch))
-    elif path.suffix == ".zip":
-        _write_zip(path, samples, batch)
     else:
+        _write_zip(path, samples, batch)
+    return path
+
+
+def check_ending(path: Path) -> None:
+    """Refuse a file of another format than the two.
+
+    Raises:
+        UserError: it has another ending.
+    """
+    if path.suffix not in (".npz", ".zip"):
         raise UserError(
             "samples are exported to one of two formats",
             found=str(path),
             expected="a path to .npz or .zip",
             fix=f"name it {path.with_suffix('.npz').name}",
         )
-    return path
 
 
 def _write_zip(path: Path, samples: SampleSet, batch: int) -> None:

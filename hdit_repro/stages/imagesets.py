@@ -24,9 +24,9 @@ from PIL import Image
 from torch import Tensor
 
 from hdit_repro.data.archive import MAX_MEMBER, Archive
-from hdit_repro.data.decode import decode
+from hdit_repro.data.decode import animated, decode
 from hdit_repro.data.digest import file_digest, folder_digest
-from hdit_repro.data.store import SUFFIXES, FolderStore
+from hdit_repro.data.store import DIGESTS, LABELS, NO_IMAGE, SUFFIXES, FolderStore, passed_over
 from hdit_repro.errors import UserError
 from hdit_repro.metrics.npz import NpzImages
 
@@ -44,12 +44,14 @@ CONVERTED = {
 class ImageSet(Protocol):
     """Images of one size, in a fixed order.
 
-    name: for messages. count: how many. remarks: what was met in the files, counted, once they have been read.
+    name: for messages. count: how many. remarks: what was met in the files, counted, once they have been read. skipped:
+    (file, reason) of what lies there and is no image by its name.
     """
 
     name: str
     count: int
     remarks: Counter[str]
+    skipped: list[tuple[str, str]]
 
     @property
     def size(self) -> tuple[int, int]:
@@ -80,12 +82,15 @@ class FileSet:
         self.remarks: Counter[str] = Counter()
         self._read: Callable[[int], bytes]
         if self.path.is_dir():
-            self.names = FolderStore(self.path, labelled=False).names
+            store = FolderStore(self.path, labelled=False)
+            self.names, self.skipped = store.names, store.skipped
             self._read = self._file
         else:
             archive = Archive(self.path)
             members = [i for i, name in enumerate(archive.names) if Path(name).suffix.lower() in SUFFIXES]
             self.names = [archive.names[member] for member in members]
+            known = {*self.names, LABELS, DIGESTS}
+            self.skipped = [(name, NO_IMAGE) for name in archive.names if name not in known]
             self._read = lambda index: archive.read(members[index])
         if not self.names:
             raise UserError(
@@ -181,6 +186,8 @@ def sniff(data: bytes) -> list[str]:
     """What is to be said of an image file that decodes: a lossy format, a conversion."""
     with contextlib.suppress(OSError), Image.open(io.BytesIO(data)) as image:
         said = [LOSSY[image.format]] if image.format in LOSSY else []
+        if animated(image):
+            said.append("animated files, of which the first picture is taken")
         if image.mode in CONVERTED:
             said.append(CONVERTED[image.mode])
         elif image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
@@ -201,6 +208,7 @@ class NpzSet:
         self._images = NpzImages(path)
         self.count = len(self._images)
         self.remarks: Counter[str] = Counter()
+        self.skipped: list[tuple[str, str]] = []
 
     @property
     def size(self) -> tuple[int, int]:
@@ -242,4 +250,5 @@ def said_of(images: ImageSet) -> list[str]:
     for what, many in sorted(images.remarks.items()):
         why = "; compression alone moves these numbers" if what in LOSSY.values() else ""
         said.append(f"warning: {images.name}: {many:,} {what}{why}")
+    said += [f"warning: {images.name}: {phrase}" for phrase in passed_over(images.skipped)]
     return said

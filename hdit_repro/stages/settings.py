@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from hdit_repro.errors import UserError
 from hdit_repro.spec.base import Spec, require
 
 
@@ -44,7 +46,7 @@ class HowToTrain(Spec, frozen=True, kw_only=True):
         require(self.microbatch >= 0, f"microbatch is 0 (all at once) or more, and {self.microbatch} is found")
         require(all(0 <= decay < 1 for decay in self.ema_decays), "a decay lies in [0, 1)")
         require(all(step >= 1 for step in self.snapshots), "steps at which averages are kept start at 1")
-        require(self.save_seconds >= 0, "save_seconds is not negative")
+        require(0 <= self.save_seconds < math.inf, "save_seconds is a finite number, and not negative")
         require(self.log_every >= 1, "log_every starts at 1")
 
 
@@ -58,6 +60,10 @@ class HowToSample(Spec, frozen=True, kw_only=True):
     """
 
     network: Literal["eager", "compile", "graph"] = "eager"
+
+
+MAX_THREADS = 1024
+"""Of one process. Many times more make the system end it without a word."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,20 @@ class Settings:
     time_limit: float = 0.0
     training: HowToTrain = field(default_factory=HowToTrain)
     sampling: HowToSample = field(default_factory=HowToSample)
+
+    def __post_init__(self) -> None:
+        """Refuse what no machine has.
+
+        Raises:
+            UserError: a number of threads that cannot be.
+        """
+        if not 0 <= self.threads <= MAX_THREADS:
+            raise UserError(
+                "there cannot be so many threads",
+                found=f"--threads {self.threads}",
+                expected=f"0 to {MAX_THREADS}",
+                fix="leave --threads out for torch's choice",
+            )
 
 
 class Progress(NamedTuple):

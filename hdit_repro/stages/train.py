@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from hdit_repro.errors import UserError
 from hdit_repro.files import read_json, write_json
 from hdit_repro.jobs import Job
 from hdit_repro.records.layout import RunFolder
+from hdit_repro.spec.evaluation import DatasetReference
 from hdit_repro.spec.run import Run
 from hdit_repro.stages.device import prepare
 from hdit_repro.stages.model_card import write_card
@@ -28,6 +30,10 @@ from hdit_repro.training.loop import LoopSettings, prepared, train
 from hdit_repro.training.rendezvous import place
 from hdit_repro.training.signals import Preempted, Stop
 
+NOT_SKIPPED = (
+    "training takes another image for one that cannot be read, but this run is measured against the same images, which "
+    "must all be readable by then: `hdit-repro data verify PATH --full` names those that are not"
+)
 CONSTANT_DRAWS = 2048
 """On how many draws the best constant predictor is fitted and measured."""
 
@@ -81,6 +87,8 @@ def _train(run: Run, folder: RunFolder, settings: Settings, report: Report, worl
             expected=f"the file with SHA-256 {run.training.imported}",
             fix="hdit-repro import --from k-diffusion|dit --name NAME FILE",
         )
+    if world.main and settings.training.unreadable == "skip" and isinstance(run.evaluation.reference, DatasetReference):
+        warnings.warn(NOT_SKIPPED, stacklevel=2)
     images = open_source(open_dataset(run.data), settings.training.unreadable)
     spent = Spent(folder.path / "state" / "train.seconds.json", world.size) if world.main else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import warnings
@@ -98,6 +99,8 @@ def test_examples_of_data_commands_run(command: Command) -> None:
         "submit table1 --cluster a100",
         "submit table1 --scale smoke --cluster h100 --wait",
         "status table9",
+        "status table1/ZZ",
+        "render-tables --tables ,",
         "status --watch --json",
         "logs table1/E",
         "logs table1/Q",
@@ -106,6 +109,12 @@ def test_examples_of_data_commands_run(command: Command) -> None:
         "train",
         "train --run table1/Q --scale smoke",
         "train --run table1/E --scale smoke --threads -1",
+        "train --run table1/E --scale smoke --threads 100000",
+        "train --run table1/E --scale smoke --save-seconds nan",
+        "train --run table1/E --scale smoke --time-limit nan",
+        "power --cv nan",
+        "power --cv inf",
+        "power --cv 1e308",
         "train --run table1/E --scale smoke --microbatch -1",
         "train --run table1/E --scale smoke --distributed sometimes",
         "eval --run table1/E --scale smoke --metrics kernel",
@@ -407,3 +416,23 @@ def test_a_render_that_fails_is_a_failure() -> None:
         submit_module.run_render((sys.executable, "-c", "raise SystemExit(3)"))
     files = submit_module.run_render((sys.executable, "-c", "print('[\"a/b.md\"]')"))
     assert files == [Path("a/b.md")]
+
+
+@pytest.mark.parametrize(("number", "code", "told"), [(errno.ENOSPC, 1, "No space left"), (errno.EPIPE, 141, "")])
+def test_an_output_that_takes_no_more_is_no_traceback(
+    number: int, code: int, told: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full device is told; that a reader went before the end is neither told nor the failure of a check."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("hdit_repro.cli.catalog.table", refuse)
+    before = sys.stdout, sys.stderr
+    try:
+        said = command("list")
+    finally:
+        sys.stdout, sys.stderr = before
+    assert said.code == code
+    assert told in said.err
+    assert "Traceback" not in said.err

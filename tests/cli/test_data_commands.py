@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import multiprocessing
 import zipfile
@@ -154,11 +155,18 @@ def test_twelve_processes_adding_the_same_weights_leave_one_whole_copy(
     assert sha256_file(files[0]) == known.sha256
 
 
-def test_each_set_of_weights_and_each_reference_has_a_licence(command: Command, tmp_path: Path) -> None:
-    np.savez(tmp_path / "VIRTUAL_imagenet128_labeled.npz", mu=np.zeros(3), sigma=np.eye(3))
-    assert command("reference add VIRTUAL_imagenet128_labeled.npz").code == 0
+def test_each_set_of_weights_and_each_published_reference_has_a_licence(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hdit_repro.metrics.adm.WIDTH", 3)
+    for name in ("VIRTUAL_imagenet128_labeled", "mine"):
+        np.savez(tmp_path / f"{name}.npz", mu=np.zeros(3), sigma=np.eye(3))
+        assert command(f"reference add {name}.npz").code == 0
     rows = command("reference list --json").json
-    assert [(row["name"], row["licence"]) for row in rows] == [("VIRTUAL_imagenet128_labeled", "MIT")]
+    assert [(row["kind"], row["name"], row["licence"]) for row in rows] == [
+        ("published", "VIRTUAL_imagenet128_labeled", "MIT"),
+        ("added", "mine", ""),
+    ]
     assert "MIT" in command("reference list").out
     assert all(row["licence"] for row in command("weights list --json").json)
     assert "Apache-2.0" in command("weights list").out
@@ -172,3 +180,31 @@ def test_a_sheet_takes_no_place_of_the_images(command: Command, photographs: Pat
     assert said.code == 2
     assert "ends in .png" in said.err
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("resolution", ["big", -5, None, 4])
+def test_a_sheet_of_an_archive_that_says_anything_of_its_size(
+    command: Command, tmp_path: Path, resolution: object
+) -> None:
+    image = io.BytesIO()
+    Image.new("RGB", (16, 16), "red").save(image, "PNG")
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("a.png", image.getvalue())
+        archive.writestr("dataset.json", json.dumps({"labels": None, "resolution": resolution}))
+    assert command("data info set.zip --sheet sheet.png").code == 0
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size[0] == (4 if resolution == 4 else 128)
+
+
+def test_prepare_says_what_is_turned_and_what_moves(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for mode in ("RGB", "RGBA", "P"):
+        Image.new(mode, (16, 16)).save(tmp_path / "set" / f"{mode}.png", exif=exif)
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    for ending in ("png", "webp"):
+        frames[0].save(tmp_path / "set" / f"moving.{ending}", save_all=True, append_images=frames[1:])
+    said = command("data prepare set set.zip --resolution 8")
+    assert "3 carry an orientation tag" in said.err
+    assert "2 are animated, and their first picture was taken" in said.err

@@ -269,7 +269,8 @@ def test_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [check.state for check in stock.weights()][-1] == "broken"
 
 
-def test_references(tmp_path: Path) -> None:
+def test_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hdit_repro.metrics.adm.WIDTH", 3)
     assert list(stock.references("table1", "smoke")) == []  # compared with the emoji themselves
     check = one(stock.references("table1", "paper"))
     assert (check.subject, check.state) == ("reference VIRTUAL_imagenet128_labeled", "limited")

@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from hdit_repro import jobs
 from hdit_repro.cli.app import main
+from hdit_repro.data.places import describe
 from hdit_repro.records import schema, store
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.records.migrate import digest_of
 from hdit_repro.records.schema import Metric, Protocol, Provenance, Reference
+from hdit_repro.spec.data import Folder
 
 
 @pytest.fixture
@@ -22,10 +25,16 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def measure(
-    folder: Path, name: str, value: float, seed: int = 0, sampling_seed: int = 0, resize: str = "bicubic"
+    folder: Path,
+    name: str,
+    value: float,
+    seed: int = 0,
+    sampling_seed: int = 0,
+    resize: str = "bicubic",
+    dataset: Folder | None = None,
 ) -> str:
     """A paper-scale record with a FID; returns its id."""
-    job = jobs.find(name)
+    job = jobs.find(name, dataset=dataset)
     run = job.run.repeated(seed, sampling_seed)
     record = schema.make(
         run, names=(job.name,), label=job.label, scale="paper",
@@ -110,3 +119,53 @@ def test_a_row_without_records_names_files_that_are_none(workplace: Path, capsys
     path.write_text(path.read_text().replace("27.0", "2.0"))
     assert main(["results", "show", "table1/E"]) == 2
     assert "1 file there is no whole record (`hdit-repro results lint` says why)" in capsys.readouterr().err
+
+
+@pytest.fixture
+def mine(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    """A few images of one's own under `mine`."""
+    monkeypatch.setenv("HDIT_REPRO_CACHE", str(workplace / "cache"))
+    for number in range(3):
+        (workplace / "mine" / "a").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (128, 128), (number, 0, 0)).save(workplace / "mine" / "a" / f"{number}.png")
+    return describe(workplace / "mine")
+
+
+def test_numbers_on_other_images_are_named_and_reached(
+    workplace: Path, mine: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = measure(workplace, "table1/E", 5.0, dataset=mine)
+    measure(workplace, "table1/D", 6.0, dataset=mine)
+    assert main(["results", "show", "table1/E"]) == 2
+    assert "1 record on mine (--data PATH shows them)" in capsys.readouterr().err
+    assert main(["results", "show", "table1/E", "--data", "mine"]) == 0
+    shown = capsys.readouterr()
+    assert theirs in shown.out
+    assert "there are also" not in shown.err
+    measure(workplace, "table1/E", 27.0)
+    assert main(["results", "show", "table1/E"]) == 0
+    shown = capsys.readouterr()
+    assert theirs not in shown.out
+    assert "there are also 1 record on mine" in shown.err
+    assert main(["compare", "table1/D", "table1/E", "--data", "mine", "--json"]) == 0
+    (metric,) = json.loads(capsys.readouterr().out)["metrics"]
+    assert (metric["one"]["mean"], metric["other"]["mean"]) == (6.0, 5.0)
+
+
+def test_an_export_looks_for_the_run_on_those_images_and_leaves_nothing(
+    workplace: Path, mine: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", "--run", "table1/E", "samples.foo"]) == 2
+    assert "one of two formats" in capsys.readouterr().err
+    assert main(["export", "--run", "table1/E", "samples.npz", "--data", "mine"]) == 1
+    said = capsys.readouterr().err
+    run = jobs.find("table1/E", dataset=mine).run
+    assert str(Path(run.id) / "samples" / run.sampling_id) in said
+    assert "hdit-repro sample --run table1/E --scale paper --data mine" in said
+    assert not (workplace / "runs").exists()
+
+
+def test_upgrading_passes_over_folders(workplace: Path) -> None:
+    measure(workplace, "table1/E", 27.0)
+    (workplace / "results" / "zz.json").mkdir()
+    assert main(["results", "migrate"]) == 0

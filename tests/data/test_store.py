@@ -94,6 +94,7 @@ def test_no_labels_at_all(tmp_path):
         ({"labels": [*PAIRS[:-1], PAIRS[0]]}, "two labels"),
         ({"labels": [*PAIRS[:-1], [NAMES[4], -1]]}, "entry"),
         ({"labels": [*PAIRS[:-1], [NAMES[4], 0.5]]}, "entry"),
+        ({"labels": [*PAIRS[:-1], [NAMES[4], 2_000_000_000]]}, "entry"),
         ({"labels": [1, 2]}, "2 labels"),
         ({"labels": PAIRS, "label_names": ["a", "b"]}, "class 2"),
         ({"labels": "abc"}, "str"),
@@ -270,3 +271,15 @@ def test_the_digest_follows_the_file(tmp_path):
     assert ZipStore(path).digest == first
     write(path, {**IMAGES, "b.png": png(7)})
     assert ZipStore(path).digest == hashlib.sha256(path.read_bytes()).hexdigest() != first
+
+
+def test_a_folder_of_links_out_of_it_says_why_it_holds_nothing(tmp_path):
+    (tmp_path / "elsewhere.png").write_bytes(png(0))
+    (tmp_path / "set").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "set" / name).symlink_to(tmp_path / "elsewhere.png")
+    (tmp_path / "set" / "c.tif").write_bytes(b"")
+    with pytest.raises(UserError, match="there is no image") as caught:
+        open_store(tmp_path / "set")
+    assert "2 files passed over, such as a.png (a link that leads nowhere, to a folder or out of" in str(caught.value)
+    assert "1 file passed over, such as c.tif (no image by its name)" in str(caught.value)

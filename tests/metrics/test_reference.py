@@ -8,7 +8,7 @@ import torch
 
 from hdit_repro.data.datasets import open_dataset
 from hdit_repro.errors import UserError
-from hdit_repro.metrics import frechet_distance
+from hdit_repro.metrics import adm, frechet_distance
 from hdit_repro.metrics.adm import add_adm, adm_reference
 from hdit_repro.metrics.reference import (
     chosen,
@@ -118,7 +118,8 @@ def test_chosen_images_are_spread():
             chosen(10, count)
 
 
-def test_adm(tmp_path, cache):
+def test_adm(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(adm, "WIDTH", 6)
     rng = np.random.default_rng(0)
     mu, sigma = rng.standard_normal(6).astype(np.float32), np.eye(6, dtype=np.float32)
     path = tmp_path / "VIRTUAL_test.npz"
@@ -134,12 +135,21 @@ def test_adm(tmp_path, cache):
     np.testing.assert_array_equal(found.cov, sigma)
     assert found.mean.dtype == found.cov.dtype == np.float64
     assert len(found.digest) == 64
+    np.savez(path, mu=mu + 1, sigma=sigma)
+    with pytest.raises(UserError, match="another reference has this name"):
+        add_adm(path)
+    assert adm_reference("VIRTUAL_test").digest == found.digest
+    target.write_bytes(target.read_bytes()[:99])  # a damaged one is no other
+    assert add_adm(path) == target
+    np.testing.assert_array_equal(adm_reference("VIRTUAL_test").mean, mu + 1)
 
 
 def test_adm_files_that_are_refused(tmp_path, cache):
     good, file = {"mu": np.zeros(3), "sigma": np.eye(3)}, tmp_path / "a.npz"
     bad = [{"mu": good["mu"]}, {**good, "sigma": np.eye(4)}, {**good, "mu": np.full(3, np.nan)}]
     bad.append({**good, "mu": np.array([{}], dtype=object)})
+    bad.append(good)  # of another network than Inception's pool_3
+    bad.append({**good, "mu": np.zeros(3, np.complex128)})
     for arrays in bad:
         np.savez(file, **arrays)
         with pytest.raises(UserError, match="reference"):

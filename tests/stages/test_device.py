@@ -40,3 +40,9 @@ def test_threads_are_set() -> None:
         assert torch.get_num_threads() == before + 1, "0 leaves what is set"
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [-1, 100_000])
+def test_threads_that_no_machine_has_are_refused(threads: int) -> None:
+    with pytest.raises(UserError, match="so many threads"):
+        Settings(threads=threads)

@@ -19,7 +19,7 @@ from hdit_repro.metrics.extractors.inception import InceptionFeatures
 from hdit_repro.metrics.extractors.random_inception import random_state
 from hdit_repro.metrics.npz import write_npz
 from hdit_repro.stages.compare import check_sizes, compare, curve_of, open_side
-from hdit_repro.stages.imagesets import FileSet, open_images
+from hdit_repro.stages.imagesets import FileSet, open_images, said_of
 from hdit_repro.stages.measure import Sides, measure
 
 KINDS = ("frechet", "kernel", "precision-recall")
@@ -319,3 +319,46 @@ def test_the_command_line(tmp_path, capsys):
     assert "weights" in capsys.readouterr().err
     for bad in (["--protocol", "vgg"], ["--metrics", "psnr"], ["--batch", "0"], ["--precision", "int8"]):
         assert main(["fid", str(a), str(b), *bad]) == 2
+
+
+def test_files_that_are_left_out_or_moving_are_told(tmp_path):
+    images = pictures(0, 4)
+    folder = as_folder(tmp_path / "a", images[:2])
+    images[2].save(folder / "moving.png", save_all=True, append_images=[images[3]])
+    for name in ("a.tif", "b.tif"):
+        (folder / name).write_bytes(b"")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, file.name)
+        archive.writestr("dataset.json", "null")
+    for path in (folder, tmp_path / "a.zip"):
+        found = FileSet(path)
+        assert len(torch.cat(list(found.batches(3)))) == 3
+        assert said_of(found)[1:] == [
+            f"warning: {path}: 1 animated files, of which the first picture is taken",
+            f"warning: {path}: 2 files passed over, such as a.tif (no image by its name)",
+        ]
+
+
+@pytest.mark.parametrize(("mean", "spread"), [(1e300, 1.0), (0.0, 1e300)])
+def test_statistics_too_far_apart_for_a_number_are_a_note(tmp_path, capsys, mean, spread):
+    np.savez(tmp_path / "far.npz", mu=np.full(1280, mean), sigma=np.eye(1280) * spread)
+    np.savez(tmp_path / "near.npz", mu=np.zeros(1280), sigma=np.eye(1280))
+    line = ["fid", str(tmp_path / "far.npz"), str(tmp_path / "near.npz"), "--protocol", "efficientnet-lite0"]
+    assert main([*line, "--device", "cpu"]) == 2
+    assert "too large for a distance" in capsys.readouterr().err
+
+
+def test_a_kind_that_statistics_cannot_give_is_named(tmp_path, capsys):
+    np.savez(tmp_path / "a.npz", mu=np.zeros(1280), sigma=np.eye(1280))
+    line = ["fid", *[str(tmp_path / "a.npz")] * 2, "--protocol", "efficientnet-lite0", "--metrics", "inception-score"]
+    assert main([*line, "--device", "cpu"]) == 2
+    assert "inception-score: not defined on efficientnet-lite0" in capsys.readouterr().err
+
+
+def test_too_few_images_for_a_curve_keep_their_distance(tmp_path, capsys):
+    sides = [str(as_folder(tmp_path / name, pictures(seed, 4))) for seed, name in enumerate("ab")]
+    assert main(["fid", *sides, "--protocol", "efficientnet-lite0", "--device", "cpu", "--curve"]) == 0
+    said = capsys.readouterr()
+    assert "fd-efficientnet-lite0@4" in said.out
+    assert "no curve of efficientnet-lite0: " in said.err

@@ -73,3 +73,10 @@ def test_the_final_loss_hangs_on_no_interval_between_lines(job, tmp_path, monkey
         train.run(job, folder, replace(SETTINGS, training=how), lambda _: None)
         found.append(read_json(folder.final_marker)["summary"]["loss_end"])
     assert found[0] == found[1] == found[2]
+
+
+def test_who_skips_images_hears_that_the_reference_does_not(job, folder, monkeypatch):
+    monkeypatch.setattr(train, "open_dataset", lambda data: 1 / 0)
+    how = msgspec.structs.replace(SETTINGS.training, unreadable="skip")
+    with pytest.warns(UserWarning, match="data verify PATH --full"), pytest.raises(ZeroDivisionError):
+        train.run(job, folder, replace(SETTINGS, training=how), lambda _: None)
