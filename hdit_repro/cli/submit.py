@@ -12,6 +12,7 @@ import typer
 from hdit_repro.cli import options
 from hdit_repro.cli.output import as_json, data, group, near, remark
 from hdit_repro.cli.replaced import say_replaced
+from hdit_repro.cli.training_options import finite
 from hdit_repro.errors import RunError, UserError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ StopAfter = Annotated[
         "--stop-after",
         metavar="MINUTES",
         min=0.0,
+        callback=finite,
         help="With --wait: save and leave (exit code 75) after so long; the same command goes on.",
     ),
 ]

@@ -27,14 +27,14 @@ class OnUnreadable(StrEnum):
 
 
 def finite(value: float) -> float:
-    """A number of seconds that is one.
+    """A time that is a number.
 
     Raises:
         UserError: it is infinite, or no number.
     """
     if not math.isfinite(value):
         raise UserError(
-            "a time is a finite number of seconds",
+            "a time is a finite number",
             found=f"{value:g}",
             expected="0 or more",
             fix="leave the option out for its default",

@@ -96,6 +96,7 @@ def test_examples_of_data_commands_run(command: Command) -> None:
         "plan table1 --rows ,",
         "submit table1",
         "submit table1 --dry-run",
+        "submit table1 --scale smoke --wait --stop-after nan",
         "submit table1 --cluster a100",
         "submit table1 --scale smoke --cluster h100 --wait",
         "status table9",
