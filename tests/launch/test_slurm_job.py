@@ -178,7 +178,7 @@ def test_an_error_that_cannot_be_pickled_is_told_in_words(training: Task) -> Non
 
     part = Part(training.folder, "train")
     ranks.leave(part, "77", 1, Odd("of a library"))
-    assert str(ranks.cause(part, "77", 0.0)) == "Odd in process 1: of a library"
+    assert "Odd in process 1: of a library" in str(ranks.cause(part, "77", 0.0))
 
 
 @pytest.fixture

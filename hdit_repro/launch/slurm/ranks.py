@@ -18,8 +18,17 @@ def leave(part: Part, job: str, rank: int, error: Exception) -> None:
         data = pickle.dumps(error)
         pickle.loads(data)
     except Exception:  # not every library's errors can be pickled
-        data = pickle.dumps(RunError(f"{type(error).__name__} in process {rank}: {error}"))
+        data = pickle.dumps(_in_words(error, rank))
     write_bytes(_path(part, job, str(rank)), data)
+
+
+def _in_words(error: Exception, rank: int) -> RunError:
+    return RunError(
+        "a process of the run failed",
+        found=f"{type(error).__name__} in process {rank}: {error}",
+        expected="every process to come to the end of the step",
+        fix="its traceback is in the log of that process",
+    )
 
 
 def cause(part: Part, job: str, patience: float) -> Exception | None:
