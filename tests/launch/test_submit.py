@@ -87,7 +87,7 @@ def test_submit_waits_shares_and_finds_everything_done(roots: Roots, made_up: Mo
     (roots.runs / "together").write_text("2")
     asked = wanted("table1", "smoke", ["A", "D", "E"])
     said = io.StringIO()
-    done = submit(asked, roots, two_at_once, display=Plain(said, every=0.2), stages=made_up.STAGES)
+    done = submit(asked, roots, two_at_once, display=Plain(said, every=0.0), stages=made_up.STAGES)
     assert (done.open, done.failures, len(done.job_ids)) == (9, (), 2)
     assert len(ends(roots)) == len(set(ends(roots))) == 9
     assert len({line.split()[-1] for line in starts(roots)}) == 2, "both workers had work"
