@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from hdit_repro.data.store import FolderStore, ZipStore, open_store
 from hdit_repro.errors import UserError
@@ -35,25 +37,52 @@ def find(dataset: Folder) -> ZipStore | FolderStore:
     Raises:
         UserError: nowhere, or what lies there is not what it was.
     """
-    places = []
-    with contextlib.suppress(UserError):
-        places.append(Path(str(read_json(_note(dataset))["path"])))
-    root = os.environ.get(DATA_VARIABLE)
-    if root:
-        places += [Path(root) / f"{dataset.name}.zip", Path(root) / dataset.name]
-    changed = ""
-    for place in places:
-        if place.exists():
-            store = open_store(place)
-            if store.digest == dataset.digest:
-                return store
-            changed = f"{place} has the digest {store.digest}"
+    names = (f"{dataset.name}.zip", dataset.name)
+    images, seen = look(_note(dataset), names, dataset.digest, open_store)
+    if images is not None:
+        return images
     raise UserError(
         f"the data set {dataset.name!r} is not here as it was",
-        found=changed or "none of " + (", ".join(map(str, places)) or "(no place is noted)"),
+        found=seen,
         expected=f"{dataset.images:,} images with the digest {dataset.digest}",
         fix="bring it back and name it again with --data PATH; changed images make another run",
     )
+
+
+class Held(Protocol):
+    """Images of some kind, which know the digest of what they hold."""
+
+    @property
+    def digest(self) -> str: ...
+
+
+Images = TypeVar("Images", bound=Held)
+
+
+def look(note: Path, names: Iterable[str], digest: str, opened: Callable[[Path], Images]) -> tuple[Images | None, str]:
+    """The images with that digest, where they were noted or by one of `names` under $HDIT_REPRO_DATA; else None.
+
+    The words say what lies there instead, or where nothing does. A place that cannot be opened keeps no other from
+    being looked at.
+    """
+    places = []
+    with contextlib.suppress(UserError):
+        places.append(Path(str(read_json(note)["path"])))
+    if root := os.environ.get(DATA_VARIABLE):
+        places += [Path(root) / name for name in names]
+    seen = []
+    for place in places:
+        if not place.exists():
+            continue
+        try:
+            images = opened(place)
+        except UserError as error:
+            seen.append(f"{place}: {error.problem}")
+            continue
+        if images.digest == digest:
+            return images, ""
+        seen.append(f"{place} has the digest {images.digest}")
+    return None, "; ".join(seen) or "none of " + (", ".join(map(str, places)) or "(no place is noted)")
 
 
 def _note(dataset: Folder) -> Path:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from torch import Tensor
 
-from hdit_repro.data.places import DATA_VARIABLE
+from hdit_repro.data.places import DATA_VARIABLE, look
 from hdit_repro.errors import UserError
-from hdit_repro.files import cache_folder, read_json, write_json
+from hdit_repro.files import cache_folder, write_json
 from hdit_repro.spec.external import External
 from hdit_repro.spec.run import Run
 from hdit_repro.stages.imagesets import ImageSet, open_images
@@ -48,22 +46,13 @@ def find(external: External) -> ImageSet:
     Raises:
         UserError: nowhere, or what lies there is not what it was.
     """
-    places = []
-    with contextlib.suppress(UserError):
-        places.append(Path(str(read_json(_note(external))["path"])))
-    root = os.environ.get(DATA_VARIABLE)
-    if root:
-        places += [Path(root) / f"{external.name}{ending}" for ending in ENDINGS]
-    changed = ""
-    for place in places:
-        if place.exists():
-            images = open_images(place)
-            if images.digest == external.digest:
-                return images
-            changed = f"{place} has the digest {images.digest}"
+    names = [f"{external.name}{ending}" for ending in ENDINGS]
+    images, seen = look(_note(external), names, external.digest, open_images)
+    if images is not None:
+        return images
     raise UserError(
         f"the images {external.name!r} are not here as they were",
-        found=changed or "none of " + (", ".join(map(str, places)) or "(no place is noted)"),
+        found=seen,
         expected=f"{external.images:,} images with the digest {external.digest}",
         fix=f"put {external.name}.npz, .zip or a folder of that name under ${DATA_VARIABLE}, "
         "or: hdit-repro import --from images --name NAME PATH",

@@ -1,0 +1,59 @@
+"""Data sets of one's own are found by what they hold, wherever they lie."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from hdit_repro.data.places import DATA_VARIABLE, describe, find, remember
+from hdit_repro.errors import UserError
+from hdit_repro.spec.data import Folder
+
+
+@pytest.fixture
+def noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Folder]:
+    """A folder of images that was noted, and what it is."""
+    monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "root"))
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for shade in range(4):
+        Image.new("RGB", (8, 8), (60 * shade, 0, 0)).save(mine / f"{shade}.png")
+    dataset = describe(mine)
+    remember(dataset, mine)
+    return mine, dataset
+
+
+def test_where_it_was_noted(noted: tuple[Path, Folder]) -> None:
+    mine, dataset = noted
+    assert Path(find(dataset).path).resolve() == mine.resolve()
+
+
+def test_a_place_that_holds_nothing_any_more_keeps_no_other_from_being_looked_at(noted: tuple[Path, Folder]) -> None:
+    mine, dataset = noted
+    there = mine.parent / "root" / "mine"
+    shutil.copytree(mine, there)
+    for image in mine.iterdir():
+        image.unlink()
+    assert Path(find(dataset).path).resolve() == there.resolve()
+
+
+def test_what_lies_there_instead_is_said_of_every_place(noted: tuple[Path, Folder]) -> None:
+    mine, dataset = noted
+    there = mine.parent / "root" / "mine"
+    shutil.copytree(mine, there)
+    (there / "3.png").unlink()
+    shutil.rmtree(mine)
+    mine.mkdir()
+    with pytest.raises(UserError, match="is not here as it was") as caught:
+        find(dataset)
+    assert f"{mine}: there is no image" in str(caught.value.found)
+    assert f"{there} has the digest" in str(caught.value.found)
+    shutil.rmtree(there)
+    mine.rmdir()
+    with pytest.raises(UserError, match="is not here as it was") as caught:
+        find(dataset)
+    assert str(caught.value.found).startswith("none of ")
