@@ -145,8 +145,10 @@ def flex_on_a_cpu(monkeypatch):
 def test_who_has_drawn_samples_can_train(flex_on_a_cpu, whole):
     """A mask that inference mode made could not be kept for a gradient; nor does a compiled network compile within."""
 
+    attend = Neighborhood(3, flex_on_a_cpu)
+
     def network(x):
-        return Neighborhood(3, flex_on_a_cpu)(x, x, x)
+        return attend(x, x, x)
 
     called = torch.compile(network, fullgraph=True) if whole else network
     x = torch.randn(1, 9, 9, 1, 16)
