@@ -187,11 +187,22 @@ def dataset_features(
     """
     numbers = chosen(len(images), count)
     facts = {**reference_facts(images, extractor, count), "kind": "features"}
+    return _single_features(images, extractor, numbers, facts, progress)
+
+
+def _single_features(
+    images: ImageSource,
+    extractor: FeatureExtractor,
+    numbers: NDArray[np.int64],
+    facts: dict[str, Any],
+    progress: Progress | None,
+) -> Tensor:
+    """Features of images `numbers`, float32 N F, from the cache under `facts` or computed and cached."""
 
     def compute() -> Tensor:
         return torch.cat([batch.float().cpu() for batch in _features(images, extractor, numbers, progress, FEATURES)])
 
-    return cached_features(facts, count, compute)
+    return cached_features(facts, len(numbers), compute)
 
 
 def floor(
@@ -213,11 +224,7 @@ def floor(
     pool = left if len(left) >= samples else np.arange(len(images), dtype=np.int64)
     numbers = pool[np.arange(min(samples, len(pool)), dtype=np.int64) * len(pool) // min(samples, len(pool))]
     facts = {**reference_facts(images, extractor, target.count), "kind": "floor", "samples": len(numbers)}
-
-    def compute() -> Tensor:
-        return torch.cat([batch.float().cpu() for batch in _features(images, extractor, numbers, progress, FEATURES)])
-
-    real = statistics_of(cached_features(facts, len(numbers), compute))
+    real = statistics_of(_single_features(images, extractor, numbers, facts, progress))
     return frechet_distance(real.mean, real.cov, target.mean, target.cov)
 
 

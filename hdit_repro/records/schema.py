@@ -41,7 +41,7 @@ LOSS_END, LOSS_CONSTANT = "loss-end", "loss-constant"
 
 CONTEXT: dict[str, str] = {
     UNTRAINED: "the same metric of samples of the untrained network (the run's initial weights)",
-    FLOOR: "the same metric between the even and the odd numbered real images: what a perfect model would show",
+    FLOOR: "the same metric of as many real images as there are samples: what a perfect model would show",
     LOSS_END: "the mean training loss at the end of training",
     LOSS_CONSTANT: "the same loss of the best constant predictor",
 }
