@@ -39,10 +39,11 @@ ORDER_RULE = (
 
 
 class Pair(NamedTuple):
-    """Two rows of which `lower` is claimed to have the smaller number, with their test."""
+    """Two rows of which `lower` is claimed to have the smaller number of a metric, with their test."""
 
     lower: Job
     higher: Job
+    metric: str
     found: Difference
     spreads: tuple[Spread, Spread]
     seeds: tuple[int, int]
@@ -64,15 +65,16 @@ def on_orders(
         for claim in (ledger if claims is None else claims)
         if isinstance(claim.check, Order) and (pair := _pair(claim.check, ledger, measurements)) is not None
     }
-    distinct: dict[tuple[str, str], Pair] = {}
+    distinct: dict[tuple[str, ...], Pair] = {}
     for pair in pairs.values():
         distinct.setdefault(_name(pair), pair)
     adjusted = dict(zip(distinct, holm([pair.found.p_value() for pair in distinct.values()]), strict=True))
     return {name: _verdict(pair, adjusted[_name(pair)], len(distinct), bills) for name, pair in pairs.items()}
 
 
-def _name(pair: Pair) -> tuple[str, str]:
-    return tuple(sorted((row_key(pair.lower.run), row_key(pair.higher.run))))  # type: ignore[return-value]
+def _name(pair: Pair) -> tuple[str, ...]:
+    """What is tested: two rows, in either order, by one metric."""
+    return (pair.metric, *sorted((row_key(pair.lower.run), row_key(pair.higher.run))))
 
 
 def _pair(check: Order, ledger: Ledger, measurements: Measurements) -> Pair | None:
@@ -88,7 +90,7 @@ def _pair(check: Order, ledger: Ledger, measurements: Measurements) -> Pair | No
     noise = measurements.noise(lower.run, metrics[0])
     spreads = (noise.of(row_key(lower.run), one.samplings), noise.of(row_key(higher.run), other.samplings))
     found, paired = compare(one, other, spreads)
-    return Pair(lower, higher, found, spreads, (one.seeds, other.seeds), paired)
+    return Pair(lower, higher, metrics[0], found, spreads, (one.seeds, other.seeds), paired)
 
 
 def compare(one: Replicates, other: Replicates, spreads: tuple[Spread, Spread]) -> tuple[Difference, bool]:

@@ -83,6 +83,16 @@ def test_the_other_order_is_not_reproduced(ledger: Ledger, record: Make) -> None
     assert finding(ledger, records, "section-5.2/B2-less").verdict.outcome == "not reproduced"
 
 
+def test_one_pair_of_rows_has_a_test_for_each_metric(ledger: Ledger, record: Make) -> None:
+    """Figure 9's two claims are of the same two rows: what the FIDs say is nothing about the Inception Scores."""
+    records = [
+        record("imagenet256", fid=6.9, inception_score=135.0),
+        record("guidance/w1.3", fid=3.2, inception_score=100.0),
+    ]
+    found = {name: verdict.outcome for name, verdict in on_orders(ledger, Measurements(records), Bills()).items()}
+    assert found == {"appendix-d/better-fid": "reproduced", "appendix-d/better-is": "inconclusive"}
+
+
 def test_numbers_of_other_scales_get_no_verdict_on_print(ledger: Ledger, record: Make) -> None:
     found = audit(ledger, [record("table1/E", scale="mini", fid=27.0), record("table1/D", scale="mini", fid=40.0)])
     assert all(one.verdict is None for one in found)
