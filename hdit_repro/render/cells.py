@@ -46,7 +46,8 @@ def significant(value: float) -> str:
 
 def signed(value: float, digits: int) -> str:
     """A difference with its sign: "+0.16", "−1.20"."""
-    return fixed(value, digits) if value == 0 else f"{'+' if value > 0 else '−'}{fixed(abs(value), digits)}"
+    shown = round(value, digits)
+    return f"{'+' if shown > 0 else '−' if shown else ''}{fixed(abs(value), digits)}"
 
 
 def ranked(cells: list[Cell], better: Literal["lower", "higher"] = "lower") -> list[Cell]:

@@ -104,7 +104,7 @@ def _measured_notes(table: Table, rows: Sequence[Row], records: list[Record], sc
     own = _has(table, Guidance)
     found = [f"Ours ({names}): {text}." for text, names in _grouped(rows, partial(_protocol, guided=not own))]
     found += [f"Sampler ({names}): {text}." for text, names in _grouped(rows, _sampler) if text]
-    found += [f"Intervals ({names}): {text}." for text, names in _grouped(rows, _interval) if text]
+    found += [f"Intervals ({names}): {text}." for text, names in _intervals(table, rows)]
     if any((number := row.measured()) and number.sd is not None for row in rows):
         found.append("±: sample standard deviation over n training seeds.")
     if scale == "paper":
@@ -112,7 +112,7 @@ def _measured_notes(table: Table, rows: Sequence[Row], records: list[Record], sc
             f"Differences are ours less print. Print: {table.protocol}. Where ours above is another protocol, the "
             "difference holds that too."
         )
-        found += [f"Verdict ({row.key}): {said}." for row in rows for said in row.judged.values()]
+        found += [f"Verdict ({_judged(row, column)}): {said}." for row in rows for column, said in row.judged.items()]
         if any(row.judged for row in rows):
             found.append(f"Verdicts: {RULE}.")
     floors = _grouped(rows, _floor)
@@ -161,11 +161,26 @@ def _sampler(record: Record) -> str:
     return f"{protocol.sampler}, {protocol.steps} steps, {protocol.network_evaluations} network evaluations an image"
 
 
-def _interval(record: Record) -> str:
-    """How intervals were made: in a word for all metrics, or by name where they differ."""
-    said = {name: metric.interval for name, metric in record.metrics.items() if metric.interval}
-    shared = set(said.values())
-    return shared.pop() if len(shared) == 1 else "; ".join(f"{name}: {words}" for name, words in said.items())
+def _intervals(table: Table, rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """(how the intervals in the cells were made, names of the rows): in a word for all metrics, or by name.
+
+    Cells over several records show none.
+    """
+    metrics = [column.source.metric for column in table.columns if isinstance(column.source, Ours)]
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        numbers = [number for name in metrics if (number := row.measured(name))]
+        said = {number.name: str(number.interval.interval) for number in numbers if number.interval}
+        shared = set(said.values())
+        text = shared.pop() if len(shared) == 1 else "; ".join(f"{name}: {words}" for name, words in said.items())
+        if text:
+            groups.setdefault(text, []).append(row.key)
+    return [(text, ", ".join(names)) for text, names in groups.items()]
+
+
+def _judged(row: Row, column: str) -> str:
+    """The row's name, with the printed number's where the row has verdicts on several."""
+    return row.key if len(row.judged) == 1 else f"{row.key}, {row.claims[column].place.rpartition(', ')[2]}"
 
 
 def _floor(record: Record) -> str:

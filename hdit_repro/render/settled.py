@@ -12,7 +12,7 @@ from hdit_repro.render.costs import COST_DIGITS
 from hdit_repro.render.ledger import shown
 from hdit_repro.render.rows import Row
 
-HOUR = 3600
+SECONDS = {Unit.HOURS: 3600, Unit.DAYS: 86_400}
 
 NUMBERS = re.compile(r"(approx\. )?[−-]?[\d\[]")
 """How a print begins that a computed number can be set against."""
@@ -53,7 +53,10 @@ class Doubted:
 
 @dataclass(frozen=True)
 class Spent:
-    """The job's side of a cell that needs a run, on which card or for how long, from the records; else as Settled."""
+    """The job's side of a cell that needs a run, on which card or for how long, from the records; else as Settled.
+
+    A time is in print's unit, so that the two can be compared: "5 days" stands beside days.
+    """
 
     column: str
 
@@ -67,8 +70,9 @@ class Spent:
         if claim.unit is Unit.TEXT:
             devices = ", ".join(dict.fromkeys(record.provenance.device for record in records))
             return Cell(devices, devices)
-        hours = fmean(record.provenance.seconds.get("train", 0.0) for record in records) / HOUR
-        return Cell(hours, f"{fixed(hours, 1)} hours")
+        trainings = {record.training_id: record.provenance.seconds.get("train", 0.0) for record in records}
+        time = fmean(trainings.values()) / SECONDS[claim.unit]
+        return Cell(time, f"{fixed(time, 1)} {claim.unit}")
 
 
 def beside(value: Value, claim: Claim) -> str:

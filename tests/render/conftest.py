@@ -50,6 +50,7 @@ def _measurer(roots: Roots) -> Measure:
         samples: int | None = None,
         score: float = 1.0,
         seconds: float = 0.0,
+        interval: str = "",
         **context: float,
     ) -> Path:
         job = jobs.find(name, scale, seed)
@@ -82,16 +83,17 @@ def _measurer(roots: Roots) -> Measure:
             ),
             context={key.replace("_", "-"): number for key, number in context.items()},
         )  # fmt: skip
-        return store.write(named(record, value), RunFolder(roots, job.run, scale).record)
+        return store.write(named(record, value, interval), RunFolder(roots, job.run, scale).record)
 
     return write
 
 
-def named(record: Record, value: float) -> Record:
-    """The record with its Fréchet distance under the name that its sample count allows."""
+def named(record: Record, value: float, interval: str) -> Record:
+    """The record with its Fréchet distance under the name that its sample count allows, with an interval if asked."""
     asked = asked_samples(record.scale, record.spec.sampling.count)
     name = metric_name(frechet_name(record.spec), record.protocol.samples, asked)
-    metrics = {name: Metric(value=value), **record.metrics}
+    ends = {"low": value - 1, "high": value + 1, "interval": interval} if interval else {}
+    metrics = {name: Metric(value=value, **ends), **record.metrics}  # type: ignore[arg-type]
     return msgspec.structs.replace(record, metrics=metrics)
 
 

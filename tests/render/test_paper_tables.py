@@ -111,6 +111,14 @@ def test_table_4_computes_what_can_be_computed(render, measure) -> None:
     assert cells(shown, "RIN (Jabri et al., 2023)")[:6] == ["410M", "–", "614M", "–", "1000", "–"]
 
 
+def test_two_verdicts_of_a_row_say_which_number_each_is_on(render, measure) -> None:
+    for seed in range(5):
+        measure("imagenet256", "paper", 7.0 + seed / 10, score=130.0 + seed, seed=seed)
+    shown = read(render("paper", ["table4"]), "md")
+    assert "- Verdict (hdit, FID): " in shown
+    assert "- Verdict (hdit, IS): " in shown
+
+
 def test_table_4_marks_the_score_that_another_source_contradicts(render) -> None:
     shown = read(render("paper", ["table4"]), "md")
     assert cells(shown, "LDM-4 (Rombach et al., 2022)")[9] == "209.5†"
@@ -135,6 +143,15 @@ def test_table_6_takes_hardware_and_time_from_records(render, measure) -> None:
     shown = read(render("paper", ["table6"]), "md")
     assert cells(shown, "Training Hardware")[:2] == ["4 A100", "cpu"]
     assert cells(shown, "Training Time")[:2] == ["15 hours", "14.5 hours"]
+
+
+def test_times_are_in_the_unit_that_print_has(render, measure) -> None:
+    measure("ffhq1024", "paper", 5.0, seconds=4 * 86_400)
+    measure("ffhq1024", "paper", 5.0, seed=1, seconds=7 * 86_400)
+    paths = render("paper", ["table6"])
+    assert cells(read(paths, "md"), "Training Time")[2:4] == ["5 days", "5.5 days"]
+    line = lines(paths)["Training Time"]
+    assert (line["ffhq_printed"], line["ffhq"]) == ("5", "5.5")
 
 
 def test_a_mark_comes_from_the_computation_and_not_from_the_ledger(roots: Roots) -> None:

@@ -112,6 +112,27 @@ def test_seeds_are_summarised(roots: Roots, render, measure) -> None:
     assert "sample standard deviation" in text(paths, "table1.md")
 
 
+def test_an_interval_is_explained_where_one_stands_and_nowhere_else(roots: Roots, render, measure) -> None:
+    measure("table1/E", "paper", 30.0, interval="jackknife")
+    for seed in range(2):
+        measure("table1/R1", "paper", 60.0 + seed, seed=seed, interval="bootstrap")
+    shown = text(render("paper"), "table1.md")
+    assert "30.00 \\[29.00, 31.00\\]" in shown
+    assert "- Intervals (E): jackknife." in shown
+    assert "bootstrap" not in shown
+
+
+def test_a_difference_that_rounds_to_nothing_has_no_sign(roots: Roots, render, measure) -> None:
+    measure("table1/E", "paper", 77.2499)
+    measure("table1/D", "paper", 77.2401)
+    rows = {
+        line.split("|")[1].strip()[:2]: line.split("|")
+        for line in text(render("paper"), "table1.md").splitlines()
+        if "|" in line
+    }
+    assert [rows[name][4].strip() for name in ("E ", "D ")] == ["0.00", "−0.01"]
+
+
 def test_too_few_samples_are_no_fid(roots: Roots, render, measure) -> None:
     measure("table1/E", "paper", 30.0, samples=5000)
     paths = render("paper")
