@@ -54,8 +54,7 @@ def find(name: str, scale: str = "paper", seed: int = 0, dataset: Folder | None 
     """
     experiment, slash, row = name.partition("/")
     if experiment not in experiment_files():
-        known = [*experiment_files(), *(job for e in experiment_files() for job in (f"{e}/{r}" for r in read(e).rows))]
-        close = nearest(name, known)
+        close = nearest(name, _names())
         raise UserError(
             f"there is no run called {name!r}",
             found=repr(name),
@@ -71,6 +70,15 @@ def find(name: str, scale: str = "paper", seed: int = 0, dataset: Folder | None 
             fix=f"name a row: {experiment}/{rows[-1]}",
         )
     return resolve(experiment, row if slash else rows[0], scale, seed, dataset)
+
+
+def _names() -> list[str]:
+    """Every name that `find` takes; a file that is not understood costs no other's names."""
+    found = experiments()
+    for experiment in experiments():
+        with contextlib.suppress(UserError):
+            found += [f"{experiment}/{row}" for row in read(experiment).rows]
+    return found
 
 
 def all_jobs(scale: str = "paper") -> list[Job]:

@@ -78,13 +78,13 @@ def file_states() -> tuple[tuple[Path, int], ...]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file as nested dicts.
+    """A TOML file as nested dicts; a byte order mark, which some editors write, is no part of it.
 
     Raises:
         UserError: it is missing or no TOML; the message has the file and the line.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise UserError(
             "a job file is missing",
@@ -92,12 +92,12 @@ def read_toml(path: Path) -> dict[str, Any]:
             expected="a TOML file",
             fix="`hdit-repro list` prints the experiments that are there",
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of thousands of digits, tables too deep
         raise UserError(
             "a job file is no TOML",
             found=f"{path}: {error}",
             expected="TOML 1.0 in UTF-8",
-            fix="mend the line that is named",
+            fix="save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "mend the line that is named",
         ) from error
 
 

@@ -12,9 +12,15 @@ from hdit_repro.jobs.files import PARTS, at, file_states, read_experiment
 from hdit_repro.jobs.merge import drop_under, flatten, leaves, overlay
 from hdit_repro.jobs.scales import scale_overlays
 from hdit_repro.jobs.types import Job
-from hdit_repro.spec.data import DATASETS, Folder
+from hdit_repro.spec.data import DATASETS, Data, Folder
 from hdit_repro.spec.evaluation import SMALLEST_REFERENCE
 from hdit_repro.spec.run import Run
+
+
+class _OfData(msgspec.Struct):
+    """A row's data alone: looked at first, since what follows from data that cannot be is no fault of the model's."""
+
+    data: Data | msgspec.UnsetType = msgspec.UNSET
 
 
 class Resolved(NamedTuple):
@@ -49,6 +55,7 @@ def resolve(experiment: str, row: str, scale: str = "paper", seed: int = 0, data
         return at(source.path, row, field) + ("" if scale == "paper" else f", at {scale} scale")
 
     try:
+        msgspec.convert(tree.tree, _OfData, strict=True)
         run = msgspec.convert({**tree.tree, "seed": seed}, Run, strict=True)
     except msgspec.ValidationError as error:
         raise explain(error, tree.tree, place_of) from error
@@ -179,7 +186,7 @@ def _derive(resolved: Resolved) -> Resolved:
     data, model = tree.get("data", {}), tree.get("model", {})
     dataset = data.get("dataset", {}) if isinstance(data, dict) else {}
     kind = dataset.get("kind", "") if isinstance(dataset, dict) else ""
-    facts = DATASETS.get(kind)
+    facts = DATASETS.get(kind) if isinstance(kind, str) else None
     classes = facts.classes if facts is not None else dataset.get("classes", 0) if kind == "folder" else None
     if isinstance(model, dict) and classes is not None and "resolution" in data:
         for field, value, why in (

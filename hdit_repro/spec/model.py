@@ -234,6 +234,9 @@ class Hourglass(Choice, tag="hourglass"):
         require(
             min(*self.widths, *self.depths, *self.heads, self.patch_height, self.patch_width) >= 1, "sizes start at 1"
         )
+        hidden = [level.d_ff for level in self.levels]
+        require(min(hidden) >= 1, f"hidden widths of the feed-forward start at 1, and {hidden} are asked for")
+        require(min(self.augmentation_cond, self.mapping_cond) >= 0, "sizes of conditions start at 0")
         require(all(0 <= p < 1 for p in self.dropout), f"dropout must be in [0, 1), and {list(self.dropout)} are not")
         for width, heads, attention in zip(self.widths, self.heads, self.attention, strict=True):
             require(width % heads == 0, f"width {width} is no multiple of {heads} heads")
@@ -320,6 +323,7 @@ class DiT(Choice, tag="dit"):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(min(self.patch, self.width, self.depth, self.heads, self.resolution) >= 1, "sizes start at 1")
+        require(self.d_ff >= 1, f"the feed-forward's hidden width starts at 1, and {self.d_ff} is asked for")
         require(0 <= self.class_dropout <= 1, f"class_dropout is a probability, and {self.class_dropout} is not")
         require(self.width % self.heads == 0, f"width {self.width} is no multiple of {self.heads} heads")
         require(self.width % 4 == 0, f"sin-cos positions need a width that 4 divides, and {self.width} is not")

@@ -146,6 +146,12 @@ REFUSED = {
     "a key of another kind": ('diffusion = { weighting = { kind = "snr", gamma = 5.0 } }', ["'gamma'"]),
     "a wrong type": ("training = { steps = 1.5 }", ["training.steps", "int", "float"]),
     "a wrong type of table": ("training = 3", ["training"]),
+    "a misspelt data set": ('data = { dataset = { kind = "imagnet" } }', ["'imagnet'", "did you mean 'imagenet'"]),
+    "a resolution that is no number": (
+        'data = { resolution = "128" }',
+        ["data.resolution: Expected `int`", "mine.toml:4"],
+    ),
+    "a wrong type of kind": ("data = { dataset = { kind = [] } }", ["data.dataset.kind", "str", "mine.toml:4"]),
     "a missing field": ('model = { kind = "dit", patch = 4, depth = 2 }', ["'width' is missing"]),
     "heads that do not divide": ("model = { heads = [5, 12] }", ["384", "no multiple of 5 heads"]),
     "levels that do not agree": ("model = { depths = [2] }", ["depths names 1 levels and widths 2"]),
@@ -212,6 +218,36 @@ def test_a_file_that_is_no_toml_is_refused_with_its_line(folder):
         jobs.load("mine")
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (f"training = {{ steps = {'9' * 5000} }}", "digits"),
+        (f"model = {{ widths = {'[' * 2000}{']' * 2000} }}", "recursion"),
+    ],
+    ids=["a number of thousands of digits", "lists too deep"],
+)
+def test_what_no_reader_of_toml_can_hold_is_refused(folder, text, why):
+    folder("mine", f'[row.x]\nextends = "table1/E"\n{text}\n')
+    with pytest.raises(UserError, match=rf"is no TOML(.|\n)*mine\.toml: .*{why}"):
+        jobs.load("mine")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(folder):
+    path = folder("mine", '[row.x]\nextends = "table1/E"\nmodel = { depths = [2, 12] }\n')
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert jobs.find("mine/x").run.model.depths == (2, 12)
+    path.write_bytes(path.read_bytes().replace(b"depths", b"depthz"))
+    with pytest.raises(UserError, match=r"mine\.toml:4, row x"):
+        jobs.find("mine/x")
+
+
+def test_a_file_in_another_encoding_is_refused_with_what_mends_it(folder):
+    path = folder("mine", '[row.x]\nextends = "table1/E"\n')
+    path.write_bytes(path.read_bytes() + "# é\n".encode("latin-1"))
+    with pytest.raises(UserError, match="save it as UTF-8"):
+        jobs.load("mine")
+
+
 def test_a_file_that_says_another_name_is_refused(folder, tmp_path):
     folder("mine", '[row.x]\nextends = "table1/E"\n').rename(tmp_path / "jobs" / "yours.toml")
     with pytest.raises(UserError, match="own name"):
@@ -223,6 +259,12 @@ def test_unknown_runs_are_refused_with_what_there_is(name):
     with pytest.raises(UserError) as caught:
         jobs.find(name)
     assert caught.value.expected
+
+
+def test_a_broken_file_is_not_what_a_misspelt_run_is_refused_for(folder):
+    folder("mine", "[row.x\n")
+    with pytest.raises(UserError, match=r"no run called 'tabel1/E'(.|\n)*did you mean 'table1/E'"):
+        jobs.find("tabel1/E")
 
 
 def test_an_unknown_scale_is_refused():
