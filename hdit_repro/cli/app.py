@@ -9,6 +9,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows the command's name; None takes the process's own.
     """
     warnings.formatwarning = _warning
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # letters that its encoding does not have
     try:
         code = typer.main.get_command(app).main(
             args=None if arguments is None else list(arguments),

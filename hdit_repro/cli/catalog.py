@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, count, data, group, remark, table
+from hdit_repro.cli.output import as_json, count, data, fitted, group, hanging, remark, width, without
 from hdit_repro.cli.replaced import say_replaced
 
 if TYPE_CHECKING:
@@ -43,16 +45,22 @@ def list_(as_objects: options.Json = False) -> None:
     if as_objects:
         as_json(rows)
         return
-    cells = [
+    cells: Sequence[Sequence[str]] = [
         (
             str(r["run"]),
             f"{r['resolution']}²",
             *("-" if r[name] is None else count(r[name]) for name in ("parameters", "macs")),
-            str(r["label"]),
+            _line(r["label"]),
         )
         for r in rows
     ]
-    table(("run", "pixels", "parameters", "MACs", "label"), cells, right=("pixels", "parameters", "MACs"))
+    names: Sequence[str] = ("run", "pixels", "parameters", "MACs", "label")
+    columns = width(sys.stdout)
+    kept, cells = without(names, cells, ("pixels", "parameters"), columns) if columns else (names, cells)
+    for line in fitted(kept, cells, columns, right=("pixels", "parameters", "MACs")):
+        data(line)
+    if left_out := [name for name in names if name not in kept]:
+        remark(f"left out, since the terminal is narrow: {', '.join(left_out)}; --json has all")
     remark(f"{len(rows)} rows of {len(jobs.experiments())} experiments; MACs of one forward pass of one image")
 
 
@@ -87,13 +95,16 @@ def show(run: options.Run, scale: options.Scale = "paper", as_objects: options.J
         "samples seen": "" if external else f"{job.run.training.samples_seen:,}",
         **(_to_be_met(job) if scale == "paper" and not external else {}),
     }
+    columns = width(sys.stdout)
     for name, text in facts.items():
         if text:
-            data(f"{name:<14} {text}")
+            data("\n".join(hanging(f"{name:<14} ", _line(text), columns)))
     data("")
     tree = msgspec.to_builtins(job.run)
     fields = _fields({part: tree[part] for part in ("external", "data", "evaluation")} if external else tree)
-    table(("field", "value", "source"), [(name, text, job.source_of(name) or _silent(name)) for name, text in fields])
+    sources = [(name, text, _line(job.source_of(name) or _silent(name))) for name, text in fields]
+    for line in fitted(("field", "value", "source"), sources, columns):
+        data(line)
     inferred = sum(job.source_of(name).startswith("inferred") for name, _ in fields)
     remark(f"{inferred} of {len(fields)} values are inferred: the paper leaves them open")
 
@@ -118,6 +129,11 @@ def _to_be_met(job: Job) -> dict[str, str]:
         "price": " or ".join(f"about {number:,.0f} {gpu}-hours" for gpu, number in hours.items()),
         "command": f"hdit-repro submit {job.name} --cluster a100",
     }
+
+
+def _line(text: str) -> str:
+    """A text of a job file, which may be in several lines there, in one."""
+    return " ".join(text.split())
 
 
 def _silent(name: str) -> str:

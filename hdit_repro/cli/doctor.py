@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, data, group, remark
+from hdit_repro.cli.output import as_json, data, group, hanging, remark, width
 
 if TYPE_CHECKING:
     from hdit_repro.cli.checks import Check
@@ -69,6 +70,6 @@ def subjects(experiment: str, scale: str) -> dict[str, Callable[[], Iterator[Che
 
 
 def _show(check: Check) -> None:
-    data(f"{MARKS[check.state]}{check.subject:<26} {check.found}")
+    data("\n".join(hanging(f"{MARKS[check.state]}{check.subject:<26} ", check.found, width(sys.stdout))))
     if check.fix:
         data(f"{'':<31}fix: {check.fix}")

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 import typer
 
-READABLE = 24
+READABLE = 16
 """Columns that a text in several lines needs."""
 
 
@@ -45,9 +45,18 @@ def wrapped(text: str, columns: int) -> list[str]:
     return textwrap.wrap(text, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
+def hanging(name: str, text: str, columns: int) -> list[str]:
+    """A text behind its name, further lines below the text's beginning; 0 columns are no limit. No word is broken."""
+    if not columns or columns - len(name) < READABLE:
+        return [name + text]
+    first, *more = textwrap.wrap(text, columns - len(name), break_long_words=False, break_on_hyphens=False) or [""]
+    return [name + first, *(" " * len(name) + line for line in more)]
+
+
 def as_json(value: Any) -> None:
-    """Data as indented JSON. NaN is refused."""
-    data(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    """Data as indented JSON, in ASCII where the output cannot hold all letters. NaN is refused."""
+    whole = str(sys.stdout.encoding).lower().startswith("utf")
+    data(json.dumps(value, indent=2, ensure_ascii=not whole, allow_nan=False))
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
@@ -74,7 +83,7 @@ def aligned(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequen
     ]
 
 
-def fitted(headers: Sequence[str], rows: Sequence[Sequence[str]], columns: int) -> list[str]:
+def fitted(headers: Sequence[str], rows: Sequence[Sequence[str]], columns: int, right: Sequence[str] = ()) -> list[str]:
     """A table as wide as it is; where that is wider than a terminal, with its last column in several lines.
 
     Where too little is left for that, a block a row: its first cell, then the others.
@@ -83,8 +92,9 @@ def fitted(headers: Sequence[str], rows: Sequence[Sequence[str]], columns: int) 
         headers: names of the columns.
         rows: cells as text.
         columns: of the terminal; 0 is no limit.
+        right: headers of the columns that are aligned to the right; not the last.
     """
-    lines = aligned(headers, rows)
+    lines = aligned(headers, rows, right)
     if not columns or max(map(len, lines)) <= columns:
         return lines
     before = sum(max(len(row[place]) for row in (headers, *rows)) + 2 for place in range(len(headers) - 1))
@@ -93,7 +103,7 @@ def fitted(headers: Sequence[str], rows: Sequence[Sequence[str]], columns: int) 
         cut = [(*row[:-1], part[0]) for row, part in zip((headers, *rows), parts, strict=True)]
         return [
             line
-            for first, (_, *more) in zip(aligned(cut[0], cut[1:]), parts, strict=True)
+            for first, (_, *more) in zip(aligned(cut[0], cut[1:], right), parts, strict=True)
             for line in (first, *(" " * before + other for other in more))
         ]
     blocks = []

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hdit_repro.cli import power
+from hdit_repro.cli import catalog, power
 from hdit_repro.cli.app import main
-from hdit_repro.cli.output import counted, fitted, width, without, wrapped
+from hdit_repro.cli.output import counted, fitted, hanging, width, without, wrapped
+from hdit_repro.files import write_text
 
 
 @given(st.lists(st.text("abc-/", min_size=1, max_size=12), min_size=1, max_size=30), st.integers(14, 60))
@@ -87,3 +93,59 @@ def test_power_is_whole_in_a_pipe(
     assert "table1/A / table1/B2" in shown.out
     assert "left out" not in shown.err
     assert "2 trainings a side" in shown.err
+
+
+def test_a_text_hangs_behind_its_name() -> None:
+    assert hanging("name ", "one two three four", 0) == ["name one two three four"]
+    assert hanging("name ", "one two three four", 21) == ["name one two three", "     four"]
+    assert hanging("name ", "one two three four", 20) == ["name one two three four"]
+
+
+def test_numbers_stand_right_in_a_table_that_is_fitted_too() -> None:
+    headers, rows = ("n", "why"), [("1,000", "a few words that are too many for one"), ("7", "4")]
+    assert fitted(headers, rows, 24, right=("n",)) == [
+        "    n  why",
+        "1,000  a few words that",
+        "       are too many for",
+        "       one",
+        "    7  4",
+    ]
+
+
+@pytest.mark.parametrize("line", ["list", "show table1/E"])
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_narrow_terminal_breaks_lines_between_words(
+    line: str, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(line.split()) == 0
+    whole = capsys.readouterr().out
+    monkeypatch.setattr(catalog, "width", lambda stream: columns)
+    assert main(line.split()) == 0
+    shown, said = capsys.readouterr()
+    assert max(map(len, shown.splitlines())) <= columns < max(map(len, whole.splitlines()))
+    if line == "list":
+        assert "left out, since the terminal is narrow: pixels, parameters; --json has all" in said
+        return
+    words = {form for word in shown.split() for form in (word, word.rstrip(":"))}
+    assert set(whole.split()) - words <= {"field"}  # the head of the first column is left out above blocks
+
+
+def test_a_label_in_two_lines_is_a_line_of_the_list(command: Callable[[str], Any], tmp_path: Path) -> None:
+    write_text(
+        tmp_path / "jobs" / "mine.toml", 'experiment = "mine"\n[row.x]\nextends = "table1/E"\nlabel = "one\\ntwo"\n'
+    )
+    assert any(line.endswith("  one two") for line in command("list").out.splitlines())
+    assert "\nlabel          one two\n" in command("show mine").out
+
+
+def test_letters_that_the_output_does_not_have_are_escaped(tmp_path: Path) -> None:
+    def said(line: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "hdit_repro.cli", *line.split()], capture_output=True, cwd=tmp_path, check=True,
+            env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        )  # fmt: skip
+        return done.stdout.decode("latin-1")
+
+    assert "R2 with log \\u03c3 spread" in said("list")
+    assert any("log \u03c3 spread" in row["label"] for row in json.loads(said("list --json")))
