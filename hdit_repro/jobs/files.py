@@ -19,6 +19,7 @@ from hdit_repro.files import shipped
 from hdit_repro.jobs.types import Paper
 from hdit_repro.lines import Lines
 
+_NAME = re.compile(r"[^-\s,/\x00-\x1f\x7f][^,/\x00-\x1f\x7f]*")
 _STEP = re.compile(r"([A-Za-z_]\w*)|\[(\d+)\]")
 
 SCALES_FILE = "scales.toml"
@@ -143,6 +144,13 @@ def _read(path: Path, _state: int) -> Experiment:
             fix="say it in the rows, or let one of them stand on [base] and the others extend that one",
         )
     for row, body in rows.items():
+        if not _NAME.fullmatch(row):
+            raise UserError(
+                "a row has a name that no command can say",
+                found=f"{row!r} in {at(path, row)}",
+                expected="a name without slash, comma, or a space or minus in front",
+                fix="call it by letters, digits and . _ - +",
+            )
         refuse_unknown(body, ROW_KEYS, at(path, row))
         refuse_types(body, BODY_TYPES, at(path, row))
     try:

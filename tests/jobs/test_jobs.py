@@ -308,6 +308,20 @@ def test_a_file_of_wrong_types_is_refused(folder, text, wanted, scale):
         jobs.load("mine", scale)
 
 
+@pytest.mark.parametrize("name", ["", "a/b", "p,q", "-r", " x", "new\\nline", "nul\\u0000"])
+def test_a_row_that_no_command_can_name_is_refused(folder, name):
+    folder("mine", f'[row."{name}"]\nextends = "table1/E"\n')
+    with pytest.raises(UserError, match="name that no command can say"):
+        jobs.load("mine")
+
+
+@pytest.mark.parametrize("name", ["w1.0", "E+aug", "a b", "é", "x_2-y", "γ=4"])
+def test_other_names_of_rows_stand(folder, name):
+    folder("mine", f'[row."{name}"]\nextends = "table1/E"\n[row.other]\nextends = "{name}"\n')
+    assert [job.row for job in jobs.load("mine")] == [name, "other"]
+    assert jobs.find(f"mine/{name}").row == name
+
+
 def test_levels_that_are_no_list_are_refused_at_every_scale(folder):
     folder("mine", '[row.x]\nextends = "table1/E"\nmodel = { widths = 3 }\n')
     for scale in jobs.SCALES:
