@@ -1,4 +1,4 @@
-"""The Hourglass Diffusion Transformer (Section 4, Figure 2): levels down, a core, levels up, skips across."""
+"""The Hourglass Diffusion Transformer (Section 4, Figure 3): levels down, a core, levels up, skips across."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mapping network: noise level, augmentation, class and further conditions to one vector a sample (Appendix D)."""
+"""The mapping network: noise level, augmentation, class and further conditions to one vector a sample (Section 4.2)."""
 
 from __future__ import annotations
 

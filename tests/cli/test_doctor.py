@@ -87,11 +87,11 @@ def test_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     assert check.state == "limited"
     assert "torch is 2.8.0, where ==2.13.0" in check.found
     assert "torchvision is 0.23.0, where ==0.28.0" in check.found
-    changed |= {"einops": "", "clean-fid": "0.1"}
+    changed |= {"einops": "", "torch-fidelity": "0.1"}
     check = one(checks.packages())
     assert check.state == "broken"
     assert "einops is missing" in check.found
-    assert "clean-fid is 0.1, where ==0.1.35" in check.found
+    assert "torch-fidelity is 0.1, where ==0.4.0" in check.found
 
 
 def test_torch_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """The paper's figures, from formulas, counts, print and records, as SVG, PNG and PDF. Only `save` touches matplotlib.
 
-Figures 1, 3 to 5 show pictures and diagrams, 6, 7 and 10 to 12 samples: nothing of them is computed here.
+Figures 1, 3 to 5 show pictures and diagrams, 6, 7 and 10 to 13 samples: nothing of them is computed here.
 """
 
 from __future__ import annotations
