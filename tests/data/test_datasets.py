@@ -13,6 +13,7 @@ from hdit_repro.data import datasets, places
 from hdit_repro.data.datasets import EMOJI_DIGEST, OPENERS, open_dataset
 from hdit_repro.data.images import Images
 from hdit_repro.data.prepare import prepare
+from hdit_repro.data.sources import SOURCES
 from hdit_repro.data.store import open_store
 from hdit_repro.data.verify import verify
 from hdit_repro.errors import UserError
@@ -42,6 +43,7 @@ def source(root, classes=2, each=3, size=(20, 24)):
 
 def test_registry_is_the_specs():
     assert set(OPENERS) == set(kinds(Dataset)) == {*DATASETS, "folder"}
+    assert set(SOURCES) == set(OPENERS) - {"emoji"}, "what is looked for must be what `data prepare --dataset` makes"
 
 
 def test_emoji():

@@ -12,7 +12,10 @@ from hdit_repro.cost.memory import training_memory
 from hdit_repro.launch.bills import Bill, Bills
 from hdit_repro.launch.clusters import Slurm, read_cluster
 from hdit_repro.launch.plan import make_plan, wanted
+from hdit_repro.launch.price import FEATURE_BYTES
 from hdit_repro.records.layout import Roots
+from hdit_repro.spec.base import kinds
+from hdit_repro.spec.evaluation import Extractor
 from hdit_repro.spec.external import External
 from hdit_repro.stages.settings import HowToTrain
 
@@ -76,3 +79,7 @@ def test_rows_that_share_a_training_add_the_averages_that_they_are_drawn_of(root
     parameters = cost.count(job.run.model, job.run.data.resolution).parameters
     assert both.room.memory - alone.room.memory == 4 * parameters
     assert both.disk - alone.disk == (3 * 4 + 2 * 4) * parameters
+
+
+def test_every_extractor_has_a_size_on_disk() -> None:
+    assert set(FEATURE_BYTES) == set(kinds(Extractor)), "FEATURE_BYTES in launch/price.py"

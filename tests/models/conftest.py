@@ -139,6 +139,11 @@ def variant(request: pytest.FixtureRequest) -> spec.Hourglass:
 
 
 @pytest.fixture
+def variants() -> list[spec.Hourglass]:
+    return list(VARIANTS.values())
+
+
+@pytest.fixture
 def small() -> spec.Hourglass:
     return SMALL
 

@@ -1,6 +1,7 @@
 """The hourglass and the DiT as wholes: every ablation point builds, starts as it should, and learns everywhere."""
 
 import copy
+from typing import get_type_hints
 
 import msgspec
 import pytest
@@ -17,11 +18,20 @@ from hdit_repro.models.hourglass import Hourglass
 from hdit_repro.models.init import initialise
 from hdit_repro.models.rope import places
 from hdit_repro.spec import model as spec
-from hdit_repro.spec.base import kinds
+from hdit_repro.spec.base import kind_of, kinds
 
 
 def test_networks_are_the_specs():
     assert tuple(NETWORKS) == kinds(spec.Model)
+
+
+@pytest.mark.parametrize("union", ["attention", "similarity", "position", "feed_forward", "norm", "gate", "skip"])
+def test_every_kind_is_among_the_variants(union, variants):
+    """So that whatever is asked of variants is asked of each kind: that it builds, is counted, learns."""
+    asked = kinds({**get_type_hints(spec.Hourglass), "attention": spec.Attention}[union])
+    found = [getattr(each, union) for each in variants]
+    found = [level for levels in found for level in levels] if union == "attention" else found
+    assert {kind_of(value) for value in found} == set(asked), "VARIANTS in tests/models/conftest.py"
 
 
 def test_every_variant_builds_runs_and_counts(variant, inputs):

@@ -16,8 +16,7 @@ from hdit_repro.records.layout import Roots
 from hdit_repro.render import measured
 from hdit_repro.render.figures import figure2, figure8, figure9, made_at, render_figures
 from hdit_repro.render.figures.style import power_of_ten
-from hdit_repro.spec.base import kind_of, kinds
-from hdit_repro.spec.diffusion import EdmWeight, MinSnr, Snr, SoftMinSnr, Weighting
+from hdit_repro.spec.diffusion import MinSnr, Snr, SoftMinSnr
 
 
 def test_every_figure_in_every_format_twice_the_same(tmp_path: Path) -> None:
@@ -55,12 +54,6 @@ def test_loss_weights_by_hand() -> None:
     numpy.testing.assert_allclose(figure8.weight(Snr(), sigma), [4, 1, 0.25])
     numpy.testing.assert_allclose(figure8.weight(MinSnr(gamma=2), sigma), [2, 1, 0.25])
     numpy.testing.assert_allclose(figure8.weight(SoftMinSnr(gamma=4), sigma), [2, 0.8, 1 / 4.25])
-    numpy.testing.assert_allclose(figure8.weight(EdmWeight(), sigma), [8, 5, 4.25])
-
-
-def test_every_weighting_can_be_drawn() -> None:
-    drawn = {kind_of(weighting) for weighting in (Snr(), MinSnr(), SoftMinSnr(), EdmWeight())}
-    assert drawn == set(kinds(Weighting))
 
 
 def test_figure_9_prints_the_optimum_and_says_that_nothing_is_measured() -> None:

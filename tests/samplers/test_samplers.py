@@ -175,7 +175,6 @@ def test_calls_of_the_network(name: str) -> None:
     x = start().float()
     out = SAMPLERS[name](denoise, x, karras_sigmas(7, 0.02, 10.0), **keywords(name, x))
     assert out.dtype == torch.float32
-    assert len(calls) == (13 if name == "heun" else 7)
     assert len(calls) == msgspec.convert({"kind": name, "steps": 7}, Sampler).calls, "what plans and records say"
     assert all(sigma.shape == (2,) and sigma.min() > 0 for sigma in calls)
 

@@ -17,7 +17,6 @@ from hdit_repro.errors import UserError
 from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.graph import row_name
 from hdit_repro.launch.plan import make_plan, tasks_for, wanted
-from hdit_repro.launch.price import FEATURE_BYTES
 from hdit_repro.metrics.npz import write_npz
 from hdit_repro.records import rows, store
 from hdit_repro.records.layout import Roots, RunFolder
@@ -25,7 +24,6 @@ from hdit_repro.records.schema import DRAWING, MADE_ELSEWHERE
 from hdit_repro.render.report import markdown
 from hdit_repro.render.report.facts import gather
 from hdit_repro.render.report.row import page as row_page
-from hdit_repro.spec.evaluation import FRECHET_NAMES
 from hdit_repro.stages import external
 from hdit_repro.stages.imagesets import open_images
 from hdit_repro.stages.settings import Settings
@@ -249,7 +247,3 @@ def test_eval_runs_what_is_missing_below_paper_scale(here, capsys):
         line = f"sample --run tiny --scale smoke --sampling-seeds 2 --keep-images {path.suffix[1:]}"
         assert main(line.split()) == 0
         assert [image.shape for image in open_images(path).batches(9)] == [(5, 3, 16, 16)]
-
-
-def test_every_extractor_has_a_size_on_disk():
-    assert set(FEATURE_BYTES) == set(FRECHET_NAMES)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from hdit_repro.render.figures.style import OKABE_ITO, decades, new_figure
-from hdit_repro.spec.diffusion import EdmWeight, MinSnr, Snr, SoftMinSnr, Weighting
+from hdit_repro.spec.diffusion import MinSnr, Snr, SoftMinSnr
 
 if TYPE_CHECKING:
     import numpy
@@ -23,7 +23,7 @@ class Curve(NamedTuple):
     """A weighting and how it is drawn."""
 
     label: str
-    weighting: Weighting
+    weighting: Snr | MinSnr | SoftMinSnr
     color: str
     dash: str
 
@@ -36,7 +36,7 @@ CURVES = (
 )
 
 
-def weight(weighting: Weighting, sigma: Floats, sigma_data: float = 0.5) -> Floats:
+def weight(weighting: Snr | MinSnr | SoftMinSnr, sigma: Floats) -> Floats:
     """The weight on the squared error of the denoised image at noise level `sigma` (any shape)."""
     import numpy
 
@@ -47,8 +47,6 @@ def weight(weighting: Weighting, sigma: Floats, sigma_data: float = 0.5) -> Floa
             return numpy.minimum(1 / sigma**2, gamma)
         case SoftMinSnr(gamma=gamma):
             return 1 / (sigma**2 + 1 / gamma)
-        case EdmWeight():
-            return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
 
 
 def draw(material: Sequence[Curve]) -> Figure:
