@@ -77,10 +77,10 @@ def difference(log: float, shares: Sequence[Share]) -> Difference:
     return Difference(log, math.sqrt(total), total**2 / doubt if doubt and not math.isinf(total) else math.inf)
 
 
-def verdict(found: Difference, margin: float = MARGIN) -> Outcome:
+def verdict(found: Difference) -> Outcome:
     """The verdict on a difference from print."""
     low, high = found.interval(1 - 2 * LEVEL)
-    if -math.log1p(margin) < low and high < math.log1p(margin):
+    if -math.log1p(MARGIN) < low and high < math.log1p(MARGIN):
         return "reproduced"
     return "not reproduced" if found.p_value() < LEVEL else "inconclusive"
 

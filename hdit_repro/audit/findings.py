@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 from hdit_repro import paper
 from hdit_repro.audit.agreement import agrees, rule
@@ -20,8 +20,6 @@ from hdit_repro.paper import Claim, Ledger, Unit, checks
 from hdit_repro.records.schema import Record
 
 Status = Literal["holds", "erratum", "needs-run", "measured"]
-
-STATUSES: tuple[str, ...] = get_args(Status)
 
 UNMEASURED = (Unit.FD_DINOV2, Unit.KD_DINOV2)
 """Units of claims that no metric of the records measures."""

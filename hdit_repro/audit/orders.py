@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from statistics import fmean, variance
 from typing import NamedTuple
 
@@ -23,7 +22,7 @@ from hdit_repro.audit.noise import Spread
 from hdit_repro.audit.replicates import Replicates, change
 from hdit_repro.audit.verdicts import Verdict
 from hdit_repro.jobs import Job
-from hdit_repro.paper import Claim, Ledger
+from hdit_repro.paper import Ledger
 from hdit_repro.paper.checks import Order
 from hdit_repro.records.rows import row_key
 
@@ -50,19 +49,13 @@ class Pair(NamedTuple):
     paired: bool
 
 
-def on_orders(
-    ledger: Ledger, measurements: Measurements, bills: Bills, claims: Iterable[Claim] | None = None
-) -> dict[str, Verdict]:
-    """The verdict on each claim of order of which both sides are measured, by the claim's id.
-
-    Args:
-        claims: those that are tested together; None is all of the ledger.
-    """
+def on_orders(ledger: Ledger, measurements: Measurements, bills: Bills) -> dict[str, Verdict]:
+    """The verdict on each claim of order of which both sides are measured, by the claim's id; tested together."""
     if not measurements:
         return {}
     pairs = {
         claim.id: pair
-        for claim in (ledger if claims is None else claims)
+        for claim in ledger
         if isinstance(claim.check, Order) and (pair := _pair(claim.check, ledger, measurements)) is not None
     }
     distinct: dict[tuple[str, ...], Pair] = {}

@@ -78,7 +78,7 @@ def on_cell(claim: Claim, job: Job, measurements: Measurements, bills: Bills) ->
 NEVER = "no number of our seeds would settle it, since print is one training"
 
 
-def seeds_to_settle(log: float, ours: Spread, print_: Spread, seeds: int, margin: float = MARGIN) -> int | None:
+def seeds_to_settle(log: float, ours: Spread, print_: Spread, seeds: int) -> int | None:
     """The fewest further trainings after which the verdict is no longer inconclusive, the difference being as it is.
 
     Args:
@@ -94,6 +94,6 @@ def seeds_to_settle(log: float, ours: Spread, print_: Spread, seeds: int, margin
     def settled(more: int) -> bool:
         spreads = [spread if spread.known else spread._replace(dof=spread.dof + more) for spread in (ours, print_)]
         found = difference(log, (Share(spreads[0], seeds + more), Share(spreads[1], 1)))
-        return verdict(found, margin) != "inconclusive"
+        return verdict(found) != "inconclusive"
 
     return fewest(settled, 0)

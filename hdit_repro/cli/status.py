@@ -141,7 +141,7 @@ def logs(
         said = _print_logs(tasks, printed) or said
     if follow:
         said = _print_logs(tasks, printed) or said
-    said = _print_failures(roots, tasks, printed) or said
+    said = _print_failures(tasks, printed) or said
     if not said:
         remark(f"no stage of {name} has printed anything here")
 
@@ -166,7 +166,7 @@ def _print_logs(tasks: Sequence[Task], printed: dict[Path, int]) -> bool:
     return said
 
 
-def _print_failures(roots: Roots, tasks: Sequence[Task], printed: Mapping[Path, int]) -> bool:
+def _print_failures(tasks: Sequence[Task], printed: Mapping[Path, int]) -> bool:
     """Why stages failed, where their logs do not say it."""
     from hdit_repro.launch.progress import read_failure
 

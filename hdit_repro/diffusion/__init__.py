@@ -5,7 +5,7 @@ EDM: precondition, weighting, density, loss. R1's discrete diffusion: gaussian. 
 
 from __future__ import annotations
 
-from hdit_repro.diffusion.density import DENSITIES, cosine_interpolated, noise_levels, stratify, stratify_draws
+from hdit_repro.diffusion.density import DENSITIES, cosine_interpolated, noise_levels, stratify_draws
 from hdit_repro.diffusion.gaussian import GaussianDiffusion, GaussianLosses
 from hdit_repro.diffusion.guidance import guide
 from hdit_repro.diffusion.loss import edm_loss
@@ -28,7 +28,6 @@ __all__ = [
     "noise_levels",
     "normals",
     "scalings",
-    "stratify",
     "stratify_draws",
     "uniforms",
 ]

@@ -90,28 +90,6 @@ def stratify_draws(uniform: Tensor, position: Tensor, batch: int) -> Tensor:
     return (position.to(uniform.dtype) + uniform) / batch
 
 
-def stratify(uniform: Tensor, group: int = 0, groups: int = 1) -> Tensor:
-    """The strata of one of several equal groups: draw i of group g has stratum i groups + g (as k-diffusion deals).
-
-    Args:
-        uniform: (n), in [0, 1).
-        group: this group's number, 0 to groups - 1.
-
-    Raises:
-        UserError: the group is none of the groups.
-    """
-    if not 0 <= group < groups:
-        raise UserError(
-            "there is no such group",
-            found=f"group {group} of {groups}",
-            expected="0 <= group < groups",
-            fix="number the groups from 0",
-        )
-    batch = uniform.shape[-1] * groups
-    position = torch.arange(group, batch, groups, device=uniform.device)
-    return stratify_draws(uniform, position, batch)
-
-
 Quantile = Callable[[Tensor, Edm, int], Tensor]
 
 

@@ -18,7 +18,7 @@ from hdit_repro.errors import UserError
 WORDS = 4  # of 32 bits, in one block of Philox
 
 
-def as_keys(seeds: Iterable[int], device: torch.device | str = "cpu") -> Tensor:
+def as_keys(seeds: Iterable[int]) -> Tensor:
     """Integers of 64 bits, as seeds.derive gives them, as an int64 tensor (B): two's complement from 2^63 on.
 
     Raises:
@@ -33,7 +33,7 @@ def as_keys(seeds: Iterable[int], device: torch.device | str = "cpu") -> Tensor:
                 expected="-2^63 to 2^64 - 1",
                 fix="derive keys by hdit_repro.seeds.derive",
             )
-    return torch.tensor([v - (1 << 64) if v >> 63 > 0 else v for v in values], dtype=torch.int64, device=device)
+    return torch.tensor([v - (1 << 64) if v >> 63 > 0 else v for v in values], dtype=torch.int64)
 
 
 def normals(

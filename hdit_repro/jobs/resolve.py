@@ -127,7 +127,7 @@ def _lay(under: Resolved, table: dict[str, Any], remarks: dict[str, Any], defaul
     """Lay values and their remarks over a row; a changed value loses the remark it had and takes `default`."""
     flat = {key: str(remark) for key, remark in flatten(remarks).items()}
     tree = overlay(under.tree, table)
-    _refuse_idle(flat, tree)
+    _refuse_idle(flat)
     changed = leaves(table)
     sources = drop_under(under.sources, [*changed, *flat])
     if default:
@@ -141,7 +141,7 @@ def _covered(name: str, remarks: dict[str, str]) -> bool:
     return any(name.startswith(f"{key}.") for key in remarks)
 
 
-def _refuse_idle(remarks: dict[str, str], tree: dict[str, Any]) -> None:
+def _refuse_idle(remarks: dict[str, str]) -> None:
     """A remark on a part that no row has is a misspelling."""
     for name in remarks:
         if name.split(".")[0] not in PARTS:

@@ -72,7 +72,7 @@ def sample_features(job: Job, folder: RunFolder, extractor: FeatureExtractor) ->
         RunError: samples are missing, or neither features nor images of them are there.
     """
     shards, damaged = whole_shards(folder)
-    missing = missing_numbers(folder, shards, range(job.run.sampling.count))
+    missing = missing_numbers(shards, range(job.run.sampling.count))
     if missing:
         raise RunError(
             f"{len(missing)} samples are missing",

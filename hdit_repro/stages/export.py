@@ -63,7 +63,7 @@ class SampleSet:
 
 def _whole(folder: RunFolder, name: str, fix: str) -> list[Shard]:
     shards, damaged = whole_shards(folder) if folder.manifest.exists() else ([], [])  # a lock makes a folder
-    missing = missing_numbers(folder, shards, range(folder.run.sampling.count))
+    missing = missing_numbers(shards, range(folder.run.sampling.count))
     if missing:
         raise RunError(
             f"{len(missing)} samples are missing",

@@ -45,7 +45,7 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report, numbers
     wanted = range(job.run.sampling.count) if numbers is None else numbers
     folder.samples.mkdir(parents=True, exist_ok=True)
     shards, damaged = whole_shards(folder)
-    todo = missing_numbers(folder, shards, wanted)
+    todo = missing_numbers(shards, wanted)
     if settings.keep_images in ("zip", "npz"):  # before hours are spent on samples that cannot be written whole
         refuse_bare(shards, folder, job.name, _command(job))
     if damaged:

@@ -45,7 +45,7 @@ def write_shard(folder: RunFolder, numbers: range, tensors: dict[str, Tensor]) -
     """Write samples `numbers` and enter them in the manifest, but for those that another process has entered."""
     with lock(folder.samples / "manifest.lock"):
         listed = _listed(folder)
-        for part in chunks(missing_numbers(folder, listed, numbers), max(1, numbers.stop)):
+        for part in chunks(missing_numbers(listed, numbers), max(1, numbers.stop)):
             name = f"shard-{part.start:08d}-{part.stop:08d}.safetensors"
             rows = slice(part.start - numbers.start, part.stop - numbers.start)
             own = {key: value[rows].contiguous() for key, value in tensors.items()}
@@ -68,7 +68,7 @@ def whole_shards(folder: RunFolder) -> tuple[list[Shard], list[str]]:
     return once, damaged
 
 
-def missing_numbers(folder: RunFolder, shards: list[Shard], wanted: range) -> list[int]:
+def missing_numbers(shards: list[Shard], wanted: range) -> list[int]:
     """The sample numbers of `wanted` that no whole shard holds."""
     held = {number for shard in shards for number in shard.numbers}
     return [number for number in wanted if number not in held]
@@ -123,7 +123,7 @@ def _write_manifest(folder: RunFolder, shards: list[Shard]) -> None:
         {
             "sampling": folder.run.sampling_id,
             "count": count,
-            "complete": not missing_numbers(folder, ordered, range(count)),
+            "complete": not missing_numbers(ordered, range(count)),
             "shards": [asdict(shard) for shard in ordered],
         },
     )

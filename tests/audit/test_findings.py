@@ -9,7 +9,6 @@ import msgspec
 import pytest
 
 from hdit_repro.audit import Finding, audit
-from hdit_repro.audit.findings import STATUSES
 from hdit_repro.paper import Ledger
 from hdit_repro.records.schema import Record
 
@@ -142,7 +141,6 @@ def test_every_table_is_covered_and_most_is_computed(findings: dict[str, Finding
     for table in range(1, 7):
         assert claims[f"table{table}"] >= 3
         assert computed[f"table{table}"] >= 1
-    assert {found.status for found in findings.values()} <= {*STATUSES}
     assert sum(found.claim.edition == 1 for found in findings.values()) >= 400
 
 

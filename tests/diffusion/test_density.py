@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from hdit_repro.diffusion import DENSITIES, cosine_interpolated, noise_levels, stratify, stratify_draws
+from hdit_repro.diffusion import DENSITIES, cosine_interpolated, noise_levels, stratify_draws
 from hdit_repro.errors import UserError
 from hdit_repro.spec.base import kinds
 from hdit_repro.spec.diffusion import CosineInterpolated, Density, Edm, SoftMinSnr
@@ -72,14 +72,10 @@ def test_integer_quantiles_are_refused() -> None:
 
 @pytest.mark.parametrize(("n", "group", "groups"), [(8, 0, 1), (8, 1, 4), (5, 2, 3)])
 def test_strata_are_the_references(n: int, group: int, groups: int) -> None:
-    found = stratify(REFERENCE[f"stratified.{n}.rand.f32"], group, groups)
+    """k-diffusion deals: draw i of group g has stratum i groups + g."""
+    batch = n * groups
+    found = stratify_draws(REFERENCE[f"stratified.{n}.rand.f32"], torch.arange(group, batch, groups), batch)
     torch.testing.assert_close(found, REFERENCE[f"stratified.{n}.{group}.{groups}.f32"], rtol=0, atol=1e-7)
-
-
-def test_a_group_that_is_none_of_the_groups_is_refused() -> None:
-    for group, groups in ((1, 1), (-1, 2), (0, 0)):
-        with pytest.raises(UserError, match="no such group"):
-            stratify(torch.zeros(2), group, groups)
 
 
 @given(n=st.integers(1, 200), cut=st.integers(0, 200), seed=st.integers(0, 99))

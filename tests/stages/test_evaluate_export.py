@@ -167,7 +167,7 @@ WRITER = """
     job = made.made_job()
     folder = made.RunFolder(made.Roots(Path({root!r}) / "runs", Path({root!r}) / "results"), job.run, job.scale)
     shards, _ = whole_shards(folder)
-    for number in missing_numbers(folder, shards, range(made.COUNT)):
+    for number in missing_numbers(shards, range(made.COUNT)):
         print(number, flush=True)
         if number == made.COUNT - 1:
             sys.stdin.read()  # the last is not begun before the killer has had its turn, however busy the machine

@@ -75,7 +75,6 @@ def graph(
     costs: Mapping[str, Stage],
     covered: Coverage,
     profile: Slurm,
-    done: Mapping[str, set[int]] | None = None,
 ) -> list[Group]:
     """The units to submit, each after those that it waits for.
 
@@ -84,14 +83,13 @@ def graph(
         costs: the plan's stages by key.
         covered: what is in the queue already.
         profile: the cluster.
-        done: samples that exist, by key of the sample stage; None reads the manifests.
     """
     elements: list[Element] = []
     small = {run: tasks for run, tasks in by_run(left).items() if _is_small(tasks, costs, covered, profile)}
     elements += packs(small, costs, profile)
     for run, tasks in by_run(left).items():
         if run not in small:
-            elements += _of_run(tasks, costs, covered, profile, done)
+            elements += _of_run(tasks, costs, covered, profile)
     return grouped(elements, profile.max_array_size)
 
 
@@ -131,7 +129,6 @@ def _of_run(
     costs: Mapping[str, Stage],
     covered: Coverage,
     profile: Slurm,
-    done: Mapping[str, set[int]] | None,
 ) -> list[Element]:
     found: list[Element] = []
     trained: tuple[str, ...] = ()
@@ -147,7 +144,7 @@ def _of_run(
                     )
                 )
     for sampling, measures in by_sampling(tasks):
-        found += _of_sampling(sampling, measures, trained, costs, covered, profile, done)
+        found += _of_sampling(sampling, measures, trained, costs, covered, profile)
     return found
 
 
@@ -169,15 +166,14 @@ def _of_sampling(
     costs: Mapping[str, Stage],
     covered: Coverage,
     profile: Slurm,
-    done: Mapping[str, set[int]] | None,
 ) -> list[Element]:
     shards: list[Element] = []
     before: tuple[str, ...] = ()
     uncovered = [task for task in measures if not covered.jobs(task.key)]
     waiting = covered.jobs(sampling.key) if sampling else []
     if sampling is not None:
-        drawn_now = drawn(sampling.folder) if done is None else done.get(sampling.key, set())
-        there, everything = drawn_now | covered.numbers(sampling.key), range(sampling.job.run.sampling.count)
+        there = drawn(sampling.folder) | covered.numbers(sampling.key)
+        everything = range(sampling.job.run.sampling.count)
         missing = [number for number in everything if number not in there] if there else everything
         along = [] if waiting and uncovered else measures
         shards = _shards(sampling, along, missing, trained, costs, profile)

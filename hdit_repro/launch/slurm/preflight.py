@@ -150,14 +150,14 @@ def check_cap(profile: Slurm, queued: int, new: int) -> None:
         )
 
 
-def try_script(text: str, arguments: Sequence[str] = ()) -> None:
+def try_script(text: str) -> None:
     """Have SLURM judge a script without submitting it: account, QOS, limits.
 
     Raises:
         UserError: it refuses, with its own words.
     """
     done = subprocess.run(
-        ["sbatch", "--test-only", *arguments], input=text, capture_output=True, text=True, timeout=60, check=False
+        ["sbatch", "--test-only"], input=text, capture_output=True, text=True, timeout=60, check=False
     )
     if done.returncode:
         raise UserError(

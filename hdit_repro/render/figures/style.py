@@ -51,11 +51,11 @@ NO_DATES: dict[str, dict[str, None]] = {
 KINDS = tuple(NO_DATES)
 
 
-def new_figure(width: float = 5.2, height: float = 3.6) -> Figure:
+def new_figure(height: float = 3.6) -> Figure:
     """An empty figure (inches) that belongs to no window and no global state."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(5.2, height), layout="constrained")
 
 
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
