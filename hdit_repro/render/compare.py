@@ -26,7 +26,7 @@ from hdit_repro.records.schema import Record
 from hdit_repro.render.cells import fixed
 from hdit_repro.render.measured import Measured, summarise
 from hdit_repro.render.report import curves, html
-from hdit_repro.render.report.blocks import Block, Drawing, Gallery, Heading, Page, Picture, grid, text
+from hdit_repro.render.report.blocks import Block, Drawing, Gallery, Heading, Page, Picture, grid, slug, text
 from hdit_repro.spec.data import Folder
 
 
@@ -224,7 +224,7 @@ def _grids(job: Job, records: tuple[Record, ...], roots: Roots, folder: Path) ->
     for record in records[:1]:
         source = RunFolder(roots, record.spec, record.scale).grid
         if source.is_file():
-            target = folder / f"{job.name.replace('/', '-')}.png"
+            target = folder / f"{slug(job.name)}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
             words = f"{job.name}, training seed {record.seed}"

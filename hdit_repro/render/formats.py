@@ -16,6 +16,7 @@ from hdit_repro.render.sheet import Sheet
 RANKS = {1: r"\textbf{%s}", 2: r"\underline{%s}"}
 """How LaTeX marks the best and the second best measured value, as the paper does."""
 
+MARKED = "Bold is the best of ours in its column, underlined the second best."
 
 NARROW = (r"\scriptsize", r"\setlength{\tabcolsep}{3pt}")
 WIDE = (r"\fontsize{6}{7}\selectfont", r"\setlength{\tabcolsep}{2pt}")
@@ -79,7 +80,8 @@ def latex(sheet: Sheet) -> str:
             lines.append(rf"\multicolumn{{{len(sheet.heads)}}}{{l}}{{\textit{{{escape(group)}}}}} \\")
         lines += [" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in rows]
     lines += [r"\bottomrule", r"\end{tabular}}", r"\par\medskip", r"\begin{minipage}{\textwidth}", r"\raggedright"]
-    lines += [rf"{escape(note)}\par" for note in sheet.notes]
+    marked = any(cell.rank for row in sheet.rows for cell in row)
+    lines += [rf"{escape(note)}\par" for note in (*sheet.notes, *([MARKED] if marked else []))]
     lines += [r"\end{minipage}", r"\end{table}"]
     return "\n".join(lines) + "\n"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hdit_repro.paper import types as printed
+from hdit_repro.records.rows import how
 from hdit_repro.records.store import Problem
 from hdit_repro.render.cells import Cell, ranked
 from hdit_repro.render.columns import Column
@@ -71,8 +72,10 @@ def build(
 
 
 def _fill(column: Column, rows: Sequence[Row]) -> list[Cell]:
+    """Only numbers of one protocol are set against each other."""
     cells = [column.source.cell(row) for row in rows]
-    return ranked(cells, column.better) if column.better else cells
+    protocols = {how(row.records[0]) for row in rows if row.records}
+    return ranked(cells, column.better) if column.better and len(protocols) == 1 else cells
 
 
 def _head(column: Column, metric: str, scale: str) -> Head:

@@ -51,6 +51,7 @@ def _measurer(roots: Roots) -> Measure:
         score: float = 1.0,
         seconds: float = 0.0,
         interval: str = "",
+        weights: str = "ab" * 32,
         **context: float,
     ) -> Path:
         job = jobs.find(name, scale, seed)
@@ -63,7 +64,7 @@ def _measurer(roots: Roots) -> Measure:
             metrics={"inception-score": Metric(value=score)},
             protocol=Protocol(
                 extractor=kind_of(job.run.evaluation.extractor),
-                weights_digest="ab" * 32,
+                weights_digest=weights,
                 resize="bicubic",
                 reference=Reference(
                     kind=kind_of(job.run.evaluation.reference), name="images", digest="cd" * 32, count=3781,

@@ -57,6 +57,11 @@ def test_latex_has_shared_headings_and_ranks() -> None:
     assert r"r & not run & 1 \\" in shown
     assert r"\multicolumn{3}{l}{\textit{G\_1}} \\" in shown
     assert r"\caption{Title 100 \% \{nice\}}" in shown
+    assert "Bold is the best of ours in its column" in shown
+
+
+def test_latex_explains_marks_where_there_are_some() -> None:
+    assert "Bold" not in latex(sheet([(Cell("r", "r"), Cell(1.0, "1.00", compare=1.0), Cell(1, "1"))]))
 
 
 def test_one_value_is_not_the_best_of_anything() -> None:

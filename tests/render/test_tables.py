@@ -122,6 +122,16 @@ def test_an_interval_is_explained_where_one_stands_and_nowhere_else(roots: Roots
     assert "bootstrap" not in shown
 
 
+def test_the_best_is_marked_among_numbers_of_one_protocol(roots: Roots, render, measure) -> None:
+    for name, value in (("E", 30.0), ("D", 31.0), ("A", 40.0)):
+        measure(f"table1/{name}", "paper", value)
+    assert r"\textbf{30.00}" in text(render("paper"), "table1.tex")
+    measure("table1/C", "paper", 20.0, weights="ef" * 32)
+    shown = text(render("paper"), "table1.tex")
+    assert "20.00" in shown
+    assert r"\textbf" not in shown
+
+
 def test_a_difference_that_rounds_to_nothing_has_no_sign(roots: Roots, render, measure) -> None:
     measure("table1/E", "paper", 77.2499)
     measure("table1/D", "paper", 77.2401)

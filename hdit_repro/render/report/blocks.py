@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from itertools import groupby
 from typing import Literal, NamedTuple
 
@@ -130,6 +131,18 @@ class Page(NamedTuple):
     path: str
     title: str
     blocks: tuple[Block, ...]
+
+
+def slug(name: str) -> str:
+    """A row's name as part of a file's, and of links to it: "table1/E" is "table1-E".
+
+    It ends in the beginning of the name's digest where another row could come to the same (a dash in the experiment's
+    name), or where letters mean something in a link.
+    """
+    plain = re.sub(r"[^\w.-]", "-", name)
+    if plain == name.replace("/", "-") and "-" not in name.partition("/")[0] * name.count("/"):
+        return plain
+    return f"{plain}-{sha256(name.encode()).hexdigest()[:6]}"
 
 
 def words(*parts: str | Span) -> Words:

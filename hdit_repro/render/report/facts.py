@@ -19,6 +19,7 @@ from hdit_repro.records import rows, signoff, store
 from hdit_repro.records.layout import Roots
 from hdit_repro.records.schema import Record
 from hdit_repro.records.store import Problem, place
+from hdit_repro.render.report.blocks import slug
 from hdit_repro.render.sheet import Sheet
 from hdit_repro.render.tables import Material, chosen, material, sheet_of
 
@@ -40,7 +41,7 @@ class Entry(NamedTuple):
     @property
     def path(self) -> str:
         """The page, without its ending."""
-        return f"rows/{self.job.name.replace('/', '-')}"
+        return f"rows/{slug(self.job.name)}"
 
 
 class Signed(NamedTuple):

@@ -178,6 +178,8 @@ def _reproduce(facts: Facts) -> Iterable[Block]:
         Span("make setup", code=True),
         " done. Each command may be repeated; what exists is kept.",
     )
+    if facts.measured:
+        yield Heading(2, "Measured rows")
     for entry in facts.measured:
         yield Heading(3, f"{entry.job.name}: {entry.job.label}")
         yield Code("\n".join(commands(entry, facts.scale)))

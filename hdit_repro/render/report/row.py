@@ -27,6 +27,7 @@ from hdit_repro.render.report.blocks import (
     Picture,
     Span,
     grid,
+    slug,
     text,
     words,
 )
@@ -175,7 +176,7 @@ def _pictures(entry: Entry, facts: Facts) -> Iterable[Block]:
         yield Heading(2, "Learning curves", "curves")
         alt = curves.describe(found)
         yield Drawing(
-            f"images/{_slug(entry)}-loss.svg",
+            f"images/{slug(entry.job.name)}-loss.svg",
             curves.draw(found),
             alt,
             "Training loss, each point the mean of its stretch.",
@@ -198,17 +199,13 @@ def grids_of(entry: Entry, facts: Facts) -> list[tuple[Picture, Path]]:
         seeds = f"training seed {record.seed}, sampling seed {record.sampling_seed}"
         words_ = f"{entry.job.name}, {seeds if record.protocol.drawn else MADE_ELSEWHERE}"
         picture = Picture(
-            f"images/{_slug(entry)}-{record.sampling_id}.png",
+            f"images/{slug(entry.job.name)}-{record.sampling_id}.png",
             f"Grid of the first samples of {words_}",
             words_,
             sharp=True,
         )
         found.append((picture, folder.grid))
     return found
-
-
-def _slug(entry: Entry) -> str:
-    return entry.job.name.replace("/", "-")
 
 
 def _how(records: Sequence[Record]) -> Iterable[Block]:
