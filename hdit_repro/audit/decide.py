@@ -67,13 +67,14 @@ class Share(NamedTuple):
 def difference(log: float, shares: Sequence[Share]) -> Difference:
     """A difference between means, with Welch and Satterthwaite's degrees of freedom.
 
-    Means that share one estimate of the noise share its error too, so that they count as one.
+    Means that share one estimate of the noise share its error too, so that they count as one, whatever the numbers of
+    samplings behind them.
     """
-    parts: dict[Spread, float] = {}
+    parts: dict[tuple[float, str, str], float] = {}
     for spread, trainings in shares:
-        parts[spread] = parts.get(spread, 0.0) + spread.sd**2 / trainings
+        parts[spread.estimate] = parts.get(spread.estimate, 0.0) + spread.sd**2 / trainings
     total = sum(parts.values())
-    doubt = sum(part**2 / spread.dof for spread, part in parts.items() if not spread.known)
+    doubt = sum(part**2 / dof for (dof, _, _), part in parts.items())
     return Difference(log, math.sqrt(total), total**2 / doubt if doubt and not math.isinf(total) else math.inf)
 
 

@@ -21,11 +21,18 @@ ENOUGH = 4
 
 
 class Spread(NamedTuple):
-    """A standard deviation of logarithms; `dof` of infinity is one that is taken as known. `basis` says whence."""
+    """A standard deviation of logarithms; `dof` of infinity is one that is taken as known. `basis` says whence, and
+    `row` of which row it is where it is one's own."""
 
     sd: float
     dof: float
     basis: str
+    row: str = ""
+
+    @property
+    def estimate(self) -> tuple[float, str, str]:
+        """Which estimate it rests on: the spreads of means over other numbers of samplings rest on the same one."""
+        return self.dof, self.basis, self.row
 
     @property
     def known(self) -> bool:
@@ -125,7 +132,7 @@ def estimate(rows: Mapping[str, Replicates], prior: Spread = PRIOR) -> Noise:
     """
     apart = independent(rows)
     sampling = _sampling(apart, UNKNOWN_SAMPLING if prior.unknown else SAMPLING_PRIOR)
-    own = {name: (_own(row), row.samplings) for name, row in rows.items() if row.seeds >= OWN}
+    own = {name: (_own(name, row), row.samplings) for name, row in rows.items() if row.seeds >= OWN}
     repeated = [row for name, row in apart.items() if name not in own and row.seeds > 1]
     dof = sum(row.seeds - 1 for row in repeated)
     if dof >= ENOUGH:
@@ -152,9 +159,9 @@ def independent(rows: Mapping[str, Replicates]) -> dict[str, Replicates]:
     return found
 
 
-def _own(row: Replicates) -> Spread:
+def _own(name: str, row: Replicates) -> Spread:
     """The spread of a row's means over the samplings of a training."""
-    return Spread(math.sqrt(variance(row.means.values())), row.seeds - 1, f"{row.seeds} trainings of this row")
+    return Spread(math.sqrt(variance(row.means.values())), row.seeds - 1, f"{row.seeds} trainings of this row", name)
 
 
 def _with_sampling(prior: Spread, sampling: Spread) -> Spread:

@@ -149,6 +149,36 @@ def test_a_shared_estimate_keeps_its_degrees_of_freedom() -> None:
     assert difference(0.1, (Share(spread, 2), Share(spread, 3))).dof == pytest.approx(7)
 
 
+def test_other_numbers_of_samplings_are_no_other_estimate() -> None:
+    """Rows sampled once and four times, both under one pooled noise, are told apart in no more tables than is said."""
+    dice, wrong = random.Random(9), 0
+
+    def sampled(times: int, seeds: int = 1) -> Replicates:
+        logs = {}
+        for seed in range(seeds):
+            luck = dice.gauss(3.0, 0.012)
+            logs[seed] = tuple(luck + dice.gauss(0, 0.005) for _ in range(times))
+        return Replicates(logs)
+
+    for _ in range(TABLES):
+        rows = {"once": sampled(1), "often": sampled(4), **{str(number): sampled(2, seeds=2) for number in range(4)}}
+        noise = estimate(rows)
+        spreads = (noise.of("once", 1.0), noise.of("often", 4.0))
+        found, _ = compare(rows["once"], rows["often"], spreads)
+        assert spreads[0].sd != spreads[1].sd
+        assert found.dof == pytest.approx(4)
+        wrong += found.p_value() < LEVEL
+    assert wrong / TABLES <= LEVEL + CHANCE
+
+
+def test_two_rows_with_noises_of_their_own_are_two_estimates() -> None:
+    """Of as many trainings each, and as large."""
+    rows = {name: Replicates({s: (at + 0.01 * (s % 3),) for s in range(9)}) for name, at in (("a", 3.0), ("b", 3.1))}
+    noise = estimate(rows)
+    found = difference(-0.1, (Share(noise.of("a"), 9), Share(noise.of("b"), 9)))
+    assert found.dof == pytest.approx(16)
+
+
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([]) == []
