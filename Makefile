@@ -74,5 +74,6 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Leaves runs/, where the trained networks lie.
 clean:
-	rm -rf .venv runs
+	rm -rf .venv build .mypy_cache .ruff_cache .import_linter_cache .hypothesis
