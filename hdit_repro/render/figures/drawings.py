@@ -17,6 +17,7 @@ class Drawing(NamedTuple):
     """A figure.
 
     Attributes:
+        title, alt: in the report.
         material: plain values from the job files, print, the records by scale and row, and the scale.
         draw: a matplotlib figure of them.
         measured: whether records are looked at.
@@ -24,6 +25,8 @@ class Drawing(NamedTuple):
         worth: whether material is drawn where nobody asked for this figure by name.
     """
 
+    title: str
+    alt: str
     material: Callable[[Ledger, Index, str], Any]
     draw: Callable[[Any], Figure]
     measured: bool
@@ -32,10 +35,32 @@ class Drawing(NamedTuple):
 
 
 FIGURES: dict[str, Drawing] = {
-    "figure2": Drawing(lambda ledger, records, scale: figure2.curves(), figure2.draw, measured=False),
-    "figure8": Drawing(lambda ledger, records, scale: figure8.CURVES, figure8.draw, measured=False),
-    "figure9": Drawing(lambda ledger, records, scale: figure9.curve(ledger, records), figure9.draw, measured=True),
+    "figure2": Drawing(
+        "Figure 2: cost against resolution",
+        "Cost of one forward pass in 10⁹ multiply-accumulates against the side of the image, both logarithmic, for "
+        "DiT-B/4, ADM and HDiT-B/4: HDiT's grows in proportion to the number of pixels, DiT's faster.",
+        lambda ledger, records, scale: figure2.curves(),
+        figure2.draw,
+        measured=False,
+    ),
+    "figure8": Drawing(
+        "Figure 8: loss weights",
+        "Weight on the error of the denoised image against the noise level, both logarithmic: soft-Min-SNR bends "
+        "smoothly where Min-SNR has a corner.",
+        lambda ledger, records, scale: figure8.CURVES,
+        figure8.draw,
+        measured=False,
+    ),
+    "figure9": Drawing(
+        "Figure 9: guidance",
+        "FID against Inception Score over the guidance weight: the two printed points, and ours once measured.",
+        lambda ledger, records, scale: figure9.curve(ledger, records),
+        figure9.draw,
+        measured=True,
+    ),
     "guidance": Drawing(
+        "Guidance sweep",
+        "Each measured metric over the guidance weight, under its own name: no FID and no Inception Score.",
         lambda ledger, records, scale: guidance.sweep(records, scale),
         guidance.draw,
         measured=True,

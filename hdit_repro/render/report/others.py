@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hdit_repro.render.cells import NOT_RUN, Cell
-from hdit_repro.render.figures import FIGURES as FIGURES_OF
+from hdit_repro.render.figures import FIGURES
 from hdit_repro.render.report.blocks import (
     Block,
     Code,
@@ -27,28 +27,6 @@ from hdit_repro.render.report.overview import pages_of
 from hdit_repro.render.report.row import commands, grids_of
 from hdit_repro.render.settled import beside
 from hdit_repro.render.sheet import Sheet
-
-FIGURES = {
-    "figure2": (
-        "Figure 2: cost against resolution",
-        "Cost of one forward pass in 10⁹ multiply-accumulates against the side of the image, both logarithmic, for "
-        "DiT-B/4, ADM and HDiT-B/4: HDiT's grows in proportion to the number of pixels, DiT's faster.",
-    ),
-    "figure8": (
-        "Figure 8: loss weights",
-        "Weight on the error of the denoised image against the noise level, both logarithmic: soft-Min-SNR bends "
-        "smoothly where Min-SNR has a corner.",
-    ),
-    "figure9": (
-        "Figure 9: guidance",
-        "FID against Inception Score over the guidance weight: the two printed points, and ours once measured.",
-    ),
-    "guidance": (
-        "Guidance sweep",
-        "Each measured metric over the guidance weight, under its own name: no FID and no Inception Score.",
-    ),
-}
-"""Title and alt text of each figure."""
 
 
 def tables(facts: Facts) -> Page:
@@ -115,18 +93,16 @@ def figures(facts: Facts) -> Page:
     """The paper's figures that are computed, and what this scale has beside them."""
     blocks: list[Block] = [text("Computed from job files, print and records of paper scale.")]
     for name in shown_figures(facts):
-        title, alt = FIGURES[name]
-        if FIGURES_OF[name].scales != ("paper",):
-            title = f"{title}, {facts.scale} scale"
-        blocks += [Heading(2, title, name), Picture(f"figures/{name}.svg", alt)]
+        drawing = FIGURES[name]
+        title = drawing.title if "paper" in drawing.scales else f"{drawing.title}, {facts.scale} scale"
+        blocks += [Heading(2, title, name), Picture(f"figures/{name}.svg", drawing.alt)]
     return Page("figures", "Figures", tuple(blocks))
 
 
 def shown_figures(facts: Facts) -> list[str]:
     """The paper's figures, and those of this scale that there is something for."""
     found = []
-    for name in FIGURES:
-        drawing = FIGURES_OF[name]
+    for name, drawing in FIGURES.items():
         if "paper" in drawing.scales:
             found.append(name)
         elif facts.scale in drawing.scales:

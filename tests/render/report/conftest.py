@@ -11,7 +11,7 @@ import pytest
 from hdit_repro.files import write_text
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def figures_drawn_elsewhere() -> Iterator[None]:
     """Figures have tests of their own and take seconds to draw; here an empty drawing stands for each."""
 

@@ -17,6 +17,7 @@ from hdit_repro.errors import UserError
 from hdit_repro.files import write_text
 from hdit_repro.records import signoff, store
 from hdit_repro.records.layout import Roots
+from hdit_repro.render.figures import FIGURES
 from hdit_repro.render.report import build
 from hdit_repro.render.report.blocks import SENTENCE, Grid, words
 from hdit_repro.render.report.facts import Entry
@@ -139,6 +140,15 @@ def test_measured_cells_lead_to_their_records(made: Path, roots_of_made: Roots) 
     assert page.count('class="sharp"') == 3
     assert page.count("<svg") == 1
     assert "seed 2" in page
+
+
+def test_every_figure_of_the_paper_has_its_place(made: Path) -> None:
+    page = (made / "figures.html").read_text()
+    shown = {name: drawing for name, drawing in FIGURES.items() if "paper" in drawing.scales}
+    assert {"figure2", "figure8", "figure9"} <= set(shown)
+    for name, drawing in shown.items():
+        assert f'src="figures/{name}.svg"' in page
+        assert drawing.title in page
 
 
 def test_markdown_says_the_same(made: Path) -> None:
