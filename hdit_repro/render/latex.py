@@ -23,15 +23,29 @@ SPECIAL = {
     "`": "{`}",
     "[": "{[}",
     "]": "{]}",
+    "*": "{*}",  # after the end of a row it would be a part of that
 }
 
+GREEK = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau phi chi psi omega"
+"""Letters with a command of their own name."""
+
 SYMBOLS = {
-    "²": "$^2$", "³": "$^3$", "⁹": "$^9$", "⁴": "$^4$", "·": r"$\cdot$", "±": r"$\pm$", "×": r"$\times$",
-    "−": "$-$", "–": "--", "—": "---", "≤": r"$\le$", "≥": r"$\ge$", "≠": r"$\ne$", "≈": r"$\approx$",
-    "†": r"$^\dagger$", "σ": r"$\sigma$", "γ": r"$\gamma$", "τ": r"$\tau$", "η": r"$\eta$", "√": r"$\surd$",
-    "↓": r"$\downarrow$", "↑": r"$\uparrow$", "→": r"$\to$", "∞": r"$\infty$", "’": "'", "‘": "`", "…": r"\dots{}",
-    "“": "``", "”": "''", "\u00a0": "~",
+    **{high: f"$^{low}$" for high, low in zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-", strict=True)},
+    **{low: f"$_{high}$" for low, high in zip("₀₁₂₃₄₅₆₇₈₉₊₋", "0123456789+-", strict=True)},
+    **{
+        unicodedata.lookup(f"GREEK SMALL LETTER {name.replace('lambda', 'lamda')}"): rf"$\{name}$"
+        for name in GREEK.split()
+    },
+    "·": r"$\cdot$", "±": r"$\pm$", "×": r"$\times$", "µ": r"$\mu$", "½": r"$\frac12$", "¼": r"$\frac14$",
+    "¾": r"$\frac34$", "−": "$-$", "–": "--", "—": "---", "≤": r"$\le$", "≥": r"$\ge$", "≠": r"$\ne$",
+    "≈": r"$\approx$", "†": r"$^\dagger$", "√": r"$\surd$", "↓": r"$\downarrow$", "↑": r"$\uparrow$",
+    "→": r"$\to$", "∞": r"$\infty$", "’": "'", "‘": "`", "…": r"\dots{}", "“": "``", "”": "''", "\u00a0": "~",
 }  # fmt: skip
+
+BARE = "ÆæŒœØøßŁłı"
+ACCENTS = "\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327"
+LAST = 0x180
+"""Letters beyond ASCII that LaTeX's first font encoding has: these, and below LAST those of ASCII with an accent."""
 
 SPAN = re.compile(r"(O\((?:1|n|n²)\)|`[^`]*`)")
 """What is set as a whole: a complexity class as the ledger and the fit write it, and code between backticks."""
@@ -58,7 +72,15 @@ def _character(character: str) -> str:
         return known
     if character.isspace():
         return " "
-    if character.isascii() or (character.isalpha() and ord(character) < 0x180):
+    if character.isascii() or _has_a_glyph(character):
         return character
-    plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
-    return "".join(SPECIAL.get(letter, letter) for letter in plain) or f"[U+{ord(character):04X}]"
+    plain = unicodedata.normalize("NFKD", character)
+    if "\N{FRACTION SLASH}" not in plain and (plain := plain.encode("ascii", "ignore").decode()):
+        return "".join(SPECIAL.get(letter, letter) for letter in plain)
+    return f"[U+{ord(character):04X}]"
+
+
+def _has_a_glyph(character: str) -> bool:
+    parts = unicodedata.normalize("NFD", character)
+    accented = len(parts) == 2 and parts[0].isascii() and parts[0].isalpha() and parts[1] in ACCENTS
+    return character in BARE or (accented and ord(character) < LAST)

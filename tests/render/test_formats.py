@@ -35,6 +35,17 @@ def test_escaping() -> None:
     assert escape("✗") == "[U+2717]"
 
 
+def test_no_number_of_a_label_becomes_another() -> None:
+    assert escape("10⁵, 10⁻⁴, σ₀, 1½") == r"10$^5$, 10$^-$$^4$, $\sigma$$_0$, 1$\frac12$"
+    assert escape("1⅓") == "1[U+2153]"
+
+
+def test_letters_that_latexs_fonts_do_not_have_are_replaced() -> None:
+    assert escape("Łódź, ů, ő, ß, ç") == "Łódź, ů, ő, ß, ç"
+    assert escape("ą, ð, β, λ, µ") == r"a, [U+00F0], $\beta$, $\lambda$, $\mu$"
+    assert escape("*mine") == "{*}mine"
+
+
 @given(st.text(max_size=40))
 def test_nothing_special_survives(text: str) -> None:
     """Without the commands that escaping itself writes, no special character is left over."""
