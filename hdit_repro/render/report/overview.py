@@ -235,14 +235,17 @@ def _cost(facts: Facts) -> Iterable[Block]:
 
 def spent(records: Iterable[Record]) -> tuple[float, float]:
     """GPU-hours and seconds; what several records share (one training, one sampling) is counted once."""
-    hours: dict[str, float] = {}
+    hours: dict[tuple[str, str], float] = {}
     seconds: dict[tuple[str, str], float] = {}
     for record in records:
         made = record.provenance
-        hours[record.training_id] = max(hours.get(record.training_id, 0.0), made.gpu_hours)
         ids = {"train": record.training_id, "sample": record.sampling_id, "evaluate": record.evaluation_id}
-        for stage, value in made.seconds.items():
-            seconds[stage, ids.get(stage, record.evaluation_id)] = value
+        stages = {(stage, ids.get(stage, record.evaluation_id)): value for stage, value in made.seconds.items()}
+        seconds |= stages
+        if made.gpu_hours:  # of all stages; those after training have one GPU each
+            after = {key: value / 3600 for key, value in stages.items() if key[0] != "train"}
+            training = "train", record.training_id
+            hours |= after | {training: max(hours.get(training, 0.0), made.gpu_hours - sum(after.values()))}
     return sum(hours.values()), sum(seconds.values())
 
 

@@ -21,6 +21,7 @@ from hdit_repro.render.figures import FIGURES
 from hdit_repro.render.report import build
 from hdit_repro.render.report.blocks import SENTENCE, Grid, words
 from hdit_repro.render.report.facts import Entry
+from hdit_repro.render.report.overview import spent
 from hdit_repro.render.report.row import commands
 from hdit_repro.spec.external import External
 
@@ -255,6 +256,19 @@ def test_commands_give_every_seed_and_sampling(roots: Roots, measure: Measure) -
         "hdit-repro submit table1 --rows E --seeds 3 --sampling-seeds 2 --wait",
         "hdit-repro report",
     ]
+
+
+def test_what_it_cost_counts_each_training_and_each_sampling_once(roots: Roots, measure: Measure) -> None:
+    names = ("guidance/w1.0", "guidance/w1.1")
+    paths = [measure(name, "mini", 20.0 + number) for number, name in enumerate(names)]
+    read = [store.read(path) for path in paths]
+    made = msgspec.structs.replace(
+        read[0].provenance, seconds={"train": 36_000.0, "sample": 7_200.0, "evaluate": 1_800.0}, gpu_hours=42.5
+    )  # ten hours on four GPUs, then two and a half on one
+    records = [msgspec.structs.replace(record, provenance=made) for record in read]
+    assert spent(records[:1]) == (42.5, 45_000.0)
+    assert spent(records) == (45.0, 54_000.0)
+    assert spent([*records, records[0]]) == (45.0, 54_000.0)
 
 
 def test_images_of_others_are_imported_and_not_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
