@@ -9,9 +9,10 @@ import typer
 
 from hdit_repro.cli import options
 from hdit_repro.cli.output import as_json, data, group, near, remark, table
-from hdit_repro.errors import UserError
+from hdit_repro.errors import RunError, UserError
 
 if TYPE_CHECKING:
+    from hdit_repro.launch.gc import Garbage
     from hdit_repro.launch.graph import Task
     from hdit_repro.launch.slurm.act import Retry
     from hdit_repro.records.layout import Roots
@@ -94,12 +95,22 @@ def gc(
         cells = [(near(item.path), f"{item.bytes / 1e6:,.1f}", item.why) for item in found]
         if cells:
             table(("path", "MB", "why"), cells, right=("MB",))
-    total = f"{sum(item.bytes for item in found) / 1e9:,.2f} GB in {len(found)} places"
-    if delete:
-        remove(found)
-        remark(f"deleted {total}")
-    else:
-        remark(f"{total}; --delete deletes them" if found else "nothing to delete")
+    if not delete:
+        remark(f"{_total(found)}; --delete deletes them" if found else "nothing to delete")
+        return
+    left = remove(found)
+    remark(f"deleted {_total([item for item in found if item not in left])}")
+    if left:
+        raise RunError(
+            f"{len(left)} places could not be deleted",
+            found=near(left[0].path) + (f" and {len(left) - 1} more" if left[1:] else ""),
+            expected="files and folders that this user may delete",
+            fix="ask their owner, or mend their permissions; then run the same command again",
+        )
+
+
+def _total(found: Sequence[Garbage]) -> str:
+    return f"{sum(item.bytes for item in found) / 1e9:,.2f} GB in {len(found)} places"
 
 
 def _known(experiment: str, scale: str | None, cluster: str, *, earlier: bool = False) -> tuple[Roots, Sequence[Task]]:

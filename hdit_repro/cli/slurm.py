@@ -29,12 +29,12 @@ EVERY = 2.0
 
 def show(jobs: Sequence[Job], roots: Roots, profile: Slurm, as_objects: bool) -> None:
     """Print the scripts that a submission would hand to sbatch now."""
-    from hdit_repro.launch.slurm import queue
+    from hdit_repro.launch.slurm import journal, queue
     from hdit_repro.launch.slurm.draft import draft, scripts
 
     listed = {}
     if queue.present():
-        listed = queue.squeue()
+        listed = queue.squeue(journal.submitters(roots))
     else:
         remark("there is no SLURM on this machine: the queue is taken to be empty")
     planned = draft(jobs, roots, profile, listed, allow_dirty=True)
@@ -136,7 +136,7 @@ def _stay(jobs: Sequence[Job], roots: Roots, profile: Slurm) -> None:
     from hdit_repro.launch.follow import display, follow
     from hdit_repro.launch.graph import required
     from hdit_repro.launch.plan import make_plan, tasks_for
-    from hdit_repro.launch.slurm import queue
+    from hdit_repro.launch.slurm import journal, queue
     from hdit_repro.launch.slurm.draft import coverage_of
 
     tasks = tasks_for(jobs, roots)
@@ -149,7 +149,7 @@ def _stay(jobs: Sequence[Job], roots: Roots, profile: Slurm) -> None:
         nonlocal covered, looked
         if time.monotonic() - looked > EVERY:
             with contextlib.suppress(RunError):
-                covered = coverage_of(tasks, roots, queue.squeue())
+                covered = coverage_of(tasks, roots, queue.squeue(journal.submitters(roots)))
             looked = time.monotonic()
         return covered is None or any(covered.jobs(task.key) for task in tasks)
 

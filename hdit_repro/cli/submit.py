@@ -29,7 +29,7 @@ Wait = Annotated[bool, typer.Option("--wait", help="Stay, show progress, and ren
 Dirty = Annotated[
     bool, typer.Option("--allow-dirty", help="Run code with uncommitted changes; they are kept beside the runs.")
 ]
-NoTables = Annotated[bool, typer.Option("--no-tables", help="With --wait: render nothing at the end.")]
+NoTables = Annotated[bool, typer.Option("--no-tables", help="Render nothing at the end; on this machine only.")]
 StopAfter = Annotated[
     float,
     typer.Option(
@@ -75,6 +75,13 @@ def submit(
             expected="--wait, and a cluster of kind local",
             fix="a SLURM profile has time_limit_hours; its jobs go on by themselves",
         )
+    if no_tables and isinstance(profile, Slurm):
+        raise UserError(
+            "the last job of a submission to SLURM renders the tables",
+            found=f"--no-tables and --cluster {cluster}",
+            expected="--no-tables with a cluster of kind local",
+            fix="leave --no-tables out: tables cost seconds and can be rendered again",
+        )
     dataset = options.own_data(own, note=not dry_run)
     jobs = wanted(experiment, scale, options.names(rows), seeds, dataset, sampling_seeds)
     say_replaced(jobs)
@@ -118,7 +125,8 @@ def _here(
     from hdit_repro.launch.follow import display
 
     shown = display() if wait else None
-    done = start(jobs, roots, profile, display=shown, render=_render(jobs[0].scale), stop_after=stop_after)
+    render = None if no_tables else _render(jobs[0].scale)
+    done = start(jobs, roots, profile, display=shown, render=render, stop_after=stop_after)
     if not done.open:
         remark(f"all {len(plan) - 1} stages of {jobs[0].experiment} at {jobs[0].scale} scale are done")
     if done.open and not wait:

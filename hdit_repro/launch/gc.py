@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,13 +41,15 @@ def garbage(roots: Roots) -> list[Garbage]:
     return [Garbage(path, _size(path), why) for path, why in found]
 
 
-def remove(found: Iterable[Garbage]) -> None:
-    """Delete what `garbage` found; what is gone already is no error."""
+def remove(found: Sequence[Garbage]) -> list[Garbage]:
+    """Delete what `garbage` found, and return what the system would not delete; what is gone already is no error."""
     for item in found:
         if item.path.is_dir():
             shutil.rmtree(item.path, ignore_errors=True)
         else:
-            item.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                item.path.unlink()
+    return [item for item in found if os.path.lexists(item.path)]
 
 
 def _checkpoints(roots: Roots) -> Iterator[tuple[Path, str]]:
@@ -70,7 +74,7 @@ def _submissions(roots: Roots) -> Iterator[tuple[Path, str]]:
     known = journal.journals(roots)
     if not known:
         return
-    waiting = queue.squeue() if queue.present() else None
+    waiting = queue.squeue(journal.submitters(roots)) if queue.present() else None
     used: set[str] = set()
     for entry in known:
         lives = waiting is None or any(job_id in waiting for unit in entry.units for job_id in unit.ids)

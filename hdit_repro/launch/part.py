@@ -65,6 +65,15 @@ class Part(NamedTuple):
         return self.folder.path / "state" / f"{self.name}.{ending}"
 
 
+def state_of(folder: RunFolder, stage: str) -> str:
+    """A stage's state: it is "running" too where a process draws a range of its samples."""
+    state = folder.state(stage)
+    if stage != "sample" or state in ("done", "running"):
+        return state
+    ranges = (folder.path / "state").glob(f"{folder.stage_key(stage)}.*-*.lock")
+    return "running" if any(map(is_locked, ranges)) else state
+
+
 def drawn(folder: RunFolder) -> set[int]:
     """Numbers of the samples that the manifest lists and whose files are there; none where it is damaged."""
     with contextlib.suppress(UserError, OSError, KeyError, TypeError, ValueError):

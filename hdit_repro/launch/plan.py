@@ -13,6 +13,7 @@ from hdit_repro.launch.bills import Bill, Bills
 from hdit_repro.launch.clusters import Cluster
 from hdit_repro.launch.graph import Task, required, tasks_of
 from hdit_repro.launch.left import share_left
+from hdit_repro.launch.part import state_of
 from hdit_repro.launch.room import NOWHERE, Room
 from hdit_repro.launch.work import reference_work
 from hdit_repro.records.layout import Roots, RunFolder
@@ -219,7 +220,7 @@ def _stage(task: Task, bill: Bill, is_open: bool) -> Stage:
         gpus=bill.price.gpus,
         gpu_hours=bill.price.gpu_hours,
         hours=bill.price.hours,
-        state=task.folder.state(task.stage) if is_open else "done",
+        state=state_of(task.folder, task.stage) if is_open else "done",
         basis=bill.price.basis,
         disk=bill.disk,
         room=bill.room,

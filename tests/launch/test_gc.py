@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
+from hdit_repro.cli.app import main
 from hdit_repro.files import lock, write_json
 from hdit_repro.launch.gc import garbage, remove
 from hdit_repro.launch.slurm import queue
@@ -30,7 +32,7 @@ def test_checkpoints_before_the_last_go_once_training_is_done(roots: Roots) -> N
     assert [item.path for item in garbage(roots)] == [old, side]
     with lock(roots.runs / "abc" / "state" / "train-1.lock"):
         assert garbage(roots) == []
-    remove(garbage(roots))
+    assert remove(garbage(roots)) == []
     assert last.exists()
     assert not old.exists()
     last.unlink()
@@ -40,7 +42,7 @@ def test_checkpoints_before_the_last_go_once_training_is_done(roots: Roots) -> N
 
 def test_submissions_and_code_go_when_no_job_is_left(roots: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = {"1": Queued("1", "PENDING", "Priority", "a")}
-    monkeypatch.setattr(queue, "squeue", lambda: listed)
+    monkeypatch.setattr(queue, "squeue", lambda users: listed)
     monkeypatch.setattr(queue, "present", lambda: True)
     unit = Unit(name="a", kind="train", gpus=1, hours=1, elements=(Noted(stages=("train-a",)),), begun=True, job_id="1")
     save(roots, Journal(session="s", cluster="c", request={}, code="old", units=[unit], state="whole"))
@@ -54,6 +56,44 @@ def test_submissions_and_code_go_when_no_job_is_left(roots: Roots, monkeypatch: 
     making.rename(roots.runs / "made")
     monkeypatch.setattr(queue, "present", lambda: False)
     assert garbage(roots) == [], "nobody can say what still waits"
+
+
+def test_a_submission_goes_only_when_no_job_of_whoever_made_it_is_left(
+    roots: Roots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group shares a workplace: squeue tells of nobody that it is not asked for."""
+    monkeypatch.setattr(queue, "present", lambda: True)
+    monkeypatch.setattr(queue, "ask", lambda *command: "1|PENDING|Priority|0:00|a\n" if other in command[4] else "")
+    unit = Unit(name="a", kind="train", gpus=1, hours=1, elements=(Noted(stages=("train-a",)),), begun=True, job_id="1")
+    save(roots, Journal(session="s", cluster="c", request={}, code="old", units=[unit], state="whole"))
+    leave(roots.runs / "code" / "old" / "file")
+    mine, other = os.getuid(), str(os.getuid() + 4321)
+    assert [item.path.name for item in garbage(roots)] == ["s", "old"]
+    monkeypatch.setattr("hdit_repro.launch.slurm.journal.submitters", lambda _: {mine + 4321})
+    assert garbage(roots) == []
+
+
+def test_what_cannot_be_deleted_is_said(
+    roots: Roots, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, gone = (leave(roots.runs / "abc" / f".{name}.partial", "x" * 30_000_000) for name in ("kept", "gone"))
+    for path in (kept, gone):
+        os.utime(path, (1.0, 1.0))
+    unlink = Path.unlink
+
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        if path == kept:
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    monkeypatch.chdir(roots.runs.parent)
+    assert main(["gc", "--delete"]) == 1
+    said = capsys.readouterr().err
+    assert "deleted 0.03 GB in 1 places" in said
+    assert "1 places could not be deleted" in said
+    assert ".kept.partial" in said
+    assert (kept.exists(), gone.exists()) == (True, False)
 
 
 def test_what_was_never_finished_goes_after_a_day(roots: Roots) -> None:

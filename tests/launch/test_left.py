@@ -6,8 +6,9 @@ import pytest
 
 from hdit_repro import jobs
 from hdit_repro.cli.plan import print_plan
-from hdit_repro.files import write_json
+from hdit_repro.files import lock, write_json
 from hdit_repro.launch.clusters import read_cluster
+from hdit_repro.launch.part import Part
 from hdit_repro.launch.plan import Stage, gpu_hours, make_plan, to_run, wanted
 from hdit_repro.records.layout import Roots, RunFolder
 
@@ -75,3 +76,12 @@ def test_the_plan_says_how_much_is_there_and_adds_up_the_rest(roots: Roots, caps
     rest = 60 / 400 + sum(stage.gpu_hours for stage in plan[1:])
     assert f"to go: {rest:,.1f} A100-hours" in said.err
     assert to_run(plan)[0].hours_left == pytest.approx(15 / 400)
+
+
+def test_a_range_that_is_being_drawn_runs(roots: Roots) -> None:
+    run = jobs.find("table1/E", "mini").run
+    folder = RunFolder(roots, run, "mini")
+    draw(folder, range(64))
+    with lock(Part(folder, "sample", range(64, 128)).lock):
+        assert [stage.state for stage in stages(roots)[:3]] == ["missing", "running", "missing"]
+    assert stages(roots)[1].state == "missing"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from submitit.core.utils import DelayedSubmission
 from hdit_repro.cli import slurm
 from hdit_repro.cli.app import main
 from hdit_repro.errors import RunError, UserError
-from hdit_repro.files import write_bytes
+from hdit_repro.files import write_bytes, write_json
 from hdit_repro.jobs import files
 from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.plan import tasks_for, wanted
@@ -324,11 +326,11 @@ def test_waiting_outlasts_a_scheduler_that_does_not_answer(
     """The queue is asked once by submit; after that the controller restarts, twice."""
     asked: list[int] = []
 
-    def squeue() -> dict[str, queue.Queued]:
+    def squeue(users: set[int]) -> dict[str, queue.Queued]:
         asked.append(1)
         if len(asked) in (2, 4):
             raise RunError("squeue failed", found="Unable to contact slurm controller")
-        return listed() if len(asked) < 6 else {}
+        return listed(users) if len(asked) < 6 else {}
 
     listed = queue.squeue
     monkeypatch.setattr(queue, "squeue", squeue)
@@ -337,6 +339,90 @@ def test_waiting_outlasts_a_scheduler_that_does_not_answer(
     assert main(["submit", "table1", "--cluster", "a100", "--allow-dirty", "--rows", "E", "--wait"]) == 1
     assert "3 stages are not done, and nothing of them is in the queue" in capsys.readouterr().err
     assert len(asked) == 6
+
+
+@pytest.mark.parametrize("command", ["cancel", "retry"])
+def test_a_scheduler_that_does_not_answer_is_no_empty_queue(
+    roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """The first question fails, as while a controller restarts; the next would be answered."""
+    send(roots, ["E"])
+    queued, squeue = fake.queue, fake.here / "squeue"
+    answer = squeue.read_text()
+    squeue.write_text(f"#!/bin/bash\nrm {squeue}.down 2>/dev/null && {{ echo timed out >&2; exit 1; }}\n{answer}")
+    (fake.here / "squeue.down").touch()
+    monkeypatch.chdir(roots.runs.parent)
+    assert main([command, "table1/E"]) == 1
+    said = capsys.readouterr().err
+    assert "squeue failed" in said
+    assert "timed out" in said
+    assert fake.queue == queued
+    by_hand = said.partition("by hand: ")[2].splitlines()[0]
+    assert shlex.split(by_hand)[-1] == "%i|%T|%r|%M|%j", "no pipes for a shell"
+
+
+def test_jobs_of_a_colleague_in_the_same_workplace_are_waited_for(
+    roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(roots, ["E"])
+    theirs, listing = os.getuid() + 4321, fake.here / "squeue"
+    body = listing.read_text().partition("\n")[2]
+    listing.write_text(f'#!/bin/bash\n[[ ",$4," == *,{theirs},* ]] || exit 0\n{body}')
+    assert next(row.state for row in look(roots, known_tasks(roots, "table1/E")).rows) == "failed"
+    monkeypatch.setattr(journal, "submitters", lambda _: {theirs})
+    assert [row.state for row in look(roots, known_tasks(roots, "table1/E")).rows] == ["queued"] * 3
+    assert send(roots, ["E"]).job_ids == ()
+
+
+def test_submitters_are_the_owners_of_submissions(roots: Roots, fake: FakeSlurm) -> None:
+    assert journal.submitters(roots) == set()
+    send(roots, ["E"])
+    assert journal.submitters(roots) == {os.getuid()}
+
+
+def test_nothing_runs_while_all_of_it_waits(roots: Roots, fake: FakeSlurm) -> None:
+    """A measurement that was preempted spoke a moment ago; its job is in the queue again."""
+    send(roots, ["E"])
+    (task,) = [task for task in known_tasks(roots, "table1/E") if task.stage == "evaluate"]
+    write_json(task.folder.progress("evaluate"), {"done": 1, "total": 9, "time": time.time()})
+    assert look(roots, [task]).rows[0].state == "queued"
+    fake.show(*[line.replace("PENDING", "RUNNING") for line in (fake.here / "queue").read_text().splitlines()])
+    assert look(roots, [task]).rows[0].state == "running"
+
+
+@pytest.mark.parametrize("name", ["100%j", "a:b", "a\\b", "a\nb"])
+def test_a_path_that_means_something_else_to_a_job_is_refused(roots: Roots, fake: FakeSlurm, name: str) -> None:
+    runs = roots.runs / name / "runs"
+    with pytest.raises(UserError, match="cannot be told of this folder") as refusal:
+        send(roots._replace(runs=runs), ["E"])
+    assert repr(name[-2]) in str(refusal.value)
+    assert fake.calls == []
+    assert not runs.exists()
+
+
+def test_a_disk_that_is_read_only_is_refused_with_the_mend(
+    roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a disk refuses to delete as well, even what is not there."""
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    for name in ("touch", "unlink"):
+        monkeypatch.setattr(Path, name, refuse)
+    with pytest.raises(UserError, match="folder of runs cannot be written") as refusal:
+        send(roots, ["E"])
+    assert "`runs` in the cluster's profile" in refusal.value.fix
+    assert not (roots.runs / "submissions").exists()
+
+
+def test_tables_of_a_cluster_are_rendered_by_its_last_job(
+    roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(roots.runs.parent)
+    assert main(["submit", "table1/E", "--cluster", "a100", "--allow-dirty", "--no-tables"]) == 2
+    assert "leave --no-tables out" in capsys.readouterr().err
+    assert fake.calls == []
 
 
 def test_what_a_stop_file_ended_says_so_and_can_be_retried(roots: Roots, fake: FakeSlurm) -> None:

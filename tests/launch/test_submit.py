@@ -15,6 +15,7 @@ from types import ModuleType
 import pytest
 
 from hdit_repro import jobs
+from hdit_repro.cli.app import main
 from hdit_repro.files import is_locked, read_json
 from hdit_repro.launch.clusters import Local
 from hdit_repro.launch.crew import Crew
@@ -22,7 +23,7 @@ from hdit_repro.launch.follow import Plain
 from hdit_repro.launch.job import StageChain
 from hdit_repro.launch.plan import make_plan, tasks_for, to_run, wanted
 from hdit_repro.launch.status import known_tasks, status_of
-from hdit_repro.launch.submit import submit
+from hdit_repro.launch.submit import Submission, submit
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.stages.settings import Settings
 from hdit_repro.training.signals import Preempted
@@ -35,7 +36,7 @@ from made_up_stages import STAGES
 from hdit_repro.launch.clusters import Local
 from hdit_repro.launch.follow import Plain
 from hdit_repro.launch.plan import wanted
-from hdit_repro.launch.submit import submit
+from hdit_repro.launch.submit import Submission, submit
 from hdit_repro.records.layout import Roots
 
 if __name__ == "__main__":
@@ -213,6 +214,21 @@ def test_without_waiting_the_last_worker_renders(roots: Roots, submitter: list[s
     until(lambda: not any(alive(pid) for pid in workers))
     assert rendered.exists()
     assert len(set(ends(roots))) == len(ends(roots)) == 6
+
+
+@pytest.mark.parametrize("options", [[], ["--wait"]])
+def test_who_wants_no_tables_gets_none(roots: Roots, monkeypatch: pytest.MonkeyPatch, options: list[str]) -> None:
+    told: list[object] = []
+
+    def start(*_: object, render: object, **__: object) -> Submission:
+        told.append(render)
+        return Submission(0, (), ())
+
+    monkeypatch.setattr("hdit_repro.launch.submit.submit", start)
+    monkeypatch.setattr("hdit_repro.launch.submit.run_render", lambda command: told.append(command) or [])
+    monkeypatch.chdir(roots.runs.parent)
+    assert main(["submit", "table1/E", "--scale", "smoke", "--no-tables", *options]) == 0
+    assert told == [None]
 
 
 @pytest.fixture(params=[signal.default_int_handler, signal.SIG_IGN], ids=["terminal", "background"])

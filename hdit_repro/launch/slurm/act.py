@@ -29,8 +29,11 @@ def cancel(roots: Roots, tasks: Sequence[Task]) -> list[str]:
     """Cancel every job in the queue that works for some stages and for no others; returns their ids.
 
     A render with nothing left to wait for goes too.
+
+    Raises:
+        UserError: something was submitted, and there is no SLURM here, or it does not answer.
     """
-    live = look(roots, tasks)
+    live = look(roots, tasks, sure=True)
     if not live.sent:
         return []
     ours = {task.key for task in tasks}
@@ -41,7 +44,7 @@ def cancel(roots: Roots, tasks: Sequence[Task]) -> list[str]:
         works = [unit for unit in entry.units if unit.kind != "render"]
         if any({*unit.ids} & ids for unit in works) and not any(unit.name in left for unit in works):
             renders |= {job_id: unit.name for unit in entry.units if unit.kind == "render" for job_id in unit.ids}
-    listed = queue.squeue()
+    listed = queue.squeue(journal.submitters(roots))
     ids |= {job_id for job_id, name in renders.items() if job_id in listed and listed[job_id].name == name}
     found = sorted(ids & {*listed})
     queue.scancel(found)
@@ -49,8 +52,12 @@ def cancel(roots: Roots, tasks: Sequence[Task]) -> list[str]:
 
 
 def failed(roots: Roots, tasks: Sequence[Task]) -> list[Retry]:
-    """What of the stages failed or was cancelled, by experiment and scale, with the cluster it was last sent to."""
-    live = look(roots, tasks)
+    """What of the stages failed or was cancelled, by experiment and scale, with the cluster it was last sent to.
+
+    Raises:
+        UserError: as `cancel` does.
+    """
+    live = look(roots, tasks, sure=True)
     rows = {task.key: row for task, row in zip(tasks, live.rows, strict=True)}
     lost = [task for task in required(tasks) if rows[task.key].state == "failed"]
     found: dict[tuple[str, str, str], list[Task]] = {}

@@ -83,6 +83,11 @@ def journals(roots: Roots) -> list[Journal]:
     return found
 
 
+def submitters(roots: Roots) -> set[int]:
+    """The users, by number, who submitted from this workplace, which a group may share."""
+    return {path.parent.stat().st_uid for path in (roots.runs / "submissions").glob(f"*/{NAME}")}
+
+
 def age(roots: Roots, entry: Journal) -> float:
     """Seconds since a journal was last written."""
     return time.time() - (folder(roots, entry.session) / NAME).stat().st_mtime

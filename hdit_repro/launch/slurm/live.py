@@ -58,16 +58,28 @@ class Live:
     files: dict[Path, set[str]] = field(default_factory=dict)
 
 
-def look(roots: Roots, tasks: Sequence[Task]) -> Live:
-    """Read the disk, and ask the queue where there is one and something was ever submitted to it."""
+def look(roots: Roots, tasks: Sequence[Task], *, sure: bool = False) -> Live:
+    """Read the disk, and ask the queue where there is one and something was ever submitted to it.
+
+    Args:
+        roots: the workplace.
+        tasks: the stages.
+        sure: whether a queue that cannot be asked is an error; else `asked` says so.
+
+    Raises:
+        UserError: with `sure`, there is no SLURM here, or it does not answer.
+    """
     rows, known = status_of(tasks), journal.journals(roots)
     if not known:
         return Live(roots, rows, {}, Coverage(), True)
     listed: Mapping[str, queue.Queued] = {}
     asked = False
-    if queue.present():
-        with contextlib.suppress(UserError):
-            listed, asked = queue.squeue(), True
+    if sure or queue.present():
+        try:
+            listed, asked = queue.squeue(journal.submitters(roots)), True
+        except UserError:
+            if sure:
+                raise
     done = {task.key for task, row in zip(tasks, rows, strict=True) if row.state == "done"}
     live = Live(roots, rows, _sent(known), cover(known, listed, made(tasks, lambda task: task.key in done)), asked)
     lost = [live.sent[task.key][-1].id for task in tasks if task.key in live.sent and _may_be_lost(live, task, done)]
@@ -128,9 +140,10 @@ def _overlaid(live: Live, task: Task, row: Row, done: set[str]) -> Row:
 
 
 def _runs(task: Task, waiting: Sequence[InQueue], found: Sequence[Part]) -> bool:
-    """Whether a stage is being run: its element's first, or one that spoke lately."""
-    began = any(not one.job.waits and one.noted.stages[0] == task.key for one in waiting)
-    return began or any(time.time() - read_progress(part.progress).time < FRESH for part in found)
+    """Whether a stage is being run: the first of an element that runs, or another of it that spoke lately."""
+    began = [one for one in waiting if not one.job.waits]
+    spoke = any(time.time() - read_progress(part.progress).time < FRESH for part in found)
+    return any(spoke or one.noted.stages[0] == task.key for one in began)
 
 
 def _drawing(row: Row, task: Task, found: Sequence[Part]) -> Row:

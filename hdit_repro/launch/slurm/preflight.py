@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -14,6 +15,9 @@ from hdit_repro.launch.slurm import queue
 from hdit_repro.launch.slurm.profile import Slurm
 
 PROBE_BYTES = 1 << 20
+
+MEANING = "%:\\\n"
+"""What a path of runs cannot have: names of output fill in "%j", a colon parts PYTHONPATH, and the rest ends a line."""
 
 
 def check_site(profile: Slurm) -> None:
@@ -30,7 +34,8 @@ def check_site(profile: Slurm) -> None:
             "SLURM's commands are here, and no cluster answers them",
             found=error.found,
             expected="a site with partitions",
-            fix="run this on the cluster's login node, or use --cluster local",
+            fix="where `scontrol ping` finds the controller, wait and run the same command again; else run it on the "
+            "cluster's login node, or use --cluster local",
         ) from error
     asked = _names(profile.partition)
     for name in dict.fromkeys((*asked, *_names(profile.cpu_partition))):
@@ -92,8 +97,15 @@ def make_folder(runs: Path) -> None:
     """The folder of runs, made where it is missing.
 
     Raises:
-        UserError: it cannot be made.
+        UserError: it cannot be made, or its path has signs that mean something else to SLURM or in PYTHONPATH.
     """
+    if odd := sorted({*str(runs)} & {*MEANING}):
+        raise UserError(
+            "jobs cannot be told of this folder of runs",
+            found=f"{str(runs)!r} with {' and '.join(map(repr, odd))}",
+            expected=f"a path without {', '.join(map(repr, MEANING))}",
+            fix="name another one: `runs` in the cluster's profile",
+        )
     try:
         runs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -115,7 +127,8 @@ def check_room(runs: Path, planned: int) -> None:
     except OSError as error:
         raise _unwritable(runs, error) from error
     finally:
-        probe.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where nothing can be written, nothing can be taken away
+            probe.unlink(missing_ok=True)
     free = shutil.disk_usage(runs).free
     if free < planned:
         raise UserError(

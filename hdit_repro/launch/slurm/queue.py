@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
+import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -81,14 +82,15 @@ def ask(*command: str) -> str:
             f"{command[0]} failed",
             found=done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}",
             expected="an answer from SLURM",
-            fix=f"try it by hand: {' '.join(command)}",
+            fix=f"try it by hand: {shlex.join(command)}",
         )
     return done.stdout
 
 
-def squeue() -> dict[str, Queued]:
-    """This user's jobs, elements of arrays one by one, by id."""
-    lines = ask("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i|%T|%r|%M|%j").splitlines()
+def squeue(users: Iterable[int] = ()) -> dict[str, Queued]:
+    """The jobs of this user, and of others by their numbers: elements of arrays one by one, by id."""
+    asked = ",".join(map(str, sorted({os.getuid(), *users})))
+    lines = ask("squeue", "-h", "-r", "-u", asked, "-o", "%i|%T|%r|%M|%j").splitlines()
     jobs = (_queued(*line.split("|", 4)) for line in lines if line.count("|") >= 4)
     return {job.id: job for job in jobs}
 

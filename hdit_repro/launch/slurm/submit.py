@@ -67,13 +67,14 @@ def submit(
     """
     preflight.check_site(profile)
     preflight.make_folder(roots.runs)
+    preflight.check_room(roots.runs, 0)
     with lock(roots.runs / "submissions" / "submit.lock"):
         listed = recover(roots)
         planned = draft(jobs, roots, profile, listed, allow_dirty=allow_dirty)
         waiting = sum(bool(planned.covered.jobs(task.key)) for task in planned.left)
         if not planned.groups:
             return Submitted(len(planned.left), waiting, (), "")
-        preflight.check_cap(profile, len(listed), len(planned.elements) + 1)
+        preflight.check_cap(profile, len(queue.squeue()) if profile.submit_cap else 0, len(planned.elements) + 1)
         preflight.check_room(roots.runs, planned.disk)
         for script in {script.kind: script for script in scripts(planned)}.values():
             preflight.try_script(script.text)
@@ -94,7 +95,7 @@ def recover(roots: Roots) -> dict[str, queue.Queued]:
     lost = journal.strays(known)
     if ages := [journal.age(roots, entry) for entry in known if entry.state == "open"]:
         time.sleep(max(0.0, SETTLING - min(ages)))
-    listed = queue.squeue()
+    listed = queue.squeue(journal.submitters(roots))
     stray = sorted({job.id.partition("_")[0] for job in listed.values() if job.name in lost})
     queue.scancel(stray)
     for entry in known:
