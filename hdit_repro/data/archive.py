@@ -120,7 +120,7 @@ def _directory(path: Path) -> list[zipfile.ZipInfo]:
             expected="a zip file",
             fix="check the path, or make an archive: hdit-repro data prepare FOLDER FILE.zip --resolution 64",
         ) from error
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, IndexError) as error:
         raise UserError(
             "a file is no whole zip archive",
             found=f"{path}: {error}",
@@ -146,6 +146,8 @@ def _problem(info: zipfile.ZipInfo, before: str) -> str:
         return "its name leads out of the archive"
     if info.filename == before:
         return "the name comes twice"
+    if info.header_offset < 0:
+        return "its place lies before the file's beginning"
     if info.flag_bits & ENCRYPTED:
         return "it is encrypted"
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -159,3 +161,20 @@ def climbs(name: str) -> bool:
     """Whether a member's name is absolute or leads out of where it lies."""
     plain = name.replace("\\", "/")
     return plain.startswith("/") or ".." in PurePosixPath(plain).parts or (len(plain) > 1 and plain[1] == ":")
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that is no UTF-8: digests are made of names, and JSON holds them.
+
+    Raises:
+        UserError: it holds bytes of another encoding.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            "a name is not UTF-8",
+            found=name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
+            expected="names in UTF-8, which mean the same on every machine",
+            fix="rename it (convmv -r -f latin1 -t utf8 FOLDER shows how a folder's names would change)",
+        ) from error

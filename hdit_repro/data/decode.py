@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -19,10 +20,13 @@ WHOLE = "a whole PNG, JPEG, WebP or BMP file"
 
 GREY = frozenset({"1", "L"})
 ON_WHITE = frozenset({"P", "PA", "LA", "La", "RGBA", "RGBa"})
+ORIENTATION = 0x0112
 EXIF = ("exif", "Raw profile type exif")
 """Where Pillow keeps a picture's tags, that of its orientation among them."""
 ANIMATED = "animated"
 """In the `info` of a picture that is the first of several in its file."""
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
+"""What Pillow raises of bytes that it cannot read."""
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -68,14 +72,7 @@ def decode(data: bytes, name: str, *, cmyk: bool = False, upright: bool = False)
             expected=WHOLE,
             fix="get or export the file again, or take it out",
         ) from error
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        struct.error,
-        zlib.error,
-    ) as error:
+    except DAMAGED as error:
         raise UserError(
             "an image is damaged or no image",
             found=f"{name}: {error}",
@@ -87,6 +84,13 @@ def decode(data: bytes, name: str, *, cmyk: bool = False, upright: bool = False)
 def animated(image: Image.Image) -> bool:
     """Whether a file that was opened moves. A camera's JPEG with a preview (MPO) does not."""
     return image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+
+
+def oriented(image: Image.Image) -> bool:
+    """Whether a picture carries a tag that asks for it to be turned; a tag that cannot be read asks for nothing."""
+    with contextlib.suppress(*DAMAGED):
+        return bool(image.getexif().get(ORIENTATION, 1) != 1)
+    return False
 
 
 def to_rgb(image: Image.Image, name: str, *, cmyk: bool = False) -> Image.Image:

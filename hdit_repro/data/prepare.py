@@ -16,7 +16,7 @@ import PIL
 from PIL import Image, features
 
 from hdit_repro.data.card import Card, card_path
-from hdit_repro.data.decode import ANIMATED
+from hdit_repro.data.decode import ANIMATED, oriented
 from hdit_repro.data.journal import Growing, member_name, paths
 from hdit_repro.data.store import DIGESTS, LABELS, Store
 from hdit_repro.data.transforms import TRANSFORMS
@@ -30,8 +30,6 @@ COMMIT = 64
 
 IN_FLIGHT = 4
 """Images that wait for their turn, for each worker: what bounds the memory."""
-
-ORIENTATION = 0x0112
 
 Progress = Callable[[int, int], None]
 
@@ -212,7 +210,7 @@ def _make(store: Store, index: int, side: int, transform: str) -> Made:
     notes = []
     if min(image.size) < side:
         notes.append("enlarged")
-    if image.getexif().get(ORIENTATION, 1) != 1:
+    if oriented(image):
         notes.append("oriented")
     if image.info.get(ANIMATED):
         notes.append("animated")

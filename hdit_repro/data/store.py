@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Protocol
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hdit_repro.data.archive import MAX_MEMBER, Archive
+from hdit_repro.data.archive import MAX_MEMBER, Archive, check_name
 from hdit_repro.data.decode import decode
 from hdit_repro.data.digest import file_digest, folder_digest, state_digest
 from hdit_repro.data.labels import read_labels
@@ -25,6 +26,22 @@ DIGESTS = "digests.sha256"
 """SHA-256 of each image file, as `sha256sum` writes them, in an archive that was prepared here."""
 
 NO_IMAGE = "no image by its name"
+HIDDEN = "hidden, or the file system's own"
+
+
+def none_of_the_set(name: str) -> str:
+    """Why a file is not taken for an image, by its name; empty for one that is.
+
+    What hides behind a dot was put there by a program: `._1.png` of macOS, `.ipynb_checkpoints/1-checkpoint.png`.
+    """
+    path = PurePosixPath(name)
+    if path.suffix.lower() not in SUFFIXES:
+        return NO_IMAGE
+    return HIDDEN if any(map(_hidden, path.parts)) else ""
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "lost+found"
 
 
 def passed_over(skipped: list[tuple[str, str]]) -> Iterator[str]:
@@ -103,6 +120,14 @@ class Numbered:
         return len(self.label_names) or int(self.labels.max()) + 1
 
 
+def images_in(archive: Archive) -> tuple[list[int], list[tuple[str, str]]]:
+    """The numbers of an archive's members that are images by their names, and (file, reason) of the others."""
+    reasons = [none_of_the_set(name) for name in archive.names]
+    members = [number for number, reason in enumerate(reasons) if not reason]
+    others = zip(archive.names, reasons, strict=True)
+    return members, [(name, reason) for name, reason in others if reason and name not in (LABELS, DIGESTS)]
+
+
 class ZipStore(Numbered):
     """A zip archive in the layout of StyleGAN, EDM and EDM2: images, and `dataset.json` with the labels.
 
@@ -117,10 +142,8 @@ class ZipStore(Numbered):
     def __init__(self, path: Path | str, *, cmyk: bool = False, upright: bool = False) -> None:
         self.path, self.cmyk, self.upright = Path(path), cmyk, upright
         self.archive = Archive(path)
-        self._members = [i for i, name in enumerate(self.archive.names) if Path(name).suffix.lower() in SUFFIXES]
+        self._members, self.skipped = images_in(self.archive)
         self.names = [self.archive.names[i] for i in self._members]
-        known = {*self.names, LABELS, DIGESTS}
-        self.skipped = [(name, NO_IMAGE) for name in self.archive.names if name not in known]
         if not self.names:
             raise UserError(
                 "there is no image",
@@ -181,18 +204,17 @@ class FolderStore(Numbered):
                 fix="check the path; relative ones are taken from the current folder",
             )
         root = self.path.resolve()
+        check_name(str(root))
         self.names, self.skipped = [], []
-        for file in sorted(self.path.rglob("*")):
-            if file.is_dir() and not file.is_symlink():
-                continue
-            name = file.relative_to(self.path).as_posix()
+        for name in sorted(_files_in(self.path)):
+            file = self.path / name
             if file.is_symlink() and not (file.is_file() and file.resolve().is_relative_to(root)):
                 self.skipped.append((name, "a link that leads nowhere, to a folder or out of this one"))
-            elif file.suffix.lower() not in SUFFIXES:
-                self.skipped.append((name, NO_IMAGE))
+            elif reason := HIDDEN if file.is_dir() else none_of_the_set(name):
+                self.skipped.append((name, reason))
             else:
+                check_name(name)
                 self.names.append(name)
-        self.names.sort()
         if not self.names:
             raise UserError(
                 "there is no image",
@@ -248,6 +270,27 @@ class FolderStore(Numbered):
     def digest(self) -> str:
         """SHA-256 over the names and contents of all images. Reads every file."""
         return folder_digest(self.path, self.names)
+
+
+def _files_in(root: Path) -> Iterator[str]:
+    """Names under `root` of all files, of links to folders, and of hidden folders, which are not entered.
+
+    Raises:
+        RunError: a folder cannot be listed, whose images would be missing without a word.
+    """
+
+    def refuse(error: OSError) -> NoReturn:
+        raise RunError(
+            "a folder cannot be listed",
+            found=f"{error.filename}: {error.strerror}",
+            expected="a folder that can be read, with all that is in it",
+            fix="check its permissions and its disk, or take it out, then run the same command again",
+        ) from error
+
+    for inside, folders, files in os.walk(root, onerror=refuse):
+        leaves = [name for name in folders if _hidden(name) or Path(inside, name).is_symlink()]
+        folders[:] = [name for name in folders if name not in leaves]
+        yield from (Path(inside, name).relative_to(root).as_posix() for name in (*files, *leaves))
 
 
 def open_store(

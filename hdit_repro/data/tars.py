@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from hdit_repro.data.archive import MAX_MEMBER, climbs
+from hdit_repro.data.archive import MAX_MEMBER, check_name, climbs
 from hdit_repro.data.decode import decode
 from hdit_repro.data.digest import file_digest, state_digest
 from hdit_repro.data.retry import patiently
-from hdit_repro.data.store import SUFFIXES, Numbered
+from hdit_repro.data.store import Numbered, none_of_the_set
 from hdit_repro.errors import RunError, UserError
 
 TAR_SUFFIXES = frozenset({".tar"})
@@ -67,7 +67,7 @@ class TarStore(Numbered):
         cmyk, upright: passed to `decode`.
 
     Raises:
-        UserError: no tar file, a member that leads out or is absurdly large, or no image.
+        UserError: no tar file, a member that leads out, images in folders, or no image.
     """
 
     def __init__(self, path: Path | str, *, cmyk: bool = False, upright: bool = False) -> None:
@@ -127,9 +127,17 @@ class TarStore(Numbered):
                 if suffix in TAR_SUFFIXES:
                     inner = PurePosixPath(member.name).stem
                     yield from self._members(descriptor, file, start + member.offset_data, member.size, inner)
-                elif suffix not in SUFFIXES or member.size > MAX_MEMBER:
-                    self.skipped.append((member.name, "no image by its name, or too large for one"))
+                elif reason := "too large for an image" if member.size > MAX_MEMBER else none_of_the_set(member.name):
+                    self.skipped.append((member.name, reason))
+                elif len(PurePosixPath(member.name).parts) > 1:
+                    raise UserError(
+                        "a tar holds images in folders, whose classes would be lost",
+                        found=f"{member.name!r} in {file}",
+                        expected="tar files one a class, as ImageNet's, with the images at their top",
+                        fix="unpack it (tar -xf), and name the folder that holds the class folders",
+                    )
                 else:
+                    check_name(f"{label}/{member.name}")
                     name = f"{label}/{PurePosixPath(member.name).name}"
                     yield Place(name, file, start + member.offset_data, member.size)
 

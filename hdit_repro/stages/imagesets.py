@@ -26,7 +26,7 @@ from torch import Tensor
 from hdit_repro.data.archive import MAX_MEMBER, Archive
 from hdit_repro.data.decode import animated, decode
 from hdit_repro.data.digest import file_digest, folder_digest
-from hdit_repro.data.store import DIGESTS, LABELS, NO_IMAGE, SUFFIXES, FolderStore, passed_over
+from hdit_repro.data.store import FolderStore, images_in, passed_over
 from hdit_repro.errors import UserError
 from hdit_repro.metrics.npz import NpzImages
 
@@ -87,10 +87,8 @@ class FileSet:
             self._read = self._file
         else:
             archive = Archive(self.path)
-            members = [i for i, name in enumerate(archive.names) if Path(name).suffix.lower() in SUFFIXES]
+            members, self.skipped = images_in(archive)
             self.names = [archive.names[member] for member in members]
-            known = {*self.names, LABELS, DIGESTS}
-            self.skipped = [(name, NO_IMAGE) for name in archive.names if name not in known]
             self._read = lambda index: archive.read(members[index])
         if not self.names:
             raise UserError(

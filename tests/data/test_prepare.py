@@ -22,6 +22,7 @@ from PIL import Image
 from hdit_repro.data import journal as journal_module
 from hdit_repro.data import prepare as prepare_module
 from hdit_repro.data.card import card_path, read_card
+from hdit_repro.data.decode import ORIENTATION
 from hdit_repro.data.prepare import prepare
 from hdit_repro.data.sources import SOURCES, open_source
 from hdit_repro.data.store import ZipStore, open_store
@@ -61,7 +62,7 @@ def assorted(root: Path, count: int) -> set[str]:
         case = i % FORMATS
         if case == 7:
             exif = Image.Exif()
-            exif[prepare_module.ORIENTATION] = 6
+            exif[ORIENTATION] = 6
             save = {"exif": exif}
         if case == 8:
             width, height = 3, 2
@@ -319,6 +320,14 @@ def test_sources_that_are_refused(tmp_path):
         archive.addfile(info)
     with pytest.raises(UserError, match="link"):
         open_source(tmp_path / "link.tar", "folder")
+    tar_of(tmp_path / "classes.tar", {"cats/1.png": png, "dogs/1.png": png})
+    with pytest.raises(UserError, match="classes would be lost"):
+        open_source(tmp_path / "classes.tar", "folder")
+    tar_of(tmp_path / "names.tar", {os.fsdecode(b"\xe9.png"): png})
+    with pytest.raises(UserError, match="not UTF-8"):
+        open_source(tmp_path / "names.tar", "folder")
+    tar_of(tmp_path / "mac.tar", {"./1.png": png, "./._1.png": png})
+    assert open_source(tmp_path / "mac.tar", "folder").names == ["mac/1.png"]
     (tmp_path / "no.tar").write_bytes(b"no tar" * 200)
     with pytest.raises(UserError, match="no whole tar"):
         open_source(tmp_path / "no.tar", "folder")
@@ -341,7 +350,7 @@ def test_upright_and_cmyk_are_options(tmp_path):
     pixels = np.zeros((20, 20, 3), np.uint8)
     pixels[:10] = 255
     exif = Image.Exif()
-    exif[prepare_module.ORIENTATION] = 3
+    exif[ORIENTATION] = 3
     Image.fromarray(pixels).save(root / "turned.png", exif=exif)
     as_stored = prepare(open_source(root, "folder"), tmp_path / "stored.zip", 20, "none")
     turned = prepare(open_source(root, "folder", upright=True), tmp_path / "turned.zip", 20, "none")
@@ -351,6 +360,19 @@ def test_upright_and_cmyk_are_options(tmp_path):
     Image.new("CMYK", (20, 20), (255, 0, 0, 0)).save(root / "cyan.jpg")
     assert prepare(open_source(root, "folder"), tmp_path / "a.zip", 20, "none").images == 1
     assert prepare(open_source(root, "folder", cmyk=True), tmp_path / "b.zip", 20, "none").images == 2
+
+
+def test_tags_that_cannot_be_read_end_no_preparation(tmp_path):
+    root = plain(tmp_path / "set", ("a",), each=1)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 20)).save(buffer, "JPEG", exif=exif)
+    data = buffer.getvalue()
+    assert data.count(b"Exif\0\0MM") == 1
+    (root / "a" / "tags.jpg").write_bytes(data.replace(b"Exif\0\0MM", b"Exif\0\0\xffM"))
+    card = prepare(open_store(root), tmp_path / "set.zip", 16, "adm")
+    assert (card.images, card.oriented, card.refused) == (2, 0, [])
 
 
 def test_a_wrong_dataset_json_in_a_source_writes_nothing(tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import multiprocessing
+import os
 import pickle
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +17,9 @@ import pytest
 from PIL import Image
 
 from hdit_repro.data import archive as archive_module
-from hdit_repro.data.store import FolderStore, ZipStore, open_store
-from hdit_repro.errors import UserError
+from hdit_repro.data.store import HIDDEN, NO_IMAGE, FolderStore, ZipStore, open_store
+from hdit_repro.errors import RunError, UserError
+from hdit_repro.stages.imagesets import FileSet
 
 
 @pytest.fixture(autouse=True)
@@ -156,6 +159,28 @@ def test_no_archive(tmp_path, data):
     assert str(path) in str(caught.value)
 
 
+DIRECTORY, LEAST_VERSION, START_OF_DIRECTORY = b"PK\x01\x02", 6, -6
+"""The mark of a member in a zip's directory, and where in it, or from the file's end, its numbers lie."""
+
+
+@pytest.mark.parametrize(("place", "number"), [(LEAST_VERSION, 255), (START_OF_DIRECTORY, 60_000)])
+def test_a_damaged_directory_is_an_error_that_names_the_file(tmp_path, place, number):
+    """Each made another exception of zipfile, or a position before the file's beginning."""
+    path = write(tmp_path / "a.zip", {"a.png": png(1)})
+    data = bytearray(path.read_bytes())
+    start = data.index(DIRECTORY) + place if place > 0 else len(data) + place
+    data[start : start + 2] = number.to_bytes(2, "little")
+    path.write_bytes(data)
+    with pytest.raises(UserError) as caught:
+        ZipStore(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_member_without_a_name_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no whole zip"):
+        ZipStore(write(tmp_path / "a.zip", {"": png(1), "a.png": png(2)}))
+
+
 def test_a_cut_archive(tmp_path):
     path = write(tmp_path / "a.zip", IMAGES)
     path.write_bytes(path.read_bytes()[:-40])
@@ -283,3 +308,45 @@ def test_a_folder_of_links_out_of_it_says_why_it_holds_nothing(tmp_path):
         open_store(tmp_path / "set")
     assert "2 files passed over, such as a.png (a link that leads nowhere, to a folder or out of" in str(caught.value)
     assert "1 file passed over, such as c.tif (no image by its name)" in str(caught.value)
+
+
+def test_what_programs_hide_among_images_is_none_of_the_set(tmp_path):
+    """macOS's `._1.png`, a notebook's `.ipynb_checkpoints`: images by their names, and no images of the set."""
+    root = make_folder(tmp_path / "set", {"a/1.png": png(1), "b/2.png": png(2)})
+    digest = FolderStore(root).digest
+    hidden = {"a/._1.png": b"x", ".ipynb_checkpoints/3.png": png(3), "b/.c/d/4.png": png(4), "lost+found/5.png": png(5)}
+    store = FolderStore(make_folder(root, hidden))
+    assert store.names == ["a/1.png", "b/2.png"]
+    assert store.label_names == ("a", "b")
+    assert store.digest == digest
+    assert [name for name, _ in store.skipped] == [".ipynb_checkpoints", "a/._1.png", "b/.c", "lost+found"]
+    assert {reason for _, reason in store.skipped} == {HIDDEN}
+    packed = write(tmp_path / "set.zip", {"a/1.png": png(1), "__MACOSX/a/._1.png": b"x", ".DS_Store": b"x"})
+    assert ZipStore(packed).names == FileSet(packed).names == ["a/1.png"]
+    assert FileSet(packed).skipped == [(".DS_Store", NO_IMAGE), ("__MACOSX/a/._1.png", HIDDEN)]
+
+
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(tmp_path, monkeypatch):
+    root = make_folder(tmp_path / "set", {"a/1.png": png(1), "b/2.png": png(2), ".c/3.png": png(3)})
+    whole = os.scandir
+
+    def scandir(path):
+        if os.path.basename(path) in ("b", ".c"):  # noqa: PTH119
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return whole(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(RunError, match="cannot be listed") as caught:
+        FolderStore(root)
+    assert caught.value.found == f"{root / 'b'}: Permission denied"
+
+
+def test_a_name_of_another_encoding_is_refused_by_name(tmp_path):
+    root = make_folder(tmp_path / "set", {"1.png": png(1)})
+    (root / os.fsdecode(b"caf\xe9.png")).write_bytes(png(2))
+    with pytest.raises(UserError, match="not UTF-8") as caught:
+        FolderStore(root)
+    assert caught.value.found == r"caf\xe9.png"
+    other = make_folder(tmp_path / os.fsdecode(b"\xe9"), {"1.png": png(1)})
+    with pytest.raises(UserError, match="not UTF-8"):
+        FolderStore(other)
