@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
@@ -42,6 +43,11 @@ def fixed(value: float, digits: int) -> str:
 def significant(value: float) -> str:
     """Four significant digits, without an exponent where that is readable."""
     return f"{value:.4g}"
+
+
+def decimals(value: float, least: int) -> int:
+    """Decimals at which three digits of a number show, and `least` at least: 0.00123, a kernel distance, takes five."""
+    return max(least, 2 - math.floor(math.log10(abs(value)))) if value else least
 
 
 def signed(value: float, digits: int) -> str:

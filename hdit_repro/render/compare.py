@@ -23,7 +23,7 @@ from hdit_repro.records import store
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.records.rows import how, row_key
 from hdit_repro.records.schema import Record
-from hdit_repro.render.cells import fixed
+from hdit_repro.render.cells import decimals, fixed
 from hdit_repro.render.measured import Measured, summarise
 from hdit_repro.render.report import curves, html
 from hdit_repro.render.report.blocks import Block, Drawing, Gallery, Heading, Page, Picture, grid, slug, text
@@ -191,7 +191,9 @@ def headings(found: Comparison) -> tuple[str, str, str, str]:
 
 def number(found: Measured) -> str:
     """12.50 ± 0.20 (n = 3)."""
-    return fixed(found.mean, 2) + (f" ± {fixed(found.sd, 2)} (n = {found.seeds})" if found.sd is not None else "")
+    digits = decimals(found.mean, 2)
+    spread = "" if found.sd is None else f" ± {fixed(found.sd, digits)} (n = {found.seeds})"
+    return fixed(found.mean, digits) + spread
 
 
 def said(value: object) -> str:

@@ -11,7 +11,8 @@ import pytest
 from hdit_repro.cli import main
 from hdit_repro.errors import UserError
 from hdit_repro.records.layout import Roots
-from hdit_repro.render.compare import compare, said, write_page
+from hdit_repro.render.compare import compare, number, said, write_page
+from hdit_repro.render.measured import Measured
 
 Measure = Callable[..., Path]
 
@@ -39,6 +40,14 @@ def test_one_record_a_side_below_paper_scale_has_no_interval(roots: Roots, measu
     contrast = compare("table1/D", "table1/E", "smoke", roots).contrasts[0]
     assert "noise unknown" in contrast.words()
     assert "interval" not in contrast.words()
+
+
+def test_numbers_show_three_digits_however_small() -> None:
+    found = Measured("kid", 0.00123, 0.00034, 3, None, ())
+    assert number(found) == "0.00123 ± 0.00034 (n = 3)"
+    assert number(found._replace(mean=-0.0000456, sd=None)) == "-0.0000456"
+    assert number(found._replace(mean=12.5, sd=0.2)) == "12.50 ± 0.20 (n = 3)"
+    assert number(found._replace(mean=0.0, sd=None)) == "0.00"
 
 
 def test_a_page_with_both(roots: Roots, measure: Measure, tmp_path: Path) -> None:

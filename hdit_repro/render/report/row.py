@@ -13,7 +13,7 @@ from hdit_repro.records.layout import RunFolder
 from hdit_repro.records.schema import CONTEXT, MADE_ELSEWHERE, Metric, Record
 from hdit_repro.records.store import place
 from hdit_repro.render import measured
-from hdit_repro.render.cells import fixed, significant
+from hdit_repro.render.cells import decimals, fixed, significant
 from hdit_repro.render.report import curves
 from hdit_repro.render.report.badges import badge, reason
 from hdit_repro.render.report.blocks import (
@@ -105,7 +105,7 @@ def _values(entry: Entry, facts: Facts) -> Iterable[Block]:
     lines = [
         (
             name,
-            fixed(m.mean, 3),
+            _number(m.mean),
             _deviation(m.sd),
             str(m.seeds),
             _deviation(measured.sampling_sd(entry.records, name)),
@@ -140,7 +140,11 @@ def _values(entry: Entry, facts: Facts) -> Iterable[Block]:
 
 
 def _deviation(value: float | None) -> str:
-    return "–" if value is None else fixed(value, 3)
+    return "–" if value is None else _number(value)
+
+
+def _number(value: float) -> str:
+    return fixed(value, decimals(value, 3))
 
 
 def _contexts(records: Sequence[Record]) -> list[str]:
@@ -151,8 +155,9 @@ def _value(metric: Metric | None) -> str:
     if metric is None:
         return ""
     if metric.low is None or metric.high is None:
-        return fixed(metric.value, 3)
-    return f"{fixed(metric.value, 3)} [{fixed(metric.low, 3)}, {fixed(metric.high, 3)}]"
+        return _number(metric.value)
+    digits = decimals(metric.value, 3)
+    return f"{_number(metric.value)} [{fixed(metric.low, digits)}, {fixed(metric.high, digits)}]"
 
 
 def _signed(record: Record, facts: Facts) -> str:

@@ -17,6 +17,7 @@ from hdit_repro.errors import UserError
 from hdit_repro.files import write_text
 from hdit_repro.records import signoff, store
 from hdit_repro.records.layout import Roots
+from hdit_repro.records.schema import Metric, seal
 from hdit_repro.render.figures import FIGURES
 from hdit_repro.render.report import build
 from hdit_repro.render.report.blocks import SENTENCE, Grid, words
@@ -269,6 +270,17 @@ def test_what_it_cost_counts_each_training_and_each_sampling_once(roots: Roots, 
     assert spent(records[:1]) == (42.5, 45_000.0)
     assert spent(records) == (45.0, 54_000.0)
     assert spent([*records, records[0]]) == (45.0, 54_000.0)
+
+
+def test_small_values_keep_their_digits(roots: Roots, measure: Measure) -> None:
+    path = measure("table1/E", "smoke", 181.0)
+    record = store.read(path)
+    small = Metric(value=0.00123, low=0.00101, high=0.00148, interval="made up")
+    store.write(seal(msgspec.structs.replace(record, metrics={**record.metrics, "kd-efficientnet-lite0": small})), path)
+    shown = (build("smoke", roots).folder / "rows" / "table1-E.html").read_text()
+    assert '<td class="number">0.00123</td>' in shown
+    assert "0.00123 [0.00101, 0.00148]" in shown
+    assert ">181.000<" in shown
 
 
 def test_images_of_others_are_imported_and_not_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
