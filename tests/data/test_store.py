@@ -177,8 +177,14 @@ def test_a_damaged_directory_is_an_error_that_names_the_file(tmp_path, place, nu
 
 
 def test_a_member_without_a_name_is_refused(tmp_path):
+    path = write(tmp_path / "a.zip", {"a.png": png(1)})
+    data = bytearray(path.read_bytes())
+    lengths = data.index(DIRECTORY) + 28
+    assert data[lengths : lengths + 6] == bytes([5, 0, 0, 0, 0, 0])  # of name, extra field and comment
+    data[lengths], data[lengths + 4] = 0, 5
+    path.write_bytes(data)
     with pytest.raises(UserError, match="no whole zip"):
-        ZipStore(write(tmp_path / "a.zip", {"": png(1), "a.png": png(2)}))
+        ZipStore(path)
 
 
 def test_a_cut_archive(tmp_path):
