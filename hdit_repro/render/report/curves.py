@@ -17,6 +17,9 @@ WIDTH, HEIGHT = 640, 300
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 14, 44
 """The drawing and its margins, in its own units."""
 
+SAMPLE, LETTER = 44, 8
+"""Widths in the legend: a line with the gaps around it, and a wide letter."""
+
 COLOURS = 7
 DASHES = ("", "7 4", "2 3")
 
@@ -69,8 +72,8 @@ def draw(curves: Sequence[Curve]) -> str:
     def y(loss: float) -> float:
         return TOP + (HEIGHT - TOP - BOTTOM) * (high - math.log10(loss)) / (high - low)
 
-    legend = math.ceil(len(curves) / 3)
-    height = HEIGHT + 20 * legend
+    across = max(1, min(3, (WIDTH - LEFT) // (SAMPLE + LETTER * max(len(curve.label) for curve in curves))))
+    height = HEIGHT + 20 * math.ceil(len(curves) / across)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
         f'aria-label="{escape(describe(curves))}" font-family="system-ui, sans-serif" font-size="12" '
@@ -81,8 +84,8 @@ def draw(curves: Sequence[Curve]) -> str:
         parts.append(f'<path d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}" stroke="currentColor" stroke-opacity=".2"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{tick:.3g}</text>')
     for part in range(5):
-        step = last * part / 4
-        parts.append(f'<text x="{x(step):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{step:,.0f}</text>')
+        step, anchor = last * part / 4, "end" if part == 4 else "middle"  # the last would stand out at the right
+        parts.append(f'<text x="{x(step):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="{anchor}">{step:,.0f}</text>')
     parts.append(f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 8}" text-anchor="middle">training step</text>')
     middle = (HEIGHT + TOP - BOTTOM) / 2
     parts.append(f'<text x="14" y="{middle}" text-anchor="middle" transform="rotate(-90 14 {middle})">loss</text>')
@@ -90,7 +93,7 @@ def draw(curves: Sequence[Curve]) -> str:
         path = "L".join(f"{x(step):.1f} {y(loss):.1f}" for step, loss in curve.points)
         look = _look(number)
         parts.append(f'<path d="M{path}" fill="none" stroke-width="1.8" {look}/>')
-        left, top = LEFT + 190 * (number % 3), HEIGHT + 20 * (number // 3) + 6
+        left, top = LEFT + (WIDTH - LEFT) // across * (number % across), HEIGHT + 20 * (number // across) + 6
         parts.append(f'<path d="M{left} {top}h26" stroke-width="2.5" {look}/>')
         parts.append(f'<text x="{left + 32}" y="{top + 4}">{escape(curve.label)}</text>')
     return "".join(parts) + "</svg>"

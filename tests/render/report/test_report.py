@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -19,7 +20,7 @@ from hdit_repro.records import signoff, store
 from hdit_repro.records.layout import Roots
 from hdit_repro.records.schema import Metric, seal
 from hdit_repro.render.figures import FIGURES
-from hdit_repro.render.report import build
+from hdit_repro.render.report import build, curves
 from hdit_repro.render.report.blocks import SENTENCE, Grid, words
 from hdit_repro.render.report.facts import Entry
 from hdit_repro.render.report.overview import spent
@@ -270,6 +271,23 @@ def test_what_it_cost_counts_each_training_and_each_sampling_once(roots: Roots, 
     assert spent(records[:1]) == (42.5, 45_000.0)
     assert spent(records) == (45.0, 54_000.0)
     assert spent([*records, records[0]]) == (45.0, 54_000.0)
+
+
+@pytest.mark.parametrize(("label", "across"), [("seed 0", 3), ("table1/E seed 0", 3), ("a" * 24, 2), ("a" * 60, 1)])
+def test_labels_of_curves_do_not_lie_over_each_other(label: str, across: int) -> None:
+    drawn = curves.draw([curves.Curve(label, ((0.0, 1.0), (10.0, 0.5)))] * 6)
+    places = [(int(x), int(y)) for x, y in re.findall(rf'<text x="(\d+)" y="(\d+)">{label}<', drawn)]
+    assert len(places) == len(set(places)) == 6
+    assert len({x for x, _ in places}) == across
+    assert min([b - a for (a, _), (b, _) in pairwise(places[:across])], default=999) >= 7.5 * len(label) + 32
+    height = int(drawn.partition(f'viewBox="0 0 {curves.WIDTH} ')[2].partition('"')[0])
+    assert max(y for _, y in places) < height
+
+
+def test_the_last_step_is_inside_the_drawing() -> None:
+    drawn = curves.draw([curves.Curve("seed 0", ((0.0, 1.0), (400_000.0, 0.5)))])
+    assert re.search(r'<text x="628\.0" y="\d+" text-anchor="end">400,000</text>', drawn)
+    assert 'text-anchor="middle">300,000</text>' in drawn
 
 
 def test_small_values_keep_their_digits(roots: Roots, measure: Measure) -> None:
