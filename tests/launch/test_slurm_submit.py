@@ -163,6 +163,44 @@ def failing(function: Callable[..., Any], at: int, error: Exception) -> Callable
     return called
 
 
+@pytest.mark.parametrize("command", ["submit", "cancel"])
+def test_a_controller_that_hangs_half_way_is_told_and_the_next_command_finds_what_is_left(
+    roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """The second sbatch times out though its job is taken, and so does squeue after it."""
+    with monkeypatch.context() as patch:
+        squeue, sbatch = fake.here / "squeue", fake.here / "sbatch"
+        answers, takes = squeue.read_text(), sbatch.read_text()
+        hung = fake.here / "hung"
+        sbatch.write_text(f"{takes}[ $number = 1 ] && touch {hung} && echo timed out >&2 && exit 1 || exit 0\n")
+        squeue.write_text(f"#!/bin/bash\n[ ! -e {hung} ] || exit 1\n{answers}")
+        with pytest.raises(RunError, match="failed half-way, and SLURM did not answer") as told:
+            send(roots, ["E"])
+        assert "timed out; in the queue: jobs 100, and the one that was being submitted" in str(told.value.found)
+        squeue.write_text(answers)
+        sbatch.write_text(takes)
+        patch.chdir(roots.runs.parent)
+        assert fake.queue[0] == "100"
+        assert len(fake.queue) > 1
+        if command == "cancel":
+            assert main(["cancel", "table1/E"]) == 0
+            assert fake.queue == []
+        else:
+            assert send(roots, ["E"]).queued == 1
+            assert not [job_id for job_id in fake.queue if job_id.startswith("101")]
+
+
+def test_accounts_that_know_no_end_tell_of_none(roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node's failure that the accounts never heard of, or another job under the id."""
+    send(roots, ["E"])
+    fake.end_all()
+    (fake.here / "sacct").write_text("#!/bin/bash\necho '100|RUNNING'\n")
+    (fake.here / "sacct").chmod(0o755)
+    assert "job 100 is in the queue no more" in look(roots, known_tasks(roots, "table1/E")).rows[0].error
+    (fake.here / "sacct").write_text("#!/bin/bash\necho '100|NODE_FAIL'\n")
+    assert "job 100 node_fail without" in look(roots, known_tasks(roots, "table1/E")).rows[0].error
+
+
 FULL = OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
 

@@ -28,24 +28,28 @@ class Retry(NamedTuple):
 def cancel(roots: Roots, tasks: Sequence[Task]) -> list[str]:
     """Cancel every job in the queue that works for some stages and for no others; returns their ids.
 
-    A render with nothing left to wait for goes too.
+    A render with nothing left to wait for goes too, and what was submitted without its id having been written.
 
     Raises:
         UserError: something was submitted, and there is no SLURM here, or it does not answer.
     """
-    live = look(roots, tasks, sure=True)
-    if not live.sent:
-        return []
+    live, known = look(roots, tasks, sure=True), journal.journals(roots)
     ours = {task.key for task in tasks}
+    lost = {
+        name for name, unit in journal.strays(known).items() if all({*noted.stages} <= ours for noted in unit.elements)
+    }
+    if not live.sent and not lost:
+        return []
     ids = {one.job.id for one in live.covered.all if {*one.noted.stages} <= ours} | {*live.covered.doomed}
     left = {one.unit for one in live.covered.all if one.job.id not in ids and one.noted.stages != ("render",)}
     renders: dict[str, str] = {}
-    for entry in journal.journals(roots):
+    for entry in known:
         works = [unit for unit in entry.units if unit.kind != "render"]
         if any({*unit.ids} & ids for unit in works) and not any(unit.name in left for unit in works):
             renders |= {job_id: unit.name for unit in entry.units if unit.kind == "render" for job_id in unit.ids}
     listed = queue.squeue(journal.submitters(roots))
     ids |= {job_id for job_id, name in renders.items() if job_id in listed and listed[job_id].name == name}
+    ids |= {job.id for job in listed.values() if job.name in lost}
     found = sorted(ids & {*listed})
     queue.scancel(found)
     return found

@@ -19,6 +19,9 @@ WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
 """States of a job that waits. All others that squeue shows have begun."""
 
 ENDING = "COMPLETING"
+
+OPEN = (*WAITING, "RUNNING", "RESIZING", "SUSPENDED")
+"""States in the accounts of a job that is gone: an end that they never heard of, or another job under its id."""
 NEVER = "DependencyNeverSatisfied"
 
 
@@ -101,7 +104,7 @@ def _queued(job_id: str, state: str, reason: str, used: str, name: str) -> Queue
 
 
 def ended(ids: Iterable[str]) -> dict[str, str]:
-    """How jobs ended by the accounts ("NODE_FAIL", "TIMEOUT", "CANCELLED by 0"); empty where there are no accounts."""
+    """How jobs ended by the accounts ("NODE_FAIL", "TIMEOUT", "CANCELLED by 0"), as far as they know of it."""
     wanted = sorted({job_id.partition("_")[0] for job_id in ids})
     if not wanted or shutil.which("sacct") is None:
         return {}
@@ -109,7 +112,8 @@ def ended(ids: Iterable[str]) -> dict[str, str]:
         lines = ask("sacct", "-n", "-X", "-P", "-o", "JobID,State", "-j", ",".join(wanted)).splitlines()
     except RunError:
         return {}
-    return dict(line.split("|", 1) for line in lines if "|" in line)
+    found = dict(line.split("|", 1) for line in lines if "|" in line)
+    return {job_id: state for job_id, state in found.items() if state not in OPEN}
 
 
 def scancel(ids: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hdit_repro.errors import RunError
+from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import lock
 from hdit_repro.jobs import Job
 from hdit_repro.launch.describe import describe
@@ -63,7 +63,7 @@ def submit(
 
     Raises:
         UserError: the site, the profile, the folders or the code do not allow it; nothing was submitted.
-        RunError: sbatch refused half-way; what was submitted has been cancelled.
+        RunError: sbatch refused half-way; what was submitted has been cancelled, or the message says what was not.
     """
     preflight.check_site(profile)
     preflight.make_folder(roots.runs)
@@ -138,7 +138,8 @@ def _act(planned: Draft, render: tuple[str, ...], stages: Mapping[str, StageFunc
         executor = render_executor(planned, dependency("afterany", waits))
         _submit_unit(planned, entry, last, executor, [RenderJob(render)])
     except BaseException as error:
-        _undo(planned, entry)
+        if not _undo(planned, entry) and isinstance(error, (UserError, OSError)):
+            raise _half_way(error, entry) from error
         if isinstance(error, OSError):
             raise RunError(
                 "the submission could not be written, and nothing of it is left in the queue",
@@ -161,14 +162,34 @@ def _submit_unit(
     journal.save(planned.roots, entry)
 
 
-def _undo(planned: Draft, entry: Journal) -> None:
-    """Cancel what was submitted of a graph that failed half-way, the unit without an id found by its name."""
+def _undo(planned: Draft, entry: Journal) -> bool:
+    """Cancel what was submitted of a graph that failed half-way, the unit without an id found by its name.
+
+    Returns:
+        False where SLURM does not answer; the journal stays open then, and the next call finds what is left.
+    """
     names = {unit.name for unit in entry.units}
-    with contextlib.suppress(RunError, OSError):  # then the journal stays open: the next call finds what is left
+    try:
         by_name = [job.id.partition("_")[0] for job in queue.squeue().values() if job.name in names]
         queue.scancel(sorted({*by_name, *(unit.job_id for unit in entry.units if unit.job_id)}))
-        entry.state = "cancelled"
+    except UserError:
+        return False
+    entry.state = "cancelled"
+    with contextlib.suppress(RunError, OSError):  # a full disk: it stays open
         journal.save(planned.roots, entry)
+    return True
+
+
+def _half_way(error: UserError | OSError, entry: Journal) -> RunError:
+    known = [unit.job_id for unit in entry.units if unit.job_id]
+    jobs = f"jobs {', '.join(known)}, and" if known else "perhaps"
+    why = " ".join(filter(None, (str(error).splitlines()[0], error.found if isinstance(error, UserError) else None)))
+    return RunError(
+        "the submission failed half-way, and SLURM did not answer when it was to be taken back",
+        found=f"{why}; in the queue: {jobs} the one that was being submitted",
+        expected="all of it, or nothing",
+        fix="when `sinfo` answers, run the same command again: it goes on with what is queued; or `hdit-repro cancel`",
+    )
 
 
 def _function(planned: Draft, element: Element, stages: Mapping[str, StageFunction] | None) -> StageJob:
