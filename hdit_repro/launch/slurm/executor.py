@@ -72,8 +72,8 @@ class Executor(SlurmExecutor):  # type: ignore[misc]
                 "sbatch refuses a job",
                 found=" ".join(str(error).split()),
                 expected=f"{self.parameters['job_name']} in the queue",
-                fix="mend the cluster's profile in jobs/clusters/ (`hdit-repro cluster check NAME` tries it); where SLURM was "
-                "only busy, run the same command again",
+                fix="mend the cluster's profile in jobs/clusters/ (`hdit-repro cluster check NAME` tries it); "
+                "where SLURM was only busy, run the same command again",
             ) from error
         for place, dumped in enumerate(pickles):
             own = first.job_id if self.size == 1 else f"{first.job_id}_{place}"
