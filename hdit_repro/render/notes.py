@@ -12,7 +12,7 @@ from hdit_repro.records.lint import difference
 from hdit_repro.records.schema import FLOOR, MADE_ELSEWHERE, Protocol, Record
 from hdit_repro.records.store import Problem
 from hdit_repro.render.cells import Cell, fixed, significant
-from hdit_repro.render.columns import Guidance, Ours
+from hdit_repro.render.columns import Difference, Guidance, Ours
 from hdit_repro.render.companions import Context
 from hdit_repro.render.costs import Complexity, Counted, Parameters
 from hdit_repro.render.definitions import Table
@@ -111,6 +111,8 @@ def _measured_notes(table: Table, rows: Sequence[Row], records: list[Record], sc
         found.append(
             f"Differences are ours less print. Print: {table.protocol}. Where ours above is another protocol, the "
             "difference holds that too."
+            if _has(table, Difference)
+            else f"Print: {table.protocol}."
         )
         found += [f"Verdict ({_judged(row, column)}): {said}." for row in rows for column, said in row.judged.items()]
         if any(row.judged for row in rows):

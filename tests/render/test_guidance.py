@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from hdit_repro import jobs
@@ -18,7 +19,7 @@ from hdit_repro.records.schema import Metric
 from hdit_repro.render import measured
 from hdit_repro.render.everything import render
 from hdit_repro.render.figures import guidance
-from hdit_repro.render.figures.guidance import Point
+from hdit_repro.render.figures.guidance import Line, Point, Sweep
 from hdit_repro.render.report.facts import gather
 from hdit_repro.render.report.others import shown_figures
 
@@ -92,6 +93,17 @@ def test_axes_are_named_after_metric_and_scale(roots: Roots, swept) -> None:
     assert "fid" not in words
     assert "inception" not in words
     assert "smoke scale" in words
+
+
+def test_what_bars_are_fits_the_width_of_a_panel() -> None:
+    said = "standard deviation of 3 trainings; 95 %, jackknife over 20 groups of samples, reference held fixed"
+    points = (Point(1.0, 90.0, 88.0, 92.0), Point(2.0, 80.0, 78.0, 82.0))
+    figure = guidance.draw(Sweep("smoke", Line(DISTANCE, points, said), (), None, 64, WEIGHTS))
+    (axes,) = figure.axes
+    title = axes.get_title(loc="left")
+    assert title.split() == f"bars: {said}".split()
+    FigureCanvasAgg(figure).draw()
+    assert axes._left_title.get_window_extent().x1 <= figure.bbox.x1
 
 
 def test_a_distance_alone_has_one_panel(roots: Roots, measure) -> None:

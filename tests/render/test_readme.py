@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hdit_repro.audit import audit
 from hdit_repro.errors import UserError
 from hdit_repro.records.layout import Roots
 from hdit_repro.render import readme
+from hdit_repro.render.definitions import TABLE_1
 from hdit_repro.render.everything import render
 from hdit_repro.render.tables import material, sheet_of
 
@@ -85,6 +87,15 @@ def test_rendering_at_paper_scale_fills_the_readme(roots: Roots, monkeypatch: py
     first = path.read_bytes()
     render("paper", roots)
     assert path.read_bytes() == first
+
+
+def test_the_table_explains_no_column_that_it_leaves_out(roots: Roots, measure: Callable[..., Path]) -> None:
+    measure("table1/E", "paper", 27.0)
+    given = material("paper", roots)
+    whole, brief = (readme.table1(sheet_of(table, given)) for table in (TABLE_1, readme.TABLE))
+    assert "- Differences are ours less print. Print: FID by the implementation of Dhariwal & Nichol" in whole
+    assert "Differences" not in brief
+    assert "- Print: FID by the implementation of Dhariwal & Nichol, 2021 (Section 5.1).\n" in brief
 
 
 def test_the_table_has_our_costs_and_the_errata_are_the_audits(roots: Roots) -> None:

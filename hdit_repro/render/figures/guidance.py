@@ -8,6 +8,7 @@ the trade, precision (how real) and recall (how varied).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from textwrap import fill
 from typing import TYPE_CHECKING, NamedTuple
 
 from hdit_repro import jobs
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXPERIMENT = "guidance"
+BARS = 90
+"""Letters of a line above a panel."""
 
 
 class Point(NamedTuple):
@@ -118,7 +121,7 @@ def draw(material: Sweep) -> Figure:
 def _panel(axes: Axes, line: Line, label: str) -> None:
     axes.set_ylabel(label, fontsize=8)
     axes.margins(y=0.25)
-    axes.set_title(f"bars: {line.bars}" if line.bars else "", fontsize=7, loc="left")
+    axes.set_title(fill(f"bars: {line.bars}", BARS) if line.bars else "", fontsize=7, loc="left")
     if not line.points:
         return
     means = [point.mean for point in line.points]
