@@ -1,4 +1,4 @@
-"""What a run says of its sampling reaches the solver."""
+"""What a run says of its sampling reaches the solver, and a sample is what its parts make of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from hdit_repro import jobs
+from hdit_repro.diffusion import GaussianDiffusion, as_keys, normals
+from hdit_repro.metrics.quantise import to_uint8
 from hdit_repro.samplers import SAMPLERS, karras_sigmas
+from hdit_repro.seeds import derive
 from hdit_repro.spec.run import Run
 from hdit_repro.stages.denoiser import Drawer
 
@@ -103,3 +106,107 @@ def test_guidance_asks_with_and_without_the_class(seen: dict[str, Any]) -> None:
     assert [len(asked) for asked in plain.classes] == [2]
     asked = torch.cat(guided.classes).tolist()
     assert sorted(asked) == sorted([*labels.tolist(), 9, 9]), "9 is no class"
+
+
+NUMBERS = [2, 5, 11]
+
+
+def keys_of(run: Run) -> Tensor:
+    """Keys of samples NUMBERS, by the words of `sample_keys`: part of what a run is."""
+    seed = derive(run.seed, run.sampling.seed, "samples")
+    return as_keys(derive(seed, number, "sample") for number in NUMBERS)
+
+
+class Bent(nn.Module):
+    """F of the image, the level and the class."""
+
+    def forward(self, x: Tensor, level: Tensor, class_cond: Tensor) -> Tensor:
+        return torch.sin(x + (class_cond / 10 + level).view(-1, 1, 1, 1))
+
+
+class BentWithVariance(nn.Module):
+    """Epsilon of about x, bent by class and step, and a variance that hangs on the class."""
+
+    def forward(self, x: Tensor, t: Tensor, class_cond: Tensor) -> Tensor:
+        shift = (class_cond / 10 + t / 40).to(x.dtype).view(-1, 1, 1, 1)
+        return torch.cat([x + 0.05 * torch.sin(3 * x + shift), torch.sin(x + shift)], dim=1)
+
+
+def test_a_sample_of_edm_is_what_its_parts_make_of_it() -> None:
+    """One step of the solver and the last by hand: every seed, stream, scale and weight is written out."""
+    tree = msgspec.to_builtins(jobs.find("table1/E", "smoke").run)
+    tree["seed"] = 3
+    tree["diffusion"] |= {"sigma_min": 0.05, "sigma_max": 4.0, "sigma_data": 0.8}
+    sampler = {"kind": "dpmpp_2m_sde", "steps": 2, "eta": 0.5}
+    tree["sampling"] |= {"seed": 7, "guidance": 1.5, "labels": "balanced", "sampler": sampler}
+    run = msgspec.convert(tree, Run)
+    keys, side = keys_of(run), run.data.resolution
+    labels = torch.tensor([number % 9 for number in NUMBERS])
+    network = Bent()
+
+    def denoise(x: Tensor, sigma: float) -> Tensor:
+        total = sigma**2 + 0.8**2
+        level = torch.full((len(x),), sigma)
+        with_class, without = (
+            0.8**2 / total * x + sigma * 0.8 / total**0.5 * network(x / total**0.5, level, classes)
+            for classes in (labels, torch.full_like(labels, 9))
+        )
+        return without + 1.5 * (with_class - without)
+
+    start, noise = (normals(keys, stream, (3, side, side)) for stream in (0, 16))
+    x = 4.0 * start
+    # One step from sigma_max to sigma_min, then D itself: h = log(4 / 0.05), and sigma ratio^(1 + eta) = e^(-1.5 h).
+    ratio = 0.05 / 4.0
+    first = denoise(x, 4.0)
+    x = ratio**1.5 * x + (1 - ratio**1.5) * first + 0.05 * (1 - ratio) ** 0.5 * noise
+    expected = to_uint8(denoise(x, 0.05))
+
+    images, dealt = Drawer(run, network, torch.device("cpu"), lambda: None)(NUMBERS)
+    assert dealt is not None
+    assert torch.equal(dealt, labels)
+    assert ((images > 0) & (images < 255)).double().mean() > 0.5, "most are neither black nor white"
+    # Two orders of the same sums: a value in a thousand may fall to the other side of a half.
+    off = (images.int() - expected.int()).abs()
+    assert off.max() <= 1
+    assert (off > 0).double().mean() < 1e-3
+
+
+def test_a_sample_of_the_discrete_diffusion_is_what_its_parts_make_of_it() -> None:
+    """R1: its chain and data scale, epsilon guided and the variance of the conditional half."""
+    tree = msgspec.to_builtins(jobs.find("table1/R1", "smoke").run)
+    tree["diffusion"] |= {"timesteps": 40, "data_scale": 0.5}
+    tree["sampling"] |= {"guidance": 2.0, "labels": "balanced", "sampler": {"kind": "ancestral", "steps": 4}}
+    run = msgspec.convert(tree, Run)
+    keys, side = keys_of(run), run.data.resolution
+    labels, network = torch.tensor([number % 9 for number in NUMBERS]), BentWithVariance()
+
+    def guided(x: Tensor, t: Tensor) -> Tensor:
+        with_class, without = network(x, t, labels), network(x, t, torch.full_like(labels, 9))
+        epsilon = without[:, :3] + 2.0 * (with_class - without)[:, :3]
+        return torch.cat([epsilon, with_class[:, 3:]], dim=1)
+
+    start = normals(keys, 0, (3, side, side))
+    chain = GaussianDiffusion(40, 4, data_scale=0.5)
+    expected = to_uint8(chain.sample(guided, start, lambda step: normals(keys, 16 + step, (3, side, side))))
+    images, _ = Drawer(run, network, torch.device("cpu"), lambda: None)(NUMBERS)
+    assert torch.equal(images, expected)
+    assert ((images > 0) & (images < 255)).double().mean() > 0.5, "most are neither black nor white"
+
+
+@pytest.mark.parametrize(("training", "sampling", "narrow"), [
+    ("bfloat16", None, True), ("bfloat16", "float32", False), ("float32", "bfloat16", True), ("float32", None, False),
+])  # fmt: skip
+def test_the_network_is_called_in_the_precision_asked_for(training: str, sampling: str | None, narrow: bool) -> None:
+    tree = msgspec.to_builtins(jobs.find("table1/E", "smoke").run)
+    tree["training"]["precision"] = training
+    tree["sampling"] |= {"sampler": {"kind": "euler", "steps": 1}} | ({"precision": sampling} if sampling else {})
+    told: list[bool] = []
+
+    class Told(Nothing):
+        def forward(self, x: Tensor, sigma: Tensor, class_cond: Tensor, **_: Tensor) -> Tensor:
+            told.append(torch.is_autocast_enabled("cpu"))
+            assert x.dtype == torch.float32, "the solver's state stays wide"
+            return torch.zeros_like(x)
+
+    Drawer(msgspec.convert(tree, Run), Told(), torch.device("cpu"), lambda: None)([0])
+    assert told == [narrow]

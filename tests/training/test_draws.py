@@ -6,12 +6,18 @@ import torch
 
 from hdit_repro import jobs
 from hdit_repro.data.datasets import open_dataset
+from hdit_repro.diffusion import GaussianDiffusion
 from hdit_repro.spec.run import Run
+from hdit_repro.spec.training import AdamW, UniformGroups
 from hdit_repro.training.constant import Constant, best_constant_loss
+from hdit_repro.training.distributed import World
 from hdit_repro.training.draws import draw_keys, drop_labels
+from hdit_repro.training.feed import feed
 from hdit_repro.training.log import read_log
-from hdit_repro.training.loop import LoopSettings, prepared, train
+from hdit_repro.training.loop import LoopSettings, new_state, prepared, train
 from hdit_repro.training.objective import make_draws, make_objective
+from hdit_repro.training.optim import make_optimizer
+from hdit_repro.training.step import Stepper
 
 CPU = torch.device("cpu")
 
@@ -113,3 +119,66 @@ def test_the_best_constant_of_epsilon_leaves_its_whole_variance(images):
     kept = [draws for draws, _ in prepared(run, images, 0, 6, CPU)]
     variance = torch.cat([draws.noise for draws in kept]).square().mean().item()
     assert best_constant_loss(run, kept) >= variance - 1e-6
+
+
+def test_the_best_constant_is_where_the_loss_has_no_slope(images):
+    """It is a parabola in the constant, the same in each pixel: one step of Newton from zero ends at its foot."""
+    run = small("A")
+    kept = [draws for draws, _ in prepared(run, images, 0, 6, CPU)]
+    objective = make_objective(run)
+
+    def loss(image):
+        return torch.cat([objective(Constant(image), draws) for draws in kept]).mean()
+
+    def slope(image):
+        image = image.clone().requires_grad_()
+        return torch.autograd.grad(loss(image), image)[0]
+
+    zero = torch.zeros(kept[0].images.shape[1:])
+    bend = slope(zero + 1) - slope(zero)
+    assert bend.max() < 1.001 * bend.min()
+    foot = loss(zero - slope(zero) / bend).item()
+    assert foot < 0.999 * loss(zero).item()
+    assert best_constant_loss(run, kept) == pytest.approx(foot, rel=1e-5)
+
+
+@pytest.mark.parametrize(("timesteps", "scale"), [(1000, 0.5), (300, 1.0)])
+def test_a_draws_step_is_uniform_over_the_runs_chain_on_its_scale(images, timesteps, scale):
+    tree = msgspec.to_builtins(small("R1"))
+    tree["diffusion"] |= {"timesteps": timesteps, "data_scale": scale}
+    run = msgspec.convert(tree, Run)
+    (draws, _), *_ = prepared(run, images, 0, 6, CPU)
+    least = 1 - 2**-32
+    draws = draws._replace(uniform=torch.tensor([0.0, 0.29, 0.71, least], dtype=torch.float64))
+    steps = torch.tensor([0, int(0.29 * timesteps), int(0.71 * timesteps), timesteps - 1])
+
+    def network(x, t, class_cond):
+        return torch.cat([torch.sin(x + t.view(-1, 1, 1, 1)), torch.cos(x)], dim=1)
+
+    chain = GaussianDiffusion(timesteps, data_scale=scale)
+    expected = chain.training_losses(network, draws.images, draws.noise, steps, class_cond=draws.labels).total
+    assert torch.equal(make_objective(run)(network, draws), expected)
+
+
+def test_the_average_takes_in_every_step_at_its_own_decay(tiny, tiny_images):
+    """EMA's warm-up counts steps from 0, whose decay is 0."""
+    run = tiny(steps=3)
+    stepper = Stepper(run, new_state(run, CPU), World())
+    state = stepper.state
+    expected = {name: value.clone() for name, value in state.ema.weights.items()}
+    for number, fed in enumerate(feed(run, tiny_images, 0, 3)):
+        stepper(fed)
+        decay = min(0.975, 1 - (1 + number) ** -0.75)
+        for name, parameter in state.network.named_parameters():
+            expected[name] = decay * expected[name] + (1 - decay) * parameter.detach()
+    for name, value in expected.items():
+        torch.testing.assert_close(state.ema.weights[name], value)
+    assert any(not torch.equal(value, state.network.get_parameter(name)) for name, value in expected.items())
+
+
+def test_the_optimiser_is_the_specs():
+    spec = AdamW(learning_rate=3e-4, betas=(0.8, 0.97), weight_decay=0.2, eps=1e-5, groups=UniformGroups())
+    (group,) = make_optimizer(torch.nn.Linear(2, 2), spec).param_groups
+    assert {name: group[name] for name in ("lr", "betas", "weight_decay", "eps", "amsgrad", "maximize")} == {
+        "lr": 3e-4, "betas": (0.8, 0.97), "weight_decay": 0.2, "eps": 1e-5, "amsgrad": False, "maximize": False,
+    }  # fmt: skip
