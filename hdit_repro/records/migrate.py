@@ -41,18 +41,21 @@ def digest_of(plain: Plain) -> str:
     """SHA-256 over canonical JSON of everything but `digest`, whatever the schema."""
     content = {key: value for key, value in plain.items() if key != "digest"}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def untouched(plain: Plain) -> bool:
     """Whether the contents are those that `digest` was made from.
 
     The quick way writes 1e-8 where canonical JSON has 1e-08, which is mended, and may part from it in rarer numbers:
-    its answer is taken only where it fits.
+    its answer is taken only where it fits. Halves of a letter ("\\ud83d" alone) are no text, and no record holds them.
     """
     digest = plain.get("digest")
     content = {key: value for key, value in plain.items() if key != "digest"}
-    quick = SHORT_EXPONENT.sub(rb"e-0\1", msgspec.json.encode(content, order="sorted"))
+    try:
+        quick = SHORT_EXPONENT.sub(rb"e-0\1", msgspec.json.encode(content, order="sorted"))
+    except UnicodeEncodeError:
+        return False
     return hashlib.sha256(quick).hexdigest() == digest or digest_of(plain) == digest
 
 

@@ -131,7 +131,7 @@ def _as_written(path: Path) -> Record | None:
     Such a file is canonical JSON but for its blanks and its own digest. Without them it has that digest, or it is
     looked at closer. This takes a third of the time.
     """
-    with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
+    with contextlib.suppress(FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
         data = path.read_bytes()
         record = msgspec.json.decode(data, type=Record)
         own = f'"digest":"{record.digest}",'.encode()
@@ -159,7 +159,7 @@ def _decode(path: Path, plain: Any) -> Record:
         raise _refusal(path, "a record has a schema that is not known here", f"schema {schema!r}", f"schema {SCHEMA}")
     try:
         return msgspec.convert(plain, Record)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise _refusal(path, "a record is damaged", str(error), "every field of results/README.md") from error
 
 

@@ -187,6 +187,24 @@ def test_a_cut_file_is_named(tmp_path: Path, damage: bytes) -> None:
     assert [problem.path for problem in problems] == [path]
 
 
+@pytest.mark.parametrize("other", [b"\xff", rb"\ud83d"])
+@pytest.mark.parametrize("text", [b'"efficientnet-lite0"', b'"metrics"', b'"train"', b'"kind"'])
+def test_one_byte_that_is_no_text_keeps_no_other_record_from_being_read(
+    tmp_path: Path, text: bytes, other: bytes
+) -> None:
+    """In a value, or in the name of a field, of a map or of the run: only that file is told of."""
+    good, bad = make(seed=1), make(seed=2)
+    store.write(good, place(tmp_path, good))
+    path = store.write(bad, place(tmp_path, bad))
+    data = path.read_bytes()
+    assert text in data
+    path.write_bytes(data.replace(text, text[:1] + other + text[2:]))
+    records, problems = store.load(tmp_path)
+    assert records == [good]
+    assert [problem.path for problem in problems] == [path]
+    assert not store.whole(path)
+
+
 def test_a_record_in_anothers_folder_is_named(tmp_path: Path) -> None:
     record = make()
     path = store.write(record, place(tmp_path, record))
