@@ -80,6 +80,14 @@ class Run(Spec, dict=True):
             "a respaced chain cannot have more steps than the diffusion",
         )
         require(
+            not discrete or self.sampling.sigma_min is self.sampling.sigma_max is msgspec.UNSET,
+            "sampling.sigma_min and sigma_max are ends of edm's noise levels, and gaussian diffusion has its own",
+        )
+        require(
+            discrete or 0 < self.sampled_sigmas[0] < self.sampled_sigmas[1],
+            "0 < sampling.sigma_min < sampling.sigma_max must hold",
+        )
+        require(
             self.sampling.at_step is msgspec.UNSET or self.sampling.at_step <= self.training.total_steps,
             f"sampling.at_step {self.sampling.at_step} lies beyond the last step, {self.training.total_steps}",
         )
@@ -133,6 +141,15 @@ class Run(Spec, dict=True):
         run = msgspec.structs.replace(self, seed=seed, sampling=sampling)
         run.__dict__.update({name: vars(self)[name] for name in SHARED if name in vars(self)})
         return run
+
+    @property
+    def sampled_sigmas(self) -> tuple[float, float]:
+        """The lowest and the highest noise level of sampling, where the diffusion is EDM's."""
+        low, high, edm = self.sampling.sigma_min, self.sampling.sigma_max, self.edm
+        return (
+            edm.sigma_min if low is msgspec.UNSET else low,
+            edm.sigma_max if high is msgspec.UNSET else high,
+        )
 
     @property
     def id(self) -> str:

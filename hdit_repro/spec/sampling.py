@@ -78,7 +78,8 @@ class Sampling(Spec):
 
     `at_step`: of the average as it was after that step, which the training keeps; unset is the end. `ema_decay`: of a
     further average with that decay, which the training keeps; unset is the run's own. `precision`: of the network's
-    products; unset is the training's.
+    products; unset is the training's. `sigma_min`, `sigma_max`: the ends of the noise levels; unset are the
+    diffusion's.
     """
 
     sampler: Sampler
@@ -91,6 +92,8 @@ class Sampling(Spec):
     at_step: int | msgspec.UnsetType = msgspec.UNSET
     ema_decay: float | msgspec.UnsetType = msgspec.UNSET
     precision: Precision | msgspec.UnsetType = msgspec.UNSET
+    sigma_min: float | msgspec.UnsetType = msgspec.UNSET
+    sigma_max: float | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         super().__post_init__()

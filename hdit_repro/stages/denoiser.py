@@ -70,10 +70,11 @@ class Drawer:
         sampling = self.run.sampling
         denoiser = Precondition(self.network, edm.sigma_data)
         denoise = self._counted(guide(denoiser, sampling.guidance, labels, self.run.model.classes))
-        sigmas = karras_sigmas(sampling.sampler.steps, edm.sigma_min, edm.sigma_max, sampling.rho)
+        lowest, highest = self.run.sampled_sigmas
+        sigmas = karras_sigmas(sampling.sampler.steps, lowest, highest, sampling.rho)
         eta = getattr(sampling.sampler, "eta", None)
         stochastic = {} if eta is None else {"eta": eta, "noise": noise}
-        return SAMPLERS[kind_of(sampling.sampler)](denoise, start * edm.sigma_max, sigmas, **stochastic)
+        return SAMPLERS[kind_of(sampling.sampler)](denoise, start * highest, sigmas, **stochastic)
 
     def _gaussian(
         self, gaussian: Gaussian, start: Tensor, noise: Callable[[int], Tensor], labels: Tensor | None

@@ -67,6 +67,9 @@ REFUSED: dict[str, list[tuple[str, Any, str]]] = {
         ("sampling.count", 1, "two samples"),
         ("sampling.rho", 0.0, "rho"),
         ("sampling.at_step", 0, "at_step starts at 1"),
+        ("sampling.sigma_min", 0.0, "0 < sampling.sigma_min < sampling.sigma_max"),
+        ("sampling.sigma_max", 1e-3, "0 < sampling.sigma_min < sampling.sigma_max"),
+        ("sampling.sigma_max", inf, "sigma_max must be finite"),
         ("sampling.at_step", 400_001, "beyond the last step"),
         ("sampling.ema_decay", 1.0, "ema_decay must be in"),
         ("seed", NEVER, "seed starts at 0"),
@@ -110,6 +113,7 @@ REFUSED: dict[str, list[tuple[str, Any, str]]] = {
         ("model.time", {"kind": "log-sigma"}, "do not go together"),
         ("training.augmentation", 0.1, "nine-value condition"),
         ("sampling.sampler.steps", 1, "2 steps or more"),
+        ("sampling.sigma_max", 160.0, "gaussian diffusion has its own"),
     ],
     "R2": [("model.learn_sigma", True, "learn_sigma must be false")],
 }

@@ -73,6 +73,14 @@ def test_the_grid_and_eta_are_the_runs(seen: dict[str, Any], eta: float, rho: fl
     assert 15 < seen["x"].std() < 25, "unit noise times sigma_max"
 
 
+def test_a_sampling_may_have_ends_of_its_own(seen: dict[str, Any]) -> None:
+    draw(run_with(sigma_min=0.1, sigma_max=3.0), [0, 1])
+    assert torch.equal(seen["sigmas"], karras_sigmas(50, 0.1, 3.0, 7.0))
+    assert 2 < seen["x"].std() < 4, "unit noise times the sampling's own sigma_max"
+    draw(run_with(sigma_max=3.0), [0, 1])
+    assert torch.equal(seen["sigmas"], karras_sigmas(50, 0.01, 3.0, 7.0))
+
+
 def test_deterministic_solvers_get_neither_noise_nor_eta(seen: dict[str, Any]) -> None:
     draw(run_with(sampler={"kind": "heun", "steps": 3}), [0])
     assert seen.keys() == {"name", "x", "sigmas"}
