@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hdit_repro.errors import RunError, UserError
+from hdit_repro.files import write_bytes
 from hdit_repro.jobs import Job, read
 from hdit_repro.launch.clusters import Cluster, Local
 from hdit_repro.launch.crew import Crew
@@ -32,6 +33,10 @@ from hdit_repro.training.signals import Preempted
 
 GRACE = 20.0
 """Seconds after the time is up in which a training saves; other stages are ended then, and lose a batch at most."""
+
+
+WORDS = 1 << 16
+"""Bytes that the last words of workers may take."""
 
 
 class Failure(NamedTuple):
@@ -103,6 +108,7 @@ def submit(
 
     Raises:
         UserError: see `refuse_what_cannot_be`.
+        RunError: all workers ended with something left, or the disk is full.
         Preempted: the time is up and something is left, or a training was asked to leave by its file `stop`.
     """
     plan = make_plan(jobs, roots, cluster)
@@ -154,6 +160,9 @@ def _stay(crew: Crew, chain: StageChain, left: Sequence[Task], hours: Mapping[st
 
 
 def _all_ended(abandoned: Sequence[Task], crew: Crew, folder: Path) -> RunError:
+    if not crew.last_words:  # on a full disk nobody can say so, and this raises what it is
+        write_bytes(folder / "words", bytes(WORDS))
+        (folder / "words").unlink()
     return RunError(
         f"all workers ended with {len(abandoned)} stages left",
         found=crew.last_words or "they printed nothing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -16,6 +17,7 @@ import pytest
 
 from hdit_repro import jobs
 from hdit_repro.cli.app import main
+from hdit_repro.errors import RunError
 from hdit_repro.files import is_locked, read_json
 from hdit_repro.launch.clusters import Local
 from hdit_repro.launch.crew import Crew
@@ -214,6 +216,22 @@ def test_without_waiting_the_last_worker_renders(roots: Roots, submitter: list[s
     until(lambda: not any(alive(pid) for pid in workers))
     assert rendered.exists()
     assert len(set(ends(roots))) == len(ends(roots)) == 6
+
+
+@pytest.mark.parametrize(("full", "problem"), [(True, "no space left to write"), (False, "all workers ended")])
+def test_workers_that_a_full_disk_silenced_are_told_as_that(
+    roots: Roots, two_at_once: Local, monkeypatch: pytest.MonkeyPatch, full: bool, problem: str
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def start(_: Crew) -> None:
+        if full:
+            monkeypatch.setattr(os, "fsync", refuse)
+
+    monkeypatch.setattr(Crew, "start", start)
+    with pytest.raises(RunError, match=problem):
+        submit(wanted("table1", "smoke", ["A"]), roots, two_at_once, display=Plain(io.StringIO()))
 
 
 @pytest.mark.parametrize("options", [[], ["--wait"]])
