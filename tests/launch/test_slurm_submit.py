@@ -438,6 +438,25 @@ def test_a_path_that_means_something_else_to_a_job_is_refused(roots: Roots, fake
     assert not runs.exists()
 
 
+def test_jobs_get_the_job_files_and_nothing_else_of_their_folder(
+    roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Emacs locks what is being edited by a link that leads nowhere."""
+    theirs = roots.runs.parent / "jobs"
+    (theirs / "clusters").mkdir(parents=True)
+    (theirs / "clusters" / "mine.toml").write_text("# a profile\n")
+    (theirs / "mine.toml").write_text("# a job\n")
+    (theirs / "linked.toml").symlink_to(theirs / "mine.toml")
+    (theirs / ".#mine.toml").symlink_to("me@host.1234")
+    os.mkfifo(theirs / "pipe")
+    monkeypatch.chdir(roots.runs.parent)
+    made = send(roots, ["E"])
+    copy = journal.folder(roots, made.session) / "jobs"
+    copied = sorted(str(path.relative_to(copy)) for path in copy.rglob("*") if not path.is_dir())
+    assert copied == ["clusters/mine.toml", "linked.toml", "mine.toml"]
+    assert (copy / "linked.toml").read_text() == "# a job\n"
+
+
 def test_a_disk_that_is_read_only_is_refused_with_the_mend(
     roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,11 +110,19 @@ def _prepare(planned: Draft) -> None:
     take(planned.code)
     session = planned.places.session
     session.mkdir(parents=True)
-    if (Path.cwd() / "jobs").is_dir():
-        shutil.copytree(Path.cwd() / "jobs", session / "jobs")
+    _copy_jobs(Path.cwd() / "jobs", session / "jobs")
     keys = {task.key for element in planned.elements for task in element.tasks}
     used = [job for job in planned.jobs if any(job in task.jobs for task in planned.left if task.key in keys)]
     describe(used, planned.roots, planned.code.source)
+
+
+def _copy_jobs(jobs: Path, folder: Path) -> None:
+    """The job files and profiles that can be read: an editor's lock is a link that leads nowhere."""
+    for path in (*jobs.glob("*.toml"), *jobs.glob("clusters/*.toml")):
+        if path.is_file():
+            target = folder / path.relative_to(jobs)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
 
 
 def _act(planned: Draft, render: tuple[str, ...], stages: Mapping[str, StageFunction] | None) -> list[str]:
