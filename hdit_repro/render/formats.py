@@ -60,13 +60,13 @@ def plain(text: str) -> str:
 
 
 def latex(sheet: Sheet) -> str:
-    """A table environment for a document that loads booktabs and nothing else."""
+    """A table environment for a document that loads booktabs and nothing else, and may hold all scales."""
     columns = "".join("l" if head.left else "r" for head in sheet.heads)
     lines = [
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{escape(sheet.title)}}}",
-        rf"\label{{tab:{sheet.name}}}",
+        rf"\label{{tab:{sheet.name}{'' if sheet.scale == 'paper' else f'-{sheet.scale}'}}}",
         *(WIDE if _letters(sheet) > PAGE else NARROW),
         rf"\makebox[\textwidth][c]{{\begin{{tabular}}{{{columns}}}",
         r"\toprule",

@@ -42,6 +42,7 @@ class Sheet(NamedTuple):
     rows: tuple[tuple[Cell, ...], ...]
     groups: tuple[str, ...]
     notes: tuple[str, ...]
+    scale: str = "paper"
 
 
 def build(
@@ -68,6 +69,7 @@ def build(
         rows=filled,
         groups=tuple(row.group for row in rows),
         notes=tuple(notes(table, rows, filled, scale, problems, folder)),
+        scale=scale,
     )
 
 

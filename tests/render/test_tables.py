@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,11 @@ def test_difference_stands_at_paper_scale_only(roots: Roots, render, measure) ->
     assert "difference" not in lines(smoke)["E"]
     assert "47.25" not in text(smoke, "table1.md")
     assert "no difference is shown" in text(smoke, "table1.md")
+
+
+def test_tables_of_all_scales_go_into_one_document(roots: Roots, render) -> None:
+    labels = [re.findall(r"\\label\{.*\}", text(render(scale), "table1.tex")) for scale in ("paper", "mini", "smoke")]
+    assert labels == [[r"\label{tab:table1}"], [r"\label{tab:table1-mini}"], [r"\label{tab:table1-smoke}"]]
 
 
 def test_headings_name_metric_and_scale(roots: Roots, render, measure) -> None:
