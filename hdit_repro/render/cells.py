@@ -41,8 +41,8 @@ def fixed(value: float, digits: int) -> str:
 
 
 def significant(value: float) -> str:
-    """Four significant digits, without an exponent where that is readable."""
-    return f"{value:.4g}"
+    """Four significant digits, without an exponent where that is readable: 12,346 and 0.001235."""
+    return fixed(value, 0) if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
 def decimals(value: float, least: int) -> int:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hdit_repro.render.cells import Cell, ranked
+from hdit_repro.render.cells import Cell, ranked, significant
 from hdit_repro.render.formats import csv, csv_columns, latex, markdown
 from hdit_repro.render.latex import SPECIAL, SYMBOLS, escape
 from hdit_repro.render.sheet import Head, Sheet
@@ -73,6 +73,12 @@ def test_latex_has_shared_headings_and_ranks() -> None:
 
 def test_latex_explains_marks_where_there_are_some() -> None:
     assert "Bold" not in latex(sheet([(Cell("r", "r"), Cell(1.0, "1.00", compare=1.0), Cell(1, "1"))]))
+
+
+def test_four_digits_and_no_exponent_where_that_is_readable() -> None:
+    assert [significant(value) for value in (12345.6, 9999.4, 345.06, 0.0012345, 1e-7)] == [
+        "12,346", "9999", "345.1", "0.001234", "1e-07",
+    ]  # fmt: skip
 
 
 def test_one_value_is_not_the_best_of_anything() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from shlex import quote
 
 from hdit_repro import jobs
 from hdit_repro.audit import Finding
@@ -282,7 +283,7 @@ def _submitted(job: Job, records: Sequence[Record], scaled: str) -> str:
     samplings = max((record.sampling_seed for record in records), default=0) + 1
     repeated = "" if seeds == 1 else f" --seeds {seeds}"
     sampled = "" if samplings == 1 else f" --sampling-seeds {samplings}"
-    return f"hdit-repro submit {job.experiment} --rows {job.row}{scaled}{repeated}{sampled} --wait"
+    return f"hdit-repro submit {quote(job.experiment)} --rows {quote(job.row)}{scaled}{repeated}{sampled} --wait"
 
 
 def _imported(job: Job, scaled: str) -> list[str]:

@@ -128,6 +128,8 @@ def test_names_that_mean_something_in_links_have_pages_of_their_own(
     assert len(set(links)) == 5
     assert "rows/mine-z.html" in links
     assert all((made / href).is_file() for href in links)
+    shown = (made / "reproduce.md").read_text().replace("\\|", "|")
+    assert """submit mine --rows 'a#b?c%41 &"|' --wait""" in shown
     assert all(re.fullmatch(r"[\w./-]+", href) for href in links)
 
 
