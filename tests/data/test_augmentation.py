@@ -79,7 +79,7 @@ def test_the_order_is_shift_stretch_turn_scale_flip():
 
 
 @given(st.floats(-3, 3), st.floats(-math.pi, math.pi), st.floats(-math.pi, math.pi), st.floats(-3, 3), st.booleans())
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_areas_scale_by_size_alone(size, angle, axis, stretch, mirror):
     found = Geometry(float(mirror), 0.0, size, angle, axis, stretch).matrix(8, 8)
     assert np.linalg.det(found) == pytest.approx((-1) ** mirror * SCALE ** (2 * size), rel=1e-9)
@@ -123,7 +123,7 @@ def test_interpolation_keeps_parabolas_inside():
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 500))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_a_flat_image_stays_flat_however_small(height, width, draw):
     image = torch.full((3, height, width), 77.0)
     torch.testing.assert_close(apply(image, geometry(3, draw, 1.0)), image, atol=1e-3, rtol=0)

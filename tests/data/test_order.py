@@ -13,7 +13,7 @@ from hdit_repro.data.order import flips, index_of
 from hdit_repro.seeds import derive
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(size=st.integers(1, 200), seed=st.integers(-5, 2**40), epoch=st.integers(0, 10**6))
 def test_every_epoch_is_a_permutation(size, seed, epoch):
     indices = index_of(np.arange(epoch * size, (epoch + 1) * size), size, seed)
@@ -21,7 +21,7 @@ def test_every_epoch_is_a_permutation(size, seed, epoch):
     assert sorted(indices.tolist()) == list(range(size))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(size=st.integers(1, 50), cuts=st.lists(st.integers(0, 300), max_size=6), seed=st.integers(0, 99))
 def test_any_split_gives_the_same(size, cuts, seed):
     whole = index_of(range(300), size, seed)

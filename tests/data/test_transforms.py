@@ -69,7 +69,7 @@ def test_the_two_differ_where_they_should():
     assert (adm(image, 32) != k_diffusion(image, 32)).any()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(width=st.integers(1, 90), height=st.integers(1, 90), side=st.integers(1, 40))
 def test_shape_and_constant_images(width, height, side):
     image = Image.new("RGB", (width, height), (10, 200, 77))

@@ -67,7 +67,7 @@ def test_published_vectors(counter: list[int], key: list[int], wanted: list[int]
     assert slow_philox(counter, key) == wanted
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     keys=st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=4),
     stream=st.integers(-(2**63), 2**63 - 1),

@@ -40,7 +40,7 @@ def test_against_sqrtm(width):
     assert frechet_distance(mean_a, a, mean_b, b) == pytest.approx(by_sqrtm(mean_a, a, mean_b, b), rel=1e-9)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(-5, 5), st.floats(0, 9), st.floats(-5, 5), st.floats(0, 9))
 def test_closed_form_in_one_dimension(mean_a, std_a, mean_b, std_b):
     wanted = (mean_a - mean_b) ** 2 + (std_a - std_b) ** 2

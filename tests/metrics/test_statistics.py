@@ -20,7 +20,7 @@ def gathered(parts) -> Statistics:
     return statistics
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cuts=st.lists(st.integers(0, 200), max_size=8), seed=st.integers(0, 9), far=st.sampled_from([0.0, 1e3, -1e6]))
 def test_streaming_is_the_whole(cuts, seed, far):
     rows = np.random.default_rng(seed).standard_normal((200, 7)) * np.arange(1, 8) + far
@@ -30,7 +30,7 @@ def test_streaming_is_the_whole(cuts, seed, far):
     np.testing.assert_allclose(statistics.cov, np.cov(rows, rowvar=False), rtol=1e-10, atol=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sizes=st.lists(st.integers(0, 30), min_size=1, max_size=6), order=st.randoms(use_true_random=False))
 def test_merging_in_any_order(sizes, order):
     rng = np.random.default_rng(0)

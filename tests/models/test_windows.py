@@ -18,7 +18,7 @@ def rolled(x, grid):
     return rearrange(x, "b (y h) (x w) n e -> (y x) (b n) (h w) e", h=grid.window, w=grid.window)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(2, 5), st.data())
 def test_windows_are_those_of_a_rolled_grid_and_go_back(batch, down, across, heads, window, data):
     shift = data.draw(st.integers(0, window - 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hdit_repro.records.migrate import digest_of, untouched
@@ -16,7 +16,6 @@ VALUES = st.recursive(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=8).filter(lambda key: key != "digest"), VALUES, max_size=6))
 def test_any_contents_fit_their_own_digest(contents: dict[str, object]) -> None:
     assert untouched({**contents, "digest": digest_of(contents)})

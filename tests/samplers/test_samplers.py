@@ -187,7 +187,7 @@ def test_the_start_is_left_as_it_was(name: str) -> None:
     assert torch.equal(x, kept)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(name=st.sampled_from(sorted(SAMPLERS)), n=st.integers(1, 8), last=st.sampled_from([0.0, 0.05]))
 def test_a_denoiser_that_knows_one_image_leads_to_it(name: str, n: int, last: float) -> None:
     """Of data that is one point, what is left at the last sigma is noise of that sigma at most."""
