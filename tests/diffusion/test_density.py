@@ -59,6 +59,19 @@ def test_unshifted_density_is_the_cosine_schedule() -> None:
     assert sigma.tolist() == pytest.approx([0.5 * math.tan(first + a * (last - first)) for a in (0.25, 0.5)])
 
 
+def test_between_two_shifted_schedules_log_sigma_is_interpolated_by_u() -> None:
+    """A schedule at noise resolution d is the cosine schedule of d's own images, whose sigmas at `size` are size / d
+    times as large; here 32 and 128 for images of 64."""
+    for at in (0.125, 0.5, 0.75):
+        logs = []
+        for d in (32, 128):
+            first, last = (math.atan(sigma * d / 64 / 0.5) for sigma in (100.0, 0.02))
+            logs.append(math.log(64 / d * 0.5 * math.tan(first + at * (last - first))))
+        u = torch.tensor(at, dtype=torch.float64)
+        found = cosine_interpolated(u, 64, 32, 128, sigma_data=0.5, sigma_min=0.02, sigma_max=100.0)
+        assert found.log().item() == pytest.approx((1 - at) * logs[0] + at * logs[1], rel=1e-12)
+
+
 @pytest.mark.parametrize("bad", [{"image_size": 0}, {"noise_d_low": -1}, {"sigma_min": 2000}, {"sigma_data": 0}])
 def test_impossible_densities_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(UserError, match="no such density"):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -112,6 +113,20 @@ def test_likelihood_of_all_values_sums_to_one() -> None:
         assert torch.exp(-nll).sum().item() == pytest.approx(1, abs=1e-6)
     tiny = discretized_nll(values[:1], values[:1] + 2, torch.full((1,), -7.0, dtype=torch.float64))
     assert tiny.item() == pytest.approx(-math.log(1e-12))
+
+
+def test_likelihood_takes_the_normal_of_the_tanh_approximation() -> None:
+    """It is that of GELU's approximation: gelu(x) = x cdf(x)."""
+
+    def cdf(x: Tensor) -> Tensor:
+        return F.gelu(x, approximate="tanh") / x
+
+    values = torch.tensor([-1.0, -51 / 255, 0.2, 1.0], dtype=torch.float64)
+    mean = torch.tensor([-0.8, -0.1, 0.9, 0.7], dtype=torch.float64)
+    scale = torch.tensor([0.3, 0.1, 0.4, 0.2], dtype=torch.float64)
+    upper, lower = cdf((values + 1 / 255 - mean) / scale), cdf((values - 1 / 255 - mean) / scale)
+    mass = torch.stack([upper[0], upper[1] - lower[1], upper[2] - lower[2], 1 - lower[3]])
+    torch.testing.assert_close(discretized_nll(values, mean, scale.log()), -mass.log(), rtol=1e-9, atol=0)
 
 
 def test_kl_of_gaussians_is_torchs() -> None:

@@ -42,6 +42,8 @@ def test_guidance_is_the_formula_in_one_doubled_batch(weight: float) -> None:
     without = network(X, AT, torch.tensor([DROPPED, DROPPED]), aug)
     torch.testing.assert_close(found, without + weight * (with_class - without))
     assert network.batches == [4, 2, 2]
+    bare = guide(network, weight, CLASSES, DROPPED, aug_cond=None)(X, AT)
+    torch.testing.assert_close(bare, guide(network, weight, CLASSES, DROPPED)(X, AT))
 
 
 def test_without_guidance_the_network_is_called_once_on_the_batch_itself() -> None:

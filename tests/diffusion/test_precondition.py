@@ -63,6 +63,15 @@ def test_wide_noise_levels_reach_a_float32_network_in_float32() -> None:
     assert all(isinstance(value, Tensor) and value.dtype == torch.float32 for value in network.given[:2])
 
 
+def test_scalings_of_half_precision_levels_are_taken_in_float32() -> None:
+    """In float16 sigma^2 of 300 is infinite, and of 0.0002 is 0."""
+    x, sigma = torch.ones(2, 1, 2, 2).half(), torch.tensor([300.0, 2e-4]).half()
+    found = Precondition(Recorder(), 0.5)(x, sigma)
+    exact = Precondition(Recorder(), 0.5)(x.double(), sigma.double())
+    assert found.dtype == torch.float16
+    torch.testing.assert_close(found.double(), exact, rtol=5e-3, atol=0)
+
+
 def test_the_network_is_a_submodule_and_sigma_data_is_shown() -> None:
     module = Precondition(nn.Linear(2, 2), 0.25)
     assert set(module.state_dict()) == {"network.weight", "network.bias"}
