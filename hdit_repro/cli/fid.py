@@ -129,7 +129,10 @@ def _measured(
             expected="at least one metric that these two sets allow",
             fix="give sets of images instead of statistics, or other --metrics or --protocol",
         )
-    return rows, curves, flat + [line for side in sides if side.images for line in said_of(side.images)]
+    said = [line for side in sides if side.images for line in said_of(side.images)]
+    if sides[1].saved and sides[1].images:
+        said.append(f"{sides[1].name}: Frechet distances are to its mu and sigma, not to its images")
+    return rows, curves, flat + said
 
 
 @app.command("export")

@@ -32,7 +32,9 @@ def describe(path: Path) -> External:
             expected="two images or more",
             fix="name a folder or an archive with all of them",
         )
-    return External(name=path.resolve().stem, digest=images.digest, images=images.count)
+    where = path.resolve()
+    name = where.name if where.is_dir() else where.stem  # "cfg1.5" and "cfg1.25" are two folders
+    return External(name=name, digest=images.digest, images=images.count)
 
 
 def remember(external: External, path: Path) -> None:

@@ -356,6 +356,17 @@ def test_a_kind_that_statistics_cannot_give_is_named(tmp_path, capsys):
     assert "inception-score: not defined on efficientnet-lite0" in capsys.readouterr().err
 
 
+def test_what_a_file_of_both_is_compared_by_is_said(tmp_path, capsys):
+    """Of ADM's files the statistics are the reference; the images beside them are a few for precision and recall."""
+    images, both = as_folder(tmp_path / "a", pictures(0, 4)), tmp_path / "both.npz"
+    few = pictures(0, 4).permute(0, 2, 3, 1).numpy()
+    np.savez(both, arr_0=few, mu=np.zeros(1280), sigma=np.eye(1280))
+    assert main(["fid", str(images), str(both), *LITE]) == 0
+    assert f"{both}: Frechet distances are to its mu and sigma, not to its images" in capsys.readouterr().err
+    assert main(["fid", str(both), str(images), *LITE]) == 0
+    assert "mu and sigma" not in capsys.readouterr().err
+
+
 def test_too_few_images_for_a_curve_keep_their_distance(tmp_path, capsys):
     sides = [str(as_folder(tmp_path / name, pictures(seed, 4))) for seed, name in enumerate("ab")]
     assert main(["fid", *sides, "--protocol", "efficientnet-lite0", "--device", "cpu", "--curve"]) == 0

@@ -73,6 +73,16 @@ def records_of(here, name):
     return [store.read(path) for path in sorted((here / "results" / job.run.id).glob("*.json"))]
 
 
+def test_a_dot_in_a_folders_name_is_no_ending(here, monkeypatch):
+    """Two guidances in two folders are two names, under which they are also looked for."""
+    described = external.describe(folder_of(here / "cfg1.5", pictures(2)))
+    assert described.name == "cfg1.5"
+    write_npz(here / "cfg1.5.npz", 2, [pictures(2)])
+    assert external.describe(here / "cfg1.5.npz").name == "cfg1.5"
+    monkeypatch.setenv("HDIT_REPRO_DATA", str(here))
+    assert external.find(described).name == str(here / "cfg1.5")
+
+
 @pytest.mark.parametrize("kind", ["folder", "npz"])
 def test_from_import_to_record(here, capsys, kind):
     images = pictures()
