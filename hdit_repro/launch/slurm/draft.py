@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from hdit_repro.files import cache_folder
 from hdit_repro.jobs import Job
 from hdit_repro.launch.graph import Task, required
 from hdit_repro.launch.plan import Stage, make_plan, tasks_for
@@ -24,7 +25,8 @@ from hdit_repro.launch.slurm.snapshot import Code, look
 from hdit_repro.records.layout import Roots
 from hdit_repro.training.rendezvous import check_size
 
-HANDED_ON = ("HDIT_REPRO_CACHE", "HDIT_REPRO_DATA")
+PLACES = ("HDIT_REPRO_CACHE", "HDIT_REPRO_DATA")
+CHOICES = ("HDIT_REPRO_NEIGHBORHOOD", "HDIT_REPRO_OFFLINE")
 """Variables of the submitter that jobs need, whatever the site does to their environment."""
 
 RENDER = Resources(nodes=1, tasks=1, gpus=0, minutes=30, time_outs=3)
@@ -150,8 +152,11 @@ def _noted(element: Element) -> Noted:
 
 
 def handed_on() -> dict[str, str]:
-    """The submitter's variables that jobs need, as absolute paths."""
-    return {name: str(Path(os.environ[name]).resolve()) for name in HANDED_ON if os.environ.get(name)}
+    """The submitter's variables that jobs need, places as absolute paths."""
+    said = {name: os.environ[name] for name in (*PLACES, *CHOICES) if os.environ.get(name)}
+    if os.environ.get("XDG_CACHE_HOME"):
+        said.setdefault(PLACES[0], str(cache_folder()))
+    return {name: str(Path(value).resolve()) if name in PLACES else value for name, value in said.items()}
 
 
 def executor_of(planned: Draft, group: Group, number: int, after: Sequence[str] = ()) -> Executor:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import NamedTuple
@@ -51,8 +52,9 @@ def look(roots: Roots, *, allow_dirty: bool, checkout: Path | None = None) -> Co
             expected="a clean checkout, so that each number has a commit",
             fix="commit them, or submit with --allow-dirty, which keeps the changes beside the runs",
         )
-    if source.commit == UNKNOWN:
-        name = f"installed-{__version__}-{_digest(_package_files())}"
+    if source.dirty is None:  # no repository: an installed package, or a copy whose commit a variable may name
+        said = f"installed-{__version__}" if source.commit == UNKNOWN else f"{source.commit[:12]}-copy"
+        name = f"{said}-{_digest([checkout / name for name in _bare(checkout)])}"
     elif source.dirty:
         name = f"{source.commit[:12]}-dirty-{_digest([checkout / name for name in _tracked(checkout)])}"
     else:
@@ -72,11 +74,10 @@ def take(code: Code) -> None:
     with tempfile.TemporaryDirectory(dir=code.path.parent, prefix=".making-") as making:
         new = Path(making) / "code"
         new.mkdir()
-        if code.source.commit == UNKNOWN:
-            package = Path(__file__).resolve().parents[2]
-            shutil.copytree(package, new / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+        if code.source.dirty is None:
+            _copy(code.checkout, _bare(code.checkout), new)
         elif code.source.dirty:
-            _copy(code.checkout, new)
+            _copy(code.checkout, _tracked(code.checkout), new)
             write_bytes(new / PATCH, _git(code.checkout, "diff", "--binary", "HEAD", "--", *CODE))
         else:
             _archive(code.checkout, new)
@@ -105,9 +106,9 @@ def _archive(checkout: Path, folder: Path) -> None:
         shutil.unpack_archive(archive.name, folder, "tar", filter="data")
 
 
-def _copy(checkout: Path, folder: Path) -> None:
-    """The files of a changed checkout as they lie there."""
-    for name in _tracked(checkout):
+def _copy(checkout: Path, names: Iterable[str], folder: Path) -> None:
+    """Files of a checkout as they lie there."""
+    for name in names:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(checkout / name, target)
@@ -119,9 +120,14 @@ def _tracked(checkout: Path) -> list[str]:
     return sorted({name for name in listed.split("\0") if name and (checkout / name).is_file()})
 
 
-def _package_files() -> list[Path]:
-    package = Path(__file__).resolve().parents[2]
-    return sorted(path for path in package.rglob("*") if path.suffix in (".py", ".toml") and path.is_file())
+def _bare(checkout: Path) -> list[str]:
+    """Files of the code where there is no git: of the package, and of what lies beside it unless it is installed."""
+    copied = (checkout / "pyproject.toml").is_file()
+    parts = PARTS if copied else (Path(__file__).resolve().parents[2].name,)
+    inner = (path for part in parts for path in (checkout / part, *(checkout / part).rglob("*")))
+    return sorted(
+        str(path.relative_to(checkout)) for path in inner if path.is_file() and "__pycache__" not in path.parts
+    )
 
 
 def _digest(paths: list[Path]) -> str:
