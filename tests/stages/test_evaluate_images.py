@@ -359,7 +359,7 @@ def test_a_kind_that_statistics_cannot_give_is_named(tmp_path, capsys):
 def test_what_a_file_of_both_is_compared_by_is_said(tmp_path, capsys):
     """Of ADM's files the statistics are the reference; the images beside them are a few for precision and recall."""
     images, both = as_folder(tmp_path / "a", pictures(0, 4)), tmp_path / "both.npz"
-    few = pictures(0, 4).permute(0, 2, 3, 1).numpy()
+    few = np.stack([np.asarray(one) for one in pictures(0, 4)])
     np.savez(both, arr_0=few, mu=np.zeros(1280), sigma=np.eye(1280))
     assert main(["fid", str(images), str(both), *LITE]) == 0
     assert f"{both}: Frechet distances are to its mu and sigma, not to its images" in capsys.readouterr().err
