@@ -72,7 +72,7 @@ def start(
     else:
         for job_id in made.job_ids:
             data(job_id)
-    remark(_outcome(made))
+    remark(_outcome(made, _there(profile)))
     if not wait:
         return made.open == 0 and not as_objects
     _stay(jobs, roots, profile)
@@ -119,12 +119,17 @@ def _ask(planned: Draft, yes: bool) -> None:
     )
 
 
-def _outcome(made: Submitted) -> str:
+def _there(profile: Slurm) -> str:
+    """The option by which other commands find what was submitted: a profile may name a folder of runs of its own."""
+    return f" --cluster {profile.name}" if profile.runs else ""
+
+
+def _outcome(made: Submitted, there: str) -> str:
     if not made.open:
         return "every stage is done"
     if not made.job_ids:
         return f"nothing new to submit: {made.queued} of {made.open} open stages are in the queue"
-    return f"submitted as {made.session}; `hdit-repro status` shows how far it is"
+    return f"submitted as {made.session}; `hdit-repro status{there}` shows how far it is"
 
 
 def _stay(jobs: Sequence[Job], roots: Roots, profile: Slurm) -> None:
@@ -162,10 +167,10 @@ def _stay(jobs: Sequence[Job], roots: Roots, profile: Slurm) -> None:
     finally:
         shown.close()
     if still := required(tasks):
-        names = list(dict.fromkeys(f"{task.name} {task.stage}" for task in still))
+        names, there = list(dict.fromkeys(f"{task.name} {task.stage}" for task in still)), _there(profile)
         raise RunError(
             f"{len(still)} stages are not done, and nothing of them is in the queue",
             found=", ".join(names),
             expected="every stage done",
-            fix=f"`hdit-repro status` says why; `hdit-repro retry {jobs[0].experiment}` tries again",
+            fix=f"`hdit-repro status{there}` says why; `hdit-repro retry {jobs[0].experiment}{there}` tries again",
         )

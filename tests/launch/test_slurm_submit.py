@@ -457,6 +457,24 @@ def test_jobs_get_the_job_files_and_nothing_else_of_their_folder(
     assert (copy / "linked.toml").read_text() == "# a job\n"
 
 
+def test_what_lies_in_a_folder_of_the_profiles_own_is_found_by_the_commands_that_are_named(
+    roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = roots.runs.parent
+    monkeypatch.chdir(here)
+    (here / "jobs" / "clusters").mkdir(parents=True)
+    theirs = (files.folders()[-1] / "clusters" / "a100.toml").read_text()
+    (here / "jobs" / "clusters" / "mine.toml").write_text(theirs.replace('\nruns = ""', f'\nruns = "{here}/elsewhere"'))
+    asked = ["submit", "table1/E", "--allow-dirty", "--cluster"]
+    assert main([*asked, "mine"]) == 0
+    named = capsys.readouterr().err.partition("`hdit-repro ")[2].partition("`")[0]
+    assert named == "status --cluster mine"
+    assert main(named.split()) == 0
+    assert "3 stages: 3 queued" in capsys.readouterr().err
+    assert main([*asked, "a100"]) == 0
+    assert "`hdit-repro status`" in capsys.readouterr().err
+
+
 def test_a_disk_that_is_read_only_is_refused_with_the_mend(
     roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
