@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import get_args
 
@@ -14,8 +16,28 @@ from hypothesis import strategies as st
 
 from hdit_repro import jobs
 from hdit_repro.records import store
-from hdit_repro.records.schema import METRICS, Metric, Protocol, Provenance, Reference, asked_samples, make, metric_name
+from hdit_repro.records.schema import (
+    CONTEXT,
+    METRICS,
+    Metric,
+    Protocol,
+    Provenance,
+    Record,
+    Reference,
+    asked_samples,
+    make,
+    metric_name,
+)
 from hdit_repro.spec.evaluation import FRECHET_NAMES, MetricKind, metric_names
+
+
+def test_the_readme_of_results_explains_every_field_and_metric() -> None:
+    text = (Path(__file__).parents[2] / "results/README.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"`([^`]+)`", text))
+    fields = [name for kind in (Record, Metric, Protocol, Reference, Provenance) for name in kind.__struct_fields__]
+    assert {*fields, *CONTEXT} - told == set()
+    metrics = re.findall(r"`([^`]+)`", text.partition("### Metrics")[2].partition("### Context")[0])
+    assert [name for name in METRICS if not any(fnmatch(name, pattern) for pattern in metrics)] == []
 
 
 def test_names_say_how_many_samples() -> None:
