@@ -48,6 +48,30 @@ def test_palettes_grey_and_one_bit():
     assert list(np.array(decode(encoded(Image.new("1", (1, 1), 1)), "b.png"))[0, 0]) == [255, 255, 255]
 
 
+@pytest.mark.parametrize(("mode", "clear", "other"), [("RGB", (1, 2, 3), (1, 2, 4)), ("L", 7, 8), ("1", 0, 255)])
+def test_one_colour_of_a_file_can_be_the_transparent_one(mode, clear, other):
+    """PNG's tRNS chunk, without an alpha channel: that colour is white, a neighbour of it stays what it is."""
+    image = Image.new(mode, (2, 1), other)
+    image.putpixel((0, 0), clear)
+    out = np.array(decode(encoded(image, transparency=clear), "a.png"))
+    assert out[0, 0].tolist() == [255, 255, 255]
+    assert out[0, 1].tolist() == list(np.broadcast_to(other, 3))
+
+
+def test_tags_outlive_the_white_ground():
+    exif = Image.Exif()
+    exif[module.ORIENTATION] = 6
+    assert module.oriented(decode(encoded(Image.new("RGBA", (4, 2)), exif=exif), "a.png"))
+    assert decode(encoded(Image.new("RGBA", (4, 2)), exif=exif), "a.png", upright=True).size == (2, 4)
+
+
+def test_a_preview_in_a_cameras_file_is_no_animation():
+    first, second = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "blue")
+    photograph = encoded(first, "MPO", save_all=True, append_images=[second])
+    assert module.ANIMATED not in decode(photograph, "a.jpg").info
+    assert module.ANIMATED in decode(encoded(first, save_all=True, append_images=[second]), "a.png").info
+
+
 def sixteen_bit_rgb() -> bytes:
     """A whole PNG of one 16-bit RGB pixel, which Pillow alone would cut down to 8 bits without a word."""
     import struct
