@@ -3,9 +3,11 @@
 import msgspec
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from hdit_repro import jobs
 from hdit_repro.errors import UserError
+from hdit_repro.files import read_json
 from hdit_repro.launch.describe import describe
 from hdit_repro.launch.graph import tasks_of
 from hdit_repro.launch.job import settings_for
@@ -69,6 +71,16 @@ def test_each_row_gets_the_average_of_its_step_and_decay(work):
             assert not same(found[a], found[b]), (a, b)
     assert len({folder.samples for folder in folders}) == 4
     assert len({folder.final_marker for folder in folders}) == 1
+
+
+def test_a_row_is_drawn_from_the_average_or_from_the_weights_as_they_are(work):
+    roots, _, _ = work
+    for chosen, prefix in (("ema", "ema."), ("raw", "network.")):
+        job = row(weights=chosen)
+        folder = RunFolder(roots, job.run, job.scale)
+        kept = load_file(folder.checkpoints / read_json(folder.final_marker)["file"])
+        found = weights(job, folder)
+        assert same(found, {name.removeprefix(prefix): kept[name] for name in kept if name.startswith(prefix)}), chosen
 
 
 def test_the_average_at_a_step_is_that_of_the_run_at_that_step(work):

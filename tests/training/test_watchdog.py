@@ -165,6 +165,18 @@ def test_verdicts():
     assert vars(other) == vars(dog)
 
 
+def test_the_running_mean_is_plain_at_first_and_then_forgets_two_percent_a_step():
+    dog = Watchdog()
+    losses = [1.0 + number % 7 for number in range(50)]
+    for loss in losses:
+        dog.judge(loss, 1.0)
+    assert dog.mean == pytest.approx(sum(losses) / 50), "1 - 1 / 50 is 0.98"
+    mean = dog.mean
+    for _ in range(30):
+        dog.judge(2.0, 1.0)
+    assert dog.mean == pytest.approx(2 + (mean - 2) * 0.98**30)
+
+
 def test_a_large_early_loss_is_no_spike():
     dog = Watchdog()
     assert [dog.judge(loss, 1.0) for loss in (1.0, 50.0)] == ["fine", "fine"]
