@@ -147,6 +147,7 @@ def _stay(jobs: Sequence[Job], roots: Roots, profile: Slurm) -> None:
     tasks = tasks_for(jobs, roots)
     left = required(tasks)
     hours = {stage.key: max(stage.hours, 1e-9) for stage in make_plan(jobs, roots, profile)}
+    there = _there(profile)
     covered: Coverage | None = None
     looked = -math.inf
 
@@ -164,10 +165,14 @@ def _stay(jobs: Sequence[Job], roots: Roots, profile: Slurm) -> None:
     shown = display()
     try:
         follow(left, hours, alive, failed, shown)
+    except KeyboardInterrupt:
+        advice = f"`hdit-repro status{there}` shows them, `hdit-repro cancel {jobs[0].experiment}{there}` ends them"
+        remark(f"the jobs go on: {advice}")
+        raise
     finally:
         shown.close()
     if still := required(tasks):
-        names, there = list(dict.fromkeys(f"{task.name} {task.stage}" for task in still)), _there(profile)
+        names = list(dict.fromkeys(f"{task.name} {task.stage}" for task in still))
         raise RunError(
             f"{len(still)} stages are not done, and nothing of them is in the queue",
             found=", ".join(names),

@@ -475,6 +475,37 @@ def test_what_lies_in_a_folder_of_the_profiles_own_is_found_by_the_commands_that
     assert "`hdit-repro status`" in capsys.readouterr().err
 
 
+def test_who_stops_waiting_is_told_that_the_jobs_go_on(
+    roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hdit_repro.launch.follow.follow", interrupted)
+    monkeypatch.chdir(roots.runs.parent)
+    assert main(["submit", "table1/E", "--cluster", "a100", "--allow-dirty", "--wait"]) == 130
+    said = capsys.readouterr().err
+    assert "the jobs go on" in said
+    assert "`hdit-repro cancel table1`" in said
+    assert fake.queue
+
+
+def test_a_file_server_whose_clock_is_ahead_holds_nobody_up(
+    roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = send(roots, ["E"])
+    (entry,) = journal.journals(roots)
+    entry.state = "open"
+    journal.save(roots, entry)
+    ahead = time.time() + 3600
+    os.utime(journal.folder(roots, made.session) / journal.NAME, (ahead, ahead))
+    slept: list[float] = []
+    monkeypatch.setattr("hdit_repro.launch.slurm.submit.SETTLING", 5.0)
+    monkeypatch.setattr("hdit_repro.launch.slurm.submit.time.sleep", slept.append)
+    assert send(roots, ["E"]).queued == 3
+    assert max(slept) == 5.0
+
+
 def test_a_disk_that_is_read_only_is_refused_with_the_mend(
     roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,7 +94,7 @@ def recover(roots: Roots) -> dict[str, queue.Queued]:
     known = journal.journals(roots)
     lost = journal.strays(known)
     if ages := [journal.age(roots, entry) for entry in known if entry.state == "open"]:
-        time.sleep(max(0.0, SETTLING - min(ages)))
+        time.sleep(min(max(0.0, SETTLING - min(ages)), SETTLING))  # a file server's clock may be ahead
     listed = queue.squeue(journal.submitters(roots))
     stray = sorted({job.id.partition("_")[0] for job in listed.values() if job.name in lost})
     queue.scancel(stray)
