@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from einops import rearrange
+from PIL import Image
 
 from hdit_repro.metrics.extractors import resize
 from hdit_repro.metrics.torchvision_shim import import_torchvision
@@ -39,6 +40,15 @@ def test_clean_is_clean_fids_to_the_last_bit(size):
 
 
 @pytest.mark.parametrize("size", SIZES)
+def test_clean_is_pillows_bicubic_of_each_channel_in_float(size):
+    images = pictures(size)
+    for image, found in zip(images, resize.pillow_bicubic(images, 299), strict=True):
+        for plane, small in zip(image, found, strict=True):
+            picture = Image.fromarray(plane.numpy().astype(np.float32)).resize((299, 299), Image.Resampling.BICUBIC)
+            assert np.array_equal(np.asarray(picture).clip(0, 255), small)
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_legacy_pytorch_is_clean_fids(size):
     images = pictures(size)
     assert torch.equal(resize.torch_bilinear(images, 299), by_cleanfid(images, "legacy_pytorch"))
@@ -62,8 +72,6 @@ def test_the_sampled_grid_is_tensorflows_but_for_rounding(size):
 
 def test_dgm_evals_resize_is_torchvisions_of_a_pillow_image():
     torchvision = import_torchvision()
-    from PIL import Image
-
     images = pictures((50, 70))
     transform = torchvision.transforms.Resize((224, 224), torchvision.transforms.InterpolationMode.BICUBIC)
     wanted = [np.asarray(transform(Image.fromarray(image.permute(1, 2, 0).numpy()))) for image in images]

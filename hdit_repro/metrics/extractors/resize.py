@@ -5,8 +5,10 @@ All take uint8 B 3 H W on any device, and give float32 B 3 side side in grey val
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +17,8 @@ from einops import rearrange
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+
+from hdit_repro.metrics.torchvision_shim import import_torchvision
 
 THREADS = 4
 """For Pillow, which releases the interpreter while it resizes."""
@@ -67,25 +71,25 @@ def torch_bicubic(images: Tensor, side: int) -> Tensor:
 
 
 def pillow_bicubic(images: Tensor, side: int) -> Tensor:
-    """Pillow's bicubic resize of each channel in float, clamped: clean-fid's, to the last bit (Parmar et al., 2022)."""
-    planes = rearrange(images, "b c h w -> (b c) h w").cpu().numpy()
-    with ThreadPoolExecutor(THREADS) as pool:
-        resized = list(pool.map(lambda plane: _bicubic_plane(plane, side), planes))
-    return rearrange(torch.from_numpy(np.stack(resized)), "(b c) h w -> b c h w", c=3).to(images.device)
+    """clean-fid's own: Pillow's bicubic resize of each channel in float, clamped (Parmar et al., 2022)."""
+    import_torchvision()
+    from cleanfid.resize import make_resizer
+
+    return _each(images, make_resizer("PIL", False, "bicubic", (side, side)))
 
 
 def pillow_bicubic_quantised(images: Tensor, side: int) -> Tensor:
     """Pillow's bicubic resize of an RGB picture in 8 bits: torchvision's Resize of a Pillow image, dgm-eval's."""
-    pictures = rearrange(images, "b c h w -> b h w c").contiguous().cpu().numpy()
 
     def small(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))
 
+    return _each(images, small)
+
+
+def _each(images: Tensor, small: Callable[[NDArray[np.uint8]], NDArray[Any]]) -> Tensor:
+    """Every image by a function of one picture, uint8 H W 3 to side side 3 of any type."""
+    pictures = rearrange(images, "b c h w -> b h w c").contiguous().cpu().numpy()
     with ThreadPoolExecutor(THREADS) as pool:
-        resized = np.stack(list(pool.map(small, pictures)))
-    return rearrange(torch.from_numpy(resized), "b h w c -> b c h w").to(images.device).float()
-
-
-def _bicubic_plane(plane: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
-    picture = Image.fromarray(plane.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
-    return np.asarray(picture).clip(0, 255)
+        resized = torch.from_numpy(np.stack(list(pool.map(small, pictures))))
+    return rearrange(resized, "b h w c -> b c h w").contiguous().to(images.device).float()
