@@ -162,11 +162,11 @@ def write_page(found: Comparison, roots: Roots, out: Path) -> Path:
         if found.contrasts
         else text("Not both rows have a record with the same metric at this scale."),
     ]
-    drawn = [curve for job, records in _sides(found) for curve in _curves(job, records, roots)]
-    if drawn:
+    sides = [list(_curves(job, records, roots)) for job, records in _sides(found)]
+    if drawn := [curve for side in sides for curve in side]:
         alt = curves.describe(drawn)
         blocks += [Heading(2, "Learning curves"), Drawing("images/loss.svg", curves.draw(drawn), alt)]
-        if any(change.field.startswith("diffusion.") for change in found.changes):
+        if all(sides) and any(change.field.startswith("diffusion.") for change in found.changes):
             blocks.append(text("The two are trained by different losses, so that their curves are not on one scale."))
         write_text(folder / "loss.svg", curves.draw(drawn))
     pictures = [picture for job, records in _sides(found) for picture in _grids(job, records, roots, folder)]

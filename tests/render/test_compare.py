@@ -74,6 +74,9 @@ def test_losses_of_two_kinds_are_not_set_on_one_scale_without_a_word(
     assert "different losses" not in pages["C"]
     assert "different losses" in pages["E"]
     assert "table1/E from table1/D" in pages["E"]
+    alone = write_page(compare("table1/E", "table1/A", "smoke", roots), roots, tmp_path / "alone").read_text()
+    assert "Learning curves" in alone
+    assert "different losses" not in alone
 
 
 def test_nothing_measured_still_compares_configurations(roots: Roots) -> None:
