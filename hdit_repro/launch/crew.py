@@ -7,9 +7,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from hdit_repro.files import lock
@@ -23,6 +24,10 @@ FOREVER_MINUTES = 60 * 24 * 365
 
 PATIENCE = 10.0
 """Seconds that interrupted workers get to end, a training to save; what is left of them then loses its leash."""
+
+
+ASKING = (signal.SIGTERM, signal.SIGHUP)
+"""What ends a submission as Ctrl-C does: the time of a job around it is up, its terminal is gone."""
 
 
 class Crew:
@@ -60,9 +65,13 @@ class Crew:
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
-        """Start all workers; end those that are still there on the way out, whatever the way."""
+        """Start all workers; end those that are still there on the way out, whatever the way.
+
+        Raises:
+            KeyboardInterrupt: a signal of `ASKING` came.
+        """
         assert self._chain.leash is not None
-        with lock(self._chain.leash):
+        with lock(self._chain.leash), _as_interrupts():
             try:
                 self.start()
                 yield
@@ -87,7 +96,7 @@ class Crew:
         executor = submitit.LocalExecutor(folder=self._folder)
         executor.update_parameters(timeout_min=FOREVER_MINUTES)
         chain = replace(self._chain, worker=name, environment=self._environment(place))
-        with _stderr_into(self._folder / "controllers.log"), _hearing_interrupts():
+        with _stderr_into(self._folder / "controllers.log"), signals_of_workers():
             job = executor.submit(chain)
         self._at_work[name] = job
         self._hired.append(str(job.job_id))
@@ -136,18 +145,40 @@ def _stderr_into(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _hearing_interrupts() -> Iterator[None]:
+def signals_of_workers() -> Iterator[None]:
     """Let processes started meanwhile hear SIGINT, by which submitit cancels, though this one may have been told to
-    ignore it: behind nohup, or in a script's background. Only the main thread may change that."""
-    deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    if not deaf or threading.current_thread() is not threading.main_thread():
+    ignore it: behind nohup, or in a script's background. A terminal that goes is this process's affair alone, which
+    lets them save."""
+    heard: dict[signal.Signals, Any] = {signal.SIGHUP: signal.SIG_IGN}
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        heard[signal.SIGINT] = signal.default_int_handler
+    with _handled(heard):
+        yield
+
+
+@contextlib.contextmanager
+def _as_interrupts() -> Iterator[None]:
+    """Take the signals that ask this process to go, but for those that it is told to ignore, as Ctrl-C is taken."""
+    with _handled({number: _interrupt for number in ASKING if signal.getsignal(number) is not signal.SIG_IGN}):
+        yield
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _handled(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
+    """Other handlers of signals for a while. Only the main thread may have them."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _tail(path: Path) -> str:

@@ -20,7 +20,7 @@ from hdit_repro.cli.app import main
 from hdit_repro.errors import RunError
 from hdit_repro.files import is_locked, read_json
 from hdit_repro.launch.clusters import Local
-from hdit_repro.launch.crew import Crew
+from hdit_repro.launch.crew import Crew, signals_of_workers
 from hdit_repro.launch.follow import Plain
 from hdit_repro.launch.job import StageChain
 from hdit_repro.launch.plan import make_plan, tasks_for, to_run, wanted
@@ -170,8 +170,20 @@ def test_a_submitter_that_ends_takes_its_workers_along_and_the_next_goes_on(
     assert ends(roots)[: len(finished)] == finished
 
 
+@pytest.fixture(params=[signal.SIGTERM, signal.SIGHUP])
+def asking(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
+    """A signal that would pass unnoticed, were it not for the submission."""
+    before = signal.signal(request.param, lambda *_: None)
+    yield request.param
+    signal.signal(request.param, before)
+
+
 def test_interrupted_workers_may_save_before_the_leash_is_let_go(
-    roots: Roots, made_up: ModuleType, two_at_once: Local, monkeypatch: pytest.MonkeyPatch
+    roots: Roots,
+    made_up: ModuleType,
+    two_at_once: Local,
+    monkeypatch: pytest.MonkeyPatch,
+    asking: signal.Signals,
 ) -> None:
     held = []
     end = Crew._end
@@ -181,7 +193,7 @@ def test_interrupted_workers_may_save_before_the_leash_is_let_go(
         end(crew)
 
     def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(asking)
 
     monkeypatch.setattr(Crew, "_end", ending)
     monkeypatch.setattr("hdit_repro.launch.submit.follow", interrupted)
@@ -190,6 +202,15 @@ def test_interrupted_workers_may_save_before_the_leash_is_let_go(
             wanted("table1", "smoke", ["E"]), roots, two_at_once, display=Plain(io.StringIO()), stages=made_up.STAGES
         )
     assert held == [True]
+
+
+def test_workers_hear_interrupts_and_no_terminal_that_goes(interrupts: None) -> None:
+    asks = "from signal import *; print([getsignal(number) is SIG_IGN for number in (SIGINT, SIGHUP)])"
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGHUP)
+    with signals_of_workers():
+        said = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True, check=True).stdout
+    assert said == "[False, True]\n"
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGHUP)) == before
 
 
 def test_killed_workers_leave_a_message_and_the_next_goes_on(roots: Roots, submitter: list[str]) -> None:
