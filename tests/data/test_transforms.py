@@ -15,7 +15,7 @@ from hdit_repro.errors import UserError
 from hdit_repro.metrics.torchvision_shim import import_torchvision
 from hdit_repro.spec.data import Data
 
-SIZES = [(64, 64), (100, 70), (70, 100), (257, 130), (33, 200), (64, 65)]
+SIZES = [(64, 64), (100, 70), (70, 100), (257, 130), (33, 200), (64, 65), (30, 41), (41, 30)]
 
 
 def picture(width: int, height: int) -> Image.Image:
