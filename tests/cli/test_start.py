@@ -42,6 +42,15 @@ def test_quick_commands_import_nothing_dear(line: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_closed_output_is_no_failure(closed: str, tmp_path: Path) -> None:
+    line = f"{sys.executable} -m hdit_repro.cli cost table1/E {closed}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert ("attention" in done.stdout) == (closed == "2>&-")
+
+
 def test_a_reader_that_leaves_is_no_traceback(tmp_path: Path) -> None:
     line = f"{sys.executable} -m hdit_repro.cli cost --json | head -c 1"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=tmp_path)

@@ -138,6 +138,14 @@ def test_the_best_is_marked_among_numbers_of_one_protocol(roots: Roots, render, 
     assert r"\textbf" not in shown
 
 
+def test_numbers_that_are_shown_alike_share_a_rank(roots: Roots, render, measure) -> None:
+    for name, value in (("E", 30.001), ("D", 30.004), ("A", 40.0)):
+        measure(f"table1/{name}", "paper", value)
+    shown = text(render("paper"), "table1.tex")
+    assert shown.count(r"\textbf{30.00}") == 2
+    assert r"\underline{40.00}" in shown
+
+
 def test_a_difference_that_rounds_to_nothing_has_no_sign(roots: Roots, render, measure) -> None:
     measure("table1/E", "paper", 77.2499)
     measure("table1/D", "paper", 77.2401)
