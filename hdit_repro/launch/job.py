@@ -239,8 +239,11 @@ class StageChain:
 
 def _watch(leash: Path) -> None:
     """End this process as soon as the submitter has let go; every file of a stage is whole or absent at any time."""
-    while is_locked(leash):
+    held = True
+    while held:
         time.sleep(POLL)
+        with contextlib.suppress(OSError):  # a file server that stumbles is asked again
+            held = is_locked(leash)
     os._exit(1)
 
 

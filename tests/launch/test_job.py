@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import pickle
 import threading
 import time
@@ -13,6 +15,7 @@ import pytest
 
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import lock
+from hdit_repro.launch import job
 from hdit_repro.launch.graph import Task
 from hdit_repro.launch.job import StageChain, by_urgency, execute
 from hdit_repro.launch.plan import tasks_for, wanted
@@ -128,6 +131,26 @@ def test_interruption_is_no_failure(roots: Roots) -> None:
     with pytest.raises(KeyboardInterrupt):
         execute(task, interrupted, Settings(), owner="me")
     assert task.folder.state("train") == "missing"
+
+
+def test_a_worker_outlasts_a_file_server_that_stumbles_and_not_its_submitter(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[bool | OSError] = [True, OSError(errno.ESTALE, os.strerror(errno.ESTALE)), True, False]
+
+    def look(_: Path) -> bool:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    def leave(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(job, "is_locked", look)
+    monkeypatch.setattr(job, "POLL", 0.0)
+    monkeypatch.setattr("os._exit", leave)
+    with pytest.raises(SystemExit):
+        job._watch(Path("leash"))
+    assert answers == []
 
 
 def test_progress_is_written_about_once_a_second_and_at_the_end(tmp_path: Path) -> None:
