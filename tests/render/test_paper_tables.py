@@ -164,6 +164,17 @@ def test_a_mark_comes_from_the_computation_and_not_from_the_ledger(roots: Roots)
     assert not [note for note in sheet.notes if note.startswith("†")]
 
 
+def test_growth_and_parameters_that_contradict_print_are_marked(roots: Roots) -> None:
+    ledger = changed("table1/E/complexity", printed="O(n^2)", text="O(n^2)")
+    sheet = sheet_of(TABLES["table1"], material("paper", roots, ledger))
+    assert [row[-2].text for row in sheet.rows[-2:]] == ["O(n)", "O(n)†"]
+    assert "† E: O(n), and print says O(n²)." in sheet.notes
+    ledger = changed("edition2-table6/p4-l/params", printed=558_000_000, text="558M")
+    sheet = sheet_of(TABLES["edition2-table6"], material("paper", roots, ledger))
+    assert [row[5].text for row in sheet.rows[-2:]] == ["301.8M", "557.4M†"]
+    assert "† p4-l: 557.4M, and print says 558M." in sheet.notes
+
+
 def test_the_job_is_what_table_6_shows(roots: Roots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job file of the current folder with another mapping width changes the column and its mark."""
     text = (jobs.read("imagenet256").path).read_text()
