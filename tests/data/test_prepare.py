@@ -217,6 +217,49 @@ def test_a_torn_journal_and_a_lost_tail_are_survived(tmp_path, monkeypatch):
     assert cut.read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.parametrize("change", ["an image", "--cmyk", "--upright", "Pillow"])
+def test_what_was_interrupted_goes_on_with_nothing_of_another_kind(tmp_path, monkeypatch, change):
+    """Another source, option or library starts afresh: no archive is half the one, half the other."""
+    root = plain(tmp_path / "set", ("a",), each=6)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 3
+    Image.new("CMYK", (20, 20), (255, 0, 0, 0)).save(root / "a" / "0.jpg")
+    Image.fromarray(np.arange(300, dtype=np.uint8).reshape(10, 10, 3)).save(root / "a" / "1.png", exif=exif)
+    options = {"cmyk": change == "--cmyk", "upright": change == "--upright"}
+    monkeypatch.setattr(prepare_module, "COMMIT", 2)
+
+    class Stop(Exception):
+        pass
+
+    def stop(done, total):
+        raise Stop
+
+    with pytest.raises(Stop):
+        prepare(open_source(root, "folder"), tmp_path / "set.zip", 10, "adm", progress=stop)
+    if change == "an image":
+        Image.new("RGB", (10, 10), "red").save(root / "a" / "1.png")
+    if change == "Pillow":
+        monkeypatch.setattr(prepare_module, "versions", lambda: {"pillow": "another"})
+    seen = []
+    prepare(
+        open_source(root, "folder", **options),
+        tmp_path / "set.zip",
+        10,
+        "adm",
+        progress=lambda done, total: seen.append(done),
+    )
+    prepare(open_source(root, "folder", **options), tmp_path / "fresh.zip", 10, "adm")
+    assert seen[0] == 2  # the first two were made again
+    assert (tmp_path / "set.zip").read_bytes() == (tmp_path / "fresh.zip").read_bytes()
+
+
+def test_a_short_side_below_the_resolution_counts_as_enlarged(tmp_path):
+    (tmp_path / "set").mkdir()
+    for width, height in ((8, 40), (40, 8), (16, 40), (16, 16)):
+        Image.new("RGB", (width, height)).save(tmp_path / "set" / f"{width}x{height}.png")
+    assert prepare(open_store(tmp_path / "set"), tmp_path / "set.zip", 16, "adm").enlarged == 2
+
+
 def test_two_processes_do_not_prepare_one_archive(tmp_path):
     root = plain(tmp_path / "set")
     target = tmp_path / "set.zip"
