@@ -82,6 +82,15 @@ def test_duplicates_exact_near_and_torn_between_classes(tmp_path):
     assert ("duplicate", "b/torn.png", True) in found(open_store(root))
 
 
+def test_duplicates_are_named_up_to_a_number_and_those_of_two_classes_all(tmp_path):
+    same = {f"a/{i:02d}.png": natural(1, 16) for i in range(30)}
+    torn = {f"b/{i}.png": natural(1, 16) for i in range(2)}
+    turned = {"a/tall.png": Image.new("RGB", (4, 9)), "b/wide.png": Image.new("RGB", (9, 4))}  # no pixels in common
+    findings = found(open_store(write(tmp_path / "set", {**same, **torn, **turned})))
+    named = [(where, wrong) for check, where, wrong in findings if check == "duplicate"]
+    assert named == [(name, False) for name in list(same)[1:21]] + [(name, True) for name in torn] + [("set", False)]
+
+
 def test_pictures_of_nothing_are_remarked(tmp_path):
     root = write(tmp_path / "set", {"a.png": natural(1), "b.png": natural(2)})
     Image.new("RGBA", natural(1).size, (255, 255, 255, 90)).save(root / "overlay.png")
