@@ -68,7 +68,7 @@ def status(
             as_json([row.as_row() for row in live.rows])
             return
         _show(tasks, live, redraw=watch and sys.stdout.isatty())
-        quiet = 0 if any(row.state in ("running", "queued") for row in live.rows) else quiet + 1
+        quiet = 0 if live.going else quiet + 1
         if not watch or quiet * EVERY > PATIENCE:
             return
         time.sleep(EVERY)
@@ -189,4 +189,4 @@ def _going(roots: Roots, tasks: Sequence[Task]) -> bool:
     """Whether any of the stages runs or waits for its turn."""
     from hdit_repro.launch.slurm.live import look
 
-    return any(row.state in ("running", "queued") for row in look(roots, tasks).rows)
+    return look(roots, tasks).going

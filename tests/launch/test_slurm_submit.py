@@ -475,6 +475,23 @@ def test_what_lies_in_a_folder_of_the_profiles_own_is_found_by_the_commands_that
     assert "`hdit-repro status`" in capsys.readouterr().err
 
 
+def test_a_queue_that_does_not_answer_may_hold_what_is_watched(
+    roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(roots, ["E"])
+    squeue = fake.here / "squeue"
+    answers, tasks = squeue.read_text(), known_tasks(roots, "table1/E")
+    assert look(roots, tasks).going
+    squeue.write_text("#!/bin/bash\nexit 1\n")
+    assert look(roots, tasks).going
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "present", lambda: False)
+        assert not look(roots, tasks).going, "where there is no SLURM, nobody waits for its answer"
+    squeue.write_text(answers)
+    fake.end_all()
+    assert not look(roots, tasks).going
+
+
 def test_who_stops_waiting_is_told_that_the_jobs_go_on(
     roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -57,6 +57,11 @@ class Live:
     bills: dict[str, Bills | None] = field(default_factory=dict)
     files: dict[Path, set[str]] = field(default_factory=dict)
 
+    @property
+    def going(self) -> bool:
+        """Whether any stage runs or waits for its turn; a queue that does not answer for a while may hold some."""
+        return any(row.state in ("running", "queued") for row in self.rows) or (not self.asked and queue.present())
+
 
 def look(roots: Roots, tasks: Sequence[Task], *, sure: bool = False) -> Live:
     """Read the disk, and ask the queue where there is one and something was ever submitted to it.
