@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -137,6 +138,10 @@ def test_folder_and_prepared_archive_agree(tmp_path, monkeypatch):
     assert prepared.store.label_names == ("n00", "n01")
     with pytest.raises(UserError, match="prepared in another way"):
         open_dataset(Data(dataset=ImageNet(), resolution=16, transform="k-diffusion"))
+    shutil.copy(target, tmp_path / "data" / "imagenet.zip")  # found for every resolution
+    for transform in ("adm", "none"):
+        with pytest.raises(UserError, match="prepared in another way"):
+            open_dataset(Data(dataset=ImageNet(), resolution=8, transform=transform))
     prepare(open_store(root), tmp_path / "again.zip", 16, "adm")
     assert (tmp_path / "again.zip").read_bytes() == target.read_bytes()
 
