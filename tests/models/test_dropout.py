@@ -66,6 +66,25 @@ def test_a_samples_output_does_not_depend_on_its_batch(small, vary, awaken, inpu
     assert not torch.allclose(whole, plain)
 
 
+def test_each_level_and_the_mapping_drop_at_their_rates_what_goes_into_a_branchs_last_layer(small, vary, inputs):
+    network = build(vary(dropout=(0.1, 0.2), mapping={"depth": 2, "width": 16, "d_ff": 32, "dropout": 0.3})).train()
+    given, left = {}, {}
+    for name, module in network.named_modules():
+        if isinstance(module, Dropout):
+            module.register_forward_hook(lambda _module, _inputs, out, name=name: left.update({name: out}))
+        elif name.endswith(("out_proj", "down_proj")):
+            branch = name.rpartition(".")[0]
+            module.register_forward_pre_hook(
+                lambda _module, args, name=branch: given.update({f"{name}.dropout": args[0]})
+            )
+    network(**inputs(small))
+    rates = {"mapping": 0.3, "down_levels": 0.1, "up_levels": 0.1, "mid_level": 0.2}
+    assert len(left) == 2 + 2 * (2 + 2 + 1), "the mapping's blocks, and two for each layer"
+    for name, out in left.items():
+        assert network.get_submodule(name).rate == rates[name.partition(".")[0]], name
+        assert given[name] is out, name
+
+
 def test_layers_have_masks_of_their_own_and_forget_their_keys():
     pair = torch.nn.ModuleList([Dropout(0.5), Dropout(0.5)]).train()
     x = torch.ones(1, 1000)

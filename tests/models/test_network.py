@@ -1,6 +1,7 @@
 """The hourglass and the DiT as wholes: every ablation point builds, starts as it should, and learns everywhere."""
 
 import copy
+import math
 from typing import get_type_hints
 
 import msgspec
@@ -99,6 +100,14 @@ def test_it_starts_the_same_from_a_seed_and_leaves_the_global_generator(variant)
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), same.state_dict().values(), strict=True))
     assert not torch.equal(one.patch_in.proj.weight, other.patch_in.proj.weight)
     assert not torch.equal(one.time_emb.weight, other.time_emb.weight)
+
+
+def test_parameters_that_start_at_random_start_apart(small, small_dit):
+    for network in (build(small), build(small_dit)):
+        drawn = [each.flatten().tolist() for each in network.parameters() if each.unique().numel() > 99]
+        assert len(drawn) > 10
+        ratios = {round(weights[1] / weights[0], 4) for weights in drawn}
+        assert len(ratios) == len(drawn)
 
 
 def test_rows_share_what_they_have_in_common(small, vary):
@@ -251,6 +260,25 @@ def test_learned_positions_know_one_size(vary, inputs):
     with pytest.raises(UserError, match="one image size") as caught:
         network(torch.zeros(1, 3, 20, 16), torch.ones(1))
     assert (caught.value.found, caught.value.expected) == ("20 x 16 pixels", "16 x 16 pixels")
+
+
+def test_dit_starts_as_the_released_code_starts_it(small_dit):
+    """Xavier's bound for linear layers and for the patches as one, 0.02 for labels and the time's MLP, biases 0."""
+    network = build(msgspec.structs.replace(small_dit, width=96, classes=100))
+    block, time = network.blocks[1], network.t_embedder.mlp
+    for layer, wide_in, wide_out in (
+        (block.attn.qkv, 96, 288), (block.attn.proj, 96, 96), (block.mlp.fc1, 96, 384), (block.mlp.fc2, 384, 96),
+        (network.x_embedder.proj, 12, 96),
+    ):  # fmt: skip
+        bound = math.sqrt(6 / (wide_in + wide_out))
+        assert 0.98 * bound < layer.weight.abs().max().item() <= bound
+        assert layer.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
+    for weight in (time[0].weight, time[2].weight, network.y_embedder.embedding_table.weight):
+        assert weight.std().item() == pytest.approx(0.02, rel=0.05)
+        assert 0.06 < weight.abs().max().item() < 0.12, "a normal distribution"
+    biases = {name: value for name, value in network.named_parameters() if name.endswith("bias")}
+    assert len(biases) == 3 + 2 * 5 + 2
+    assert all((value == 0).all() for value in biases.values())
 
 
 def test_dit_blocks_start_as_the_identity_and_the_output_at_zero(small_dit):
