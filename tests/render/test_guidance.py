@@ -95,6 +95,13 @@ def test_axes_are_named_after_metric_and_scale(roots: Roots, swept) -> None:
     assert "smoke scale" in words
 
 
+def test_bars_reach_from_low_to_high() -> None:
+    points = (Point(1.0, 90.0, 88.0, 95.0), Point(2.0, 80.0, 78.0, 82.0))
+    (axes,) = guidance.draw(Sweep("smoke", Line(DISTANCE, points, "made up"), (), None, 64, WEIGHTS)).axes
+    ((_, _, (bars,)),) = axes.containers
+    assert [segment[:, 1].tolist() for segment in bars.get_segments()] == [[88.0, 95.0], [78.0, 82.0]]
+
+
 def test_what_bars_are_fits_the_width_of_a_panel() -> None:
     said = "standard deviation of 3 trainings; 95 %, jackknife over 20 groups of samples, reference held fixed"
     points = (Point(1.0, 90.0, 88.0, 92.0), Point(2.0, 80.0, 78.0, 82.0))

@@ -138,6 +138,15 @@ def test_the_best_is_marked_among_numbers_of_one_protocol(roots: Roots, render, 
     assert r"\textbf" not in shown
 
 
+def test_a_record_of_another_protocol_is_named_and_not_averaged(roots: Roots, render, measure) -> None:
+    for seed in range(2):
+        measure("table1/E", "paper", 30.0 + seed, seed=seed)
+    odd = measure("table1/E", "paper", 90.0, seed=2, weights="ef" * 32).stem
+    shown = text(render("paper"), "table1.md")
+    assert "30.50 ± 0.71 (n = 2)" in shown
+    assert f"- Left out (E): {odd}, measured otherwise than the row's other records (" in shown
+
+
 def test_numbers_that_are_shown_alike_share_a_rank(roots: Roots, render, measure) -> None:
     for name, value in (("E", 30.001), ("D", 30.004), ("A", 40.0)):
         measure(f"table1/{name}", "paper", value)
