@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from hdit_repro.metrics.frechet import frechet_distance
 from hdit_repro.metrics.infinity import frechet_curve
-from hdit_repro.metrics.intervals import GROUPS, fraction_interval, frechet_interval, groups
+from hdit_repro.metrics.intervals import GROUPS, NORMAL, STUDENT, fraction_interval, frechet_interval, groups
 from hdit_repro.metrics.statistics import statistics_of
 
 WIDTH = 6
@@ -101,3 +102,8 @@ def test_the_curve_falls_and_its_end_is_nearer_to_the_truth():
     assert frechet_curve(drawn(np.random.default_rng(2), 4000), *REFERENCE) == curve
     with pytest.raises(ValueError, match="20 samples"):
         frechet_curve(np.zeros((19, 2)), np.zeros(2), np.eye(2))
+
+
+def test_the_quantiles_are_scipys():
+    assert stats.t.ppf(0.975, GROUPS - 1) == pytest.approx(STUDENT, rel=1e-12)
+    assert stats.norm.ppf(0.975) == pytest.approx(NORMAL, rel=1e-12)

@@ -62,6 +62,16 @@ def test_a_repository_knows_its_commit_whatever_it_is_told(checkout: Path, monke
     assert provenance.checkout_source(checkout).commit == git(checkout, "rev-parse", "HEAD")
 
 
+def test_a_checkout_that_git_cannot_look_through_is_not_called_clean(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = provenance._git
+    monkeypatch.setattr(provenance, "_git", lambda place, *what: None if what[0] == "status" else whole(place, *what))
+    found = provenance.checkout_source(checkout)
+    assert len(found.commit) == 40
+    assert found.dirty is None
+
+
 def test_hooks_do_not_mislead(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commit = git(checkout, "rev-parse", "HEAD")
     monkeypatch.setenv("GIT_DIR", "/nonexistent")

@@ -203,6 +203,37 @@ def test_lint_names_scale_protocol_and_orphans(roots: Roots) -> None:
     assert len(said) == 3
 
 
+def later(record: Record, minute: int) -> Record:
+    made = msgspec.structs.replace(record.provenance, time=f"2030-01-01T00:{minute:02d}:00+00:00")
+    return msgspec.structs.replace(record, provenance=made)
+
+
+def test_of_two_protocols_the_one_with_more_trainings_is_kept_and_of_equal_ones_the_later() -> None:
+    """Repeated samplings of one training are no more trainings; what counts as later is a protocol's last record."""
+    again = msgspec.structs.replace(make(), sampling_seed=1)
+    one_training = [later(make(), 9), later(again, 9)]
+    two_trainings = [make(seed=seed, reference="ef") for seed in (0, 1)]
+    assert split([*one_training, *two_trainings]).kept == two_trainings
+    first = [later(make(seed=0), 0), later(make(seed=1), 3)]
+    other = [later(make(seed=0, reference="ef"), 1), later(make(seed=1, reference="ef"), 2)]
+    for records in ([*first, *other], [*other, *first]):
+        kept, aside = split(records)
+        assert kept == first
+        assert aside == other
+
+
+def test_a_count_in_a_metrics_name_is_the_protocols() -> None:
+    record = make()
+    count = record.protocol.samples
+    for name, stands in ((f"fd-efficientnet-lite0@{count}", True), (f"fd-efficientnet-lite0@{count + 1}", False)):
+        plain = {**msgspec.to_builtins(record), "metrics": {name: {"value": 1.0}}}
+        if stands:
+            assert msgspec.convert(plain, Record).metrics[name].value == 1
+        else:
+            with pytest.raises(msgspec.ValidationError, match="another number of samples"):
+                msgspec.convert(plain, Record)
+
+
 def test_protocols_are_split() -> None:
     records = [make(seed=seed, reference=ref) for seed, ref in ((0, "cd"), (1, "ef"), (2, "cd"))]
     kept, aside = split(records)
