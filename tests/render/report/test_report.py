@@ -138,7 +138,8 @@ def test_measured_cells_lead_to_their_records(made: Path, roots_of_made: Roots) 
         one for one in store.load(roots_of_made.records("smoke"))[0] if one.seed == 0 and "table1/E" in one.names
     )
     tables = (made / "tables.html").read_text()
-    assert f'<a href="rows/table1-E.html#{record.evaluation_id}">181.25 ± 2.14 (n = 3)' in tables
+    assert f'<a href="rows/table1-E.html#{record.evaluation_id}">181.25 ± 2.14 (n = 3) (best)' in tables
+    assert ">192.00 (second)<" in tables
     page = (made / "rows" / "table1-E.html").read_text()
     for part in (record.digest, record.provenance.commit[:12], "183.500", "--seeds 3", "git checkout", "table2/lerp"):
         assert part in page, part
