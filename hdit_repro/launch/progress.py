@@ -10,6 +10,8 @@ import traceback
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from hdit_repro.errors import UserError
 from hdit_repro.files import read_json, write_json
 from hdit_repro.stages.settings import Progress, Report
@@ -80,8 +82,8 @@ class Writer:
 
 def read_progress(path: Path) -> Seen:
     """The progress under `path`; nothing yet where it is missing, damaged or of another shape."""
-    with contextlib.suppress(UserError, TypeError, KeyError):
-        return Seen(**read_json(path))
+    with contextlib.suppress(UserError, TypeError, msgspec.ValidationError):
+        return msgspec.convert([*Seen(**read_json(path))], Seen)
     return Seen()
 
 

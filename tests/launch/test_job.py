@@ -153,6 +153,15 @@ def test_a_worker_outlasts_a_file_server_that_stumbles_and_not_its_submitter(mon
     assert answers == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["null", "[]", '{"done": "x"}', '{"values": 1.5}', '{"values": {"loss": "low"}}', '{"time": "soon"}', '{"x": 1}'],
+)
+def test_progress_of_another_shape_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "progress.json").write_text(text)
+    assert read_progress(tmp_path / "progress.json") == Seen()
+
+
 def test_progress_is_written_about_once_a_second_and_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "progress.json"
     passed: list[int] = []
