@@ -107,3 +107,14 @@ def test_the_curve_falls_and_its_end_is_nearer_to_the_truth():
 def test_the_quantiles_are_scipys():
     assert stats.t.ppf(0.975, GROUPS - 1) == pytest.approx(STUDENT, rel=1e-12)
     assert stats.norm.ppf(0.975) == pytest.approx(NORMAL, rel=1e-12)
+
+
+def test_each_point_of_a_curve_is_of_the_subset_that_its_place_draws():
+    rows = np.random.default_rng(5).normal(size=(60, 4))
+    mean, cov = np.zeros(4), np.eye(4)
+    curve = frechet_curve(rows, mean, cov, points=3)
+    assert curve.counts == (6, 33, 60)
+    for place, (count, value) in enumerate(zip(curve.counts, curve.values, strict=True)):
+        subset = rows[np.random.default_rng((0, place)).choice(60, count, replace=False)]
+        expected = frechet_distance(subset.mean(axis=0), np.cov(subset, rowvar=False), mean, cov)
+        assert value == pytest.approx(expected, rel=1e-9)
