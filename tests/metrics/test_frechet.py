@@ -176,3 +176,11 @@ def test_the_estimate_of_the_fast_way_holds(spread):
     careful = np.linalg.svd(root(a).T @ root(b), compute_uv=False).sum()
     assert abs(cross - careful) <= 3 * error
     assert error < 1e-7 * careful
+
+
+def test_how_far_below_zero_an_eigenvalue_may_lie():
+    """Statistics in float32 come to about 1e-7 of the largest; a thousandth is no rounding."""
+    mean, near, beyond = np.zeros(3), np.diag([1.0, 1.0, -1e-5]), np.diag([1.0, 1.0, -1e-3])
+    assert frechet_distance(mean, near, mean, np.eye(3)) == pytest.approx(1.0, rel=1e-4)
+    with pytest.raises(ValueError, match="negative eigenvalue"):
+        frechet_distance(mean, beyond, mean, np.eye(3))

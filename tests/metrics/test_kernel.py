@@ -77,3 +77,11 @@ def test_bad_input(bad):
             function(bad, features(5, 1))
     with pytest.raises(ValueError, match="split"):
         kernel_distance_chunks(features(40, 0), features(3, 1), chunk=10)
+
+
+def test_the_published_subsets_are_the_default():
+    few = np.random.default_rng(0).normal(size=(3, 2))
+    assert kernel_distance(few, few)[2:] == (100, 3)
+    many = np.random.default_rng(0).normal(size=(1_001, 2))
+    assert kernel_distance(many, many, subsets=1).size == 1_000
+    assert kernel_distance_chunks(np.zeros((5_001, 2)), np.zeros((5_001, 2)))[2:] == (2, 5_000)
