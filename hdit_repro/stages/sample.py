@@ -26,6 +26,7 @@ from hdit_repro.stages.export import SampleSet, export, is_whole, refuse_bare
 from hdit_repro.stages.settings import Progress, Report, Settings
 from hdit_repro.stages.shards import chunks, missing_numbers, read_tensors, whole_shards, write_shard
 from hdit_repro.training.checkpoint import read_final, read_snapshot
+from hdit_repro.training.ema import written
 from hdit_repro.training.state import load_exactly
 
 KEEP_BYTES = 256 << 20
@@ -97,13 +98,14 @@ def trained_network(run: Run, folder: RunFolder, device: torch.device) -> nn.Mod
         tensors = read_snapshot(folder.checkpoints, step, run.training_id).tensors
         load_exactly(dict(network.named_buffers()), _under("network.", tensors))
     if run.sampling.weights == "ema":
-        average = _under("ema." if decay is UNSET else f"ema@{decay:g}.", tensors)
+        other = "" if decay is UNSET else written(decay)
+        average = _under(f"ema@{other}." if other else "ema.", tensors)
         if not average:
             raise UserError(
                 "the training did not keep the average that samples are asked of",
-                found=f"none of decay {decay:g} in {folder.checkpoints}",
+                found=f"none of decay {other} in {folder.checkpoints}",
                 expected="an average that was kept from the first step",
-                fix=f"delete {folder.path} and train again with --ema-decay {decay:g}",
+                fix=f"delete {folder.path} and train again with --ema-decay {other}",
             )
         load_exactly(parameters, average)
     return network.to(device).eval()

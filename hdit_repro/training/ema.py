@@ -8,6 +8,12 @@ from torch import Tensor, nn
 from hdit_repro.spec.training import Ema
 
 
+def written(decay: float) -> str:
+    """A decay as the names of tensors in files have it (`ema@0.9999`): read back, it is the same number."""
+    short = f"{decay:g}"
+    return short if float(short) == decay else repr(decay)
+
+
 class EmaWeights:
     """A float32 shadow of a network's trainable parameters, in their order.
 

@@ -19,7 +19,7 @@ from hdit_repro.spec.training import Ema
 from hdit_repro.training.acceleration import accelerated
 from hdit_repro.training.checkpoint import Checkpoint, has_snapshot, newest, newest_file, read_step
 from hdit_repro.training.distributed import World
-from hdit_repro.training.ema import EmaWeights
+from hdit_repro.training.ema import EmaWeights, written
 from hdit_repro.training.feed import Source, feed
 from hdit_repro.training.journal import Journal, StepReport
 from hdit_repro.training.meter import Meter
@@ -246,7 +246,7 @@ def _say_what_is_late(settings: LoopSettings, state: TrainingState, folder: Path
     """Warn of averages that a run which is under way cannot keep any more; it goes on for what it can."""
     steps = [step for step in settings.snapshots if step <= state.step and not has_snapshot(folder, step)]
     late = [f"the averages at step {step}" for step in steps]
-    late += [f"the average of decay {decay:g}" for decay in settings.averages if decay not in state.averages]
+    late += [f"the average of decay {written(decay)}" for decay in settings.averages if decay not in state.averages]
     if late:
         warnings.warn(
             NotKept(

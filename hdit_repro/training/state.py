@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hdit_repro.errors import UserError
 from hdit_repro.spec.training import Ema
-from hdit_repro.training.ema import EmaWeights
+from hdit_repro.training.ema import EmaWeights, written
 from hdit_repro.training.watchdog import Watchdog
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -85,7 +85,7 @@ class TrainingState:
         named = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         named |= {f"ema.{name}": value for name, value in self.ema.weights.items()}
         for decay, average in self.averages.items():
-            named |= {f"ema@{decay:g}.{name}": value for name, value in average.weights.items()}
+            named |= {f"ema@{written(decay)}.{name}": value for name, value in average.weights.items()}
         return named
 
     def _averages_in(self, tensors: dict[str, Tensor]) -> dict[float, EmaWeights]:
@@ -94,7 +94,7 @@ class TrainingState:
         names = {
             name[4 : -len(first) - 1] for name in tensors if name.startswith("ema@") and name.endswith(f".{first}")
         }
-        here = {f"{decay:g}": decay for decay in self.averages}
+        here = {written(decay): decay for decay in self.averages}
         decays = sorted(here.get(name, float(name)) for name in names)
         power = self.ema.spec.warmup_power
         return {

@@ -195,3 +195,22 @@ def test_ema_is_the_weighted_sum_of_all_weights():
         values.append(value)
     expected = values[0] / 8 + 1.0 / 8 + 2.0 / 4 + 4.0 / 2
     assert float(ema.weights["weight"]) == pytest.approx(expected)
+
+
+def test_averages_of_nearly_one_decay_keep_their_own_names_and_come_back():
+    """Of seven digits, six would make one name of two of them, and a decay of 1 of another."""
+    decays = (0.0, 0.9999, 0.9999991, 0.9999992, 0.99999999)
+    network = nn.Linear(1, 1)
+    kept = {decay: EmaWeights(network, Ema(decay=decay)) for decay in decays}
+    state = TrainingState(
+        network, EmaWeights(network, Ema(decay=0.5)), torch.optim.AdamW(network.parameters()), 0, kept
+    )
+    for number, average in enumerate(kept.values()):
+        average.weights["bias"].fill_(number)
+    tensors = state.tensors()
+    assert {"ema@0.bias", "ema@0.9999.bias"} <= tensors.keys(), "the names that there were"
+    state.averages = {}
+    state.restore(tensors, 0)
+    assert {decay: float(average.weights["bias"]) for decay, average in state.averages.items()} == {
+        decay: float(number) for number, decay in enumerate(decays)
+    }
