@@ -68,3 +68,8 @@ def test_bad_input(a, b, k):
         precision_recall(a, b, k)
     with pytest.raises(ValueError, match="finite"):
         precision_recall(np.full((9, 2), np.inf), np.zeros((9, 2)))
+
+
+def test_a_vector_at_the_very_radius_is_inside():
+    real, samples = np.array([[0.0], [1], [10], [11]]), np.array([[2.0], [12], [50]])
+    assert precision_recall(samples, real, neighbours=1).precision == pytest.approx(2 / 3)

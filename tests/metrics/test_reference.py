@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -165,3 +167,22 @@ def test_adm_files_that_are_refused(tmp_path, cache):
         with pytest.raises(UserError, match="plain name"):
             adm_reference(name)
     assert not cache.exists()
+
+
+@pytest.mark.parametrize(
+    ("of", "part"),
+    [
+        *(("images", part) for part in ("name", "digest", "resolution", "transform")),
+        *(("extractor", part) for part in ("name", "digest", "protocol")),
+    ],
+)
+def test_what_a_reference_depends_on_tells_its_file(of, part):
+    """Statistics at one resolution, by one transform or under one protocol never pass for those of another."""
+
+    def place(**other):
+        images = SimpleNamespace(name="set", digest="a", resolution=8, transform="adm")
+        extractor = SimpleNamespace(name="net", digest="b", protocol="c")
+        vars(images if of == "images" else extractor).update(other)
+        return reference_path(reference_facts(images, extractor, 4))
+
+    assert place(**{part: 16 if part == "resolution" else "other"}) != place()
