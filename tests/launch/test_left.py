@@ -7,6 +7,7 @@ import pytest
 from hdit_repro import jobs
 from hdit_repro.cli.plan import print_plan
 from hdit_repro.files import lock, write_json
+from hdit_repro.launch import left
 from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.part import Part
 from hdit_repro.launch.plan import Stage, gpu_hours, make_plan, to_run, wanted
@@ -64,6 +65,27 @@ def test_sampling_costs_what_no_shard_holds(roots: Roots) -> None:
     sample = stages(roots)[1]
     assert sample.left == pytest.approx(64 / count)
     assert sample.disk_left == round(sample.disk * 64 / count)
+
+
+def test_what_is_left_is_counted_over_the_drawn_and_not_over_the_wanted(
+    roots: Roots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan of a hundred seeds looks at hundreds of samplings of 50,000, of which few have begun."""
+
+    class Unwalked:
+        def __init__(self, stop: int) -> None:
+            self._span = range(stop)
+
+        def __len__(self) -> int:
+            return len(self._span)
+
+        def __contains__(self, number: int) -> bool:
+            return number in self._span
+
+    monkeypatch.setattr(left, "range", Unwalked, raising=False)
+    run = jobs.find("table1/E", "mini").run
+    draw(RunFolder(roots, run, "mini"), range(run.sampling.count - 100, run.sampling.count + 100))
+    assert stages(roots)[1].left == pytest.approx(1 - 100 / run.sampling.count)
 
 
 def test_the_plan_says_how_much_is_there_and_adds_up_the_rest(roots: Roots, capsys: pytest.CaptureFixture[str]) -> None:
