@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from hdit_repro.errors import UserError
+from hdit_repro.spec.diffusion import LINEAR_BETAS
 
 
 def linear_betas(timesteps: int) -> Tensor:
@@ -14,15 +15,16 @@ def linear_betas(timesteps: int) -> Tensor:
     Raises:
         UserError: so few timesteps that the last beta reaches 1.
     """
-    scale = 1000 / timesteps if timesteps > 0 else float("inf")
-    if scale * 0.02 >= 1:
+    first, last, whole = LINEAR_BETAS
+    scale = whole / timesteps if timesteps > 0 else float("inf")
+    if scale * last >= 1:
         raise UserError(
             "this diffusion has too few timesteps for linear betas",
-            found=f"timesteps = {timesteps}, so the last beta is {scale * 0.02:g}",
+            found=f"timesteps = {timesteps}, so the last beta is {scale * last:g}",
             expected="21 or more",
             fix="the paper's chain has 1,000",
         )
-    return torch.linspace(scale * 1e-4, scale * 0.02, timesteps, dtype=torch.float64)
+    return torch.linspace(scale * first, scale * last, timesteps, dtype=torch.float64)
 
 
 def spaced_timesteps(timesteps: int, steps: int) -> list[int]:

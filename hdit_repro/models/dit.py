@@ -7,7 +7,6 @@ Names of parameters are those of the released code, so its state dict loads as i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from hdit_repro.errors import UserError
 from hdit_repro.models.conditions import check_image, check_labels, check_level, check_vector
 from hdit_repro.models.layers import EPS, Embedding, Linear
+from hdit_repro.models.times import TIMES
 from hdit_repro.spec import model as spec
 from hdit_repro.spec.base import kind_of
 
@@ -184,7 +184,7 @@ class DiT(nn.Module):
 
         Args:
             x: B C H W, floating point, of the size that the network is made for.
-            t: B; a step number 0 ... 999, or sigma where the spec's `time` is `log-sigma`.
+            t: B; a step number 0 ... 999 where the spec's `time` is `timestep`, else sigma.
             class_cond: B, integers; index `classes` is the dropped class. Needed where the network has classes.
             aug_cond, mapping_cond: there are none for a DiT; they stand here so that networks are called alike.
 
@@ -209,34 +209,14 @@ class DiT(nn.Module):
         check_vector(aug_cond, len(x), 0, "aug_cond", optional=True)
         check_vector(mapping_cond, len(x), 0, "mapping_cond", optional=True)
 
-        tokens = self.x_embedder(x) + self.pos_embed
-        cond = self.t_embedder(self.time(t))
+        noised, time = self.time.before(x, t)
+        tokens = self.x_embedder(noised) + self.pos_embed
+        cond = self.t_embedder(time)
         if class_cond is not None:
             cond = cond + self.y_embedder(class_cond)
         for block in self.blocks:
             tokens = block(tokens, cond)
         pixels: Tensor = self.final_layer(tokens, cond)
         side = self.resolution // self.patch
-        return rearrange(pixels, "b (h w) (p q c) -> b c (h p) (w q)", h=side, p=self.patch, q=self.patch)
-
-
-class Timestep:
-    """The step number as it is."""
-
-    def __init__(self, choice: spec.Timestep) -> None: ...
-
-    def __call__(self, t: Tensor) -> Tensor:
-        return t
-
-
-class LogSigma:
-    """scale * log(sigma) + offset."""
-
-    def __init__(self, choice: spec.LogSigma) -> None:
-        self.scale, self.offset = choice.scale, choice.offset
-
-    def __call__(self, t: Tensor) -> Tensor:
-        return self.scale * t.log() + self.offset
-
-
-TIMES: dict[str, Callable[..., Timestep | LogSigma]] = {"timestep": Timestep, "log-sigma": LogSigma}
+        out = rearrange(pixels, "b (h w) (p q c) -> b c (h p) (w q)", h=side, p=self.patch, q=self.patch)
+        return self.time.after(x, t, out)

@@ -10,7 +10,7 @@
 | labels; Fourier weights of the HDiT | N(0, 1) |
 | learned positions | DiT's sines and cosines, from which they learn on (inferred) |
 | norm scale, cosine scale, lerp factor | 1, the spec's (10), 1/2 |
-| RoPE frequencies, sin-cos positions | computed |
+| RoPE frequencies, sin-cos positions, noise levels of DiT's chain | computed |
 
 Each tensor has its own generator, keyed by the seed and its name: what one row of an ablation shares with another
 starts alike, and torch's global generators stay as they were.
@@ -29,6 +29,7 @@ from hdit_repro.models.layers import CosineSimilarity, Embedding, Linear, RMSNor
 from hdit_repro.models.mapping import FourierFeatures
 from hdit_repro.models.positions import LearnedPosition, sin_cos
 from hdit_repro.models.rope import AxialRoPE, frequencies
+from hdit_repro.models.times import NestedDdpm, chain_log_sigmas
 from hdit_repro.models.tokens import Lerp
 from hdit_repro.seeds import derive
 
@@ -116,6 +117,10 @@ def _rope(module: AxialRoPE, source: Source) -> None:
     module.freqs.copy_(frequencies(module.heads, module.pairs))
 
 
+def _chain(module: NestedDdpm, source: Source) -> None:
+    module.log_sigmas.copy_(chain_log_sigmas())
+
+
 def _dit(module: DiT, source: Source) -> None:
     side = module.resolution // module.patch
     module.pos_embed.copy_(sin_cos(side, side, module.width, torch.device("cpu")).flatten(0, 1)[None])
@@ -131,5 +136,6 @@ STARTS: dict[type[nn.Module], Callable[..., None]] = {
     Lerp: _lerp,
     LearnedPosition: _learned,
     AxialRoPE: _rope,
+    NestedDdpm: _chain,
     DiT: _dit,
 }

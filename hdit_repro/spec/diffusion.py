@@ -78,6 +78,10 @@ class Edm(Choice, tag="edm"):
         )
 
 
+LINEAR_BETAS = (1e-4, 0.02, 1000)
+"""First and last beta of DiT's chain, and its steps (Ho et al., 2020)."""
+
+
 class Gaussian(Choice, tag="gaussian"):
     """DiT's discrete diffusion: linear betas, epsilon prediction, learned-range variance, MSE + VB loss.
 

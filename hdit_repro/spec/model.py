@@ -288,7 +288,7 @@ class Hourglass(Choice, tag="hourglass"):
             )
 
 
-# What a DiT's sinusoidal time embedding is fed with.
+# What a DiT makes of the noise level.
 
 
 class Timestep(Choice, tag="timestep"):
@@ -302,7 +302,12 @@ class LogSigma(Choice, tag="log-sigma"):
     offset: float = 0.0
 
 
-TimeInput = Timestep | LogSigma
+class NestedDdpm(Choice, tag="nested-ddpm"):
+    """DiT as the noise predictor of its own chain, nested in the EDM preconditioner: it is told the step at which the
+    chain has the noise level sigma, and F is the image that it takes for denoised (Table 1, R2)."""
+
+
+TimeInput = Timestep | LogSigma | NestedDdpm
 
 
 class DiT(Choice, tag="dit"):
@@ -326,6 +331,10 @@ class DiT(Choice, tag="dit"):
         require(self.d_ff >= 1, f"the feed-forward's hidden width starts at 1, and {self.d_ff} is asked for")
         require(0 <= self.class_dropout <= 1, f"class_dropout is a probability, and {self.class_dropout} is not")
         require(self.width % self.heads == 0, f"width {self.width} is no multiple of {self.heads} heads")
+        require(
+            not (self.learn_sigma and isinstance(self.time, NestedDdpm)),
+            "a nested noise predictor gives an image and no variance, so learn_sigma must be false",
+        )
         require(self.width % 4 == 0, f"sin-cos positions need a width that 4 divides, and {self.width} is not")
         self.check_size(self.resolution, self.resolution)
 

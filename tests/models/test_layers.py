@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from hdit_repro.models import layers, positions, rope, tokens
-from hdit_repro.models.dit import TIMES
 from hdit_repro.models.init import initialise
 from hdit_repro.models.mapping import FourierFeatures
+from hdit_repro.models.times import TIMES
 from hdit_repro.spec import model as spec
 from hdit_repro.spec.base import kinds
 
