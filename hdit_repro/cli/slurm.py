@@ -33,10 +33,10 @@ def show(jobs: Sequence[Job], roots: Roots, profile: Slurm, as_objects: bool) ->
     from hdit_repro.launch.slurm.draft import draft, scripts
 
     listed = {}
-    if queue.present():
+    try:
         listed = queue.squeue(journal.submitters(roots))
-    else:
-        remark("there is no SLURM on this machine: the queue is taken to be empty")
+    except UserError as error:
+        remark(f"{error.problem} ({' '.join(str(error.found).split())}): the queue is taken to be empty")
     planned = draft(jobs, roots, profile, listed, allow_dirty=True)
     made = scripts(planned)
     if planned.code.source.dirty:

@@ -27,7 +27,8 @@ app = group()
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, scripts included; write nothing.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Stay, show progress, and render the tables.")]
 Dirty = Annotated[
-    bool, typer.Option("--allow-dirty", help="Run code with uncommitted changes; they are kept beside the runs.")
+    bool,
+    typer.Option("--allow-dirty", help="On SLURM: run code with uncommitted changes; they are kept beside the runs."),
 ]
 NoTables = Annotated[bool, typer.Option("--no-tables", help="Render nothing at the end; on this machine only.")]
 StopAfter = Annotated[
@@ -110,7 +111,7 @@ def _here(
 ) -> None:
     """On this machine."""
     from hdit_repro.cli.plan import print_plan
-    from hdit_repro.launch.plan import make_plan
+    from hdit_repro.launch.plan import make_plan, to_run
     from hdit_repro.launch.submit import refuse_what_cannot_be
     from hdit_repro.launch.submit import submit as start
 
@@ -124,6 +125,8 @@ def _here(
         return
     from hdit_repro.launch.follow import display
 
+    if to_run(plan):
+        _say_dirty()
     shown = display() if wait else None
     render = None if no_tables else _render(jobs[0].scale)
     done = start(jobs, roots, profile, display=shown, render=render, stop_after=stop_after)
@@ -149,6 +152,14 @@ def _here(
     finally:
         if done.failures:
             raise _failed(done.failures)
+
+
+def _say_dirty() -> None:
+    """Here nothing keeps the code as it is, and nothing refuses it: it is told."""
+    from hdit_repro.records.provenance import checkout_source
+
+    if checkout_source(Path(__file__).resolve().parents[2]).dirty:
+        remark("the code has changes that no commit holds: records will say `dirty`, and nothing keeps the changes")
 
 
 def _render(scale: str) -> tuple[str, ...]:

@@ -437,3 +437,14 @@ def test_an_output_that_takes_no_more_is_no_traceback(
     assert said.code == code
     assert told in said.err
     assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(("dirty", "told"), [(True, 1), (False, 0), (None, 0)])
+def test_a_submission_here_says_that_its_code_is_in_no_commit(
+    command: Command, monkeypatch: pytest.MonkeyPatch, dirty: bool | None, told: int
+) -> None:
+    monkeypatch.setattr("hdit_repro.records.provenance.checkout_source", lambda checkout: Source("0" * 40, dirty))
+    monkeypatch.setattr(submit_module, "submit", lambda *rest, **more: submit_module.Submission(3, ("12",), ()))
+    said = command("submit table1/E --scale smoke")
+    assert (said.code, said.out) == (0, "12\n")
+    assert said.err.count("changes that no commit holds") == told

@@ -284,6 +284,19 @@ def test_jobs_are_told_the_threads_and_the_batch_of_the_profile(roots: Roots, fa
     assert told._timeout_countdown >= 3
 
 
+def test_scripts_are_shown_where_the_queue_cannot_be_asked(
+    roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(roots.runs.parent)
+    why = "slurm_load_jobs error: Unable to contact slurm controller"
+    (fake.here / "squeue").write_text(f"#!/bin/bash\necho {why!r} >&2\nexit 1\n")
+    assert main(["submit", "table1/E", "--cluster", "a100", "--dry-run"]) == 0
+    said = capsys.readouterr()
+    assert said.out.count("#SBATCH --job-name=") == 3
+    assert f"squeue failed ({why}): the queue is taken to be empty" in " ".join(said.err.split())
+    assert fake.calls == []
+
+
 def test_more_than_the_stated_budget_needs_a_yes(
     roots: Roots, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
