@@ -10,8 +10,8 @@ from hdit_repro.audit.fields import look, plain
 from hdit_repro.jobs.merge import flatten
 from hdit_repro.paper import checks
 
-INFERRED = "inferred"
-"""How a remark of a job begins where the paper leaves the value open."""
+INFERRED, FORK = "inferred", "fork"
+"""How a remark of a job begins where the paper leaves the value open, and where the authors' fork settles it."""
 
 
 def field(check: checks.Field, bench: Bench) -> Computed:
@@ -19,21 +19,21 @@ def field(check: checks.Field, bench: Bench) -> Computed:
     paths = (check.field,) if isinstance(check.field, str) else check.field
     run, job = bench.run(check.run), bench.job(check.run)
     found = [plain(look(run, path), path) for path in paths]
-    steps, inferred = [], []
+    steps, opened = [], []
     for path, (value, _) in zip(paths, found, strict=True):
         remark = job.source_of(path)
         steps.append(f"{job.name}: {path} = {say(value)}{f' ({remark})' if remark else ''}")
-        if remark.startswith(INFERRED):
-            inferred.append(remark)
+        if remark.startswith((INFERRED, FORK)):
+            opened.append(remark.replace(FORK, "the fork's", 1) if remark.startswith(FORK) else remark)
     value, members = found[0]
     if len(found) > 1:
         members = tuple(single for single, _ in found)
         value = say(members)
-    return Computed(value, tuple(steps), members=members, remark=_remark(inferred))
+    return Computed(value, tuple(steps), members=members, remark=_remark(opened))
 
 
-def _remark(inferred: list[str]) -> str:
-    return f"the job's value is {'; '.join(dict.fromkeys(inferred))}" if inferred else ""
+def _remark(opened: list[str]) -> str:
+    return f"the job's value is {'; '.join(dict.fromkeys(opened))}" if opened else ""
 
 
 def same(check: checks.Same, bench: Bench) -> Computed:

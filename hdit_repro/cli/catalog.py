@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 app = group()
 
+FORK = "the third author's configurations, github.com/Birch-san/k-diffusion at 6a9200d"
+"""What `fork:` in front of a source means."""
+
 
 @app.command("list")
 def list_(as_objects: options.Json = False) -> None:
@@ -105,8 +108,10 @@ def show(run: options.Run, scale: options.Scale = "paper", as_objects: options.J
     sources = [(name, text, _line(job.source_of(name) or _silent(name))) for name, text in fields]
     for line in fitted(("field", "value", "source"), sources, columns):
         data(line)
-    inferred = sum(job.source_of(name).startswith("inferred") for name, _ in fields)
+    inferred, fork = (sum(job.source_of(name).startswith(mark) for name, _ in fields) for mark in ("inferred", "fork"))
     remark(f"{inferred} of {len(fields)} values are inferred: the paper leaves them open")
+    if fork:
+        remark(f"{fork} of {len(fields)} are marked fork: {FORK}")
 
 
 def _to_be_met(job: Job) -> dict[str, str]:

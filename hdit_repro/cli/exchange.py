@@ -113,8 +113,7 @@ def _job_file(name: str, like: Job, source: str, released: Released, dataset: Fo
     parts["model"] = msgspec.to_builtins(released.model)
     parts["data"] = {**parts.get("data", {}), "resolution": released.model.resolution}
     parts["training"] = {"imported": released.sha256}
-    if released.diffusion:
-        parts["diffusion"] = released.diffusion
+    parts |= {part: own for part in ("diffusion", "sampling") if (own := getattr(released, part))}
     lines = [
         f"# Weights that were trained elsewhere: {json.dumps(source)}, SHA-256 {released.sha256}.",
         "",

@@ -20,8 +20,8 @@ class Paper(Spec):
 class Job(Spec):
     """One row of an experiment at one scale: a run, its names, and where each value comes from.
 
-    `sources` maps dotted fields ("model.widths") to a remark ("Table 6", "inferred: ..."); `source_of` looks a field
-    up there, or the nearest field around it.
+    `sources` maps dotted fields ("model.widths") to a remark ("Table 6", "inferred: ...", "fork: PATH"); `source_of`
+    looks a field up there, or the nearest field around it.
     """
 
     experiment: str

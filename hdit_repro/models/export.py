@@ -12,24 +12,26 @@ import msgspec
 from hdit_repro.errors import UserError
 from hdit_repro.models.released import read_k_diffusion
 from hdit_repro.spec import model as spec
-from hdit_repro.spec.diffusion import Diffusion, Edm
+from hdit_repro.spec.diffusion import Edm
+from hdit_repro.spec.run import Run
 
 
-def k_diffusion_config(model: spec.Model, diffusion: Diffusion) -> dict[str, Any]:
+def k_diffusion_config(run: Run) -> dict[str, Any]:
     """The configuration of image_transformer_v2 that describes a network, checked by reading it back.
 
     Args:
-        model: an hourglass that k-diffusion's code can express.
-        diffusion: EDM's, whose sigmas the configuration names too.
+        run: of an hourglass that k-diffusion's code can express; `sigma_min` and `sigma_max` are those it samples with.
 
     Raises:
         UserError: k-diffusion has no such network; the message names the fields in which it would differ.
     """
+    model, diffusion = run.model, run.diffusion
     if not isinstance(model, spec.Hourglass) or not isinstance(diffusion, Edm):
         raise UserError(
             "k-diffusion has no such network", found=f"kind {type(model).__name__}", expected="an hourglass",
             fix="--to safetensors takes every network",
         )  # fmt: skip
+    lowest, highest = run.sampled_sigmas
     config = {
         "model": {
             "type": "image_transformer_v2",
@@ -47,8 +49,8 @@ def k_diffusion_config(model: spec.Model, diffusion: Diffusion) -> dict[str, Any
             "mapping_cond_dim": model.mapping_cond,
             "mapping_dropout_rate": model.mapping.dropout,
             "sigma_data": diffusion.sigma_data,
-            "sigma_min": diffusion.sigma_min,
-            "sigma_max": diffusion.sigma_max,
+            "sigma_min": lowest,
+            "sigma_max": highest,
         },
         "dataset": {"type": "imagefolder", "location": "", "num_classes": model.classes},
     }

@@ -35,12 +35,13 @@ AVERAGES = ("model_ema", "ema")
 
 class Released(NamedTuple):
     """A network of others: its spec, itself (float32, CPU), the file's digest, and what the file says of its diffusion
-    (fields of `spec.diffusion.Edm` or `Gaussian`)."""
+    and of its sampling (fields of `spec.diffusion.Edm` and `spec.sampling.Sampling`)."""
 
     model: Model
     network: nn.Module
     sha256: str
     diffusion: dict[str, float]
+    sampling: dict[str, float]
 
 
 def read_released(origin: Origin, path: Path, config: Path | None = None) -> Released:
@@ -76,10 +77,11 @@ def read_released(origin: Origin, path: Path, config: Path | None = None) -> Rel
         facts.write_text(json.dumps(settings))
         with _naming({weights: path, facts: config or path}):
             if origin == "dit":
-                return _of_pixels(Released(read_dit(facts), load_dit(facts, weights), sha256_file(path), {}), path)
+                return _of_pixels(Released(read_dit(facts), load_dit(facts, weights), sha256_file(path), {}, {}), path)
             spec, network = read_k_diffusion(facts), load_k_diffusion(facts, weights)
             sigmas = read_k_diffusion_sigmas(facts)
-    return _of_pixels(Released(spec, network, sha256_file(path), sigmas), path)
+    diffusion = {"sigma_data": sigmas.pop("sigma_data")}
+    return _of_pixels(Released(spec, network, sha256_file(path), diffusion, sigmas), path)
 
 
 @contextlib.contextmanager
@@ -182,7 +184,7 @@ def export_weights(job: Job, folder: RunFolder, form: Literal["k-diffusion", "sa
     run = job.run
     metadata = {"run": run.training_id, "name": job.name, "scale": job.scale}
     if form == "k-diffusion":
-        metadata["config"] = json.dumps(k_diffusion_config(run.model, run.diffusion), sort_keys=True)
+        metadata["config"] = json.dumps(k_diffusion_config(run), sort_keys=True)
     else:
         metadata["config"] = msgspec.json.encode(run).decode()
     tensors = read_final(folder.checkpoints, run.training_id).tensors

@@ -248,6 +248,14 @@ def test_show_gives_the_spec_and_the_source_of_each_value(command: Command) -> N
     assert "117,003,805" in said.out
     assert jobs.find("table1/E").run.id in said.out
     assert "inferred" in said.err
+    assert lines["sampling.sigma_max"].split(maxsplit=2)[1:] == [
+        "160.0",
+        "fork: configs/ablations/*.jsonc; Table 6's range is that of training",
+    ]
+    assert "are marked fork: the third author's configurations, github.com/Birch-san/k-diffusion" in " ".join(
+        said.err.split()
+    )
+    assert "fork" not in command("show table1/R1").err
     assert command("show table1/E --scale smoke --json").json["data"]["resolution"] == 16
 
 

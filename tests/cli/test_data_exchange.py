@@ -69,6 +69,8 @@ def test_k_diffusion_in_and_out_is_exact(command: Command, tmp_path: Path, monke
     assert same(load_file(tmp_path / "out.safetensors"), load_file(file))
     with safe_open(tmp_path / "out.safetensors", "pt") as opened:
         exported = json.loads(opened.metadata()["config"])
+    own = json.loads(config.read_text())["model"]
+    assert all(exported["model"][name] == own[name] for name in ("sigma_data", "sigma_min", "sigma_max"))
     again = tmp_path / "again.json"
     again.write_text(json.dumps(exported))
     assert same(load_k_diffusion(again, tmp_path / "out.safetensors").state_dict(), network.state_dict())
@@ -224,8 +226,8 @@ def test_an_imported_run_is_sampled_and_evaluated(
         assert job.run.diffusion.data_scale == 1.0
     else:
         settings = json.loads(config.read_text())["model"]
-        for name in ("sigma_data", "sigma_min", "sigma_max"):
-            assert getattr(job.run.edm, name) == settings[name]
+        assert job.run.edm.sigma_data == settings["sigma_data"]
+        assert job.run.sampled_sigmas == (settings["sigma_min"], settings["sigma_max"])
 
 
 def test_a_dit_takes_the_row_that_samples_as_its_code_does(command: Command, tmp_path: Path) -> None:

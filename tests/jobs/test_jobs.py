@@ -10,6 +10,7 @@ from hdit_repro import jobs
 from hdit_repro.errors import UserError
 from hdit_repro.jobs.merge import flatten, overlay
 from hdit_repro.spec.data import Folder
+from hdit_repro.spec.diffusion import Gaussian
 from hdit_repro.stages.evaluate import names_of
 
 TABLE1 = ["R1", "R2", "R3", "R4", "A", "B1", "B2", "C", "D", "E"]
@@ -77,6 +78,8 @@ def test_a_scale_keeps_what_the_experiment_is_about(scale):
     for paper in jobs.all_jobs():
         small = jobs.find(f"{paper.experiment}/{paper.row}", scale)
         assert small.run.sampling.sampler == paper.run.sampling.sampler
+        if not isinstance(paper.run.diffusion, Gaussian):
+            assert small.run.sampled_sigmas == paper.run.sampled_sigmas
         assert small.run.sampling.guidance == paper.run.sampling.guidance
         assert small.run.diffusion == paper.run.diffusion
         assert len(small.run.training.spans) == len(paper.run.training.spans)
@@ -98,6 +101,19 @@ def test_what_the_paper_leaves_open_is_marked_inferred():
     assert a.source_of("model.widths") == "Table 6"
     assert jobs.find("table1/B2").source_of("model.attention") == "Table 6: kernel size 7"
     assert jobs.find("table1/E", "smoke").source_of("model.widths") == "smoke scale"
+
+
+def test_sampling_begins_and_ends_where_the_fork_says_and_training_where_the_paper_does():
+    ends = {"ffhq1024": (0.01, 640.0), "ffhq1024-5k": (0.01, 640.0), "table1/R2": (0.01, 157.4073)}
+    for job in jobs.all_jobs():
+        name = f"{job.experiment}/{job.row}"
+        if isinstance(job.run.diffusion, Gaussian):
+            assert job.run.sampling.sigma_min is job.run.sampling.sigma_max is msgspec.UNSET
+        elif job.experiment != "alternatives":
+            assert job.run.sampled_sigmas == ends.get(name, ends.get(job.experiment, (0.01, 160.0))), name
+            assert (job.run.edm.sigma_min, job.run.edm.sigma_max) == (1e-3, 1e3), name
+    for row in ("E", "ffhq1024", "imagenet256"):
+        assert jobs.find(f"alternatives/{row}-sigma-1000").run.sampled_sigmas == (1e-3, 1e3)
 
 
 def test_a_seed_is_another_run():

@@ -34,7 +34,7 @@ def with_change(run, path, value):
         (("model", "position"), {"kind": "learned"}, IDS),
         (("sampling", "count"), 100, IDS[1:]),
         (("sampling", "seed"), 1, IDS[1:]),
-        (("sampling", "sigma_max"), 160.0, IDS[1:]),
+        (("sampling", "sigma_max"), 80.0, IDS[1:]),
         (("evaluation", "metrics"), ["frechet"], IDS[2:]),
     ],
 )

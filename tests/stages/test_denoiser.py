@@ -20,6 +20,7 @@ from hdit_repro.stages.denoiser import Drawer
 
 def run_with(**sampling: Any) -> Run:
     tree = msgspec.to_builtins(jobs.find("table1/E", "smoke").run)
+    del tree["sampling"]["sigma_min"], tree["sampling"]["sigma_max"]
     tree["sampling"] |= sampling
     tree["diffusion"] |= {"sigma_min": 0.01, "sigma_max": 20.0}
     return msgspec.convert(tree, Run)
@@ -144,9 +145,16 @@ def test_a_sample_of_edm_is_what_its_parts_make_of_it() -> None:
     """One step of the solver and the last by hand: every seed, stream, scale and weight is written out."""
     tree = msgspec.to_builtins(jobs.find("table1/E", "smoke").run)
     tree["seed"] = 3
-    tree["diffusion"] |= {"sigma_min": 0.05, "sigma_max": 4.0, "sigma_data": 0.8}
+    tree["diffusion"] |= {"sigma_data": 0.8}
     sampler = {"kind": "dpmpp_2m_sde", "steps": 2, "eta": 0.5}
-    tree["sampling"] |= {"seed": 7, "guidance": 1.5, "labels": "balanced", "sampler": sampler}
+    tree["sampling"] |= {
+        "sigma_min": 0.05,
+        "sigma_max": 4.0,
+        "seed": 7,
+        "guidance": 1.5,
+        "labels": "balanced",
+        "sampler": sampler,
+    }
     run = msgspec.convert(tree, Run)
     keys, side = keys_of(run), run.data.resolution
     labels = torch.tensor([number % 9 for number in NUMBERS])
