@@ -23,7 +23,13 @@ def describe(path: Path | str) -> Folder:
         UserError: it is missing or refused.
     """
     store = open_store(path)
-    return Folder(name=store.path.resolve().stem, digest=store.digest, images=len(store), classes=store.classes)
+    return Folder(name=name_of(path), digest=store.digest, images=len(store), classes=store.classes)
+
+
+def name_of(path: Path | str) -> str:
+    """What images are called: a folder's whole name ("pets.v1" and "pets.v2" are two), an archive's less its ending."""
+    where = Path(path).resolve()
+    return where.name if where.is_dir() else where.stem
 
 
 def remember(dataset: Folder, path: Path | str) -> None:

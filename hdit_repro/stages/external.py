@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from hdit_repro.data.places import DATA_VARIABLE, look
+from hdit_repro.data.places import DATA_VARIABLE, look, name_of
 from hdit_repro.errors import UserError
 from hdit_repro.files import cache_folder, write_json
 from hdit_repro.spec.external import External
@@ -32,9 +32,7 @@ def describe(path: Path) -> External:
             expected="two images or more",
             fix="name a folder or an archive with all of them",
         )
-    where = path.resolve()
-    name = where.name if where.is_dir() else where.stem  # "cfg1.5" and "cfg1.25" are two folders
-    return External(name=name, digest=images.digest, images=images.count)
+    return External(name=name_of(path), digest=images.digest, images=images.count)
 
 
 def remember(external: External, path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from hdit_repro.data.places import DATA_VARIABLE, describe, find, remember
+from hdit_repro.data.places import DATA_VARIABLE, describe, find, name_of, remember
 from hdit_repro.errors import UserError
 from hdit_repro.spec.data import Folder
 
@@ -57,3 +57,12 @@ def test_what_lies_there_instead_is_said_of_every_place(noted: tuple[Path, Folde
     with pytest.raises(UserError, match="is not here as it was") as caught:
         find(dataset)
     assert str(caught.value.found).startswith("none of ")
+
+
+def test_a_folder_keeps_its_whole_name_and_an_archive_loses_its_ending(tmp_path: Path) -> None:
+    for version in ("pets.v1", "pets.v2"):
+        (tmp_path / version).mkdir()
+        for shade in range(2):
+            Image.new("RGB", (8, 8), (60 * shade, 0, 0)).save(tmp_path / version / f"{shade}.png")
+        assert describe(tmp_path / version).name == version
+    assert name_of(tmp_path / "pets.v1.zip") == "pets.v1"
