@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -58,6 +59,23 @@ def _named(what: str, name: str, path: str, allowed: list[str], where: str) -> U
         expected=", ".join(allowed) or "something else",
         fix=f"did you mean {close!r}?" if close else "use one of the names above",
     )
+
+
+@lru_cache(maxsize=1)
+def field_names() -> frozenset[str]:
+    """Dotted names of all fields that a run of any kind has ("model.mapping.width"), and of what holds them."""
+    from msgspec import inspect
+
+    def names(kind: Any, prefix: str) -> set[str]:
+        found: set[str] = set()
+        for member in _members(kind):
+            found |= {f"{prefix}kind"} if getattr(member, "tag", None) is not None else set()
+            for field in getattr(member, "fields", ()):
+                name = f"{prefix}{field.encode_name}"
+                found |= {name} | names(field.type, f"{name}.")
+        return found
+
+    return frozenset(names(inspect.type_info(Run), ""))
 
 
 def _steps(path: str) -> list[str | int]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
 
 from hdit_repro.errors import UserError, pick
-from hdit_repro.jobs.explain import explain
+from hdit_repro.jobs.explain import explain, field_names
 from hdit_repro.jobs.files import PARTS, at, file_states, read_experiment
 from hdit_repro.jobs.merge import drop_under, flatten, leaves, overlay
 from hdit_repro.jobs.scales import scale_overlays
@@ -99,6 +100,7 @@ def _lay_out(experiment: str, row: str, seen: tuple[str, ...]) -> Resolved:
     parent = body.get("extends")
     if parent is None:
         remarks = source.base.get("source", {})
+        _refuse_idle(remarks, lambda: f"{source.path}, [base]")
         under = _lay(Resolved({}, {}), _values(source.base), remarks, "")
     elif isinstance(parent, str):
         other, _, other_row = parent.rpartition("/")
@@ -116,6 +118,7 @@ def _lay_out(experiment: str, row: str, seen: tuple[str, ...]) -> Resolved:
             expected='"E"',
             fix='extends = "E", or extends = "table1/E" for a row of another file',
         )
+    _refuse_idle(body.get("source", {}), lambda: at(source.path, row, "source"))
     return _lay(under, _values(body), body.get("source", {}), f"row {row}")
 
 
@@ -127,7 +130,6 @@ def _lay(under: Resolved, table: dict[str, Any], remarks: dict[str, Any], defaul
     """Lay values and their remarks over a row; a changed value loses the remark it had and takes `default`."""
     flat = {key: str(remark) for key, remark in flatten(remarks).items()}
     tree = overlay(under.tree, table)
-    _refuse_idle(flat)
     changed = leaves(table)
     sources = drop_under(under.sources, [*changed, *flat])
     if default:
@@ -141,11 +143,20 @@ def _covered(name: str, remarks: dict[str, str]) -> bool:
     return any(name.startswith(f"{key}.") for key in remarks)
 
 
-def _refuse_idle(remarks: dict[str, str]) -> None:
-    """A remark on a part that no row has is a misspelling."""
-    for name in remarks:
-        if name.split(".")[0] not in PARTS:
-            pick(dict.fromkeys(PARTS), name.split(".")[0], kind="part of a run", where=f"source {name!r}")
+def _refuse_idle(remarks: dict[str, Any], place: Callable[[], str]) -> None:
+    """A remark on a field that no run has is a misspelling. One on a field of another kind than the row's may stand.
+
+    Raises:
+        UserError: with the fields beside it and the nearest of them.
+    """
+    known = field_names()
+    for name in flatten(remarks):
+        around = ""
+        for step in name.split(".") if name not in known else ():
+            beside = {field.rpartition(".")[2]: None for field in known if field.rpartition(".")[0] == around}
+            kind = f"field of {around}" if around else "part of a run"
+            pick(beside, step, kind=kind, where=f"source {name!r}, {place()}")
+            around = f"{around}.{step}" if around else step
 
 
 def on_own_data(tree: dict[str, Any], dataset: Folder) -> dict[str, Any]:

@@ -194,6 +194,15 @@ REFUSED = {
     "extends that is no name": ("extends = 3", ["extends", "3"]),
     "a parent that is not": ('extends = "table1/F"', ["row of table1", "'F'"]),
     "a source of no part": ('source = { "modl.widths" = "Table 6" }', ["modl", "did you mean 'model'"]),
+    "a source of no field": (
+        'source = { "model.widhts" = "Table 6" }',
+        ["no field of model called 'widhts'", "source 'model.widhts'", "mine.toml:4", "did you mean 'widths'"],
+    ),
+    "a source of no field within a field": (
+        "source = { training = { optimizer = { learning_rat = 'Table 6' } } }",
+        ["no field of training.optimizer called 'learning_rat'", "did you mean 'learning_rate'"],
+    ),
+    "a source of no field within a value": ('source = { "model.widths.first" = "Table 6" }', ["'first'"]),
 }
 
 
@@ -211,6 +220,17 @@ def test_refused(folder, name):
     for part in wanted:
         assert part in str(caught.value), str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_a_remark_in_base_on_no_field_is_refused(folder):
+    folder("mine", '[base.source]\n"model.depthz" = "me"\n[row.x]\n')
+    with pytest.raises(UserError, match=r"field of model called 'depthz'(.|\n)*mine\.toml, \[base\]"):
+        jobs.load("mine")
+
+
+def test_a_remark_may_be_on_a_field_of_another_kind_of_network(folder):
+    folder("mine", '[row.x]\nextends = "table1/E"\nsource = { "model.patch" = "me", "model.ratio" = "me" }\n')
+    assert jobs.find("mine/x").run.model == jobs.find("table1/E").run.model
 
 
 def test_a_circle_of_extends_is_refused(folder):
