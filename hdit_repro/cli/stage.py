@@ -204,7 +204,10 @@ def _execute(
             fix=f"hdit-repro eval --run {jobs[0].name}",
         )
     tasks = tasks_for(jobs, roots)
-    asked, left = [task for task in tasks if task.stage == stage], _left(tasks, stage)
+    asked = [task for task in tasks if task.stage == stage]
+    if stage == "sample":
+        _drop_damaged(asked)
+    left = _left(tasks, stage)
     for task in asked:
         if task not in left:
             remark(f"{stage} of {task.name} at {scale} scale is done")
@@ -242,6 +245,15 @@ def _run_here(task: Task, settings: Settings, first: bool, alone: bool) -> None:
             )
     finally:
         shown.close()
+
+
+def _drop_damaged(tasks: Sequence[Task]) -> None:
+    """Read samples that are there, and strike off those that are damaged, so that they are drawn again."""
+    from hdit_repro.stages.shards import whole_shards
+
+    for task in tasks:
+        if task.folder.done("sample") and (damaged := whole_shards(task.folder)[1]):
+            remark(f"samples of {task.name} are damaged and drawn again: {', '.join(damaged)}")
 
 
 def _left(tasks: Sequence[Task], stage: str) -> list[Task]:

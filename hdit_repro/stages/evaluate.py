@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,17 @@ from hdit_repro.stages.measure import Sides, measure
 from hdit_repro.stages.model_card import write_card
 from hdit_repro.stages.reference import LoadedReference, load_reference
 from hdit_repro.stages.sample import features_of, network_calls, ways_of
+from hdit_repro.stages.sample import run as draw
 from hdit_repro.stages.settings import Progress, Report, Settings
 from hdit_repro.stages.shards import missing_numbers, read_tensors, whole_shards
 from hdit_repro.stages.untrained import untrained_statistics
 
 
 def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path:
-    """Measure `job`; returns its record.
+    """Measure `job`; returns its record. Samples whose shard is damaged are drawn again.
 
     Raises:
-        RunError: samples are missing or damaged.
+        RunError: samples are missing, or cannot be drawn again.
         UserError: the reference or the feature network's weights are missing.
     """
     if folder.done("evaluate"):
@@ -50,8 +52,13 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
         report(Progress("evaluate", done, of, "features of the reference"))
 
     reference = load_reference(job.run, extractor, on_reference)
+
+    def again(damaged: list[str]) -> None:
+        report(Progress("evaluate", 0, total, f"damaged and drawn again: {', '.join(damaged)}"))
+        draw(job, folder, settings, report)
+
     report(Progress("evaluate", 0, total, "features of the samples"))
-    features = sample_features(job, folder, extractor)
+    features = sample_features(job, folder, extractor, again)
     asked = asked_samples(job.scale, total)  # type: ignore[arg-type]
     kind = kind_of(job.run.evaluation.extractor)
     metrics = measure(job.run.evaluation.metrics, kind, Sides(features, reference), asked, job.name)
@@ -63,15 +70,21 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
     return folder.record
 
 
-def sample_features(job: Job, folder: RunFolder, extractor: FeatureExtractor) -> dict[str, Tensor]:
+def sample_features(
+    job: Job, folder: RunFolder, extractor: FeatureExtractor, again: Callable[[list[str]], None] = lambda _: None
+) -> dict[str, Tensor]:
     """All samples' features by name, in the order of their numbers: each N x width, float32 on the CPU.
 
-    Shards that were measured by another extractor are measured anew from their images.
+    Shards that were measured by another extractor are measured anew from their images. Where shards are damaged,
+    `again` is called with their names first, and may draw them anew.
 
     Raises:
         RunError: samples are missing, or neither features nor images of them are there.
     """
     shards, damaged = whole_shards(folder)
+    if damaged:
+        again(damaged)
+        shards, _ = whole_shards(folder)
     missing = missing_numbers(shards, range(job.run.sampling.count))
     if missing:
         raise RunError(

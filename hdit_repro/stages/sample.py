@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ from hdit_repro.stages.denoiser import Drawer
 from hdit_repro.stages.device import prepare
 from hdit_repro.stages.export import SampleSet, export, is_whole, refuse_bare
 from hdit_repro.stages.settings import Progress, Report, Settings
-from hdit_repro.stages.shards import chunks, missing_numbers, read_tensors, whole_shards, write_shard
+from hdit_repro.stages.shards import Shard, chunks, missing_numbers, read_tensors, whole_shards, write_shard
 from hdit_repro.training.checkpoint import read_final, read_snapshot
 from hdit_repro.training.ema import written
 from hdit_repro.training.state import load_exactly
@@ -47,6 +48,7 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report, numbers
     folder.samples.mkdir(parents=True, exist_ok=True)
     shards, damaged = whole_shards(folder)
     todo = missing_numbers(shards, wanted)
+    keep = keeps_images(job.run, settings, shards)
     if settings.keep_images in ("zip", "npz"):  # before hours are spent on samples that cannot be written whole
         refuse_bare(shards, folder, job.name, _command(job))
     if damaged:
@@ -54,10 +56,10 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report, numbers
     if todo:
         extractor = build_extractor(job.run.evaluation.extractor, device)
         if job.run.external:
-            _take(job.run, folder, extractor, todo, settings, report)
+            _take(job.run, folder, extractor, todo, keep, settings, report)
         else:
             network = trained_network(job.run, folder, device)
-            _draw(job.run, folder, network, extractor, todo, settings, report)
+            _draw(job.run, folder, network, extractor, todo, keep, settings, report)
     if folder.done("sample") and not folder.grid.exists():
         save_grid(first_images(folder, GRID), folder.grid, columns=8)
     if settings.keep_images in ("zip", "npz") and folder.done("sample"):
@@ -129,6 +131,7 @@ def _draw(
     network: nn.Module,
     extractor: FeatureExtractor,
     todo: list[int],
+    keep: bool,
     settings: Settings,
     report: Report,
 ) -> None:
@@ -155,7 +158,7 @@ def _draw(
         tensors["number"] = torch.tensor(list(numbers), dtype=torch.int64)
         if labels is not None:
             tensors["label"] = labels
-        if numbers.start < GRID or keeps_images(run, settings):
+        if numbers.start < GRID or keep:
             tensors["image"] = images
         write_shard(folder, numbers, tensors)
         add_seconds(folder, time.monotonic() - began, way_gone(call, way))
@@ -165,14 +168,20 @@ def _draw(
 
 
 def _take(
-    run: Run, folder: RunFolder, extractor: FeatureExtractor, todo: list[int], settings: Settings, report: Report
+    run: Run,
+    folder: RunFolder,
+    extractor: FeatureExtractor,
+    todo: list[int],
+    keep: bool,
+    settings: Settings,
+    report: Report,
 ) -> None:
     """Measure somebody's images of the numbers `todo`, and write each shard as it is done."""
     done, began = run.sampling.count - len(todo), time.monotonic()
     for numbers, images in external.batches(external.images_of(run), todo, settings.batch):
         tensors = features_of(extractor, images)
         tensors["number"] = torch.tensor(list(numbers), dtype=torch.int64)
-        if numbers.start < GRID or keeps_images(run, settings):
+        if numbers.start < GRID or keep:
             tensors["image"] = images.contiguous()
         write_shard(folder, numbers, tensors)
         add_seconds(folder, time.monotonic() - began)
@@ -195,10 +204,11 @@ def ways_of(folder: RunFolder) -> list[str]:
     return list(read_json(noted).get("network", [])) if noted.exists() else []
 
 
-def keeps_images(run: Run, settings: Settings) -> bool:
-    """Whether images are kept beside their features."""
+def keeps_images(run: Run, settings: Settings, shards: Sequence[Shard] = ()) -> bool:
+    """Whether images are kept beside their features. "auto" goes on with a set whose images were kept so far."""
     size = run.sampling.count * run.model.channels * run.data.resolution**2
-    return settings.keep_images in ("zip", "npz") or (settings.keep_images == "auto" and size <= KEEP_BYTES)
+    so_far = any(shard.images and shard.first >= GRID for shard in shards)
+    return settings.keep_images in ("zip", "npz") or (settings.keep_images == "auto" and (size <= KEEP_BYTES or so_far))
 
 
 def features_of(extractor: FeatureExtractor, images: Tensor) -> dict[str, Tensor]:

@@ -229,6 +229,17 @@ def test_an_imported_run_is_sampled_and_evaluated(
         assert job.run.edm.sigma_data == settings["sigma_data"]
         assert job.run.sampled_sigmas == (settings["sigma_min"], settings["sigma_max"])
 
+    (shard,) = folder.samples.glob("shard-*")
+    whole = shard.read_bytes()
+    for stage in ("sample", "eval"):  # what the disk spoilt costs no second command
+        shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        folder.record.unlink(missing_ok=True)
+        said = command(f"{stage} --run theirs --device cpu --threads 1")
+        assert said.code == 0, said.err
+        assert stage == "eval" or f"drawn again: {shard.name}" in said.err
+        assert shard.read_bytes() == whole
+    assert read_json(folder.record)["metrics"] == record["metrics"]
+
 
 def test_a_dit_takes_the_row_that_samples_as_its_code_does(command: Command, tmp_path: Path) -> None:
     config, file = their_files("dit")

@@ -117,3 +117,14 @@ def test_images_that_were_not_kept_are_missed_before_any_more_is_drawn(job, fold
     with pytest.raises(RunError, match="were not kept"):
         write_images(job, folder, "npz")
     assert not list(folder.samples.glob("images.*"))
+
+
+def test_what_was_damaged_is_drawn_again_with_its_image(job, folder, monkeypatch):
+    """A set of which all images are kept, because somebody asked, keeps them when nobody says."""
+    monkeypatch.setattr(sample, "KEEP_BYTES", 0)
+    settings = Settings(device="cpu", batch=4, keep_images="npz")
+    sample.run(job, folder, settings, lambda _: None)
+    shards, _ = whole_shards(folder)
+    (folder.samples / shards[-2].file).write_bytes(b"")
+    assert draw(job, folder, "auto") == [True] * len(shards)
+    assert sample.run(job, folder, settings, lambda _: None) == folder.manifest

@@ -140,10 +140,14 @@ def test_a_damaged_shard_is_redone_and_nothing_else(roots, records, harm):
     else:
         folder.manifest.write_text("{")
     assert folder.done("sample") == (harm == "flipped")  # only a file that is read shows its bytes
-    with pytest.raises(RunError, match="samples are missing") as caught:
-        evaluate.run(job, folder, SETTINGS, quiet)
-    assert harm == "manifest" or victim.name in str(caught.value)
-    sample.run(job, folder, two, quiet)
+    if harm == "manifest":
+        with pytest.raises(RunError, match="samples are missing"):
+            evaluate.run(job, folder, SETTINGS, quiet)
+        sample.run(job, folder, two, quiet)
+    else:  # what is damaged costs no second command
+        evaluate.run(job, folder, two, quiet)
+        assert folder.done("evaluate")
+        folder.record.unlink()
     assert victim.read_bytes() == before
     assert folder.done("sample")
     if harm != "manifest":
