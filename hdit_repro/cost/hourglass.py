@@ -9,6 +9,8 @@ from hdit_repro.spec.model import (
     Attention,
     ConcatSkip,
     CosineSimilarity,
+    DiTGate,
+    DiTLayerNorm,
     GlobalAttention,
     Hourglass,
     LearnedPosition,
@@ -65,7 +67,7 @@ def hourglass(spec: Hourglass, height: int, width: int) -> Cost:
 
 
 def _mapping(tally: Tally, spec: Hourglass) -> None:
-    """Noise level, augmentation, class and extra conditions in; GEGLU blocks; once an image."""
+    """Noise level, augmentation, class and extra conditions in; the blocks; once an image."""
     mapping = spec.mapping
     tally.linear("mapping", mapping.width, mapping.width, 1)
     if spec.augmentation_cond:
@@ -74,7 +76,8 @@ def _mapping(tally: Tally, spec: Hourglass) -> None:
         tally.parameters("mapping", (spec.classes + 1) * mapping.width)
     if spec.mapping_cond:
         tally.linear("mapping", spec.mapping_cond, mapping.width, 1)
-    tally.linear("mapping", mapping.width, 2 * mapping.d_ff, 1, times=mapping.depth)
+    inputs = 1 if mapping.activation == "gelu" else 2
+    tally.linear("mapping", mapping.width, inputs * mapping.d_ff, 1, times=mapping.depth)
     tally.linear("mapping", mapping.d_ff, mapping.width, 1, times=mapping.depth)
     tally.parameters("mapping", (mapping.depth + 2) * mapping.width)
 
@@ -82,12 +85,12 @@ def _mapping(tally: Tally, spec: Hourglass) -> None:
 def _layers(tally: Tally, spec: Hourglass, level: Level, tokens: int, times: int) -> None:
     """`times` layers of a level: conditioned norm, attention, conditioned norm, feed-forward."""
     width, cond = level.width, spec.mapping.width
-    norm_outputs = 2 * width if isinstance(spec.norm, AdaLayerNorm) else width
+    norm_outputs = 2 * width if isinstance(spec.norm, AdaLayerNorm | DiTLayerNorm) else width
     attends = not isinstance(level.attention, NoAttention)
     branches = 2 if attends else 1
-    tally.linear("norms", cond, norm_outputs, 1, times=branches * times)
-    if isinstance(spec.gate, MappingGate):
-        tally.linear("gates", cond, width, 1, times=branches * times)
+    tally.linear("norms", cond, norm_outputs, 1, bias=isinstance(spec.norm, DiTLayerNorm), times=branches * times)
+    if isinstance(spec.gate, MappingGate | DiTGate):
+        tally.linear("gates", cond, width, 1, bias=isinstance(spec.gate, DiTGate), times=branches * times)
     if attends:
         tally.linear("attention projections", width, 3 * width, tokens, times=times)
         tally.linear("attention projections", width, width, tokens, times=times)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from hdit_repro.cost import count
-from hdit_repro.spec.model import GEGLU, CosineSimilarity, DiT, Hourglass, MappingGate, Model, NoAttention
+from hdit_repro.spec.model import GEGLU, AdaRMSNorm, CosineSimilarity, DiT, Hourglass, Model, NoAttention, NoGate
 from hdit_repro.spec.training import Precision
 
 Stored = Literal["float32", "bfloat16"]
@@ -41,6 +41,8 @@ KEPT: dict[Stored, Kept] = {
 GATED: dict[Stored, float] = {"float32": 12.0, "bfloat16": 6.0}
 """Bytes a hidden channel of GEGLU, whose value and gate are kept as one."""
 COSINE_HEAD: dict[Stored, float] = {"float32": 4.0, "bfloat16": 8.0}
+LAYER_NORM: dict[Stored, float] = {"float32": 4.0, "bfloat16": 6.0}
+"""Bytes a channel of a branch that LayerNorm keeps beside what RMSNorm keeps: the normalised input."""
 POINTWISE = 0.2
 """Share of `layer` that a layer without attention keeps: its norm and its residual."""
 
@@ -153,13 +155,14 @@ def _layers(model: Hourglass, kept: Kept, stored: Stored) -> tuple[float, float,
     """Bytes of all layers, of the largest one, and of all layers' inputs alone."""
     grid = (model.resolution // model.patch_height) * (model.resolution // model.patch_width)
     head = kept.head + (COSINE_HEAD[stored] if isinstance(model.similarity, CosineSimilarity) else 0.0)
-    channel = kept.layer + (kept.gate if isinstance(model.gate, MappingGate) else 0.0)
+    channel = kept.layer + (0.0 if isinstance(model.gate, NoGate) else kept.gate)
+    branch = 0.0 if isinstance(model.norm, AdaRMSNorm) else LAYER_NORM[stored]
     hidden = GATED[stored] if isinstance(model.feed_forward, GEGLU) else kept.hidden
     total = largest = inputs = 0.0
     for level in model.levels:
         tokens = grid >> (2 * level.index)
         attends = not isinstance(level.attention, NoAttention)
-        width = level.width * channel * (1.0 if attends else POINTWISE)
+        width = level.width * (channel * (1.0 if attends else POINTWISE) + branch * (2 if attends else 1))
         layer = tokens * (width + hidden * level.d_ff + (head * level.heads if attends else 0.0))
         times = level.depth * (1 if level.index == len(model.levels) - 1 else 2)
         total, largest = total + times * layer, max(largest, layer)

@@ -92,13 +92,14 @@ class AdaRMSNorm(nn.Module):
 
 
 class AdaLayerNorm(nn.Module):
-    """LayerNorm with scale 1 + a and shift b, (a, b) = linear(mapping) without bias, starting at 0 (row G)."""
+    """LayerNorm with scale 1 + a and shift b, (a, b) = linear(mapping), starting at 0."""
 
     slow: ClassVar[bool] = True
+    bias: ClassVar[bool] = False
 
     def __init__(self, width: int, conditioning: int) -> None:
         super().__init__()
-        self.linear = Linear(conditioning, 2 * width, start="zero")
+        self.linear = Linear(conditioning, 2 * width, bias=self.bias, start="zero")
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:  # B H W D, B C
         scale, shift = rearrange(self.linear(cond), "b (two d) -> two b 1 1 d", two=2)
@@ -108,9 +109,19 @@ class AdaLayerNorm(nn.Module):
         return out.to(x.dtype)
 
 
+class DiTLayerNorm(AdaLayerNorm):
+    """The same of SiLU(mapping), and the linear layer has a bias (Peebles & Xie, 2023; row G)."""
+
+    bias: ClassVar[bool] = True
+
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:  # B H W D, B C
+        return super().forward(x, F.silu(cond))
+
+
 NORMS: dict[str, type[AdaRMSNorm] | type[AdaLayerNorm]] = {
     "ada-rms-norm": AdaRMSNorm,
     "ada-layer-norm": AdaLayerNorm,
+    "dit-layer-norm": DiTLayerNorm,
 }
 
 
@@ -188,21 +199,31 @@ class NoGate(nn.Module):
 
 
 class MappingGate(nn.Module):
-    """The branch times linear(mapping), which starts at zero; so the projection before it does not (row H)."""
+    """The branch times linear(mapping), which starts at zero; so the projection before it does not."""
 
     slow: ClassVar[bool] = True
     start: ClassVar[Start] = "uniform"
+    bias: ClassVar[bool] = False
 
     def __init__(self, width: int, conditioning: int) -> None:
         super().__init__()
-        self.linear = Linear(conditioning, width, start="zero")
+        self.linear = Linear(conditioning, width, bias=self.bias, start="zero")
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:  # B H W D, B C
         out: Tensor = x * rearrange(self.linear(cond), "b d -> b 1 1 d")
         return out
 
 
-GATES: dict[str, type[NoGate] | type[MappingGate]] = {"none": NoGate, "mapping": MappingGate}
+class DiTGate(MappingGate):
+    """The same of SiLU(mapping), and the linear layer has a bias (Peebles & Xie, 2023; row H)."""
+
+    bias: ClassVar[bool] = True
+
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:  # B H W D, B C
+        return super().forward(x, F.silu(cond))
+
+
+GATES: dict[str, type[NoGate] | type[MappingGate]] = {"none": NoGate, "mapping": MappingGate, "dit": DiTGate}
 
 
 def make_norm(choice: spec.Norm, width: int, conditioning: int) -> AdaRMSNorm | AdaLayerNorm:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hdit_repro.models.dropout import Dropout
-from hdit_repro.models.layers import GEGLU, Linear, RMSNorm, plus
+from hdit_repro.models.layers import GEGLU, GELU, Linear, RMSNorm, plus
 from hdit_repro.spec import model as spec
 
 
@@ -30,14 +30,14 @@ class FourierFeatures(nn.Module):
 
 
 class MappingBlock(nn.Module):
-    """x + down(GEGLU(norm(x))), where down starts at zero."""
+    """x + down(activation(up(norm(x)))), where down starts at zero."""
 
-    def __init__(self, width: int, hidden: int, dropout: float) -> None:
+    def __init__(self, mapping: spec.Mapping) -> None:
         super().__init__()
-        self.norm = RMSNorm(width)
-        self.up_proj = GEGLU(width, hidden)
-        self.dropout = Dropout(dropout)
-        self.down_proj = Linear(hidden, width, start="zero")
+        self.norm = RMSNorm(mapping.width)
+        self.up_proj = (GELU if mapping.activation == "gelu" else GEGLU)(mapping.width, mapping.d_ff)
+        self.dropout = Dropout(mapping.dropout)
+        self.down_proj = Linear(mapping.d_ff, mapping.width, start="zero")
 
     def forward(self, x: Tensor) -> Tensor:  # B C
         return plus(x, self.down_proj(self.dropout(self.up_proj(self.norm(x)))))
@@ -51,9 +51,7 @@ class Blocks(nn.Module):
     def __init__(self, mapping: spec.Mapping) -> None:
         super().__init__()
         self.in_norm = RMSNorm(mapping.width)
-        self.blocks = nn.ModuleList(
-            [MappingBlock(mapping.width, mapping.d_ff, mapping.dropout) for _ in range(mapping.depth)]
-        )
+        self.blocks = nn.ModuleList([MappingBlock(mapping) for _ in range(mapping.depth)])
         self.out_norm = RMSNorm(mapping.width)
 
     def forward(self, x: Tensor) -> Tensor:  # B C

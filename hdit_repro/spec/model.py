@@ -7,6 +7,7 @@ Per-level fields are parallel lists, outermost level first, as in Table 6 of the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
@@ -109,10 +110,14 @@ class AdaRMSNorm(Choice, tag="ada-rms-norm"):
 
 
 class AdaLayerNorm(Choice, tag="ada-layer-norm"):
-    """LayerNorm whose scale and shift come from the mapping network (second edition, row G)."""
+    """LayerNorm whose scale and shift are a linear layer of the mapping network's output, as AdaRMSNorm's scale is."""
 
 
-Norm = AdaRMSNorm | AdaLayerNorm
+class DiTLayerNorm(Choice, tag="dit-layer-norm"):
+    """LayerNorm whose scale and shift are linear(SiLU(mapping)) with a bias, as in DiT (second edition, row G)."""
+
+
+Norm = AdaRMSNorm | AdaLayerNorm | DiTLayerNorm
 
 
 class NoGate(Choice, tag="none"):
@@ -120,10 +125,14 @@ class NoGate(Choice, tag="none"):
 
 
 class MappingGate(Choice, tag="mapping"):
-    """DiT's output gate: each branch is multiplied by linear(mapping), which starts at zero (row H)."""
+    """Each branch is multiplied by linear(mapping), which starts at zero."""
 
 
-Gate = NoGate | MappingGate
+class DiTGate(Choice, tag="dit"):
+    """Each branch is multiplied by linear(SiLU(mapping)) with a bias, which starts at zero, as in DiT (row H)."""
+
+
+Gate = NoGate | MappingGate | DiTGate
 
 # Where the skip meets the upsampled branch (Section 4.1, Table 2).
 
@@ -144,15 +153,21 @@ Skip = LerpSkip | AddSkip | ConcatSkip
 
 
 class Mapping(Spec):
-    """The mapping network: `depth` GEGLU blocks of `width`, each with hidden width `d_ff`."""
+    """The mapping network: `depth` blocks of `width`, each with hidden width `d_ff`. Unset, `activation` is GEGLU.
+
+    "geglu" is the same as unset, and is kept so: one network has one identity.
+    """
 
     depth: int
     width: int
     d_ff: int
     dropout: float = 0.0
+    activation: Literal["geglu", "gelu"] | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.activation == "geglu":
+            msgspec.structs.force_setattr(self, "activation", msgspec.UNSET)
         require(self.depth >= 1 and self.width >= 2 and self.d_ff >= 1, "depth, width and d_ff must be positive")
         require(self.width % 2 == 0, f"width must be even for the Fourier features, and {self.width} is odd")
         require(0 <= self.dropout < 1, f"dropout must be in [0, 1), and {self.dropout} is not")

@@ -63,6 +63,23 @@ def test_parameters_as_printed(run, millions):
     assert round(count(model, model.resolution).parameters / 1e6, 1) == millions
 
 
+def test_what_norms_gates_and_mapping_of_the_second_editions_rows_add_up_to():
+    """Fifteen layers of two branches, four of them 384 wide; the mapping network is 768 wide, its d_ff 2304."""
+    e, g, h = (jobs.find(name).run.model for name in ("table1/E", "edition2/G", "edition2/H"))
+    outputs = 2 * (4 * 384 + 11 * 768)
+    cost, plain, gated = count(g, 128), count(e, 128), count(h, 128)
+    assert cost.parameters - plain.parameters == outputs * 768 + 2 * outputs  # twice the outputs, and their biases
+    assert cost.macs - plain.macs == outputs * 768
+    assert gated.parts["gates"] == (outputs * 768, outputs * 768 + outputs)
+    for row, inputs in (("table1/A", 1), ("table1/R4", 1), ("edition2/H", 1), ("table1/C", 2), ("ffhq1024", 2)):
+        model = jobs.find(row).run.model
+        width, block = model.mapping.width, (inputs + 1) * model.mapping.width * model.mapping.d_ff
+        macs = 2 * width * width + model.mapping.depth * block
+        labels = (model.classes + 1) * width if model.classes else 0
+        norms = (model.mapping.depth + 2) * width
+        assert count(model, model.resolution).parts["mapping"] == (macs, macs + labels + norms), row
+
+
 @pytest.mark.parametrize(
     ("row", "millions", "printed"),
     [("p16-s", 116, 29), ("p16-m", 267, 68), ("p16-l", 507, 129), ("p8-s", 134, 44), ("p8-m", 294, 91),

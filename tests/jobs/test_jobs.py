@@ -41,7 +41,7 @@ def test_each_row_changes_what_its_label_says():
 
     assert change("B1", "A") == {"model.attention"}
     assert change("B2", "A") == {"model.attention"}
-    assert change("C", "B2") == {"model.feed_forward.kind", "model.feed_forward.ratio"}
+    assert change("C", "B2") == {"model.feed_forward.kind", "model.feed_forward.ratio", "model.mapping.activation"}
     assert change("D", "C") == {"model.position.kind"}
     assert change("E", "D") == {"diffusion.weighting.kind", "diffusion.weighting.gamma"}
     assert change("R4", "R3") == {"diffusion.weighting.kind", "diffusion.weighting.gamma"}
@@ -86,6 +86,7 @@ def test_a_scale_keeps_what_the_experiment_is_about(scale):
         if hasattr(paper.run.model, "attention"):
             for field in ("attention", "position", "feed_forward", "norm", "gate", "skip", "similarity"):
                 assert getattr(small.run.model, field) == getattr(paper.run.model, field)
+            assert small.run.model.mapping.activation == paper.run.model.mapping.activation
 
 
 def test_every_field_of_every_job_has_a_source():

@@ -10,6 +10,8 @@ from hdit_repro.spec import model as spec
 from hdit_repro.spec.base import kinds
 from hdit_repro.spec.training import AdamW, KDiffusionGroups, ParameterGroups, UniformGroups
 
+GELU_MAPPING = spec.Mapping(depth=1, width=16, d_ff=32, activation="gelu")
+
 
 def adamw(groups):
     return AdamW(learning_rate=1e-3, betas=(0.9, 0.99), weight_decay=0.1, groups=groups)
@@ -48,6 +50,11 @@ def test_uniform_is_one_group(small):
     [
         ({"gate": spec.MappingGate()}, "mid_level.0.ff.gate.linear.weight", True, True),
         ({"norm": spec.AdaLayerNorm()}, "mid_level.0.ff.norm.linear.weight", True, True),
+        ({"norm": spec.DiTLayerNorm()}, "mid_level.0.ff.norm.linear.weight", True, True),
+        ({"norm": spec.DiTLayerNorm()}, "mid_level.0.self_attn.norm.linear.bias", True, False),
+        ({"gate": spec.DiTGate()}, "mid_level.0.self_attn.gate.linear.weight", True, True),
+        ({"gate": spec.DiTGate()}, "mid_level.0.ff.gate.linear.bias", True, False),
+        ({"mapping": GELU_MAPPING}, "mapping.blocks.0.up_proj.weight", True, True),
         ({"position": spec.LearnedPosition()}, "position.weight", False, False),
         ({"skip": spec.ConcatSkip()}, "splits.0.join.proj.weight", False, True),
         ({"feed_forward": spec.GELU()}, "mid_level.0.ff.up_proj.weight", False, True),

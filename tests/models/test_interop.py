@@ -9,9 +9,11 @@ from safetensors.torch import load_file, save_file
 
 from hdit_repro.errors import UserError
 from hdit_repro.models import build, load_dit, load_k_diffusion
+from hdit_repro.models.export import k_diffusion_config
 from hdit_repro.models.interop import to_k_diffusion
 from hdit_repro.models.released import read_dit, read_k_diffusion
 from hdit_repro.spec import model as spec
+from hdit_repro.spec.diffusion import Edm, Snr
 
 LEAST = {
     "type": "image_transformer_v2",
@@ -218,3 +220,20 @@ def test_a_network_of_ours_goes_out_and_comes_back(tmp_path, awaken):
     back = load_k_diffusion(path, weights)
     x, sigma = torch.randn(2, 3, 64, 32), torch.tensor([0.1, 5.0])
     assert torch.equal(back(x, sigma), network(x, sigma))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"mapping": spec.Mapping(depth=1, width=16, d_ff=32, activation="gelu")}, "'activation': 'gelu'"),
+        ({"norm": spec.DiTLayerNorm()}, "dit-layer-norm"),
+        ({"gate": spec.DiTGate()}, "'dit'"),
+    ],
+)
+def test_a_network_that_k_diffusion_has_not_is_not_written_for_it(vary, change, named):
+    edm = Edm(weighting=Snr())
+    assert k_diffusion_config(vary(), edm)["model"]["mapping_d_ff"] == 32
+    with pytest.raises(UserError) as caught:
+        k_diffusion_config(vary(**change), edm)
+    assert named in str(caught.value)
+    assert "--to safetensors" in str(caught.value)

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from hdit_repro.models import layers, positions, rope, tokens
+from hdit_repro.models.blocks import FeedForward
 from hdit_repro.models.init import initialise
-from hdit_repro.models.mapping import FourierFeatures
+from hdit_repro.models.mapping import Blocks, FourierFeatures
 from hdit_repro.models.times import TIMES
 from hdit_repro.spec import model as spec
 from hdit_repro.spec.base import kinds
@@ -52,6 +53,37 @@ def test_conditioned_norms_apply_one_plus_the_linear_layer():
         scale, shift = (layer.linear.weight @ cond[sample]).chunk(2)
         expected = F.layer_norm(x[sample], (8,), 1 + scale, shift, eps=1e-6)
         torch.testing.assert_close(layer(x, cond)[sample], expected)
+
+
+def test_a_feed_forward_of_dits_norm_and_gate_is_its_twin(vary):
+    """One linear layer of SiLU(mapping), with a bias, gives shift, scale and gate, as in DiT."""
+    network = vary(norm=spec.DiTLayerNorm(), gate=spec.DiTGate(), feed_forward=spec.GELU())
+    branch = random_(FeedForward(network, network.levels[0]), std=0.3)
+    x, cond = torch.randn(2, 3, 4, 16), torch.randn(2, 16)
+    weight = torch.cat((branch.norm.linear.weight, branch.gate.linear.weight))
+    bias = torch.cat((branch.norm.linear.bias, branch.gate.linear.bias))
+    scale, shift, gate = ((cond * cond.sigmoid()) @ weight.T + bias)[:, None, None].chunk(3, dim=-1)
+    centred = x - x.mean(-1, keepdim=True)
+    normal = centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    hidden = (normal * (1 + scale) + shift) @ branch.up_proj.weight.T
+    hidden = hidden * 0.5 * (1 + torch.erf(hidden / math.sqrt(2)))
+    expected = x + gate * (hidden @ branch.down_proj.weight.T)
+    torch.testing.assert_close(branch(x, cond), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_mapping_network_of_gelu_is_its_twin():
+    mapping = spec.Mapping(depth=2, width=6, d_ff=10, activation="gelu")
+    network, x = random_(Blocks(mapping), std=0.5), torch.randn(3, 6)
+
+    def norm(x, scale):
+        return x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() * scale
+
+    expected = norm(x, network.in_norm.scale)
+    for block in network.blocks:
+        hidden = norm(expected, block.norm.scale) @ block.up_proj.weight.T
+        assert hidden.shape == (3, 10)
+        expected = expected + hidden * 0.5 * (1 + torch.erf(hidden / math.sqrt(2))) @ block.down_proj.weight.T
+    torch.testing.assert_close(network(x), norm(expected, network.out_norm.scale), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("scale", [10.0, 3.0])

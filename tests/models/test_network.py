@@ -132,6 +132,12 @@ def test_starts_are_those_of_the_table(small, vary):
     gated = build(vary(gate=spec.MappingGate())).mid_level[0]
     assert (gated.ff.gate.linear.weight == 0).all()
     assert (gated.ff.down_proj.weight != 0).any()
+    as_dit = build(vary(norm=spec.DiTLayerNorm(), gate=spec.DiTGate())).mid_level[0]
+    for branch, last in ((as_dit.self_attn, "out_proj"), (as_dit.ff, "down_proj")):
+        assert not any(each.any() for part in (branch.norm, branch.gate) for each in part.parameters())
+        assert getattr(branch, last).weight.std().item() == pytest.approx(
+            (getattr(branch, last).in_features * 3) ** -0.5, rel=0.1
+        )
 
 
 def test_a_module_without_a_start_is_noticed(small):

@@ -44,6 +44,14 @@ def test_ids_are_nested(path, value, moved):
     assert [name for name in IDS if getattr(run, name) != getattr(changed, name)] == list(moved)
 
 
+def test_one_mapping_network_has_one_identity():
+    """"geglu" is what unset is; a row that takes back what it extends has the id of one that never had it."""
+    run = jobs.find("table1/E").run
+    assert with_change(run, ("model", "mapping", "activation"), "geglu") == run
+    assert with_change(run, ("model", "mapping", "activation"), "geglu").training_id == run.training_id
+    assert with_change(run, ("model", "mapping", "activation"), "gelu").training_id != run.training_id
+
+
 @pytest.mark.parametrize(("stage", "moved"), [("train", IDS), ("sample", IDS[1:]), ("evaluate", IDS[2:])])
 def test_a_raised_numerics_version_makes_new_ids(monkeypatch, stage, moved):
     before = jobs.find("table1/E").run

@@ -62,6 +62,8 @@ def shaped(row, **fields):
         ("E", {}),
         ("E", {"similarity": {"kind": "dot"}}),
         ("E", {"gate": {"kind": "mapping"}}),
+        ("E", {"norm": {"kind": "dit-layer-norm"}, "gate": {"kind": "dit"}}),
+        ("E", {"norm": {"kind": "ada-layer-norm"}, "attention": [{"kind": "none"}, {"kind": "global"}]}),
         ("E", {"attention": [{"kind": "none"}, {"kind": "global"}]}),
         ("A", {"depths": [2, 1]}),
         ("R1", {}),
