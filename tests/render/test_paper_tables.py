@@ -204,7 +204,7 @@ def test_the_sweep_is_counted_as_printed(render) -> None:
 def test_the_second_editions_rows_g_and_h(render, measure) -> None:
     measure("edition2/G", "paper", 28.0)
     shown = read(render("paper", ["edition2-table5"]), "md")
-    assert cells(shown, "G E with AdaLN in place of AdaRMSNorm") == ["27.69", "28.00", "+0.31", "132.3M"]
+    assert cells(shown, "G E with AdaLN in place of AdaRMSNorm") == ["27.69", "28.00", "+0.31", "132.4M"]
     assert cells(shown, "H G with GELU and a DiT-style output gate")[:3] == ["30.66", "not run", ""]
     assert shown.startswith("# Table 5 of the second edition: ")
 
