@@ -3,17 +3,18 @@
 import json
 import shutil
 
+import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from hdit_repro import jobs
 from hdit_repro.errors import UserError
 from hdit_repro.models import build, load_dit, load_k_diffusion
 from hdit_repro.models.export import k_diffusion_config
 from hdit_repro.models.interop import to_k_diffusion
 from hdit_repro.models.released import read_dit, read_k_diffusion
 from hdit_repro.spec import model as spec
-from hdit_repro.spec.diffusion import Edm, Snr
 
 LEAST = {
     "type": "image_transformer_v2",
@@ -225,15 +226,16 @@ def test_a_network_of_ours_goes_out_and_comes_back(tmp_path, awaken):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"mapping": spec.Mapping(depth=1, width=16, d_ff=32, activation="gelu")}, "'activation': 'gelu'"),
+        ({"mapping": spec.Mapping(depth=1, width=768, d_ff=2304, activation="gelu")}, "'activation': 'gelu'"),
         ({"norm": spec.DiTLayerNorm()}, "dit-layer-norm"),
         ({"gate": spec.DiTGate()}, "'dit'"),
     ],
 )
-def test_a_network_that_k_diffusion_has_not_is_not_written_for_it(vary, change, named):
-    edm = Edm(weighting=Snr())
-    assert k_diffusion_config(vary(), edm)["model"]["mapping_d_ff"] == 32
+def test_a_network_that_k_diffusion_has_not_is_not_written_for_it(change, named):
+    run = jobs.find("table1/E").run
+    assert k_diffusion_config(run)["model"]["mapping_d_ff"] == 2304
     with pytest.raises(UserError) as caught:
-        k_diffusion_config(vary(**change), edm)
-    assert named in str(caught.value)
-    assert "--to safetensors" in str(caught.value)
+        k_diffusion_config(msgspec.structs.replace(run, model=msgspec.structs.replace(run.model, **change)))
+    assert caught.value.found.count(", there ") == 1
+    assert named in caught.value.found
+    assert "--to safetensors" in caught.value.fix

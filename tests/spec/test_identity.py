@@ -45,7 +45,7 @@ def test_ids_are_nested(path, value, moved):
 
 
 def test_one_mapping_network_has_one_identity():
-    """"geglu" is what unset is; a row that takes back what it extends has the id of one that never had it."""
+    """GEGLU written out is what unset is; a row that takes back what it extends has the id of one that never had it."""
     run = jobs.find("table1/E").run
     assert with_change(run, ("model", "mapping", "activation"), "geglu") == run
     assert with_change(run, ("model", "mapping", "activation"), "geglu").training_id == run.training_id
