@@ -105,7 +105,10 @@ class RunFolder:
             return True  # somebody else's images have nothing to be trained
         if stage == "train":
             marker = _read(self.final_marker)
-            return bool(marker) and (self.checkpoints / str(marker.get("file"))).is_file()
+            own = (
+                marker.get("run") == self.run.training_id
+            )  # a folder that was copied from another run's is not this one
+            return own and (self.checkpoints / str(marker.get("file"))).is_file()
         if stage == "sample":
             manifest = _read(self.manifest)
             return bool(manifest.get("complete")) and all(map(self._has_shard, manifest.get("shards", [])))

@@ -58,7 +58,7 @@ def test_rows_that_share_a_stage_all_show_it(roots: Roots) -> None:
     folder = RunFolder(roots, wanted("guidance", "smoke", ["w1.0"])[0].run, "smoke")
     folder.checkpoints.mkdir(parents=True)
     (folder.checkpoints / "step.safetensors").write_bytes(b"x")
-    write_json(folder.final_marker, {"file": "step.safetensors"})
+    write_json(folder.final_marker, {"file": "step.safetensors", "run": folder.run.training_id})
     text = shown(roots, "guidance")
     assert len(text) == 1 + 9
     assert all(line.split()[1:] == ["done", "-", "-"] for line in text[1:])

@@ -33,7 +33,8 @@ def leave_output(folder: RunFolder, stage: str) -> None:
     if stage == "train":
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
         (folder.checkpoints / "step.safetensors").write_bytes(b"x")
-        write_json(folder.final_marker, {"file": "step.safetensors", "sha256": "0", "step": 1})
+        marker = {"file": "step.safetensors", "sha256": "0", "step": 1, "run": folder.run.training_id}
+        write_json(folder.final_marker, marker)
     elif stage == "sample":
         write_json(folder.manifest, {"complete": True})
     else:

@@ -46,7 +46,8 @@ def train(job: Job, folder: RunFolder, settings: Settings, report: Report) -> No
     work("train", job, folder, report)
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
     (folder.checkpoints / "step.safetensors").write_bytes(b"x")
-    write_json(folder.final_marker, {"file": "step.safetensors", "sha256": "0", "step": 1})
+    marker = {"file": "step.safetensors", "sha256": "0", "step": 1, "run": folder.run.training_id}
+    write_json(folder.final_marker, marker)
 
 
 def sample(job: Job, folder: RunFolder, settings: Settings, report: Report, numbers: range | None = None) -> None:

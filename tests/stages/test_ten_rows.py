@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hdit_repro import jobs
-from hdit_repro.errors import RunError
+from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import write_json
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.records.store import read
@@ -164,8 +164,10 @@ def test_a_checkpoint_of_another_configuration_is_refused(roots, records, tmp_pa
     folder = RunFolder(Roots(tmp_path / "runs", tmp_path / "results"), job.run, job.scale)
     folder.path.mkdir(parents=True)
     (folder.path / "checkpoints").symlink_to(RunFolder(roots, other.run, other.scale).checkpoints)
-    with pytest.raises(Exception, match="another configuration"):
-        sample.run(job, folder, SETTINGS, quiet)
+    assert folder.state("train") == "missing"
+    for stage in (train, sample):
+        with pytest.raises(UserError, match="another configuration"):
+            stage.run(job, folder, SETTINGS, quiet)
 
 
 def test_a_damaged_network_is_trained_again_from_its_checkpoint(roots, records):
