@@ -82,11 +82,30 @@ def import_(
     released = exchange.read_released("dit" if origin is Origin.dit else "k-diffusion", path, config)
     dataset = options.own_data(own)
     with declared(name, _job_file(name, base, path.name, released, dataset)) as file:
-        job, roots = jobs.find(name), workplace()
+        job, roots = _fitting(name, path, base, released), workplace()
         exchange.put(job, RunFolder(roots, job.run, job.scale), released)
     describe([job], roots)
     data(near(file))
     remark(f"run {job.run.id}; `hdit-repro sample --run {name}` draws its samples")
+
+
+def _fitting(name: str, path: Path, like: Job, released: Released) -> Job:
+    """The row that was written for a checkpoint.
+
+    Raises:
+        UserError: its network and the data of the run that it is like do not go together.
+    """
+    from hdit_repro import jobs
+
+    try:
+        return jobs.find(name)
+    except UserError as error:  # it tells of a file that nobody wrote, and that goes again
+        raise UserError(
+            f"a checkpoint does not fit the data of {like.name}",
+            found=f"{path}: {(error.found or error.problem).rpartition(f'row {name}: ')[2]}",
+            expected=f"images of the network's classes ({released.model.classes or 'none'})",
+            fix="--like a row whose data have them, or --data a folder with one folder a class",
+        ) from error
 
 
 def _import_images(path: Path, name: str, like: str, *, bare: bool) -> None:

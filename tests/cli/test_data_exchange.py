@@ -160,6 +160,15 @@ def test_what_is_refused_leaves_no_run(command: Command, tmp_path: Path) -> None
         assert command(f"export-weights {line}").code == 2
 
 
+def test_a_network_of_other_classes_is_told_what_helps(command: Command, tmp_path: Path) -> None:
+    adapted(tmp_path)
+    said = command("import --from k-diffusion --name x theirs.safetensors")
+    assert (said.code, "x.toml" in said.err) == (2, False), "a file that is not there helps nobody"
+    assert "theirs.safetensors: model.classes 10 is not the 1000 of imagenet" in said.err
+    assert "--like" in said.err.partition("fix")[2]
+    assert not (tmp_path / "runs").exists()
+
+
 def photographs(folder: Path, classes: int, each: int = 2) -> Path:
     """A labelled folder of small pictures."""
     rng = np.random.default_rng(2)
