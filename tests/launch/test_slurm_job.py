@@ -20,8 +20,8 @@ from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.graph import Task
 from hdit_repro.launch.part import Part
 from hdit_repro.launch.plan import tasks_for, wanted
-from hdit_repro.launch.progress import LEFT, read_failure, read_progress
-from hdit_repro.launch.slurm import attempts, probe, ranks
+from hdit_repro.launch.progress import LEFT, Writer, read_failure, read_progress
+from hdit_repro.launch.slurm import attempts, pack, probe, ranks
 from hdit_repro.launch.slurm import job as jobs
 from hdit_repro.launch.slurm.check import problems
 from hdit_repro.launch.slurm.job import StageJob
@@ -255,3 +255,36 @@ def test_how_far_an_attempt_began_is_how_far_the_one_before_came(site: Site, tra
         with pytest.raises(RunError):
             run(training, lambda *_: None)
     assert [attempt.at for attempt in attempts.read(part.attempts)] == [10, 20]
+
+
+def test_what_a_worker_of_a_pack_was_killed_in_has_failed_and_holds_up_no_other_row(
+    site: Site, roots: Roots, made_up: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack, "MOMENTS", 0.0)
+    tasks = tuple(tasks_for(wanted("table1", "smoke", ["A", "D", "E"]), roots))
+    parts = {(task.name, task.stage): Part(task.folder, task.stage) for task in tasks}
+    killed, before = parts["table1/A", "train"], parts["table1/D", "train"]
+    for part, start in ((killed, 2), (before, 1)):  # an earlier start of the job may have lost its node
+        attempts.begin(part, "s", "77", 1, "it")
+        Writer(part.progress, f"s/77.{start}.0")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
+    site.rank(1, 2)
+    StageJob(tasks, "s", Settings(), 2, packed=True, stages=made_up.STAGES)()
+    assert not [key for key in parts if key[0] != "table1/A" and not parts[key].done()]
+    assert "ended without a word: killed" in read_failure(killed.failure)["error"]
+    assert [attempt.why for attempt in attempts.read(killed.attempts)] == [attempts.SILENT]
+    assert [attempt.why for attempt in attempts.read(before.attempts)] == [attempts.SILENT, "done"]
+    assert not parts["table1/A", "sample"].failure.exists()
+
+
+def test_a_worker_of_a_pack_takes_up_what_another_was_asked_to_leave(
+    site: Site, roots: Roots, made_up: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = tuple(tasks_for(wanted("table1", "smoke", ["A"]), roots))
+    part = Part(tasks[0].folder, "train")
+    attempts.begin(part, "s", "77", 1, "it")
+    Writer(part.progress, "s/77.0.0")
+    attempts.end(part, "preempted")
+    site.rank(1, 2)
+    StageJob(tasks, "s", Settings(), 2, packed=True, stages=made_up.STAGES)()
+    assert [attempt.why for attempt in attempts.read(part.attempts)] == ["preempted", "done"]

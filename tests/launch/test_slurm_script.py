@@ -80,6 +80,12 @@ def test_an_h100_differs_where_its_profile_does() -> None:
     ]  # fmt: skip
 
 
+def test_a_rank_that_fails_takes_the_others_along_and_a_worker_of_a_pack_nobody() -> None:
+    assert "--kill-on-bad-exit=1" in text(profile(), Resources(1, 4, 1, 60, 3), "train")
+    assert "--kill-on-bad-exit=0" in text(profile(), Resources(1, 4, 1, 60, 3), "pack")
+    assert "--kill-on-bad-exit" not in text(profile(), Resources(1, 1, 1, 60, 3), "pack")
+
+
 def test_an_array_is_throttled_and_a_render_takes_no_gpu() -> None:
     found = text(profile(throttle=5), Resources(1, 1, 1, 60, 3), "sample", 12)
     assert "#SBATCH --array=0-11%5" in found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 
 from hdit_repro.errors import RunError, UserError
@@ -23,13 +24,15 @@ def note(folder: RunFolder, text: str) -> None:
 
 
 def work(stage: str, job: Job, folder: RunFolder, report: Report, extra: str = "") -> None:
-    """Ticks of 0.2 s, as many as `ticks.json` says for this row and stage; then `fail` and `flaky`."""
+    """Ticks of 0.2 s, as many as `ticks.json` says for this row and stage; then `die`, `fail` and `flaky`."""
     name = f"{job.name} {stage}{extra}"
     note(folder, f"start {name} {os.environ.get('SLURM_JOB_ID')} {os.environ.get('SLURMD_NODENAME')}")
     ticks = listed(folder, "ticks").get(f"{job.name} {stage}", 1)
     for done in range(1, ticks + 1):
         time.sleep(0.2)
         report(Progress(stage, done, ticks, "", {"loss": 1.0}))
+    if f"{job.name} {stage}" in listed(folder, "die"):
+        os.kill(os.getpid(), signal.SIGKILL)
     if f"{job.name} {stage}" in listed(folder, "fail"):
         raise UserError("a request that cannot be", found=job.name, expected="another")
     if f"{job.name} {stage}" in listed(folder, "flaky"):

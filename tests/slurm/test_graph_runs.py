@@ -127,6 +127,26 @@ def test_a_shard_cancelled_by_hand_is_redone_and_nothing_else(
     assert drawn == ["0-8", "8-16"]
 
 
+def test_a_worker_of_a_pack_that_is_killed_takes_one_row_along(
+    roots: Roots, profile: Any, slow: ModuleType, until: Until
+) -> None:
+    write_json(roots.runs / "die.json", {"table1/A train": 1})
+    write_json(roots.runs / "ticks.json", {"table1/E train": 30})
+    send(["A", "D", "E"], roots, profile(pack_hours="1.0"), slow)
+    (entry,) = journal.journals(roots)
+    assert [(unit.kind, unit.gpus) for unit in entry.units] == [("pack", 2), ("render", 0)]
+    until(lambda: empty(roots))
+    found = states(roots)
+    for row in ("table1/D", "table1/E"):
+        assert found[row, "evaluate"].state == "done"
+    assert found["table1/A", "train"].state == "failed"
+    assert "killed" in found["table1/A", "train"].error
+    starts = [line.split()[0] for line in history(roots, "start") if " train " in line]
+    assert sorted(starts) == ["table1/A", "table1/D", "table1/E"], "each once"
+    (lost,) = act.failed(roots, known_tasks(roots))
+    assert {job.row for job in lost.jobs} == {"A"}
+
+
 def test_a_node_that_dies_is_survived(slurm: Path, roots: Roots, profile: Any, slow: ModuleType, until: Until) -> None:
     write_json(roots.runs / "ticks.json", {"table1/A train": 25})
     send(["A"], roots, profile(partition="h100", gpu="h100", pack_hours="1.0"), slow)

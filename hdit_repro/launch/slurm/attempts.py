@@ -59,11 +59,8 @@ def begin(part: Part, session: str, job: str, gpus: int, name: str) -> None:
     Raises:
         RunError: the stage, called `name`, failed too often in this submission; no start is noted then.
     """
+    close(part)
     found, seen = read(part.attempts), read_progress(part.progress)
-    if found and not found[-1].why:
-        last = found[-1]
-        last.why, last.ended = SILENT, max(last.began, seen.time)
-        _write(part.attempts, found)
     if words := spent(found, session):
         raise RunError(
             f"{name} {words} and is not tried again",
@@ -73,6 +70,21 @@ def begin(part: Part, session: str, job: str, gpus: int, name: str) -> None:
         )
     found.append(Attempt(session=session, job=job, gpus=gpus, began=time.time(), at=seen.done))
     _write(part.attempts, found)
+
+
+def is_open(part: Part) -> bool:
+    """Whether the newest attempt has no end yet: it runs, or ended without a word."""
+    found = read(part.attempts)
+    return bool(found) and not found[-1].why
+
+
+def close(part: Part) -> None:
+    """Note of a newest attempt without an end that it ended without a word, when it was last heard of."""
+    found = read(part.attempts)
+    if found and not found[-1].why:
+        last = found[-1]
+        last.why, last.ended = SILENT, max(last.began, read_progress(part.progress).time)
+        _write(part.attempts, found)
 
 
 def end(part: Part, why: str) -> None:

@@ -19,10 +19,11 @@ from typing import Any
 
 from hdit_repro.errors import UserError
 from hdit_repro.launch.graph import Task
-from hdit_repro.launch.job import StageChain, StageFunction, default_stages, execute, into_log, settings_for
+from hdit_repro.launch.job import StageFunction, default_stages, execute, into_log, settings_for
 from hdit_repro.launch.part import Part
 from hdit_repro.launch.progress import note_failure
 from hdit_repro.launch.slurm import attempts, ranks
+from hdit_repro.launch.slurm.pack import PackChain
 from hdit_repro.launch.status import last_line
 from hdit_repro.stages.settings import Progress, Settings
 from hdit_repro.training.rendezvous import Lost, Place, place
@@ -140,7 +141,7 @@ class StageJob:
         restart = os.environ.get("SLURM_RESTART_COUNT", "0")
         worker = f"{job_id()}.{restart}.{here.rank}"
         functions = self.stages or default_stages()
-        chain = StageChain(self.tasks, self.settings, self.session, worker, stages=functions, around=self._noted)
+        chain = PackChain(self.tasks, self.settings, self.session, worker, stages=functions, around=self._noted)
         try:
             return chain()
         except Preempted as error:

@@ -55,7 +55,7 @@ def parameters(
         "array_parallelism": profile.throttle,
         "wckey": None,
         "setup": setup(profile, places, variables, cpus),
-        "srun_args": _srun(profile, resources, cpus),
+        "srun_args": _srun(profile, kind, resources, cpus),
     }
     if resources.gpus and profile.gpu_request == "gres":
         wanted["gres"] = f"{profile.gres}:{resources.tasks * resources.gpus}"
@@ -126,9 +126,10 @@ def _memory(profile: Slurm, resources: Resources) -> str | None:
     return f"{round(profile.memory_per_gpu_gb * resources.tasks * 1024)}M"
 
 
-def _srun(profile: Slurm, resources: Resources, cpus: int | str) -> list[str]:
-    """`--cpus-per-task` does not reach srun by itself since SLURM 22.05; a rank that fails takes the others along."""
-    many = ["--kill-on-bad-exit=1"] if resources.nodes * resources.tasks > 1 else []
+def _srun(profile: Slurm, kind: Kind, resources: Resources, cpus: int | str) -> list[str]:
+    """`--cpus-per-task` does not reach srun by itself since SLURM 22.05; a rank that fails takes the others along, and
+    a worker of a pack nobody."""
+    many = [f"--kill-on-bad-exit={int(kind != 'pack')}"] if resources.nodes * resources.tasks > 1 else []
     left_out = {name.replace("_", "-") for name in omitted(profile)}
     told = [] if "cpus-per-task" in left_out else [f"--cpus-per-task={cpus}"]
     return [*told, *many, *profile.srun_args]
