@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, count, data, fitted, group, hanging, remark, width, without
+from hdit_repro.cli.output import as_json, count, data, fitted, group, hanging, left_out, remark, width, without
 from hdit_repro.cli.replaced import say_replaced
 
 if TYPE_CHECKING:
@@ -22,14 +22,15 @@ FORK = "the third author's configurations, github.com/Birch-san/k-diffusion at 6
 
 @app.command("list")
 def list_(as_objects: options.Json = False) -> None:
-    """List every experiment and its rows, with parameters and cost.
+    """List every experiment and its rows, with parameters and cost; of rows that cannot be it says why.
 
     Example: hdit-repro list
     """
     from hdit_repro import cost, jobs
 
     rows: list[dict[str, Any]] = []
-    for job in jobs.all_jobs():
+    found, refused = jobs.survey()
+    for job in found:
         counted = None if job.run.external else cost.count(job.run.model, job.run.data.resolution)
         rows.append(
             {
@@ -47,6 +48,7 @@ def list_(as_objects: options.Json = False) -> None:
         )
     if as_objects:
         as_json(rows)
+        left_out(refused)
         return
     cells: Sequence[Sequence[str]] = [
         (
@@ -62,9 +64,11 @@ def list_(as_objects: options.Json = False) -> None:
     kept, cells = without(names, cells, ("pixels", "parameters"), columns) if columns else (names, cells)
     for line in fitted(kept, cells, columns, right=("pixels", "parameters", "MACs")):
         data(line)
-    if left_out := [name for name in names if name not in kept]:
-        remark(f"left out, since the terminal is narrow: {', '.join(left_out)}; --json has all")
-    remark(f"{len(rows)} rows of {len(jobs.experiments())} experiments; MACs of one forward pass of one image")
+    if hidden := [name for name in names if name not in kept]:
+        remark(f"left out, since the terminal is narrow: {', '.join(hidden)}; --json has all")
+    whole = len({job.experiment for job in found})
+    remark(f"{len(rows)} rows of {whole} experiments; MACs of one forward pass of one image")
+    left_out(refused)
 
 
 @app.command("show")

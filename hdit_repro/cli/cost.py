@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, count, data, group, remark, table
+from hdit_repro.cli.output import as_json, count, data, group, left_out, remark, table
 from hdit_repro.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def cost(
             expected="a size that patches, merges, kernels and windows divide or fit",
             fix="hdit-repro cost table1/E --resolution 256",
         )
-    chosen = [jobs.find(run)] if run is not None else [job for job in jobs.all_jobs() if not job.run.external]
+    found, refused = ([jobs.find(run)], []) if run is not None else jobs.survey()
+    chosen = [job for job in found if run is not None or not job.run.external]
     if chosen and chosen[0].run.external:
         raise UserError(
             "nobody here knows the network behind images of others",
@@ -49,6 +50,7 @@ def cost(
             fix="name another run; `hdit-repro list` prints all",
         )
     rows = [_counted(job, side) for job in chosen for side in _sides(job, resolution, alone=run is not None)]
+    left_out(refused)
     if as_objects:
         as_json(rows)
         return

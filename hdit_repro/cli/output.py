@@ -6,11 +6,13 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import typer
+
+from hdit_repro.errors import UserError
 
 READABLE = 16
 """Columns that a text in several lines needs."""
@@ -31,6 +33,12 @@ def data(text: str) -> None:
 def remark(text: str) -> None:
     """A line about it, for the reader and not for a pipe; on a terminal it breaks between words."""
     typer.echo("\n".join(wrapped(text, width(sys.stderr))), err=True)
+
+
+def left_out(refused: Iterable[UserError]) -> None:
+    """Say of rows that are not shown why they cannot be."""
+    for error in refused:
+        typer.echo(f"left out: {error}", err=True)
 
 
 def width(stream: TextIO) -> int:

@@ -13,7 +13,9 @@ from hdit_repro.jobs.types import Job as Job
 from hdit_repro.jobs.types import Paper as Paper
 from hdit_repro.spec.data import Folder
 
-__all__ = ["SCALES", "Experiment", "Job", "Paper", "all_jobs", "experiments", "find", "load", "read", "standing"]
+__all__ = [
+    "SCALES", "Experiment", "Job", "Paper", "all_jobs", "experiments", "find", "load", "read", "standing", "survey",
+]  # fmt: skip
 
 
 def experiments() -> list[str]:
@@ -88,10 +90,22 @@ def all_jobs(scale: str = "paper") -> list[Job]:
 
 def standing(scale: str = "paper") -> list[Job]:
     """Every row that can be at a scale, for who looks through all of them and was asked for none that cannot."""
+    return survey(scale)[0]
+
+
+def survey(scale: str = "paper") -> tuple[list[Job], list[UserError]]:
+    """Every row that can be at a scale, and why each other row, or a file's rows, cannot."""
     found: list[Job] = []
+    refused: list[UserError] = []
     for experiment in experiments():
-        with contextlib.suppress(UserError):
-            for row in read(experiment).rows:
-                with contextlib.suppress(UserError):
-                    found.append(resolve(experiment, row, scale))
-    return found
+        try:
+            rows = list(read(experiment).rows)
+        except UserError as error:
+            refused.append(error)
+            continue
+        for row in rows:
+            try:
+                found.append(resolve(experiment, row, scale))
+            except UserError as error:
+                refused.append(error)
+    return found, refused

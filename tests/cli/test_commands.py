@@ -192,11 +192,11 @@ def test_a_folder_that_is_gone_is_told(line: str, command: Command, tmp_path: Pa
 
 
 def test_a_warning_is_a_line_without_code(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    def warning() -> list[str]:
+    def warning() -> tuple[list[str], list[str]]:
         print(warnings.formatwarning("a file is passed over", UserWarning, "x.py", 7), end="", file=sys.stderr)
-        return []
+        return [], []
 
-    monkeypatch.setattr(jobs, "all_jobs", warning)
+    monkeypatch.setattr(jobs, "survey", warning)
     assert command("list").err.startswith("warning: a file is passed over\n")
 
 
@@ -204,7 +204,7 @@ def test_ctrl_c_says_what_to_do_next(command: Command, monkeypatch: pytest.Monke
     def interrupted() -> list[str]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(jobs, "all_jobs", interrupted)
+    monkeypatch.setattr(jobs, "survey", interrupted)
     said = command("list")
     assert (said.code, said.out) == (130, "")
     assert "the same command goes on from there" in said.err
@@ -220,7 +220,7 @@ def test_an_unexpected_error_is_a_traceback_and_one(command: Command, monkeypatc
     def broken() -> list[str]:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(jobs, "all_jobs", broken)
+    monkeypatch.setattr(jobs, "survey", broken)
     said = command("list")
     assert said.code == 1
     assert "ZeroDivisionError: a bug" in said.err
@@ -234,6 +234,23 @@ def test_list_has_every_row(command: Command) -> None:
     assert "table1/E" in said.out
     assert "117M" in said.out
     assert len(said.out.splitlines()) == len(rows) + 1
+
+
+@pytest.mark.parametrize("line", ["list", "list --json", "cost", "cost --json"])
+def test_rows_that_cannot_be_are_left_out_with_the_reason(line: str, command: Command, tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    whole = command(line)
+    rows = '[row.bad]\nextends = "table1/E"\nmodel = { depthz = [2, 11] }\n[row.good]\nextends = "table1/E"\n'
+    (tmp_path / "jobs" / "mine.toml").write_text(f'experiment = "mine"\n{rows}')
+    (tmp_path / "jobs" / "cut.toml").write_text("[row.x\n")
+    said = command(line)
+    assert (whole.code, said.code) == (0, 0)
+    assert "left out" not in whole.err
+    assert "mine/good" in said.out
+    assert "mine/bad" not in said.out
+    assert said.err.count("left out: ") == 2
+    assert "did you mean 'depths'?" in said.err
+    assert "cut.toml" in said.err
 
 
 def test_show_gives_the_spec_and_the_source_of_each_value(command: Command) -> None:
