@@ -39,7 +39,7 @@ def resolve(experiment: str, row: str, scale: str = "paper", seed: int = 0, data
     """
     source = read_experiment(experiment)
     body = pick(source.rows, row, kind=f"row of {experiment}", where=str(source.path))
-    resolved = _lineage(experiment, row, ())
+    resolved = _lineage(experiment, row)
     overlays = scale_overlays(scale, experiment, row, resolved.tree.get("model", {}))
     for laid in overlays:
         resolved = _lay(resolved, laid.table, {}, f"{scale} scale")
@@ -78,46 +78,60 @@ _RESOLVED: dict[tuple[object, ...], Resolved] = {}
 """Rows as resolved before, by name and the state of all job files."""
 
 
-def _lineage(experiment: str, row: str, seen: tuple[str, ...]) -> Resolved:
+def _lineage(experiment: str, row: str) -> Resolved:
     """What a row says, laid over what it extends, or over [base] of its own file; worked out once."""
-    key = (experiment, row, file_states())
-    if key not in _RESOLVED:
-        _RESOLVED[key] = _lay_out(experiment, row, seen)
-    return _RESOLVED[key]
+    states = file_states()
+    over: list[tuple[str, str]] = []
+    below: tuple[str, str] | None = (experiment, row)
+    while below is not None and (*below, states) not in _RESOLVED:
+        if below in over:
+            raise UserError(
+                "a row extends itself in a circle",
+                found=f"{' -> '.join(f'{file}/{name}' for file, name in (*over, below))} "
+                f"in {at(read_experiment(below[0]).path, below[1], 'extends')}",
+                expected="a row that ends in [base]",
+                fix="let one of them stand on its own",
+            )
+        over.append(below)
+        below = _parent(*below)
+    under = None if below is None else _RESOLVED[*below, states]
+    for name in reversed(over):
+        under = _RESOLVED[*name, states] = _lay_out(*name, under)
+    assert under is not None
+    return under
 
 
-def _lay_out(experiment: str, row: str, seen: tuple[str, ...]) -> Resolved:
-    name = f"{experiment}/{row}"
-    if name in seen:
-        raise UserError(
-            "a row extends itself in a circle",
-            found=f"{' -> '.join((*seen, name))} in {at(read_experiment(experiment).path, row, 'extends')}",
-            expected="a row that ends in [base]",
-            fix="let one of them stand on its own",
-        )
+def _parent(experiment: str, row: str) -> tuple[str, str] | None:
+    """The row that a row extends; None where it stands on [base]."""
     source = read_experiment(experiment)
     body = pick(source.rows, row, kind=f"row of {experiment}", where=str(source.path))
     parent = body.get("extends")
     if parent is None:
-        remarks = source.base.get("source", {})
-        _refuse_idle(remarks, lambda: f"{source.path}, [base]")
-        under = _lay(Resolved({}, {}), _values(source.base), remarks, "")
-    elif isinstance(parent, str):
-        other, _, other_row = parent.rpartition("/")
-        try:
-            known = read_experiment(other or experiment).rows
-            pick(known, other_row, kind=f"row of {other or experiment}", where=at(source.path, row, "extends"))
-        except UserError as error:
-            error.found = f"extends = {parent!r} in {at(source.path, row, 'extends')}"
-            raise
-        under = _lineage(other or experiment, other_row, (*seen, name))
-    else:
+        return None
+    if not isinstance(parent, str):
         raise UserError(
             "`extends` names a row",
             found=f"{parent!r} in {at(source.path, row, 'extends')}",
             expected='"E"',
             fix='extends = "E", or extends = "table1/E" for a row of another file',
         )
+    other, _, other_row = parent.rpartition("/")
+    try:
+        known = read_experiment(other or experiment).rows
+        pick(known, other_row, kind=f"row of {other or experiment}", where=at(source.path, row, "extends"))
+    except UserError as error:
+        error.found = f"extends = {parent!r} in {at(source.path, row, 'extends')}"
+        raise
+    return other or experiment, other_row
+
+
+def _lay_out(experiment: str, row: str, under: Resolved | None) -> Resolved:
+    source = read_experiment(experiment)
+    body = source.rows[row]
+    if under is None:
+        remarks = source.base.get("source", {})
+        _refuse_idle(remarks, lambda: f"{source.path}, [base]")
+        under = _lay(Resolved({}, {}), _values(source.base), remarks, "")
     _refuse_idle(body.get("source", {}), lambda: at(source.path, row, "source"))
     return _lay(under, _values(body), body.get("source", {}), f"row {row}")
 

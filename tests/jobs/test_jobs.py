@@ -240,6 +240,15 @@ def test_a_circle_of_extends_is_refused(folder):
         jobs.load("mine")
 
 
+def test_a_chain_of_extends_may_be_long(folder):
+    last = 1_500
+    rows = [f'[row.r{i}]\nextends = "{f"r{i - 1}" if i else "table1/E"}"\n' for i in range(last + 1)]
+    folder("mine", "".join(rows) + "training = { batch = 8 }\n")
+    found = jobs.find(f"mine/r{last}")
+    assert found.run.training.batch == 8
+    assert found.run.model == jobs.find("table1/E").run.model
+
+
 def test_an_error_names_the_line(folder):
     folder("mine", '[row.x]\nextends = "table1/E"\n\n[row.x.model]\nwidths = [384, 768]\ndepthz = [2, 11]\n')
     with pytest.raises(UserError, match=r"mine\.toml:7"):
