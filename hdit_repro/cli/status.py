@@ -81,7 +81,7 @@ def _show(tasks: Sequence[Task], live: Live, redraw: bool) -> None:
 
     lost = unreadable(live.roots, tasks)
     remarks = [] if lost and not tasks else _remarks(live)
-    remarks += [f"{near(path)} is damaged, and its run is not shown; submit it again to mend it" for path in lost]
+    remarks += [f"{near(path)} {_trouble(path)}" for path in lost]
     if not redraw:
         for line in board(lines_of(tasks, live.rows)) if tasks else ():
             data(line)
@@ -92,6 +92,15 @@ def _show(tasks: Sequence[Task], live: Live, redraw: bool) -> None:
     text = [*board(lines_of(tasks, live.rows), size.lines - len(remarks) - 1), *remarks]
     sys.stdout.write("\x1b[H" + "".join(f"{line[: size.columns]}\x1b[K\n" for line in text) + "\x1b[J")
     sys.stdout.flush()
+
+
+def _trouble(path: Path) -> str:
+    """What keeps the description of a run from being shown."""
+    try:
+        path.read_bytes()
+    except OSError as error:
+        return f"cannot be read ({error.strerror}), and its run is not shown"
+    return "is damaged, and its run is not shown; submit it again to mend it"
 
 
 def _remarks(live: Live) -> list[str]:
@@ -122,12 +131,14 @@ def logs(
     """
     from hdit_repro import jobs
     from hdit_repro.launch.clusters import read_cluster, workplace
-    from hdit_repro.launch.status import known_tasks
+    from hdit_repro.launch.status import known_tasks, unreadable
 
     roots = workplace(cluster=read_cluster(cluster))
     name = jobs.find(run).name
     tasks = [task for task in known_tasks(roots, name, scale) if any(job.name == name for job in task.jobs)]
     if not tasks:
+        for path in unreadable(roots, known_tasks(roots)):
+            remark(f"{near(path)} {_trouble(path)}")
         raise UserError(
             f"{name} has never been submitted here" + (f" at {scale} scale" if scale else ""),
             found=f"no run of that name under {roots.runs}",

@@ -93,15 +93,22 @@ def _places(experiment: str) -> dict[str, int]:
 def known_jobs(roots: Roots, *, earlier: bool = False) -> list[Job]:
     """The rows that run folders describe, in the order of the folders; with `earlier`, as they were before too."""
     paths = sorted(roots.runs.glob("*/run.json"))
-    before = [job for path in paths if earlier for job in described(path, earlier=True)]
-    return [job for path in paths for job in described(path)] + before
+    before = [job for path in paths if earlier for job in _described(path, earlier=True)]
+    return [job for path in paths for job in _described(path)] + before
+
+
+def _described(path: Path, *, earlier: bool = False) -> list[Job]:
+    """The rows in a run.json; none where the system refuses it: another user's costs nobody the sight of the rest."""
+    with contextlib.suppress(OSError):
+        return described(path, earlier=earlier)
+    return []
 
 
 def unreadable(roots: Roots, tasks: Iterable[Task]) -> list[Path]:
-    """Descriptions of runs besides those of `tasks` that are damaged, or of another version's shape."""
+    """Descriptions of runs besides those of `tasks` that are damaged, of another version's shape, or not to be read."""
     known = {task.folder.path for task in tasks}
     others = (path for path in sorted(roots.runs.glob("*/run.json")) if path.parent not in known)
-    return [path for path in others if not described(path)]
+    return [path for path in others if not _described(path)]
 
 
 def status_of(tasks: Iterable[Task]) -> list[Row]:

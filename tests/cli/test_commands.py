@@ -400,6 +400,23 @@ def test_status_and_logs_read_what_lies_there(command: Command, tmp_path: Path) 
     assert "nothing was submitted" not in said.err
 
 
+def test_a_run_that_the_system_refuses_hides_no_other(command: Command, tmp_path: Path) -> None:
+    roots = Roots(tmp_path / "runs", tmp_path / "results")
+    describe([jobs.find("table1/E", "smoke"), jobs.find("table1/A", "smoke")], roots)
+    refused = RunFolder(roots, jobs.find("table1/A", "smoke").run, "smoke").description
+    refused.unlink()
+    refused.mkdir()
+    said = command("status --json")
+    assert (said.code, {row["run"] for row in said.json}) == (0, {"table1/E"})
+    told = f"runs/{refused.parent.name}/run.json cannot be read (Is a directory), and its run is not shown"
+    assert told in command("status").err
+    assert command("logs table1/E").code == 0
+    said = command("logs table1/A")
+    assert said.code == 2
+    assert told in said.err
+    assert command("submit table1/A --scale smoke").code == 1, "what others wrote there is not written over"
+
+
 def test_weights_and_references_are_listed_and_damaged_ones_refused(command: Command, tmp_path: Path) -> None:
     listed = command("weights list --json").json
     assert {"inception-2015"} <= {row["name"] for row in listed}
