@@ -90,7 +90,9 @@ def test_field(bench: Bench) -> None:
     two = compute(checks.Field(run="table1/E", field=("diffusion.sigma_min", "diffusion.sigma_max")), bench)
     assert two.members == (1e-3, 1e3)
     low = compute(checks.Field(run="table1/E", field="diffusion.density.noise_d_low"), bench)
-    assert low.remark.startswith("the job's value is inferred: k-diffusion")
+    assert low.remark.startswith("the job's value is the fork's: k_diffusion/config.py")
+    weight = compute(checks.Field(run="table1/E", field="sampling.guidance"), bench)
+    assert weight.remark.startswith("the job's value is inferred: Section 5.2 names none")
 
 
 @pytest.mark.parametrize(

@@ -260,7 +260,8 @@ def test_show_gives_the_spec_and_the_source_of_each_value(command: Command) -> N
     lines = {line.split()[0]: line for line in said.out.splitlines() if line}
     assert "Table 6" in lines["model.widths"]
     assert "[384, 768]" in lines["model.widths"]
-    assert "inferred: " in lines["model.mapping.d_ff"]
+    assert "fork: k_diffusion/config.py" in lines["model.mapping.d_ff"]
+    assert "inferred: " in lines["sampling.guidance"]
     assert "[neighborhood(kernel = 7), global]" in lines["model.attention"]
     assert "117,003,805" in said.out
     assert jobs.find("table1/E").run.id in said.out

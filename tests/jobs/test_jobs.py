@@ -9,6 +9,7 @@ import pytest
 from hdit_repro import jobs
 from hdit_repro.errors import UserError
 from hdit_repro.jobs.merge import flatten, overlay
+from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.data import Folder
 from hdit_repro.spec.diffusion import Gaussian
 from hdit_repro.stages.evaluate import names_of
@@ -95,10 +96,15 @@ def test_every_field_of_every_job_has_a_source():
         assert not missing, f"{job.name}: {missing}"
 
 
-def test_what_the_paper_leaves_open_is_marked_inferred():
+def test_what_the_paper_leaves_open_is_marked():
     a = jobs.find("table1/A")
-    for field in ("model.position.kind", "model.similarity.kind", "training.ema.warmup_power"):
-        assert a.source_of(field).startswith("inferred"), field
+    for field in ("model.position.kind", "model.similarity.kind", "training.ema.warmup_power", "sampling.sampler.eta"):
+        assert a.source_of(field).startswith("fork: "), field
+    for field in ("sampling.guidance", "evaluation.reference.kind"):
+        assert a.source_of(field).startswith("inferred: "), field
+    # R1 is DiT's own code, which the fork does not have.
+    r1 = jobs.find("table1/R1")
+    assert not [field for field, text in r1.sources.items() if text.startswith("fork")]
     assert a.source_of("model.widths") == "Table 6"
     assert jobs.find("table1/B2").source_of("model.attention") == "Table 6: kernel size 7"
     assert jobs.find("table1/E", "smoke").source_of("model.widths") == "smoke scale"
@@ -115,6 +121,24 @@ def test_sampling_begins_and_ends_where_the_fork_says_and_training_where_the_pap
             assert (job.run.edm.sigma_min, job.run.edm.sigma_max) == (1e-3, 1e3), name
     for row in ("E", "ffhq1024", "imagenet256"):
         assert jobs.find(f"alternatives/{row}-sigma-1000").run.sampled_sigmas == (1e-3, 1e3)
+
+
+def test_what_the_fork_settles_is_the_default_and_the_rest_an_alternative():
+    def value(name, field):
+        return flatten(msgspec.to_builtins(jobs.find(name).run))[field]
+
+    for row in ("A", "B1", "B2", "C", "R3", "R4"):
+        assert value(f"table1/{row}", "model.position.kind") == "sin-cos", row
+    assert value("alternatives/A-learned", "model.position.kind") == "learned"
+    for job in jobs.all_jobs():
+        if not isinstance(job.run.diffusion, Gaussian) and job.experiment != "alternatives":
+            assert job.run.training.ema.warmup_power == 0.75, job.name
+        if job.experiment == "scaling":
+            assert (kind_of(job.run.sampling.sampler), job.run.sampling.sampler.eta) == ("dpmpp_2m_sde_heun", 0)
+    for row in ("E", "ffhq1024", "imagenet256"):
+        assert value(f"alternatives/{row}-warmup-23", "training.ema.warmup_power") == 2 / 3
+    for row, kind in (("3m", "dpmpp_3m_sde"), ("2m-midpoint", "dpmpp_2m_sde")):
+        assert value(f"alternatives/p4-l-{row}", "sampling.sampler.kind") == kind
 
 
 def test_a_seed_is_another_run():

@@ -250,7 +250,7 @@ def test_numbers_of_print_errata_have_a_number_beside_them_and_formulas_none(mad
         if "|" in line
     }
     assert lines["Table 1, R1, GFLOP@256²"][4] == "657.63"
-    assert lines["§ 5.2, parameters of DiT, R3"][4] == "105.4M"
+    assert lines["§ 5.2, parameters of DiT, R3"][4] == "104.7M"
     assert lines["Equation 5, middle and last expression"][4] == ""
 
 
