@@ -147,5 +147,5 @@ def test_letters_that_the_output_does_not_have_are_escaped(tmp_path: Path) -> No
         )  # fmt: skip
         return done.stdout.decode("latin-1")
 
-    assert "R2 with log \\u03c3 spread" in said("list")
+    assert "told log \\u03c3 spread" in said("list")
     assert any("log \u03c3 spread" in row["label"] for row in json.loads(said("list --json")))
