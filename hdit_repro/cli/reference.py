@@ -38,27 +38,30 @@ def list_(as_objects: options.Json = False) -> None:
     Example: hdit-repro reference list
     """
     from hdit_repro.files import cache_folder
-    from hdit_repro.metrics.adm import PUBLISHED, adm_folder
+    from hdit_repro.metrics.adm import adm_folder
 
-    published = sorted(adm_folder().glob("*.npz"))
     computed = sorted((cache_folder() / "references").glob("*.safetensors"))
-    rows: list[dict[str, object]] = [
-        {
-            "kind": "published" if path.stem in PUBLISHED else "added",
-            "name": path.stem,
-            "licence": LICENCE if path.stem in PUBLISHED else "",
-            "path": str(path),
-        }
-        for path in published
-    ]
-    rows += [_computed(path) for path in computed]
+    rows = [_added(path) for path in sorted(adm_folder().glob("*.npz"))] + [_computed(path) for path in computed]
     if as_objects:
         as_json(rows)
         return
-    columns = ("kind", "name", "extractor", "resolution", "transform", "count", "licence", "path")
-    table(columns, [tuple(str(row.get(column, "")) for column in columns) for row in rows])
+    columns = ("kind", "name", "extractor", "resolution", "transform", "count", "digest", "licence", "path")
+    table(columns, [tuple(_cell(row, column) for column in columns) for row in rows])
     if not rows:
         remark("none yet; statistics of a data set are computed when they are first needed")
+
+
+def _cell(row: dict[str, object], column: str) -> str:
+    return str(row.get(column, ""))[: 12 if column == "digest" else None]
+
+
+def _added(path: Path) -> dict[str, object]:
+    """A file of others with what it and its name say."""
+    from hdit_repro.metrics.adm import PUBLISHED, facts_of
+
+    facts, known = facts_of(path), path.stem in PUBLISHED
+    kind = "damaged" if not facts else "published" if known else "added"
+    return {"kind": kind, "name": path.stem, "licence": LICENCE if known else "", "path": str(path), **facts}
 
 
 def _computed(path: Path) -> dict[str, object]:
@@ -134,6 +137,9 @@ def add(
 
     Example: hdit-repro reference add VIRTUAL_imagenet128_labeled.npz
     """
+    from hdit_repro.files import sha256_file
     from hdit_repro.metrics.adm import add_adm
 
-    data(str(add_adm(path)))
+    added = add_adm(path)
+    remark(f"SHA-256 {sha256_file(added)}")
+    data(str(added))

@@ -7,8 +7,9 @@ mu, sigma: pool_3's mean and covariance over the whole data set; mu_s, sigma_s: 
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +33,10 @@ PUBLISHED = frozenset(
     }
 )
 """Names of the files that ADM's authors publish (openai/guided-diffusion, evaluations)."""
+
+
+EXTRACTOR = "inception-2015"
+"""The network that the published statistics are of."""
 
 
 class AdmStatistics(NamedTuple):
@@ -76,6 +81,14 @@ def add_adm(path: Path | str) -> Path:
             expected=f"{WIDTH:,}, as Inception's pool_3 has",
             fix="statistics of another network are compared as they are: hdit-repro fid SAMPLES FILE --protocol NAME",
         )
+    side = _side(path.stem)
+    if side and found.images is not None and (found.images.height, found.images.width) != (side, side):
+        raise UserError(
+            "this is another reference than its name says",
+            found=f"{path}: images of {found.images.height} x {found.images.width} pixels",
+            expected=f"images of {side} x {side}, as {path.stem} has",
+            fix="get the file again, or give it a name of its own",
+        )
     with lock(target.with_suffix(".lock")):
         other = _whole_digest(target)
         if other not in (None, found.digest):
@@ -88,6 +101,23 @@ def add_adm(path: Path | str) -> Path:
         if other is None:
             write_bytes(target, path.read_bytes())
     return target
+
+
+def facts_of(path: Path) -> dict[str, Any]:
+    """What is known of a file that was added: its SHA-256 and how many images it holds (its statistics may be of more);
+    the network and the side in pixels where the name is a published one. Nothing where it is damaged."""
+    try:
+        held = len(NpzImages(path)) if ARRAY in arrays_in(path) else 0
+    except UserError:
+        return {}
+    known = {"extractor": EXTRACTOR, "resolution": _side(path.stem)} if path.stem in PUBLISHED else {}
+    return {**known, "digest": sha256_file(path), "images": held}
+
+
+def _side(name: str) -> int:
+    """The side in pixels that a published name says; 0 for other names."""
+    number = re.search(r"\d+", name)
+    return int(number[0]) if name in PUBLISHED and number else 0
 
 
 def adm_reference(name: str) -> AdmStatistics:

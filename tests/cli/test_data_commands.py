@@ -159,15 +159,26 @@ def test_each_set_of_weights_and_each_published_reference_has_a_licence(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hdit_repro.metrics.adm.WIDTH", 3)
+    digests = []
     for name in ("VIRTUAL_imagenet128_labeled", "mine"):
-        np.savez(tmp_path / f"{name}.npz", mu=np.zeros(3), sigma=np.eye(3))
-        assert command(f"reference add {name}.npz").code == 0
+        pixels = np.zeros((2, 128, 128, 3), np.uint8)
+        np.savez(tmp_path / f"{name}.npz", mu=np.zeros(3), sigma=np.eye(3), arr_0=pixels)
+        said = command(f"reference add {name}.npz")
+        digests.append(sha256_file(tmp_path / f"{name}.npz"))
+        assert said.code == 0
+        assert digests[-1] in said.err
     rows = command("reference list --json").json
+    found = [tuple(row.get(key) for key in ("extractor", "resolution", "digest", "images")) for row in rows]
+    assert found == [("inception-2015", 128, digests[0], 2), (None, None, digests[1], 2)]
     assert [(row["kind"], row["name"], row["licence"]) for row in rows] == [
         ("published", "VIRTUAL_imagenet128_labeled", "MIT"),
         ("added", "mine", ""),
     ]
-    assert "MIT" in command("reference list").out
+    shown = command("reference list").out
+    assert "MIT" in shown
+    assert digests[1][:12] in shown
+    Path(rows[1]["path"]).write_bytes(b"PK")
+    assert command("reference list --json").json[1]["kind"] == "damaged"
     assert all(row["licence"] for row in command("weights list --json").json)
     assert "Apache-2.0" in command("weights list").out
 

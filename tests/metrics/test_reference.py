@@ -156,6 +156,10 @@ def test_adm_files_that_are_refused(tmp_path, cache):
         np.savez(file, **arrays)
         with pytest.raises(UserError, match="reference"):
             add_adm(file)
+    misnamed, images = tmp_path / "VIRTUAL_imagenet128_labeled.npz", np.zeros((1, 64, 64, 3), np.uint8)
+    np.savez(misnamed, mu=np.zeros(adm.WIDTH), sigma=np.eye(adm.WIDTH), arr_0=images)
+    with pytest.raises(UserError, match="another reference than its name says"):
+        add_adm(misnamed)
     for data in (b"", b"PK no zip"):
         file.write_bytes(data)
         with pytest.raises(UserError, match="cannot be read"):
