@@ -7,6 +7,7 @@ import math
 import os
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,7 +73,7 @@ class Writer:
 
     def _put(self, progress: Progress) -> None:
         self._written = time.time()
-        values = {name: float(value) for name, value in progress.values.items() if math.isfinite(value)}
+        values = _finite(progress.values)
         seen = Seen(
             int(progress.done), int(progress.total), progress.note, values, self._written, self._began,
             self._first or 0, self._owner,
@@ -83,8 +84,15 @@ class Writer:
 def read_progress(path: Path) -> Seen:
     """The progress under `path`; nothing yet where it is missing, damaged or of another shape."""
     with contextlib.suppress(UserError, TypeError, msgspec.ValidationError):
-        return msgspec.convert([*Seen(**read_json(path))], Seen)
+        seen = msgspec.convert([*Seen(**read_json(path))], Seen)
+        if math.isfinite(seen.time) and math.isfinite(seen.began):
+            return seen._replace(values=_finite(seen.values))
     return Seen()
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float]:
+    """Those that JSON can hold."""
+    return {name: float(value) for name, value in values.items() if math.isfinite(value)}
 
 
 def note_left(path: Path, owner: str) -> None:

@@ -86,4 +86,6 @@ def fraction_interval(fraction: float, count: int, what: str) -> Interval:
     square = NORMAL**2 / count
     middle = (fraction + square / 2) / (1 + square)
     reach = NORMAL / (1 + square) * math.sqrt(fraction * (1 - fraction) / count + square / (4 * count))
-    return Interval(max(middle - reach, 0.0), min(middle + reach, 1.0), f"95 %, Wilson, {what}")
+    low = max(middle - reach, 0.0) if fraction > 0 else 0.0  # rounding would leave 3e-18
+    high = min(middle + reach, 1.0) if fraction < 1 else 1.0
+    return Interval(low, high, f"95 %, Wilson, {what}")

@@ -162,6 +162,15 @@ def test_progress_of_another_shape_is_none(tmp_path: Path, text: str) -> None:
     assert read_progress(tmp_path / "progress.json") == Seen()
 
 
+def test_progress_that_is_not_finite_is_left_out(tmp_path: Path) -> None:
+    """No JSON holds it, `status --json` neither."""
+    path = tmp_path / "progress.json"
+    path.write_text('{"done": 2, "total": 4, "values": {"loss": Infinity, "rate": 3, "norm": NaN}}')
+    assert read_progress(path) == Seen(done=2, total=4, values={"rate": 3.0})
+    path.write_text('{"done": 2, "total": 4, "time": Infinity}')
+    assert read_progress(path) == Seen()
+
+
 def test_progress_is_written_about_once_a_second_and_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "progress.json"
     passed: list[int] = []

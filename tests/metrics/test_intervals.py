@@ -82,8 +82,9 @@ def test_wilson():
     """Against a table: 15 of 50 at 95 % is 0.191 to 0.438."""
     found = fraction_interval(0.3, 50, "x")
     assert (found.low, found.high) == pytest.approx((0.191, 0.438), abs=5e-4)
-    assert fraction_interval(0, 50, "x").low == pytest.approx(0, abs=1e-15)
-    assert fraction_interval(1, 50, "x").high == pytest.approx(1)
+    for count in range(1, 200):  # rounding leaves 3e-18 for 0
+        assert fraction_interval(0, count, "x").low == 0
+        assert fraction_interval(1, count, "x").high == 1
     assert "x" in found.how
 
 
