@@ -267,14 +267,18 @@ def _details(record: Record) -> Iterable[tuple[str, str]]:
 
 def commands(entry: Entry, scale: str) -> list[str]:
     """What gives these numbers again, from the commit to the report."""
-    job = entry.job
-    commits = dict.fromkeys(record.provenance.commit for record in entry.records)
-    scaled = "" if scale == "paper" else f" --scale {scale}"
-    return [
-        *(f"git checkout {commit}" for commit in commits if commit != "unknown"),
-        *(_imported(job, scaled) if job.run.external else [_submitted(job, entry.records, scaled)]),
-        f"hdit-repro report{scaled}",
-    ]
+    job, scaled = entry.job, "" if scale == "paper" else f" --scale {scale}"
+    made: dict[str, list[Record]] = {} if entry.records else {"unknown": []}
+    for record in entry.records:
+        made.setdefault(record.provenance.commit, []).append(record)
+    lines = []
+    for commit, records in made.items():
+        if len(made) > 1:
+            lines.append(f"# {', '.join(place(Path(), record).as_posix() for record in records)}")
+        if commit != "unknown":
+            lines.append(f"git checkout {commit}")
+        lines += _imported(job, scaled) if job.run.external else [_submitted(job, records, scaled)]
+    return [*lines, f"hdit-repro report{scaled}"]
 
 
 def _submitted(job: Job, records: Sequence[Record], scaled: str) -> str:

@@ -263,6 +263,23 @@ def test_commands_give_every_seed_and_sampling(roots: Roots, measure: Measure) -
     ]
 
 
+def test_records_of_several_commits_have_commands_of_their_own(roots: Roots, measure: Measure) -> None:
+    """One checkout after another would leave the last one's code for all of them."""
+    first, second, third = (store.read(measure("table1/E", "paper", 27.0, seed=seed)) for seed in range(3))
+    made = msgspec.structs.replace(second.provenance, commit="b" * 40)
+    second = msgspec.structs.replace(second, provenance=made)
+    entry = Entry((jobs.find("table1/E"),), (first, second, third), ())
+    assert commands(entry, "paper") == [
+        f"# {first.training_id}/{first.evaluation_id}.json, {third.training_id}/{third.evaluation_id}.json",
+        f"git checkout {first.provenance.commit}",
+        "hdit-repro submit table1 --rows E --seeds 3 --wait",
+        f"# {second.training_id}/{second.evaluation_id}.json",
+        f"git checkout {'b' * 40}",
+        "hdit-repro submit table1 --rows E --seeds 2 --wait",
+        "hdit-repro report",
+    ]
+
+
 def test_what_it_cost_counts_each_training_and_each_sampling_once(roots: Roots, measure: Measure) -> None:
     names = ("guidance/w1.0", "guidance/w1.1")
     paths = [measure(name, "mini", 20.0 + number) for number, name in enumerate(names)]
