@@ -22,7 +22,7 @@ from hdit_repro.records.schema import Metric, seal
 from hdit_repro.render.figures import FIGURES
 from hdit_repro.render.report import build, curves
 from hdit_repro.render.report.blocks import SENTENCE, Grid, words
-from hdit_repro.render.report.facts import Entry
+from hdit_repro.render.report.facts import Entry, gather
 from hdit_repro.render.report.overview import spent
 from hdit_repro.render.report.row import commands
 from hdit_repro.spec.external import External
@@ -331,6 +331,22 @@ def test_images_of_others_are_imported_and_not_trained(tmp_path: Path, monkeypat
         "hdit-repro eval --run them",
         "hdit-repro report",
     ]
+
+
+def test_images_of_others_have_a_page_at_the_scale_of_their_size(
+    roots: Roots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At another they are refused."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jobs").mkdir()
+    described = External(name="theirs.zip", digest="ab" * 32, images=100)
+    (tmp_path / "jobs" / "them.toml").write_text(job_file("them", "table1/E", described))
+    found = {
+        scale: {job.name for entry in gather(scale, roots).entries for job in entry.jobs}
+        for scale in ("paper", "smoke")
+    }
+    assert "them" in found["paper"]
+    assert found["paper"] - found["smoke"] == {"them"}
 
 
 def test_rows_with_sentences_stand_as_blocks_on_a_phone(made: Path) -> None:
