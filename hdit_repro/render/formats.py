@@ -59,13 +59,18 @@ def plain(text: str) -> str:
     return "".join(shown).replace("|", r"\|")
 
 
+def _caption(title: str) -> str:
+    """LaTeX puts a number of its own before a caption, which must not be taken for print's."""
+    return f"The paper's {title}" if title.startswith("Table ") else title
+
+
 def latex(sheet: Sheet) -> str:
     """A table environment for a document that loads booktabs and nothing else, and may hold all scales."""
     columns = "".join("l" if head.left else "r" for head in sheet.heads)
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{escape(sheet.title)}}}",
+        rf"\caption{{{escape(_caption(sheet.title))}}}",
         rf"\label{{tab:{sheet.name}{'' if sheet.scale == 'paper' else f'-{sheet.scale}'}}}",
         *(WIDE if _letters(sheet) > PAGE else NARROW),
         rf"\makebox[\textwidth][c]{{\begin{{tabular}}{{{columns}}}",

@@ -71,6 +71,11 @@ def test_latex_has_shared_headings_and_ranks() -> None:
     assert "Bold is the best of ours in its column" in shown
 
 
+def test_a_caption_says_whose_number_it_has() -> None:
+    rows = [(Cell("r", "r"), Cell(1, "1"), Cell(1, "1"))]
+    assert r"\caption{The paper's Table 1: Ablation}" in latex(sheet(rows)._replace(title="Table 1: Ablation"))
+
+
 def test_latex_explains_marks_where_there_are_some() -> None:
     assert "Bold" not in latex(sheet([(Cell("r", "r"), Cell(1.0, "1.00", compare=1.0), Cell(1, "1"))]))
 
