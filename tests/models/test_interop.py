@@ -142,6 +142,17 @@ def spoil(change):
     return apply
 
 
+def test_weights_or_a_folder_for_a_configuration_are_nothing_to_delete(tmp_path):
+    weights = tmp_path / "model.safetensors"
+    save_file({"x": torch.zeros(2)}, weights)
+    for wrong in (weights, tmp_path):
+        with pytest.raises(UserError, match="no configuration") as caught:
+            load_k_diffusion(wrong, weights)
+        assert "delete" not in str(caught.value)
+    with pytest.raises(UserError, match="missing"):
+        load_k_diffusion(tmp_path / "config.json", weights)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
