@@ -70,6 +70,7 @@ FEATURE_BYTES = {
     "inception-clean": INCEPTION_BYTES,
     "inception-legacy-tensorflow": INCEPTION_BYTES,
     "inception-legacy-pytorch": INCEPTION_BYTES,
+    "inception-k-diffusion": INCEPTION_BYTES,
     "dinov2-vitl14-raw": DINOV2_BYTES,
     "dinov2-vitl14-normalised": DINOV2_BYTES,
     "efficientnet-lite0": 4 * (1280 + 1000),

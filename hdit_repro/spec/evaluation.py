@@ -25,6 +25,10 @@ class InceptionLegacyPytorch(Choice, tag="inception-legacy-pytorch"):
     """clean-fid's `legacy_pytorch`, which is pytorch-fid's: torch's bilinear resize, pixels to 2 x / 255 - 1."""
 
 
+class InceptionKDiffusion(Choice, tag="inception-k-diffusion"):
+    """The same network as the authors' trainer asks it: torch's bicubic with antialiasing, in float, clamped."""
+
+
 class DinoV2Raw(Choice, tag="dinov2-vitl14-raw"):
     """DINOv2 ViT-L/14 as in dgm-eval (Stein et al., 2023): Pillow's bicubic to 224, features as they come."""
 
@@ -42,6 +46,7 @@ Extractor = (
     | InceptionClean
     | InceptionLegacyTensorflow
     | InceptionLegacyPytorch
+    | InceptionKDiffusion
     | DinoV2Raw
     | DinoV2Normalised
     | EfficientNetLite0
@@ -108,6 +113,7 @@ FRECHET_NAMES = {
     "inception-clean": "fid-clean",
     "inception-legacy-tensorflow": "fid-legacy-tensorflow",
     "inception-legacy-pytorch": "fid-legacy-pytorch",
+    "inception-k-diffusion": "fid-k-diffusion",
     "dinov2-vitl14-raw": "fd-dinov2-raw",
     "dinov2-vitl14-normalised": "fd-dinov2-normalised",
     "efficientnet-lite0": "fd-efficientnet-lite0",

@@ -137,14 +137,14 @@ def test_pixels_reach_the_network_in_the_range_that_the_protocol_names(name):
 
 
 def test_protocols_differ_by_their_resize_alone(inception_state, two_sets):
-    """One network, four numbers; the two TensorFlow resizes are one but for rounding."""
+    """One network, five numbers; the two TensorFlow resizes are one but for rounding."""
     images = two_sets[0, :2]
     found = {name: InceptionFeatures(inception_state, "0" * 64, CPU, name) for name in PREPARATIONS}
-    assert len({extractor.protocol for extractor in found.values()}) == 4
+    assert len({extractor.protocol for extractor in found.values()}) == 5
     out = {name: extractor.features(images)["features"] for name, extractor in found.items()}
     base = out["inception-2015"]
     assert (out["inception-legacy-tensorflow"] - base).norm() / base.norm() < 1e-3
-    for name in ("inception-clean", "inception-legacy-pytorch"):
+    for name in ("inception-clean", "inception-legacy-pytorch", "inception-k-diffusion"):
         assert (out[name] - base).norm() / base.norm() > 1e-3
 
 

@@ -55,6 +55,17 @@ def test_legacy_pytorch_is_clean_fids(size):
 
 
 @pytest.mark.parametrize("size", SIZES)
+def test_k_diffusions_resize_of_images_around_zero_is_that_of_grey_values_but_for_rounding(size):
+    images = pictures(size)
+    around = torch.nn.functional.interpolate(images / 127.5 - 1, (299, 299), mode="bicubic", antialias=True)
+    wanted = (around * 127.5 + 127.5).clamp(0, 255)
+    found = resize.torch_bicubic_clamped(images, 299)
+    torch.testing.assert_close(found, wanted, atol=1e-3, rtol=0)
+    assert found.min() == 0
+    assert found.max() == 255
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_tensorflow1_is_torch_fidelitys_to_the_last_bit(size):
     import_torchvision()
     from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x

@@ -312,7 +312,7 @@ def test_the_command_line(tmp_path, capsys):
     assert main(["fid", str(a), str(b), "--protocol", "all", "--curve", "--device", "cpu"]) == 0
     said = capsys.readouterr()
     assert "1 JPEG files" in said.err
-    assert said.out.count("hdit-repro weights add") == 6  # four Inceptions and two DINOv2, none of them here
+    assert said.out.count("hdit-repro weights add") == 7  # five Inceptions and two DINOv2, none of them here
     assert "fd-efficientnet-lite0@24" in said.out
     assert "infinitely many" in said.out
     assert main(["fid", str(a), str(b)]) == 2

@@ -18,6 +18,7 @@ EXTRACTORS: dict[str, Callable[[torch.device], FeatureExtractor]] = {
     "inception-clean": inception.builder("inception-clean"),
     "inception-legacy-tensorflow": inception.builder("inception-legacy-tensorflow"),
     "inception-legacy-pytorch": inception.builder("inception-legacy-pytorch"),
+    "inception-k-diffusion": inception.builder("inception-k-diffusion"),
     "dinov2-vitl14-raw": dinov2.builder("dinov2-vitl14-raw"),
     "dinov2-vitl14-normalised": dinov2.builder("dinov2-vitl14-normalised"),
     "efficientnet-lite0": efficientnet.build,

@@ -1,4 +1,4 @@
-"""TensorFlow's Inception of 2015-12-05, as torch-fidelity carries it over, behind the four resizes in use."""
+"""TensorFlow's Inception of 2015-12-05, as torch-fidelity carries it over, behind the five resizes in use."""
 
 from __future__ import annotations
 
@@ -68,6 +68,11 @@ PREPARATIONS: dict[str, Preparation] = {
     ),
     "inception-legacy-pytorch": Preparation(
         resize.torch_bilinear, _by_255, "uint8, torch bilinear to 299, 2 x / 255 - 1; logits without bias"
+    ),
+    "inception-k-diffusion": Preparation(
+        resize.torch_bicubic_clamped,
+        _by_128,
+        "uint8, torch bicubic with antialiasing to 299 in float, clamped, (x - 128) / 128; logits without bias",
     ),
 }
 

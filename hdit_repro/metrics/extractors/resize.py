@@ -70,6 +70,11 @@ def torch_bicubic(images: Tensor, side: int) -> Tensor:
     return F.interpolate(images.float(), (side, side), mode="bicubic", antialias=True, align_corners=False)
 
 
+def torch_bicubic_clamped(images: Tensor, side: int) -> Tensor:
+    """The same, clamped: k-diffusion's, for Inception."""
+    return torch_bicubic(images, side).clamp(0, 255)
+
+
 def pillow_bicubic(images: Tensor, side: int) -> Tensor:
     """clean-fid's own: Pillow's bicubic resize of each channel in float, clamped (Parmar et al., 2022)."""
     import_torchvision()
