@@ -13,16 +13,17 @@ from torch import Tensor, nn
 from hdit_repro.errors import UserError, nearest
 from hdit_repro.models.build import outline
 from hdit_repro.models.dit import DiT
+from hdit_repro.models.fork import as_released
 from hdit_repro.models.positions import sin_cos
 from hdit_repro.models.released import read_dit, read_k_diffusion
 
 # Ours on the left, k-diffusion's on the right; every other name is the same.
-ENDINGS = ((".similarity.scale", ".scale"), (".join.fac", ".fac"))
+ENDINGS = ((".similarity.scale", ".scale"), (".join.fac", ".fac"), (".join.proj.weight", ".skip_proj.weight"))
 TOLERANCE = 1e-5
 
 
 def load_k_diffusion(config_json: str | Path, weights_safetensors: str | Path) -> nn.Module:
-    """An hourglass of k-diffusion (image_transformer_v2): float32, on the CPU, in evaluation mode.
+    """An hourglass of k-diffusion or of its fork (image_transformer_v2): float32, on the CPU, in evaluation mode.
 
     Args:
         config_json: k-diffusion's own configuration; `_facts` and `source` are read past, other unknown keys refused.
@@ -34,8 +35,8 @@ def load_k_diffusion(config_json: str | Path, weights_safetensors: str | Path) -
     Raises:
         UserError: a key is unknown, or a tensor is missing, left over or of another shape; the message names it.
     """
-    network = outline(read_k_diffusion(Path(config_json)))
-    return _fill(network, Path(weights_safetensors), to_k_diffusion_name)
+    spec, path = read_k_diffusion(Path(config_json)), Path(weights_safetensors)
+    return _fill(outline(spec), as_released(_read(path), spec, path), path, to_k_diffusion_name)
 
 
 def load_dit(config_json: str | Path, weights_safetensors: str | Path) -> nn.Module:
@@ -52,7 +53,7 @@ def load_dit(config_json: str | Path, weights_safetensors: str | Path) -> nn.Mod
         UserError: as `load_k_diffusion`; or `pos_embed` differs.
     """
     spec, path = read_dit(Path(config_json)), Path(weights_safetensors)
-    network = _fill(outline(spec), path, str)
+    network = _fill(outline(spec), _read(path), path, str)
     assert isinstance(network, DiT)
     side = spec.resolution // spec.patch
     expected = sin_cos(side, side, spec.width, torch.device("cpu")).flatten(0, 1)[None]
@@ -80,9 +81,8 @@ def to_k_diffusion(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {to_k_diffusion_name(name): tensor for name, tensor in state.items()}
 
 
-def _fill(network: nn.Module, path: Path, rename: Callable[[str], str]) -> nn.Module:
+def _fill(network: nn.Module, tensors: dict[str, Tensor], path: Path, rename: Callable[[str], str]) -> nn.Module:
     """Put the tensors of a file into a network that has none, each checked by name, type and shape."""
-    tensors = _read(path)
     wanted = {rename(name): name for name in network.state_dict()}
     shapes = {rename(name): tensor.shape for name, tensor in network.state_dict().items()}
     for name in wanted:

@@ -1,8 +1,12 @@
-"""Configuration files of released networks (k-diffusion's, DiT's), read into our spec. Unknown keys are refused."""
+"""Configuration files of released networks (k-diffusion's, DiT's), read into our spec. Unknown keys are refused.
+
+The third author's fork of k-diffusion (github.com/Birch-san/k-diffusion, its-not-dit) has some keys more, and comments.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -14,6 +18,10 @@ from hdit_repro.spec import model as spec
 
 S = TypeVar("S", bound=msgspec.Struct)
 REMARKS = ("_facts", "source")
+SKIPS: dict[str, spec.Skip] = {"learned_lerp": spec.LerpSkip(), "add": spec.AddSkip(), "concat": spec.ConcatSkip()}
+NO_JSON = re.compile(r'("(?:[^"\\]|\\.)*")|//[^\n]*|,(?=\s*(?://[^\n]*\s*)*[}\]])')
+"""What the fork's .jsonc files have besides JSON: remarks to the end of a line, and a comma behind the last of a list.
+Texts are matched first and stay."""
 
 
 class KGlobal(msgspec.Struct, tag="global", forbid_unknown_fields=True):
@@ -46,7 +54,8 @@ KAttention = KGlobal | KNeighborhood | KShiftedWindow | KNone
 
 
 class KModel(msgspec.Struct, forbid_unknown_fields=True):
-    """The `model` section of k-diffusion, with its defaults. What concerns loss and sampling is read past."""
+    """The `model` section of k-diffusion and of its fork, with their defaults. What concerns loss and sampling is read
+    past; biases that no experiment of the paper has must be off."""
 
     type: Literal["image_transformer_v2"]
     input_channels: int
@@ -73,6 +82,17 @@ class KModel(msgspec.Struct, forbid_unknown_fields=True):
     sigma_min: float = 1e-2
     sigma_max: float = 80.0
     sigma_sample_density: dict[str, Any] = msgspec.field(default_factory=dict)
+    loss_weighting_params: dict[str, Any] = msgspec.field(default_factory=dict)
+    up_proj_act: Literal["GEGLU", "GELU"] = "GEGLU"
+    pos_emb_type: Literal["ROPE", "additive"] = "ROPE"
+    backbone_skip_type: Literal["learned_lerp", "add", "concat"] = "learned_lerp"
+    norm_type: Literal["AdaRMS", "AdaLNGateless", "AdaLN"] = "AdaRMS"
+    qkv_bias: Literal[False] = False
+    o_bias: Literal[False] = False
+    ffn_up_bias: Literal[False] = False
+    ffn_down_bias: Literal[False] = False
+    mapping_ffn_up_bias: Literal[False] = False
+    mapping_ffn_down_bias: Literal[False] = False
 
 
 class KDataset(msgspec.Struct, forbid_unknown_fields=True):
@@ -84,6 +104,10 @@ class KDataset(msgspec.Struct, forbid_unknown_fields=True):
     cond_dropout_rate: float = 0.1
     image_key: str | int = 0
     class_key: str | int = 1
+    wds_image_key: str = ""
+    class_cond_key: str = ""
+    classes_to_captions: str = ""
+    estimated_samples: int = 0
     get_dataset: str = ""
     config: dict[str, Any] = msgspec.field(default_factory=dict)
 
@@ -163,7 +187,13 @@ def _hourglass(config: KConfig) -> spec.Hourglass:
             width=width,
             d_ff=model.mapping_d_ff or 3 * width,
             dropout=model.mapping_dropout_rate,
+            activation="gelu" if model.up_proj_act == "GELU" else "geglu",
         ),
+        feed_forward=spec.GELU() if model.up_proj_act == "GELU" else spec.GEGLU(),
+        position=spec.SinCosPosition() if model.pos_emb_type == "additive" else spec.AxialRoPE(),
+        skip=SKIPS[model.backbone_skip_type],
+        norm=spec.AdaRMSNorm() if model.norm_type == "AdaRMS" else spec.DiTLayerNorm(),
+        gate=spec.DiTGate() if model.norm_type == "AdaLN" else spec.NoGate(),
         classes=config.dataset.num_classes,
         channels=model.input_channels,
         dropout=tuple(dropout) if isinstance(dropout, list) else (dropout,) * levels,
@@ -235,10 +265,14 @@ def read_dit(path: Path) -> spec.DiT:
         ) from error
 
 
-def _json(path: Path) -> object:
-    """What a file of somebody's holds: weights in its place are no damage, and must not be told to be deleted."""
+def configuration(path: Path) -> object:
+    """What a configuration file holds, JSON or the fork's .jsonc with remarks.
+
+    Raises:
+        UserError: it is no such file. Weights in its place are no damage, and must not be told to be deleted.
+    """
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(NO_JSON.sub(lambda found: found[1] or "", path.read_text("utf-8")))
     except (ValueError, OSError) as error:
         raise UserError(
             "this is no configuration",
@@ -249,7 +283,7 @@ def _json(path: Path) -> object:
 
 
 def _read(path: Path, kind: type[S], sections: dict[str, type[msgspec.Struct]]) -> S:
-    value = _json(path) if path.exists() else read_json(path)
+    value = configuration(path) if path.exists() else read_json(path)
     if not isinstance(value, dict):
         raise UserError(
             "this is no configuration",

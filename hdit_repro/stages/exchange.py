@@ -22,7 +22,7 @@ from hdit_repro.jobs import Job
 from hdit_repro.models import load_dit, load_k_diffusion
 from hdit_repro.models.export import k_diffusion_config
 from hdit_repro.models.interop import to_k_diffusion
-from hdit_repro.models.released import read_dit, read_k_diffusion, read_k_diffusion_sigmas
+from hdit_repro.models.released import configuration, read_dit, read_k_diffusion, read_k_diffusion_sigmas
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.spec.model import Model
 from hdit_repro.stages.model_card import write_card
@@ -63,7 +63,7 @@ def read_released(origin: Origin, path: Path, config: Path | None = None) -> Rel
             fix="check the path; relative ones are taken from the current folder",
         )
     tensors, own = _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
-    settings = read_json(config) if config is not None else own
+    settings = own if config is None else configuration(config) if config.exists() else read_json(config)
     if settings is None:
         raise UserError(
             "a checkpoint comes without its configuration",
