@@ -174,8 +174,14 @@ def at(path: Path, row: str = "", field: str = "") -> str:
         field: dotted, list positions in brackets ("model.attention[0].kind"); empty for the row itself.
     """
     keys = [int(number) if number else name for name, number in _STEP.findall(field)]
-    line = Lines(path.read_text(encoding="utf-8"), keys=True).of(("row", row, *keys)) if row else 1
+    line = _lines(path, path.stat().st_mtime_ns).of(("row", row, *keys)) if row else 1
     return f"{path}:{line}" + (f", row {row}" if row else "")
+
+
+@lru_cache(maxsize=256)
+def _lines(path: Path, _state: int) -> Lines:
+    """Where everything stands in one file, looked through once for each state it is met in."""
+    return Lines(path.read_text(encoding="utf-8"), keys=True)
 
 
 def refuse_unknown(table: dict[str, Any], allowed: tuple[str, ...], where: str) -> None:
