@@ -269,8 +269,10 @@ def configuration(path: Path) -> object:
     """What a configuration file holds, JSON or the fork's .jsonc with remarks.
 
     Raises:
-        UserError: it is no such file. Weights in its place are no damage, and must not be told to be deleted.
+        UserError: it is missing or no such file. Weights in its place are no damage, and nothing to delete.
     """
+    if not path.exists():
+        return read_json(path)  # which says what is missing
     try:
         return json.loads(NO_JSON.sub(lambda found: found[1] or "", path.read_text("utf-8")))
     except (ValueError, OSError) as error:
@@ -283,7 +285,7 @@ def configuration(path: Path) -> object:
 
 
 def _read(path: Path, kind: type[S], sections: dict[str, type[msgspec.Struct]]) -> S:
-    value = configuration(path) if path.exists() else read_json(path)
+    value = configuration(path)
     if not isinstance(value, dict):
         raise UserError(
             "this is no configuration",

@@ -105,9 +105,7 @@ class RunFolder:
             return True  # somebody else's images have nothing to be trained
         if stage == "train":
             marker = _read(self.final_marker)
-            own = (
-                marker.get("run") == self.run.training_id
-            )  # a folder that was copied from another run's is not this one
+            own = marker.get("run") == self.run.training_id  # no copy of another run's folder
             return own and (self.checkpoints / str(marker.get("file"))).is_file()
         if stage == "sample":
             manifest = _read(self.manifest)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
 from hdit_repro.errors import UserError
-from hdit_repro.files import lock, read_json, sha256_file, write_bytes, write_json
+from hdit_repro.files import lock, sha256_file, write_bytes, write_json
 from hdit_repro.jobs import Job
 from hdit_repro.models import load_dit, load_k_diffusion
 from hdit_repro.models.export import k_diffusion_config
@@ -63,7 +63,7 @@ def read_released(origin: Origin, path: Path, config: Path | None = None) -> Rel
             fix="check the path; relative ones are taken from the current folder",
         )
     tensors, own = _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
-    settings = own if config is None else configuration(config) if config.exists() else read_json(config)
+    settings = own if config is None else configuration(config)
     if settings is None:
         raise UserError(
             "a checkpoint comes without its configuration",
