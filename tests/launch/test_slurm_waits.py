@@ -1,0 +1,200 @@
+"""What is waited for, and what is not: a queue that does not answer, jobs of others, ends that nobody told of."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from hdit_repro.cli import slurm
+from hdit_repro.cli.app import main
+from hdit_repro.errors import RunError
+from hdit_repro.files import write_json
+from hdit_repro.launch.progress import LEFT, note_left
+from hdit_repro.launch.slurm import act, journal, queue
+from hdit_repro.launch.slurm.live import look
+from hdit_repro.launch.slurm.submit import Submitted
+from hdit_repro.launch.status import known_tasks
+from hdit_repro.records.layout import Roots
+
+Send = Callable[[Roots, list[str]], Submitted]
+
+
+def test_accounts_that_know_no_end_tell_of_none(
+    roots: Roots, fake: Any, monkeypatch: pytest.MonkeyPatch, send: Send
+) -> None:
+    """A node's failure that the accounts never heard of, or another job under the id."""
+    send(roots, ["E"])
+    fake.end_all()
+    (fake.here / "sacct").write_text("#!/bin/bash\necho '100|RUNNING'\n")
+    (fake.here / "sacct").chmod(0o755)
+    assert "job 100 is in the queue no more" in look(roots, known_tasks(roots, "table1/E")).rows[0].error
+    (fake.here / "sacct").write_text("#!/bin/bash\necho '100|NODE_FAIL'\n")
+    assert "job 100 node_fail without" in look(roots, known_tasks(roots, "table1/E")).rows[0].error
+
+
+def name_of(roots: Roots, unit: int) -> str:
+    return journal.journals(roots)[0].units[unit].name
+
+
+def test_a_foreign_job_with_an_id_of_ours_is_not_counted_upon_and_not_cancelled(
+    roots: Roots, fake: Any, send: Send
+) -> None:
+    send(roots, ["E"])
+    render = len(fake.calls) - 1
+    fake.show("100|RUNNING|None|9:00|thesis-simulation", f"10{render}|PENDING|None|0:00|thesis-plot")
+    assert act.cancel(roots, known_tasks(roots, "table1/E")) == []
+    assert len(fake.queue) == 2
+    again = send(roots, ["E"])
+    assert (again.queued, len(again.job_ids)) == (0, 3)
+    assert "afterok:103" in fake.calls[4]
+
+
+def test_what_is_being_ended_is_submitted_again_and_what_was_requeued_is_not(
+    roots: Roots, fake: Any, send: Send
+) -> None:
+    send(roots, ["E"])
+    fake.show(f"100|COMPLETING|None|0:00|{name_of(roots, 0)}")  # requeued: has used no time
+    assert send(roots, ["E"]).queued == 1
+    fake.show(f"100|COMPLETING|None|15:04|{name_of(roots, 0)}")  # cancelled, and still saving
+    assert send(roots, ["E"]).queued == 0
+    assert act.cancel(roots, known_tasks(roots, "table1/E"))
+    assert fake.queue == ["100"]
+
+
+def test_waiting_outlasts_a_scheduler_that_does_not_answer(
+    roots: Roots, fake: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The queue is asked once by submit; after that the controller restarts, twice."""
+    asked: list[int] = []
+
+    def squeue(users: set[int]) -> dict[str, queue.Queued]:
+        asked.append(1)
+        if len(asked) in (2, 4):
+            raise RunError("squeue failed", found="Unable to contact slurm controller")
+        return listed(users) if len(asked) < 6 else {}
+
+    listed = queue.squeue
+    monkeypatch.setattr(queue, "squeue", squeue)
+    monkeypatch.setattr(slurm, "EVERY", 0.0)
+    monkeypatch.chdir(roots.runs.parent)
+    assert main(["submit", "table1", "--cluster", "a100", "--allow-dirty", "--rows", "E", "--wait"]) == 1
+    assert "3 stages are not done, and nothing of them is in the queue" in capsys.readouterr().err
+    assert len(asked) == 6
+
+
+@pytest.mark.parametrize("command", ["cancel", "retry"])
+def test_a_scheduler_that_does_not_answer_is_no_empty_queue(
+    roots: Roots,
+    fake: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    send: Send,
+) -> None:
+    """The first question fails, as while a controller restarts; the next would be answered."""
+    send(roots, ["E"])
+    queued, squeue = fake.queue, fake.here / "squeue"
+    answer = squeue.read_text()
+    squeue.write_text(f"#!/bin/bash\nrm {squeue}.down 2>/dev/null && {{ echo timed out >&2; exit 1; }}\n{answer}")
+    (fake.here / "squeue.down").touch()
+    monkeypatch.chdir(roots.runs.parent)
+    assert main([command, "table1/E"]) == 1
+    said = capsys.readouterr().err
+    assert "squeue failed" in said
+    assert "timed out" in said
+    assert fake.queue == queued
+    by_hand = said.partition("by hand: ")[2].splitlines()[0]
+    assert shlex.split(by_hand)[-1] == "%i|%T|%r|%M|%j", "no pipes for a shell"
+
+
+def test_jobs_of_a_colleague_in_the_same_workplace_are_waited_for(
+    roots: Roots, fake: Any, monkeypatch: pytest.MonkeyPatch, send: Send
+) -> None:
+    send(roots, ["E"])
+    theirs, listing = os.getuid() + 4321, fake.here / "squeue"
+    body = listing.read_text().partition("\n")[2]
+    listing.write_text(f'#!/bin/bash\n[[ ",$4," == *,{theirs},* ]] || exit 0\n{body}')
+    assert next(row.state for row in look(roots, known_tasks(roots, "table1/E")).rows) == "failed"
+    monkeypatch.setattr(journal, "submitters", lambda _: {theirs})
+    assert [row.state for row in look(roots, known_tasks(roots, "table1/E")).rows] == ["queued"] * 3
+    assert send(roots, ["E"]).job_ids == ()
+
+
+def test_submitters_are_the_owners_of_submissions(roots: Roots, fake: Any, send: Send) -> None:
+    assert journal.submitters(roots) == set()
+    send(roots, ["E"])
+    assert journal.submitters(roots) == {os.getuid()}
+
+
+def test_nothing_runs_while_all_of_it_waits(roots: Roots, fake: Any, send: Send) -> None:
+    """A measurement that was preempted spoke a moment ago; its job is in the queue again."""
+    send(roots, ["E"])
+    (task,) = [task for task in known_tasks(roots, "table1/E") if task.stage == "evaluate"]
+    write_json(task.folder.progress("evaluate"), {"done": 1, "total": 9, "time": time.time()})
+    assert look(roots, [task]).rows[0].state == "queued"
+    fake.show(*[line.replace("PENDING", "RUNNING") for line in (fake.here / "queue").read_text().splitlines()])
+    assert look(roots, [task]).rows[0].state == "running"
+
+
+def test_a_queue_that_does_not_answer_may_hold_what_is_watched(
+    roots: Roots, fake: Any, monkeypatch: pytest.MonkeyPatch, send: Send
+) -> None:
+    send(roots, ["E"])
+    squeue = fake.here / "squeue"
+    answers, tasks = squeue.read_text(), known_tasks(roots, "table1/E")
+    assert look(roots, tasks).going
+    squeue.write_text("#!/bin/bash\nexit 1\n")
+    assert look(roots, tasks).going
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "present", lambda: False)
+        assert not look(roots, tasks).going, "where there is no SLURM, nobody waits for its answer"
+    squeue.write_text(answers)
+    fake.end_all()
+    assert not look(roots, tasks).going
+
+
+def test_who_stops_waiting_is_told_that_the_jobs_go_on(
+    roots: Roots, fake: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hdit_repro.launch.follow.follow", interrupted)
+    monkeypatch.chdir(roots.runs.parent)
+    assert main(["submit", "table1/E", "--cluster", "a100", "--allow-dirty", "--wait"]) == 130
+    said = capsys.readouterr().err
+    assert "the jobs go on" in said
+    assert "`hdit-repro cancel table1`" in said
+    assert fake.queue
+
+
+def test_a_file_server_whose_clock_is_ahead_holds_nobody_up(
+    roots: Roots, fake: Any, monkeypatch: pytest.MonkeyPatch, send: Send
+) -> None:
+    made = send(roots, ["E"])
+    (entry,) = journal.journals(roots)
+    entry.state = "open"
+    journal.save(roots, entry)
+    ahead = time.time() + 3600
+    os.utime(journal.folder(roots, made.session) / journal.NAME, (ahead, ahead))
+    slept: list[float] = []
+    monkeypatch.setattr("hdit_repro.launch.slurm.submit.SETTLING", 5.0)
+    monkeypatch.setattr("hdit_repro.launch.slurm.submit.time.sleep", slept.append)
+    assert send(roots, ["E"]).queued == 3
+    assert max(slept) == 5.0
+
+
+def test_what_a_stop_file_ended_says_so_and_can_be_retried(roots: Roots, fake: Any, send: Send) -> None:
+    send(roots, ["E"])
+    fake.end_all()
+    tasks = known_tasks(roots, "table1/E")
+    note_left(tasks[0].folder.progress("train"), "s/100")
+    assert [(row.state, row.error) for row in look(roots, tasks).rows] == [
+        ("failed", LEFT), ("missing", ""), ("missing", ""),
+    ]  # fmt: skip
+    assert [found.stages for found in act.failed(roots, tasks)] == [("table1/E train",)]
