@@ -1,0 +1,151 @@
+"""What is to be done and what became of it: plan, submit, status, logs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hdit_repro import jobs
+from hdit_repro.errors import RunError
+from hdit_repro.launch import submit as submit_module
+from hdit_repro.launch.describe import describe
+from hdit_repro.launch.progress import Writer, write_failure
+from hdit_repro.records.layout import Roots, RunFolder
+from hdit_repro.records.provenance import Source
+from hdit_repro.stages.settings import Progress
+
+Command = Callable[[str], Any]
+
+
+def test_plan_json_has_the_agreed_shape(command: Command, tmp_path: Path) -> None:
+    stages = command("plan table1 --json --cluster a100").json
+    assert all({"run", "stage", "after", "gpus", "gpu_hours", "state", "basis"} <= stage.keys() for stage in stages)
+    (train,) = [stage for stage in stages if stage["run"] == "table1/E" and stage["stage"] == "train"]
+    assert train["gpu_hours"] == 60.0
+    said = command("plan table1 --cluster a100")
+    assert len(said.out.splitlines()) == len(stages) + 1
+    assert "0 of 30 stages done" in said.err
+    assert "60 A100-hours (Table 6)" in said.err
+    header, *lines = said.out.splitlines()
+    assert header.split() == ["run", "stage", "state", "GPUs", "GPU-hours", "time", "price", "disk", "memory", "also"]
+    (line,) = [line for line in lines if line.startswith("table1/E ") and " train " in line]
+    assert "60.00" in line
+    assert "$120" in line, "at the profile's two dollars an hour"
+    assert f"{train['disk'] / 1e9:.1f} GB" in line
+    assert f"disk: about {sum(stage['disk'] for stage in stages) / 1e9:,.1f} GB" in said.err
+    assert "price" not in command("plan table1/E").out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_looks_into_the_folder_of_runs_that_the_cluster_names(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = (jobs.files.folders()[-1] / "clusters" / "a100.toml").read_text()
+    (tmp_path / "jobs" / "clusters").mkdir(parents=True)
+    elsewhere = tmp_path / "elsewhere"
+    mine = profile.replace('runs = ""', f'runs = "{elsewhere}"')
+    assert mine != profile
+    (tmp_path / "jobs" / "clusters" / "mine.toml").write_text(mine)
+    job = jobs.find("table1/E")
+    write_failure(
+        RunFolder(Roots(elsewhere, tmp_path), job.run, "paper").failure("train"), "it broke", "Traceback", "x"
+    )
+    assert command("plan table1/E --cluster mine --json").json[0]["state"] == "failed"
+
+
+def test_rows_and_the_cluster_of_the_environment(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {stage["run"] for stage in command("plan table1 --rows A,E --json").json} == {
+        "table1/A",
+        "table1/E",
+        "table1",
+    }
+    monkeypatch.setenv("HDIT_REPRO_CLUSTER", "h100")
+    assert "H100-hours" in command("plan table1").err
+    assert command("submit table1").code == 2
+
+
+def test_status_and_logs_read_what_lies_there(command: Command, tmp_path: Path) -> None:
+    assert command("status").out == ""
+    assert command("status --json").json == []
+    roots = Roots(tmp_path / "runs", tmp_path / "results")
+    job = jobs.find("table1/E", "smoke")
+    folder = RunFolder(roots, job.run, "smoke")
+    describe([job], roots, Source("abc", False))
+    Writer(folder.progress("train"), "x")(Progress("train", 240, 240, "", {"loss": 0.25}))
+    write_failure(folder.failure("train"), "the loss is not finite\n  found     nan", "Traceback: nan", "x")
+    folder.log("train").write_text("hello from the stage\n")
+    rows = command("status table1 --json").json
+    assert [(row["stage"], row["state"]) for row in rows] == [
+        ("train", "failed"), ("sample", "missing"), ("evaluate", "missing"),
+    ]  # fmt: skip
+    assert rows[0]["error"] == "the loss is not finite"
+    assert rows[0]["values"] == {"loss": 0.25}
+    said = command("status")
+    assert "the loss is not finite" in said.out
+    assert "3 stages: 1 failed, 2 missing" in said.err
+    logged = command("logs table1/E")
+    assert "hello from the stage" in logged.out
+    assert "Traceback: nan" in logged.out
+    assert command("logs table1/E --scale mini").code == 2
+    folder.description.write_text("{")
+    assert command("status --json").json == []
+    said = command("status")
+    assert said.out == ""
+    assert said.err.startswith(f"runs/{job.run.id}/run.json is damaged")
+    assert "nothing was submitted" not in said.err
+
+
+def test_a_run_that_the_system_refuses_hides_no_other(command: Command, tmp_path: Path) -> None:
+    roots = Roots(tmp_path / "runs", tmp_path / "results")
+    describe([jobs.find("table1/E", "smoke"), jobs.find("table1/A", "smoke")], roots)
+    refused = RunFolder(roots, jobs.find("table1/A", "smoke").run, "smoke").description
+    refused.unlink()
+    refused.mkdir()
+    said = command("status --json")
+    assert (said.code, {row["run"] for row in said.json}) == (0, {"table1/E"})
+    told = f"runs/{refused.parent.name}/run.json cannot be read (Is a directory), and its run is not shown"
+    assert told in command("status").err
+    assert command("logs table1/E").code == 0
+    said = command("logs table1/A")
+    assert said.code == 2
+    assert told in said.err
+    assert command("submit table1/A --scale smoke").code == 1, "what others wrote there is not written over"
+
+
+def test_submit_exits_with_one_where_a_row_failed(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    log = tmp_path / "runs" / "x.log"
+    failure = submit_module.Failure("table1/A", "train", "a made-up failure", log)
+    monkeypatch.setattr(submit_module, "submit", lambda *_, **__: submit_module.Submission(3, ("7",), (failure,)))
+    tables = [tmp_path / "runs" / "tables" / "smoke" / "table1.md"]
+    monkeypatch.setattr(submit_module, "run_render", lambda _: tables)
+    said = command("submit table1 --scale smoke --rows A --wait")
+    assert said.code == 1
+    assert "table1/A train: a made-up failure (log: runs/x.log)" in said.err
+    assert "table    runs/tables/smoke/table1.md" in said.out
+    monkeypatch.setattr(submit_module, "submit", lambda *_, **__: submit_module.Submission(3, ("7", "8"), ()))
+    assert command("submit table1 --scale smoke --rows A --wait").code == 0
+    assert command("submit table1 --scale smoke --rows A").out.split() == ["7", "8"]
+
+
+def test_a_render_that_fails_is_a_failure() -> None:
+    with pytest.raises(RunError, match="could not be rendered"):
+        submit_module.run_render((sys.executable, "-c", "raise SystemExit(3)"))
+    files = submit_module.run_render((sys.executable, "-c", "print('[\"a/b.md\"]')"))
+    assert files == [Path("a/b.md")]
+
+
+@pytest.mark.parametrize(("dirty", "told"), [(True, 1), (False, 0), (None, 0)])
+def test_a_submission_here_says_that_its_code_is_in_no_commit(
+    command: Command, monkeypatch: pytest.MonkeyPatch, dirty: bool | None, told: int
+) -> None:
+    monkeypatch.setattr("hdit_repro.records.provenance.checkout_source", lambda checkout: Source("0" * 40, dirty))
+    monkeypatch.setattr(submit_module, "submit", lambda *rest, **more: submit_module.Submission(3, ("12",), ()))
+    said = command("submit table1/E --scale smoke")
+    assert (said.code, said.out) == (0, "12\n")
+    assert said.err.count("changes that no commit holds") == told
