@@ -24,7 +24,6 @@ from hdit_repro.spec.data import DATASETS, FFHQ, Data, Dataset, DatasetFacts, Em
 
 @pytest.fixture(autouse=True)
 def folders(tmp_path, monkeypatch):
-    monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HDIT_REPRO_DATA", str(tmp_path / "data"))
     (tmp_path / "data").mkdir()
 

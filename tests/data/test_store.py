@@ -22,11 +22,6 @@ from hdit_repro.errors import RunError, UserError
 from hdit_repro.stages.imagesets import FileSet
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
-
-
 def pixels(number: int) -> np.ndarray:
     return np.random.default_rng(number).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 

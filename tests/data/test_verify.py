@@ -19,11 +19,6 @@ from hdit_repro.data.verify import verify
 from hdit_repro.spec.data import DATASETS, DatasetFacts
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
-
-
 def natural(seed: int, side: int = 128) -> Image.Image:
     """A picture with detail at every scale, as photographs have: noise whose amplitude falls with frequency."""
     rng = np.random.default_rng(seed)
