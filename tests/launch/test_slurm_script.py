@@ -64,7 +64,7 @@ export PYTHONPATH=/runs/code/abc${PYTHONPATH:+:$PYTHONPATH}
 # command
 export SUBMITIT_EXECUTOR=slurm
 srun --unbuffered --output /runs/submissions/s/%j_%t_log.out --error /runs/submissions/s/%j_%t_log.err \
---cpus-per-task=8 --kill-on-bad-exit=1 /venv/bin/python -u -m submitit.core._submit /runs/submissions/s
+--export=ALL --cpus-per-task=8 --kill-on-bad-exit=1 /venv/bin/python -u -m submitit.core._submit /runs/submissions/s
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import uuid
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmiss
 
 from hdit_repro.errors import RunError
 from hdit_repro.files import write_bytes
-from hdit_repro.launch.slurm.script import without
+from hdit_repro.launch.slurm.script import unwanted, without
 
 
 class Executor(SlurmExecutor):  # type: ignore[misc]
@@ -92,4 +93,5 @@ class Executor(SlurmExecutor):  # type: ignore[misc]
         return without(str(super()._make_submission_file_text(command, uid)), self.omit)
 
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
-        return ["sbatch", *self.after, str(submission_file_path)]
+        hidden = [f"--unset={name}" for name in unwanted(self.text, os.environ)]
+        return ["env", *hidden, "sbatch", *self.after, str(submission_file_path)]

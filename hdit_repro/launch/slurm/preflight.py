@@ -13,6 +13,7 @@ from hdit_repro.errors import RunError, UserError, nearest, pick
 from hdit_repro.files import write_bytes
 from hdit_repro.launch.slurm import queue
 from hdit_repro.launch.slurm.profile import Slurm
+from hdit_repro.launch.slurm.script import unwanted
 
 PROBE_BYTES = 1 << 20
 
@@ -169,8 +170,16 @@ def try_script(text: str) -> None:
     Raises:
         UserError: it refuses, with its own words.
     """
+    hidden = unwanted(text, os.environ)
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
     done = subprocess.run(
-        ["sbatch", "--test-only"], input=text, capture_output=True, text=True, timeout=60, check=False
+        ["sbatch", "--test-only"],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment,
     )
     if done.returncode:
         raise UserError(

@@ -14,6 +14,18 @@ from hdit_repro.launch.slurm.profile import Slurm
 SIGNAL = "USR2"
 """What tells a job that it is to leave; said in the script, whatever the submitter's environment tells submitit."""
 
+OUTSIDE = ("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_")
+"""How variables of the job begin that a submission may be made from: a job that inherits them takes itself for that
+one, as an element of its array or on its nodes."""
+
+MEETING = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""Where processes of the submitter's meet, and not those of a job."""
+
+OF_THE_SITE = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT")
+
+SPELLED = {"time": ("TIMELIMIT",), "requeue": ("REQUEUE", "NO_REQUEUE")}
+"""sbatch's variables that are called otherwise than their parameter."""
+
 INSTEAD = {"mem": {"mem-per-cpu", "mem-per-gpu"}, "requeue": {"no-requeue"}}
 """Parameters of the suite's own, and the raw ones that exclude them."""
 
@@ -99,6 +111,26 @@ def without(text: str, omitted: Sequence[str]) -> str:
     return "".join(kept)
 
 
+def unwanted(text: str, environment: Mapping[str, str]) -> list[str]:
+    """Variables that sbatch is not to see: of a job around the submission, and those of its own that would win over
+    what the script says (`SBATCH_PARTITION`). What the script leaves open stays open to them (`SBATCH_ACCOUNT`).
+
+    Args:
+        text: the script.
+        environment: the submitter's.
+    """
+    said = {"array", "wait"}  # no array where the script has none, and nobody waits for a job's end
+    said |= {name for line in text.splitlines() if (name := _parameter(line))}
+    ours = {"SBATCH_ARRAY_INX"}
+    for name in said:
+        ours |= {f"SBATCH_{word}" for word in SPELLED.get(name, (name.replace("-", "_").upper(),))}
+    if any(name.startswith("mem") for name in said):
+        ours |= {"SBATCH_MEM_PER_NODE", "SBATCH_MEM_PER_CPU", "SBATCH_MEM_PER_GPU"}
+    inside = "SLURM_JOB_ID" in environment
+    outer = {name for name in environment if inside and name.startswith(OUTSIDE)} - {*OF_THE_SITE}
+    return sorted((ours | outer | {*MEETING}) & {*environment})
+
+
 def dependency(how: str, ids: Sequence[str]) -> list[str]:
     """The arguments of sbatch for jobs that must have ended before; none where there are none."""
     return [f"--dependency={how}:{':'.join(ids)}", "--kill-on-invalid-dep=yes"] if ids else []
@@ -127,12 +159,13 @@ def _memory(profile: Slurm, resources: Resources) -> str | None:
 
 
 def _srun(profile: Slurm, kind: Kind, resources: Resources, cpus: int | str) -> list[str]:
-    """`--cpus-per-task` does not reach srun by itself since SLURM 22.05; a rank that fails takes the others along, and
-    a worker of a pack nobody."""
+    """`--cpus-per-task` does not reach srun by itself since SLURM 22.05, nor does what the script exports where a site
+    gives jobs no environment (`--export=NONE`); a rank that fails takes the others along, and a worker of a pack
+    nobody."""
     many = [f"--kill-on-bad-exit={int(kind != 'pack')}"] if resources.nodes * resources.tasks > 1 else []
     left_out = {name.replace("_", "-") for name in omitted(profile)}
     told = [] if "cpus-per-task" in left_out else [f"--cpus-per-task={cpus}"]
-    return [*told, *many, *profile.srun_args]
+    return ["--export=ALL", *told, *many, *profile.srun_args]
 
 
 def _raw(profile: Slurm) -> dict[str, str | int | bool]:
