@@ -22,6 +22,10 @@ ENDING = "COMPLETING"
 
 OPEN = (*WAITING, "RUNNING", "RESIZING", "SUSPENDED")
 """States in the accounts of a job that is gone: an end that they never heard of, or another job under its id."""
+
+DENIED = "ermission denied"
+"""What scancel says of a job that is not this user's."""
+
 NEVER = "DependencyNeverSatisfied"
 
 
@@ -117,9 +121,33 @@ def ended(ids: Iterable[str]) -> dict[str, str]:
 
 
 def scancel(ids: Sequence[str]) -> None:
-    """Cancel jobs; those that have ended meanwhile are no error."""
+    """Cancel jobs; those that have ended meanwhile are no error.
+
+    Raises:
+        RunError: SLURM does not answer, or some of them are another user's; the others are cancelled then.
+    """
+    denied: list[str] = []
     for start in range(0, len(ids), 200):
-        ask("scancel", "-Q", *ids[start : start + 200])
+        try:
+            ask("scancel", "-Q", *ids[start : start + 200])
+        except RunError as error:
+            if DENIED not in str(error.found):
+                raise
+            denied.append(str(error.found))
+    if denied:
+        raise RunError(
+            "jobs of another user were not cancelled",
+            found="\n".join(denied),
+            expected="jobs of your own",
+            fix="ask whoever submitted them, whom `squeue -o '%i %u'` names; yours are cancelled",
+        )
+
+
+def own(ids: Iterable[str]) -> list[str]:
+    """Of some jobs those that are this user's, and in the queue: who shares a folder of runs may cancel no others'."""
+    wanted = list(ids)
+    mine = {job_id.partition("_")[0] for job_id in squeue()} if wanted else set()
+    return [job_id for job_id in wanted if job_id.partition("_")[0] in mine]
 
 
 def partitions() -> dict[str, Partition]:

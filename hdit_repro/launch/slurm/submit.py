@@ -80,7 +80,7 @@ def submit(
             preflight.try_script(script.text)
         if confirm is not None:
             confirm(planned)
-        queue.scancel(planned.covered.doomed)
+        queue.scancel(queue.own(planned.covered.doomed))
         _prepare(planned)
         ids = _act(planned, tuple(render), stages)
         return Submitted(len(planned.left), waiting, tuple(ids), planned.session)
@@ -89,7 +89,8 @@ def submit(
 def recover(roots: Roots) -> dict[str, queue.Queued]:
     """Bring submissions whose submitter ended half-way into a known state, and return the queue.
 
-    What has an id goes on, and is built upon; what was submitted without its id having been written is cancelled.
+    What has an id goes on, and is built upon; what was submitted without its id having been written is cancelled, by
+    its own user.
     """
     known = journal.journals(roots)
     lost = journal.strays(known)
@@ -97,7 +98,7 @@ def recover(roots: Roots) -> dict[str, queue.Queued]:
         time.sleep(min(max(0.0, SETTLING - min(ages)), SETTLING))  # a file server's clock may be ahead
     listed = queue.squeue(journal.submitters(roots))
     stray = sorted({job.id.partition("_")[0] for job in listed.values() if job.name in lost})
-    queue.scancel(stray)
+    queue.scancel(queue.own(stray))
     for entry in known:
         if entry.state == "open":
             entry.state = "whole" if any(unit.job_id for unit in entry.units) else "cancelled"
