@@ -142,6 +142,8 @@ def test_pick_offers_the_nearest():
 
 def test_seeds_stay_what_they_are():
     assert derive(0, 0, "draw") == 1642280543545489978
+    assert derive(12, 3, "draw") == 1586084875826855762, "the seed comes before the number"
+    assert derive(-1, 2**40, "order") == 5858007221640457431
     assert derive(0, 0, "draw") != derive(0, 0, "order") != derive(0, 1, "order")
 
 

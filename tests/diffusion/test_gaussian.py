@@ -70,6 +70,12 @@ def test_respaced_chains_keep_both_ends_and_the_long_chains_noise(timesteps: int
     torch.testing.assert_close((1 - GaussianDiffusion(timesteps, steps).betas).cumprod(0), products)
 
 
+@pytest.mark.parametrize(("steps", "kept"), [(21, 499), (31, 500)])
+def test_places_halfway_between_two_timesteps_fall_as_dits_sum_has_them(steps: int, kept: int) -> None:
+    """Multiplied out they are 499.5, which rounds to 500 there and 499 here; the sum of strides lies beside it."""
+    assert spaced_timesteps(1000, steps)[steps // 2] == kept
+
+
 @pytest.mark.parametrize(("timesteps", "steps"), [(1000, 1), (1000, 1001), (1000, 0), (20, 10), (0, None), (2, None)])
 def test_impossible_chains_are_refused(timesteps: int, steps: int | None) -> None:
     with pytest.raises(UserError, match=r"no such respaced chain|too few timesteps"):
@@ -80,8 +86,8 @@ def test_bound_of_a_step_is_the_kl_and_at_zero_the_likelihood() -> None:
     """The terms written out from the definitions, for one value of one image."""
     betas = linear_betas(1000)
     products = (1 - betas).cumprod(0)
-    image, noise = draw(2, 3, 4, 4).clamp(-1, 1), draw(2, 3, 4, 4, seed=1)
-    t = torch.tensor([0, 400])
+    image, noise = draw(3, 3, 4, 4).clamp(-1, 1), draw(3, 3, 4, 4, seed=1)
+    t = torch.tensor([0, 400, 1])
     losses = GaussianDiffusion().training_losses(Oracle(), image, noise, t)
 
     now = products[t].reshape(-1, 1, 1, 1)
@@ -90,14 +96,15 @@ def test_bound_of_a_step_is_the_kl_and_at_zero_the_likelihood() -> None:
     torch.testing.assert_close(losses.mse, (epsilon - noise).square().mean((1, 2, 3)))
 
     guess = (x - (1 - now).sqrt() * epsilon) / now.sqrt()
-    beta, before = betas[400], products[399]
-    variance = beta * (1 - before) / (1 - products[400])
-    image_weight, x_weight = beta * before.sqrt(), (1 - before) * (1 - beta).sqrt()
-    true_mean, mean = ((image_weight * i[1] + x_weight * x[1]) / (1 - products[400]) for i in (image, guess))
-    log_variance = 0.65 * beta.log() + 0.35 * variance.log()  # v = 0.3
-    gap = variance.log() - log_variance
-    kl = 0.5 * (gap.exp() - 1 - gap + (true_mean - mean) ** 2 / log_variance.exp())
-    assert losses.vb[1].item() == pytest.approx(kl.mean().item() / math.log(2), rel=1e-9)
+    for place, step in ((1, 400), (2, 1)):
+        beta, before, after = betas[step], products[step - 1], products[step]
+        variance = beta * (1 - before) / (1 - after)
+        image_weight, x_weight = beta * before.sqrt(), (1 - before) * (1 - beta).sqrt()
+        true_mean, mean = ((image_weight * i[place] + x_weight * x[place]) / (1 - after) for i in (image, guess))
+        log_variance = 0.65 * beta.log() + 0.35 * variance.log()  # v = 0.3
+        gap = variance.log() - log_variance
+        kl = 0.5 * (gap.exp() - 1 - gap + (true_mean - mean) ** 2 / log_variance.exp())
+        assert losses.vb[place].item() == pytest.approx(kl.mean().item() / math.log(2), rel=1e-9)
 
     first = betas[1] * (1 - products[0]) / (1 - products[1])  # the second step's, standing in for the first's 0
     scale = torch.full_like(x[0], (0.65 * betas[0].log() + 0.35 * first.log()).item() / 2)
@@ -176,15 +183,23 @@ def test_data_scale_multiplies_what_is_noised_and_divides_samples() -> None:
     torch.testing.assert_close(halved, out / 2)
 
 
-def test_data_scale_leaves_the_bins_of_the_likelihood_on_the_image() -> None:
-    """A network that knows the image tells its 8-bit value by the noise left at t = 0, finer by the scale."""
-    image, noise, t = draw(2, 3, 4, 4).clamp(-0.9, 0.9), draw(2, 3, 4, 4, seed=1), torch.zeros(2, dtype=torch.int64)
+@pytest.mark.parametrize("scale", [1.0, 2.0, 4.0])
+def test_data_scale_leaves_the_bins_of_the_likelihood_on_the_image(scale: float) -> None:
+    """At t = 0 the mean is the guessed image and v = 0 the geometric mean of two variances, both of the noised data;
+    bins are 2/255 wide on the image, whose values lie in [-1, 1] whatever the scale."""
+    image, noise = draw(2, 3, 4, 4).clamp(-1, 1), draw(2, 3, 4, 4, seed=1)
+    off, t = 0.3 * draw(2, 3, 4, 4, seed=2), torch.zeros(2, dtype=torch.int64)
 
-    def knows(x: Tensor, t: Tensor) -> Tensor:
-        return torch.cat([noise, torch.zeros_like(x)], dim=1)
+    def guesses(x: Tensor, t: Tensor) -> Tensor:
+        return torch.cat([noise - off, torch.zeros_like(x)], dim=1)
 
-    nll = [GaussianDiffusion(data_scale=s).training_losses(knows, image, noise, t).vb.mean().item() for s in (1.0, 4.0)]
-    assert nll[1] < 0.1 * nll[0]
+    betas = linear_betas(1000)
+    guess = image + (1 / (1 - betas[0]) - 1).sqrt() * off / scale
+    second = betas[1] * betas[0] / (1 - (1 - betas[0]) * (1 - betas[1]))
+    width = torch.full_like(image, (betas[0] * second).sqrt().sqrt().item() / scale)
+    bits = discretized_nll(image, guess, width.log()).mean((1, 2, 3)) / math.log(2)
+    found = GaussianDiffusion(data_scale=scale).training_losses(guesses, image, noise, t).vb
+    torch.testing.assert_close(found, bits, rtol=1e-9, atol=0)
 
 
 def test_float32_agrees_with_float64_and_half_precision_networks_are_taken() -> None:

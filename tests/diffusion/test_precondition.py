@@ -49,11 +49,13 @@ def test_denoiser_is_the_formula_and_passes_conditions_on() -> None:
 
 
 def test_network_in_half_precision_gives_a_denoised_image_in_the_dtype_of_x() -> None:
+    """Only F is rounded: c_skip x, c_out and their sum are not."""
     x, sigma = torch.ones(2, 1, 2, 2), torch.tensor([0.1, 10.0])
-    found = Precondition(Recorder(torch.bfloat16), 0.5)(x, sigma)
-    exact = Precondition(Recorder(torch.float32), 0.5)(x, sigma)
+    network = Recorder(torch.bfloat16)
+    found, c = Precondition(network, 0.5)(x, sigma), scalings(sigma.double().reshape(-1, 1, 1, 1), 0.5)
     assert found.dtype == torch.float32
-    torch.testing.assert_close(found, exact, rtol=1e-2, atol=0)
+    output = (c.into * x / (1 + sigma.reshape(-1, 1, 1, 1))).bfloat16().double()
+    torch.testing.assert_close(found.double(), c.skip * x + c.out * output, rtol=1e-6, atol=0)
 
 
 def test_wide_noise_levels_reach_a_float32_network_in_float32() -> None:
