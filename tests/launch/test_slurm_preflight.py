@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from hdit_repro.errors import UserError
+from hdit_repro.errors import RunError, UserError
 from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.slurm import preflight, queue
 from hdit_repro.launch.slurm.profile import Slurm
@@ -42,3 +44,28 @@ def test_a_partition_may_be_the_sites_own_or_one_of_several(monkeypatch: pytest.
         check(monkeypatch, *SITE, partition="a100,old")
     with pytest.raises(UserError, match="a101"):
         check(monkeypatch, *SITE, partition="a101,debug")
+
+
+def test_a_greeting_among_what_sinfo_prints_is_no_partition(monkeypatch: pytest.MonkeyPatch) -> None:
+    check(monkeypatch, "Welcome! | Maintenance on Monday", "", *SITE)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "problem"),
+    [
+        ("exec sleep 60", RunError, "SLURM does not answer"),
+        ("echo sbatch: error: Invalid qos >&2; exit 1", UserError, "SLURM would not take a job of this profile"),
+    ],
+)
+def test_an_sbatch_that_hangs_is_told_apart_from_one_that_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, kind: type[UserError], problem: str
+) -> None:
+    fake = tmp_path / "sbatch"
+    fake.write_text(f"#!/bin/bash\n{body}\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(queue, "PATIENCE", 0.5 if kind is RunError else 60.0)
+    with pytest.raises(UserError, match=problem) as told:
+        preflight.try_script("#!/bin/bash\n")
+    assert type(told.value) is kind
+    assert kind is RunError or told.value.found == "sbatch: error: Invalid qos"

@@ -169,22 +169,18 @@ def try_script(text: str) -> None:
 
     Raises:
         UserError: it refuses, with its own words.
+        RunError: it does not answer.
     """
     hidden = unwanted(text, os.environ)
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
-    done = subprocess.run(
-        ["sbatch", "--test-only"],
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=environment,
-    )
-    if done.returncode:
+    try:
+        queue.ask("sbatch", "--test-only", text=text, environment=environment)
+    except RunError as error:
+        if isinstance(error.__cause__, subprocess.TimeoutExpired):
+            raise
         raise UserError(
             "SLURM would not take a job of this profile",
-            found=" ".join(done.stderr.split()),
+            found=" ".join(str(error.found).split()),
             expected="a script that sbatch --test-only accepts",
             fix="`submit --dry-run` prints the script; raw values go into `sbatch`, forbidden ones into `omit`",
-        )
+        ) from error

@@ -7,7 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from hdit_repro.errors import RunError, UserError
@@ -61,15 +61,22 @@ def present() -> bool:
     return all(shutil.which(command) for command in ("sbatch", "squeue", "scancel", "sinfo"))
 
 
-def ask(*command: str) -> str:
+def ask(*command: str, text: str | None = None, environment: Mapping[str, str] | None = None) -> str:
     """What a command of SLURM prints.
+
+    Args:
+        command: with its arguments.
+        text: what it reads.
+        environment: its variables; None is the process's own.
 
     Raises:
         UserError: there is no such command here.
         RunError: it fails; the message has its own.
     """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        done = subprocess.run(
+            command, input=text, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
     except FileNotFoundError as error:
         raise UserError(
             "there is no SLURM on this machine",
@@ -153,7 +160,8 @@ def own(ids: Iterable[str]) -> list[str]:
 def partitions() -> dict[str, Partition]:
     """The partitions that this user sees, by name."""
     found: dict[str, Partition] = {}
-    for line in ask("sinfo", "-h", "-o", "%R|%a|%D|%G|%T").splitlines():
+    lines = ask("sinfo", "-h", "-o", "%R|%a|%D|%G|%T").splitlines()
+    for line in (line for line in lines if line.count("|") >= 4):  # a wrapper's greeting is no partition
         name, available, nodes, gres, state = line.split("|", 4)
         met = found.get(name, Partition(name, available == "up", 0, ()))
         count = 0 if state.startswith(("down", "drain", "fail", "unknown")) else int(nodes)
