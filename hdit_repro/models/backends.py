@@ -2,7 +2,7 @@
 
     natten        NATTEN's CUDA kernels (libnatten)
     torch-flex    torch's flex_attention under a block mask, compiled (on a card by Triton, which needs a C compiler)
-    natten-flex   NATTEN's way through flex_attention
+    natten-flex   NATTEN's way through flex_attention, on a CPU
     tiled         plain torch, tile by tile: any device, any dtype, gradients everywhere
 
 On CUDA the first of natten and torch-flex that is here; else tiled. The environment variable

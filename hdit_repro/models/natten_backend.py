@@ -1,4 +1,4 @@
-"""NATTEN for neighborhood attention: its CUDA kernels, or its flex backend. The only module that imports natten."""
+"""NATTEN for neighborhood attention: its CUDA kernels, or on a CPU its flex backend. Nothing else imports natten."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ class Fast:
 
 @dataclass(frozen=True)
 class Flex:
-    """NATTEN's flex backend: compiled on CUDA; on a CPU forward only, for torch's flex_attention has no more there."""
+    """NATTEN's flex backend on a CPU: forward only, for torch's flex_attention has no more there."""
 
     na2d: Callable[..., Tensor]
     version: str
 
     def takes(self, q: Tensor, kernel: int) -> bool:
-        """Whether it takes it: at most 32 bits, a head width of its list, and no gradients on a CPU."""
-        forward = q.is_cuda or not (q.requires_grad and torch.is_grad_enabled())
+        """Whether it takes it: on a CPU without gradients, at most 32 bits, a head width of its list."""
+        forward = q.device.type == "cpu" and not (q.requires_grad and torch.is_grad_enabled())
         return forward and q.dtype in NARROW and q.shape[-1] in FLEX_WIDTHS and kernel >= 2
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, kernel: int) -> Tensor:
         """q, k, v: B H W N E. Scale 1: it is in q and k already."""
-        return self.na2d(q, k, v, kernel_size=kernel, scale=1.0, backend="flex-fna", torch_compile=q.is_cuda)
+        return self.na2d(q, k, v, kernel_size=kernel, scale=1.0, backend="flex-fna")
 
 
 def load() -> Any | str:
@@ -77,6 +77,12 @@ def kernels() -> Fast | str:
 
 
 def flex() -> Flex | str:
-    """The flex backend, or why there is none."""
+    """The flex backend, or why there is none.
+
+    On a card it would have to be compiled, which NATTEN refuses unless it is told to, and advises against where there
+    are gradients.
+    """
+    if torch.cuda.is_available():
+        return "natten does not compile its flex backend for a card unasked; torch-flex is flex_attention there"
     natten = load()
     return natten if isinstance(natten, str) else Flex(natten.na2d, natten.__version__)

@@ -75,17 +75,23 @@ class Replayed(nn.Module):
             )
 
     def _capture(self, inputs: list[Tensor]) -> None:
-        """Capture at the shapes of `inputs`, as torch's notes on CUDA graphs have it: warm up in a stream aside."""
+        """Capture at the shapes of `inputs`, as torch's notes on CUDA graphs have it: warm up in a stream aside.
+
+        Streams are the current device's, which is card 0 whatever card is asked for; a graph captured there would be
+        empty, and its replays would give the first call's result for ever. A capture that fails leaves its stream the
+        current one.
+        """
         self._held = [given.clone() for given in inputs]
-        here, aside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(here)
-        with torch.cuda.stream(aside):
-            for _ in range(WARM):
-                self._call(self._held)
-        here.wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._out = self._call(self._held)
+        with torch.cuda.device(inputs[0].device):
+            here, aside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            aside.wait_stream(here)
+            with torch.cuda.stream(aside):
+                for _ in range(WARM):
+                    self._call(self._held)
+            here.wait_stream(aside)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.stream(here), torch.cuda.graph(graph):
+                self._out = self._call(self._held)
         self._graph = graph
 
     def _call(self, inputs: list[Tensor]) -> Tensor:

@@ -97,10 +97,33 @@ class FakeStream:
         pass
 
 
+class Card:
+    """Whose device and stream is current, as torch's contexts change them."""
+
+    def __init__(self):
+        self.device, self.stream, self.captured = None, FakeStream(), []
+
+    @contextlib.contextmanager
+    def on(self, what, value):
+        before = getattr(self, what)
+        setattr(self, what, value)
+        try:
+            yield
+        finally:
+            setattr(self, what, before)
+
+    @contextlib.contextmanager
+    def capture(self, graph):
+        self.captured.append(self.device)
+        before, self.stream = self.stream, FakeStream()
+        yield
+        self.stream = before  # after a failure torch leaves it
+
+
 @pytest.fixture
 def card(monkeypatch):
     """torch's CUDA graphs, as far as they are asked for."""
-    plain = Replayed._capture
+    plain, here = Replayed._capture, Card()
 
     def capture(self, given):
         plain(self, given)
@@ -109,9 +132,11 @@ def card(monkeypatch):
     monkeypatch.setattr(Replayed, "_capture", capture)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)
     monkeypatch.setattr(torch.cuda, "Stream", FakeStream)
-    monkeypatch.setattr(torch.cuda, "current_stream", FakeStream)
-    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
-    monkeypatch.setattr(torch.cuda, "graph", lambda graph: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: here.stream)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: here.on("device", device))
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: here.on("stream", stream))
+    monkeypatch.setattr(torch.cuda, "graph", here.capture)
+    return here
 
 
 def test_a_captured_network_is_replayed_with_the_inputs_of_each_call(card):
@@ -129,6 +154,25 @@ def test_a_captured_network_is_replayed_with_the_inputs_of_each_call(card):
     x, level, label = inputs(2)
     torch.testing.assert_close(replayed(x, level, class_cond=label), Rows()(x, level, label))
     assert replayed._graph.replays == 3  # another shape goes as it is
+
+
+def test_a_graph_is_captured_on_the_device_of_its_inputs(card):
+    Replayed(Rows())(*inputs(2))
+    assert card.captured == [CPU]  # which stands for a card that is not the current one
+
+
+def test_a_capture_that_fails_leaves_the_stream_as_it_was(card):
+    class Waits(Rows):
+        def forward(self, x, level, class_cond=None):
+            out = super().forward(x, level, class_cond)
+            if len(self.calls) == calling.WARM + 1:
+                raise RuntimeError("operation not permitted when stream is capturing")
+            return out
+
+    before = card.stream
+    with pytest.warns(EagerInstead):
+        Replayed(Waits())(*inputs(2))
+    assert card.stream is before
 
 
 def test_where_nothing_can_be_captured_it_says_so_and_goes_on(card, monkeypatch):
