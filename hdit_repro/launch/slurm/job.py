@@ -22,8 +22,8 @@ from hdit_repro.launch.graph import Task
 from hdit_repro.launch.job import StageFunction, default_stages, execute, into_log, settings_for
 from hdit_repro.launch.part import Part
 from hdit_repro.launch.progress import note_failure
-from hdit_repro.launch.slurm import attempts, ranks
-from hdit_repro.launch.slurm.pack import PackChain
+from hdit_repro.launch.slurm import attempts, journal, ranks
+from hdit_repro.launch.slurm.pack import PackChain, led
 from hdit_repro.launch.status import last_line
 from hdit_repro.stages.settings import Progress, Settings
 from hdit_repro.training.rendezvous import Lost, Place, place
@@ -142,14 +142,18 @@ class StageJob:
         worker = f"{job_id()}.{restart}.{here.rank}"
         functions = self.stages or default_stages()
         chain = PackChain(self.tasks, self.settings, self.session, worker, stages=functions, around=self._noted)
-        try:
-            return chain()
-        except Preempted as error:
-            if here.rank:
-                time.sleep(GRACE)
-            else:
-                _leave(told, error.signum)
-            raise
+        lead = journal.folder(self.tasks[0].folder.roots, self.session) / f"{job_id()}.{restart}.lead"
+        with led(lead, here.rank, requeue) as requeue_instead:
+            try:
+                return chain()
+            except Preempted as error:
+                if not here.rank:
+                    _leave(told, error.signum)
+                elif error.signum == signal.SIGUSR2:
+                    requeue_instead()
+                if here.rank:
+                    time.sleep(GRACE)
+                raise
 
     @contextlib.contextmanager
     def _noted(self, task: Task, part: Part) -> Iterator[None]:

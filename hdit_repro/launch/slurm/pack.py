@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 from hdit_repro.files import lock
 from hdit_repro.launch.graph import Task
@@ -41,3 +44,32 @@ class PackChain(StageChain):
             write_failure(part.failure, f"the process that ran it {attempts.SILENT}", "", self.owner)
             attempts.close(part)
             return True
+
+
+@contextlib.contextmanager
+def led(path: Path, rank: int, requeue: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """While a worker works: submitit has the first one alone requeue the job, and where that is dead another has to.
+
+    Args:
+        path: a file of this start of the job that the first worker keeps locked for as long as it lives.
+        rank: the worker's number.
+        requeue: puts the job back into the queue.
+
+    Yields:
+        What requeues the job, unless a worker is there that does; the others call it on USR2 too.
+    """
+
+    def instead() -> None:
+        with lock(path, wait=False) as held:
+            if held:
+                requeue()
+
+    if not rank:
+        with lock(path):
+            yield instead
+        return
+    before = signal.signal(signal.SIGUSR2, lambda number, frame: instead())
+    try:
+        yield instead
+    finally:
+        signal.signal(signal.SIGUSR2, before)
