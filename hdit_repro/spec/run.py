@@ -15,7 +15,7 @@ from hdit_repro.spec.evaluation import Evaluation
 from hdit_repro.spec.external import External
 from hdit_repro.spec.model import DiT, Hourglass, Model, Timestep
 from hdit_repro.spec.numerics import NUMERICS
-from hdit_repro.spec.sampling import Ancestral, Sampling
+from hdit_repro.spec.sampling import RHO, Ancestral, Sampling
 from hdit_repro.spec.training import Training
 
 ID_DIGITS = 12
@@ -57,6 +57,23 @@ class Run(Spec, dict=True):
             self.model.classes in (0, facts.classes),
             f"model.classes {self.model.classes} is not the {facts.classes} of {kind_of(self.data.dataset)}",
         )
+        require(
+            not isinstance(self.model, Hourglass) or self.model.mapping_cond == 0,
+            "classes and augmentation are all that a run conditions on, so model.mapping_cond must be 0",
+        )
+        require(
+            self.model.classes > 0 or self.sampling.guidance == 1,
+            f"sampling.guidance {self.sampling.guidance} leads to a class, and without labels a network has none",
+        )
+        require(
+            self.model.classes > 0 or self.sampling.labels == "random",
+            'sampling.labels deals classes, and without labels a network has none: leave it "random"',
+        )
+        drops = (self.training.class_dropout > 0 and not self.training.imported) or self.sampling.guidance != 1
+        require(
+            not (drops and self.model.classes and isinstance(self.model, DiT) and self.model.class_dropout == 0),
+            "training.class_dropout and guidance need a class that stands for none: model.class_dropout must not be 0",
+        )
         discrete = isinstance(self.diffusion, Gaussian)
         require(
             discrete == isinstance(self.sampling.sampler, Ancestral),
@@ -82,6 +99,10 @@ class Run(Spec, dict=True):
         require(
             not discrete or self.sampling.sigma_min is self.sampling.sigma_max is msgspec.UNSET,
             "sampling.sigma_min and sigma_max are ends of edm's noise levels, and gaussian diffusion has its own",
+        )
+        require(
+            not discrete or self.sampling.rho == RHO,
+            f"sampling.rho spaces edm's noise levels, and gaussian diffusion has its own: leave it at {RHO:g}",
         )
         require(
             discrete or 0 < self.sampled_sigmas[0] < self.sampled_sigmas[1],

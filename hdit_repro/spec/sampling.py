@@ -9,6 +9,9 @@ import msgspec
 from hdit_repro.spec.base import Choice, Spec, require
 from hdit_repro.spec.training import Precision
 
+RHO = 7.0
+"""Of the spacing of noise levels (Karras et al., 2022, Equation 5)."""
+
 
 class Solver(Choice, tag=""):
     """What all samplers share: the number of steps."""
@@ -86,7 +89,7 @@ class Sampling(Spec):
     count: int
     guidance: float = 1.0
     labels: Literal["random", "balanced"] = "random"
-    rho: float = 7.0
+    rho: float = RHO
     weights: Literal["ema", "raw"] = "ema"
     seed: int = 0
     at_step: int | msgspec.UnsetType = msgspec.UNSET

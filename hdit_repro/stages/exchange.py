@@ -24,7 +24,7 @@ from hdit_repro.models.export import k_diffusion_config
 from hdit_repro.models.interop import to_k_diffusion
 from hdit_repro.models.released import configuration, read_dit, read_k_diffusion, read_k_diffusion_sigmas
 from hdit_repro.records.layout import RunFolder
-from hdit_repro.spec.model import Model
+from hdit_repro.spec.model import Hourglass, Model
 from hdit_repro.stages.model_card import write_card
 from hdit_repro.training.checkpoint import read_final, save_checkpoint
 
@@ -77,11 +77,13 @@ def read_released(origin: Origin, path: Path, config: Path | None = None) -> Rel
         facts.write_text(json.dumps(settings))
         with _naming({weights: path, facts: config or path}):
             if origin == "dit":
-                return _of_pixels(Released(read_dit(facts), load_dit(facts, weights), sha256_file(path), {}, {}), path)
+                return _of_runs_here(
+                    Released(read_dit(facts), load_dit(facts, weights), sha256_file(path), {}, {}), path
+                )
             spec, network = read_k_diffusion(facts), load_k_diffusion(facts, weights)
             sigmas = read_k_diffusion_sigmas(facts)
     diffusion = {"sigma_data": sigmas.pop("sigma_data")}
-    return _of_pixels(Released(spec, network, sha256_file(path), diffusion, sigmas), path)
+    return _of_runs_here(Released(spec, network, sha256_file(path), diffusion, sigmas), path)
 
 
 @contextlib.contextmanager
@@ -95,11 +97,11 @@ def _naming(files: dict[Path, Path]) -> Iterator[None]:
         raise
 
 
-def _of_pixels(released: Released, path: Path) -> Released:
+def _of_runs_here(released: Released, path: Path) -> Released:
     """The published DiT checkpoints work on the four channels of an autoencoder's latents, which no data set here has.
 
     Raises:
-        UserError: the network's images are not RGB.
+        UserError: the network's images are not RGB, or it takes a condition that no run has.
     """
     if released.model.channels != 3:
         raise UserError(
@@ -107,6 +109,13 @@ def _of_pixels(released: Released, path: Path) -> Released:
             found=f"{path}: {released.model.channels} channels",
             expected="3 channels, red, green and blue; latents of an autoencoder cannot be sampled or evaluated here",
             fix="measure its decoded images: hdit-repro import --from images",
+        )
+    if isinstance(released.model, Hourglass) and released.model.mapping_cond:
+        raise UserError(
+            "a network takes a condition that no data set here has",
+            found=f"{path}: mapping_cond_dim {released.model.mapping_cond}",
+            expected="classes and augmentation at most",
+            fix="measure images that its own code draws: hdit-repro import --from images",
         )
     return released
 

@@ -276,6 +276,17 @@ def test_a_network_of_latents_is_refused(command: Command, tmp_path: Path) -> No
     assert not (tmp_path / "jobs").exists()
 
 
+def test_a_network_with_a_condition_that_no_run_has_is_refused_with_what_can_be_done(
+    command: Command, tmp_path: Path
+) -> None:
+    config, file = their_files("hdit-mapping-cond")
+    said = command(f"import --from k-diffusion --name theirs --config {config} {file}")
+    assert said.code == 2
+    assert "mapping_cond_dim 4" in said.err
+    assert "import --from images" in said.err
+    assert not (tmp_path / "jobs").exists()
+
+
 def test_an_import_takes_nobodys_file(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, config = adapted(tmp_path)
     like = like_row(tmp_path, config, monkeypatch)

@@ -59,13 +59,11 @@ fi
 echo "Submitted batch job $id"
 """
 
-
 SCANCEL = """
 for id in "$@"; do
   [ "$id" = -Q ] || { grep -v "^$id[_|]" {here}/queue > {here}/left; mv {here}/left {here}/queue; }
 done
 """
-
 
 COMMANDS = {
     "sbatch": SBATCH,

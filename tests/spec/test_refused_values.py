@@ -39,6 +39,7 @@ REFUSED: dict[str, list[tuple[str, Any, str]]] = {
         ("model.d_ffs", [1152, 0], "hidden widths of the feed-forward start at 1"),
         ("model.augmentation_cond", NEVER, "conditions start at 0"),
         ("model.mapping_cond", NEVER, "conditions start at 0"),
+        ("model.mapping_cond", 4, "all that a run conditions on"),
         ("model.patch", [4, 4], "one number"),
         ("model.heads", [5, 12], "no multiple of 5 heads"),
         ("model.heads", [96, 12], "no multiple of 8"),
@@ -109,11 +110,13 @@ REFUSED: dict[str, list[tuple[str, Any, str]]] = {
         ("model.heads", 5, "no multiple of 5 heads"),
         ("model.patch", 3, "cut into patches of 3"),
         ("model.class_dropout", 2.0, "class_dropout is a probability"),
+        ("model.class_dropout", 0.0, "a class that stands for none"),
         ("model.learn_sigma", False, "learn_sigma must be true"),
         ("model.time", {"kind": "log-sigma"}, "do not go together"),
         ("training.augmentation", 0.1, "nine-value condition"),
         ("sampling.sampler.steps", 1, "2 steps or more"),
         ("sampling.sigma_max", 160.0, "gaussian diffusion has its own"),
+        ("sampling.rho", 3.0, "gaussian diffusion has its own"),
     ],
     "R2": [("model.learn_sigma", True, "learn_sigma must be false")],
 }
@@ -129,6 +132,24 @@ def test_a_run_with_a_value_that_cannot_be_is_refused(row: str, path: str, value
         at = at[name]
     at[last] = value
     with pytest.raises(msgspec.ValidationError, match=why):
+        msgspec.convert(tree, Run)
+
+
+@pytest.mark.parametrize(("field", "value"), [("guidance", 1.5), ("guidance", 0.0), ("labels", "balanced")])
+def test_what_is_of_classes_is_refused_of_a_network_without_any(field: str, value: Any) -> None:
+    """Guidance had been refused once the samples were to be drawn, and labels never."""
+    tree = msgspec.to_builtins(jobs.find("ffhq1024").run)
+    tree["sampling"][field] = value
+    with pytest.raises(msgspec.ValidationError, match="without labels a network has none"):
+        msgspec.convert(tree, Run)
+
+
+def test_an_imported_network_needs_no_dropped_class_unless_it_is_guided() -> None:
+    tree = msgspec.to_builtins(jobs.find("table1/R1").run)
+    tree["model"]["class_dropout"], tree["training"]["imported"] = 0.0, "0" * 64
+    msgspec.convert(tree, Run)
+    tree["sampling"]["guidance"] = 2.0
+    with pytest.raises(msgspec.ValidationError, match="a class that stands for none"):
         msgspec.convert(tree, Run)
 
 
