@@ -86,7 +86,6 @@ def build(
     count: Annotated[
         int | None, typer.Option("--count", metavar="N", help="Evenly spaced images; all if not said.")
     ] = None,
-    split: Annotated[str, typer.Option("--split", metavar="NAME", help="The only one known is train.")] = "train",
     extractor: Annotated[
         str, typer.Option("--extractor", metavar="NAME", help="The feature network.")
     ] = "inception-2015",
@@ -100,10 +99,6 @@ def build(
 
     from hdit_repro.spec.data import Data
 
-    if split != "train":
-        raise UserError(
-            "only training sets are known", found=f"--split {split}", expected="train", fix="leave --split out"
-        )
     kind = pick({name: name for name in BUILT}, dataset, kind="data set")
     transform = pick(
         {name: name for name in get_args(get_type_hints(Data)["transform"])}, transform, kind="way to resize"

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import IO, Any, NamedTuple
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The time of each member, so that one set of images gives one archive to the last bit."""
 
 
 class Entry(NamedTuple):

@@ -7,17 +7,15 @@ from collections.abc import Hashable
 from msgspec import UNSET
 
 from hdit_repro.spec.data import facts_of
-from hdit_repro.spec.evaluation import AdmReference, MetricKind
+from hdit_repro.spec.evaluation import REAL_IMAGES, AdmReference, MetricKind
 from hdit_repro.spec.run import Run
 from hdit_repro.spec.training import Precision
 
 TRAINING_PASSES = 3
 """A training image costs a forward and a backward pass, and the backward pass twice the forward."""
 
-REAL_IMAGES = 10_000
-"""Images of a reference whose single features are wanted by the metrics of `SINGLE`. A test holds it to the stage."""
-
 SINGLE: frozenset[MetricKind] = frozenset(("kernel", "kernel-chunks", "precision-recall"))
+"""The metrics that compare with single images of a reference, `REAL_IMAGES` of them."""
 
 
 def forward_images(run: Run, stage: str) -> int:

@@ -34,7 +34,6 @@ from hdit_repro.models.tokens import Lerp
 from hdit_repro.seeds import derive
 
 SMALL = 0.02
-Draw = Callable[[Tensor, float], None]
 
 
 @torch.no_grad()

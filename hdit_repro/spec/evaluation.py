@@ -57,6 +57,9 @@ Extractor = (
 SMALLEST_REFERENCE = 4
 """Images."""
 
+REAL_IMAGES = 10_000
+"""Real images, evenly spaced, that kernel distances, precision and recall compare with; ADM's files hold as many."""
+
 
 class DatasetReference(Choice, tag="dataset"):
     """The run's own data set at its resolution, brought there by its transform; `count` of None is all of it."""

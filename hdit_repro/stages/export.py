@@ -15,15 +15,13 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
+from hdit_repro.data.journal import EPOCH, member_name
+from hdit_repro.data.store import LABELS
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import atomic_file
 from hdit_repro.metrics.npz import write_npz
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.stages.shards import Shard, missing_numbers, read_tensors, whole_shards
-
-LABELS = "dataset.json"
-EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The time of each member, so that one set of images gives one archive to the last bit."""
 
 
 class SampleSet:
@@ -136,7 +134,7 @@ def _write_zip(path: Path, samples: SampleSet, batch: int) -> None:
     with atomic_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for pixels in samples.batches(batch):
             for picture in rearrange(pixels, "b c h w -> b h w c").contiguous().numpy():
-                names.append(f"{len(names) // 1000:05d}/img{len(names):08d}.png")
+                names.append(member_name(len(names)))
                 data = io.BytesIO()
                 Image.fromarray(picture).save(data, "PNG", compress_level=1)
                 archive.writestr(zipfile.ZipInfo(names[-1], EPOCH), data.getvalue())

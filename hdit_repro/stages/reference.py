@@ -16,14 +16,11 @@ from hdit_repro.metrics.extractors.base import FEATURES, SPATIAL
 from hdit_repro.metrics.reference import cached_features, dataset_features, dataset_reference, floor
 from hdit_repro.metrics.statistics import Array
 from hdit_repro.records.schema import Reference
-from hdit_repro.spec.evaluation import AdmReference
+from hdit_repro.spec.evaluation import REAL_IMAGES, AdmReference
 from hdit_repro.spec.run import Run
 
 ADM_COUNTS = {"VIRTUAL_imagenet128_labeled": 1_281_167, "VIRTUAL_imagenet256_labeled": 1_281_167}
 """Images behind ADM's published statistics: all of ImageNet's training set."""
-
-REAL_FEATURES = 10_000
-"""Real images, evenly spaced, that kernel distances and precision and recall compare with; ADM's files hold as many."""
 
 BATCH = 64
 
@@ -84,7 +81,7 @@ def of_dataset(
         return found.mean, found.cov
 
     def features() -> Tensor:
-        return dataset_features(images, extractor, min(REAL_FEATURES, whole.count), progress)
+        return dataset_features(images, extractor, min(REAL_IMAGES, whole.count), progress)
 
     def of_real(samples: int) -> float:
         return floor(images, extractor, count, samples, progress)

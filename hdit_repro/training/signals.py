@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -82,6 +81,3 @@ class Stop:
         """The run is saved and leaves: take the stop file away, so that the next start is not stopped again."""
         if self.file is not None:
             self.file.unlink(missing_ok=True)
-
-
-Reason = Callable[[], str]

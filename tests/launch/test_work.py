@@ -9,11 +9,10 @@ from hdit_repro import jobs
 from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.plan import make_plan, wanted
 from hdit_repro.launch.price import price
-from hdit_repro.launch.work import REAL_IMAGES, reference_work
+from hdit_repro.launch.work import reference_work
 from hdit_repro.records.layout import Roots
-from hdit_repro.spec.evaluation import MetricKind
+from hdit_repro.spec.evaluation import REAL_IMAGES, MetricKind
 from hdit_repro.spec.run import Run
-from hdit_repro.stages.reference import REAL_FEATURES
 
 FFHQ = 70_000
 
@@ -38,7 +37,6 @@ def test_an_evaluation_is_priced_with_the_images_of_its_reference() -> None:
 
 
 def test_what_is_made_of_a_reference_follows_the_metrics() -> None:
-    assert REAL_IMAGES == REAL_FEATURES
     ffhq, adm = jobs.find("ffhq1024").run, jobs.find("imagenet256").run
 
     def images(run: Run) -> list[int]:
