@@ -35,12 +35,14 @@ def resolve(experiment: str, row: str, scale: str = "paper", seed: int = 0, data
     """A row of an experiment as a checked run at a scale, on its own data or on images of the user's own.
 
     Raises:
-        UserError: unknown names, wrong types, impossible combinations, a circle of `extends`; with file and key.
+        UserError: unknown names, wrong types, impossible combinations, a circle of `extends`; with file and key. Images
+            of others at a scale of another resolution.
     """
     source = read_experiment(experiment)
     body = pick(source.rows, row, kind=f"row of {experiment}", where=str(source.path))
     resolved = _lineage(experiment, row)
     overlays = scale_overlays(scale, experiment, row, resolved.tree.get("model", {}))
+    size = _size(resolved)
     for laid in overlays:
         resolved = _lay(resolved, laid.table, {}, f"{scale} scale")
     if dataset is not None:
@@ -60,6 +62,14 @@ def resolve(experiment: str, row: str, scale: str = "paper", seed: int = 0, data
         run = msgspec.convert({**tree.tree, "seed": seed}, Run, strict=True)
     except msgspec.ValidationError as error:
         raise explain(error, tree.tree, place_of) from error
+    if run.external and size is not None and run.data.resolution != size:
+        raise UserError(
+            "images of others are not made smaller by a scale",
+            found=f"{experiment}/{row} at {scale} scale: {run.data.resolution} x {run.data.resolution}",
+            expected=f"the images' own {size} x {size}",
+            fix=f"leave --scale out, or import images of {run.data.resolution} x {run.data.resolution} "
+            "like a row of that resolution",
+        )
     return Job(
         experiment=experiment,
         row=row,
@@ -72,6 +82,13 @@ def resolve(experiment: str, row: str, scale: str = "paper", seed: int = 0, data
         scale=scale,
         sources=tree.sources,
     )
+
+
+def _size(resolved: Resolved) -> int | None:
+    """The resolution that a row says before any scale; None where it says none."""
+    data = resolved.tree.get("data")
+    size = data.get("resolution") if isinstance(data, dict) else None
+    return size if isinstance(size, int) else None
 
 
 _RESOLVED: dict[tuple[object, ...], Resolved] = {}
