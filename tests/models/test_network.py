@@ -210,6 +210,13 @@ BAD_SIZES = [
     ({}, (18, 16), "multiples of 4 x 4"),
     ({}, (16, 4), "at least 6 x 6"),
     ({"attention": (spec.ShiftedWindowAttention(window=4), spec.GlobalAttention())}, (16, 20), "multiples of 8 x 8"),
+    ({"attention": (spec.GlobalAttention(), spec.ShiftedWindowAttention(window=4))}, (24, 16), "multiples of 16 x 16"),
+    (
+        {"resolution": 24, "attention": (spec.ShiftedWindowAttention(window=3), spec.GlobalAttention())},
+        (18, 12),
+        "multiples of 12 x 12",
+    ),
+    ({"attention": (spec.GlobalAttention(), spec.NeighborhoodAttention(kernel=3))}, (8, 16), "at least 12 x 12"),
     (
         {"resolution": 24, "attention": (spec.ShiftedWindowAttention(window=6), spec.ShiftedWindowAttention(window=3))},
         (24, 16),
@@ -266,6 +273,12 @@ def test_learned_positions_know_one_size(vary, inputs):
     with pytest.raises(UserError, match="one image size") as caught:
         network(torch.zeros(1, 3, 20, 16), torch.ones(1))
     assert (caught.value.found, caught.value.expected) == ("20 x 16 pixels", "16 x 16 pixels")
+
+
+def test_learned_positions_of_oblong_patches_lie_on_their_grid(vary):
+    network = build(vary(position=spec.LearnedPosition(), patch=(2, 1), classes=0))
+    assert network.position.weight.shape == (8, 16, 16)
+    assert network(torch.zeros(1, 3, 16, 16), torch.ones(1)).shape == (1, 3, 16, 16)
 
 
 def test_dit_starts_as_the_released_code_starts_it(small_dit):
