@@ -17,6 +17,7 @@ from hdit_repro.launch.slurm import preflight, queue
 from hdit_repro.launch.slurm.draft import handed_on
 from hdit_repro.launch.slurm.executor import Executor
 from hdit_repro.launch.slurm.graph import Resources
+from hdit_repro.launch.slurm.journal import last_said
 from hdit_repro.launch.slurm.probe import HELD, ProbeJob
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.slurm.script import Places, omitted, parameters
@@ -116,10 +117,8 @@ def _wait(job_id: str, patience: float) -> None:
 
 def _lost(folder: Path, job_id: str, count: int) -> str:
     """A job that left nothing: the folder is not seen, or Python did not start."""
-    log = folder / f"{job_id}_0_log.err"
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.exists() else []
     unseen = "the nodes may not see the folder of runs (name one that every node has: `runs` in the profile)"
-    why = lines[-1] if lines else f"no output: {unseen}, or not the interpreter (`python`)"
+    why = last_said(folder, job_id) or f"no output: {unseen}, or not the interpreter (`python`)"
     ended = queue.ended([job_id]).get(job_id, "unknown to the accounts")
     return f"{count} tasks left no word (job {job_id}, {ended}): {why}"
 

@@ -7,6 +7,7 @@ queue by its name, so that nothing is ever in the queue that nobody knows of.
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +20,8 @@ from hdit_repro.files import read_json, write_json
 from hdit_repro.records.layout import Roots
 
 NAME = "journal.json"
+
+_SRUN = re.compile(r"srun: error: .*: tasks? .*: Exited with exit code|srun: (launch/slurm: \S+: )?Terminating")
 
 
 class Noted(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +70,17 @@ class Journal(msgspec.Struct, kw_only=True):
 def folder(roots: Roots, session: str) -> Path:
     """The submission's own folder: journal, scripts, pickles, output of its jobs."""
     return roots.runs / "submissions" / session
+
+
+def last_said(folder: Path, job_id: str) -> str:
+    """The last line that a job printed to its own stderr; what srun adds to it when a process fails is less than what
+    that process said."""
+    try:
+        text = (folder / f"{job_id}_0_log.err").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if not _SRUN.match(line)), lines[-1] if lines else "")
 
 
 def save(roots: Roots, journal: Journal) -> None:

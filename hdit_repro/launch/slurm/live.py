@@ -185,16 +185,8 @@ def _why(live: Live, sent: Sent, found: Sequence[Part], ready: bool) -> str:
         return ""
     ended = live.ends.get(sent.id) or live.ends.get(sent.id.partition("_")[0], "")
     gone = f"{ended.lower()} without a result" if ended else "is in the queue no more and left no result"
-    said = _last_said(journal.folder(live.roots, sent.session), sent.id)
+    said = journal.last_said(journal.folder(live.roots, sent.session), sent.id)
     return "; ".join(filter(None, (f"job {sent.id} {gone}", said)))
-
-
-def _last_said(folder: Path, job_id: str) -> str:
-    """The last line that a job printed to its own stderr."""
-    path = folder / f"{job_id}_0_log.err"
-    with contextlib.suppress(OSError):
-        return last_line(path.read_text(encoding="utf-8", errors="replace"))
-    return ""
 
 
 def _paid(part: Part) -> list[attempts.Attempt]:
