@@ -121,10 +121,13 @@ def _directory(path: Path) -> list[zipfile.ZipInfo]:
             fix="check the path, or make an archive: hdit-repro data prepare FOLDER FILE.zip --resolution 64",
         ) from error
     except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, IndexError) as error:
+        named = path.suffix.lower() == ".zip"
         raise UserError(
             "a file is no whole zip archive",
             found=f"{path}: {error}",
-            fix="get or prepare the archive again",
+            fix="get or prepare the archive again"
+            if named
+            else "name the folder or the zip that holds the images; unpack a tar first (tar -xf FILE)",
             expected="a whole zip archive",
         ) from error
     before = ""

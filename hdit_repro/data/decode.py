@@ -18,6 +18,10 @@ SIZE = f"at most {MAX_PIXELS:,} pixels"
 
 WHOLE = "a whole PNG, JPEG, WebP or BMP file"
 
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+"""What is looked for in a file, whatever its name says (a JPEG may turn out an MPO). Pillow opens forty more, lossy
+ones that nobody counts among them (AVIF, JPEG 2000), and hands EPS to Ghostscript, which runs it as a program."""
+
 GREY = frozenset({"1", "L"})
 ON_WHITE = frozenset({"P", "PA", "LA", "La", "RGBA", "RGBa"})
 ORIENTATION = 0x0112
@@ -50,9 +54,10 @@ def decode(data: bytes, name: str, *, cmyk: bool = False, upright: bool = False)
     if data[: len(PNG_SIGNATURE)] == PNG_SIGNATURE and data[24:25] == b"\x10":
         raise _unsuitable(name, "16 bits a channel")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image.size, name)
             image.load()
+            _widen(image, data)
             picture = to_rgb(ImageOps.exif_transpose(image) if upright else image, name, cmyk=cmyk)
             if animated(image):
                 picture.info[ANIMATED] = True
@@ -65,7 +70,7 @@ def decode(data: bytes, name: str, *, cmyk: bool = False, upright: bool = False)
             fix="take it out, or bring it to a sane size first",
         ) from error
     except UnidentifiedImageError as error:
-        found = f"{name}: its first bytes are of no known format"
+        found = f"{name}: its first bytes are of no format that is taken"
         raise UserError(
             "an image is damaged or no image",
             found=found,
@@ -110,6 +115,12 @@ def to_rgb(image: Image.Image, name: str, *, cmyk: bool = False) -> Image.Image:
     if image.mode in GREY or (cmyk and image.mode == "CMYK"):
         return image.convert("RGB")
     raise _unsuitable(name, f"Pillow's mode {image.mode}")
+
+
+def _widen(image: Image.Image, data: bytes) -> None:
+    """The transparent grey of a PNG of 2 or 4 bits, as Pillow has its pixels: 0 to 255. It leaves the tag as it is."""
+    if image.format == "PNG" and image.mode == "L" and isinstance(clear := image.info.get("transparency"), int):
+        image.info["transparency"] = clear * 255 // ((1 << data[24]) - 1)
 
 
 def _check_size(size: tuple[int, int], name: str) -> None:

@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from hdit_repro.data.archive import MAX_MEMBER, Archive
-from hdit_repro.data.decode import animated, decode
+from hdit_repro.data.decode import FORMATS, animated, decode
 from hdit_repro.data.digest import file_digest, folder_digest
 from hdit_repro.data.store import FolderStore, images_in, passed_over
 from hdit_repro.errors import UserError
@@ -93,7 +93,7 @@ class FileSet:
         if not self.names:
             raise UserError(
                 "there is no image",
-                found=self.name,
+                found="; ".join([self.name, *passed_over(self.skipped)]),
                 expected="PNG, JPEG, WebP or BMP files",
                 fix="name a folder that holds images, at any depth",
             )
@@ -182,13 +182,13 @@ class FileSet:
 
 def sniff(data: bytes) -> list[str]:
     """What is to be said of an image file that decodes: a lossy format, a conversion."""
-    with contextlib.suppress(OSError), Image.open(io.BytesIO(data)) as image:
+    with contextlib.suppress(OSError), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         said = [LOSSY[image.format]] if image.format in LOSSY else []
         if animated(image):
             said.append("animated files, of which the first picture is taken")
         if image.mode in CONVERTED:
             said.append(CONVERTED[image.mode])
-        elif image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        if image.mode in ("LA", "PA", "RGBA") or (image.mode != "P" and "transparency" in image.info):
             said.append("files with transparency, laid on white")
         return said
     return []

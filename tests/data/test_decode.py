@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from hdit_repro.data import decode as module
 from hdit_repro.data.decode import decode
@@ -58,6 +60,28 @@ def test_one_colour_of_a_file_can_be_the_transparent_one(mode, clear, other):
     assert out[0, 1].tolist() == list(np.broadcast_to(other, 3))
 
 
+def png_of(width: int, depth: int, kind: int, row: bytes, *more: tuple[bytes, bytes]) -> bytes:
+    """A whole PNG of one row, of depths and with chunks that Pillow does not write."""
+    header = struct.pack(">IIBBBBB", width, 1, depth, kind, 0, 0, 0)
+    chunks = ((b"IHDR", header), *more, (b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b""))
+    body = (
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
+@pytest.mark.parametrize(
+    ("depth", "row", "greys"), [(2, b"\x1b", [0, 85, 170, 255]), (4, b"\x04\x8f", [0, 68, 136, 255])]
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_transparent_grey_of_few_bits_is_one_of_the_files_own(depth, row, greys, place):
+    """PNG states it in the file's bits, and Pillow widens the pixels alone: 85 stayed 85 where 1 was to be clear."""
+    clear = greys[place] * ((1 << depth) - 1) // 255
+    data = png_of(4, depth, 0, row, (b"tRNS", struct.pack(">H", clear)))
+    wanted = [255 if number == place else grey for number, grey in enumerate(greys)]
+    assert np.array(decode(data, "a.png"))[0, :, 0].tolist() == wanted
+
+
 def test_tags_outlive_the_white_ground():
     exif = Image.Exif()
     exif[module.ORIENTATION] = 6
@@ -72,24 +96,11 @@ def test_a_preview_in_a_cameras_file_is_no_animation():
     assert module.ANIMATED in decode(encoded(first, save_all=True, append_images=[second]), "a.png").info
 
 
-def sixteen_bit_rgb() -> bytes:
-    """A whole PNG of one 16-bit RGB pixel, which Pillow alone would cut down to 8 bits without a word."""
-    import struct
-    import zlib
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
-    body = zlib.compress(b"\0" + b"\1\2" * 3)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-
-
 @pytest.mark.parametrize(
     "data",
     [
         encoded(Image.fromarray(np.array([[70000 % 65536]], np.uint16))),
-        sixteen_bit_rgb(),
+        png_of(1, 16, 2, b"\1\2" * 3),  # which Pillow alone would cut down to 8 bits without a word
         encoded(Image.new("CMYK", (4, 4)), "JPEG"),
     ],
 )
@@ -108,6 +119,16 @@ def test_damage_is_named(data):
     with pytest.raises(UserError, match="damaged") as caught:
         decode(data, "n01/broken.png")
     assert "n01/broken.png" in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["TIFF", "JPEG2000", "AVIF", "EPS"])
+def test_what_a_file_is_counts_and_not_its_name(form):
+    """Lossy formats that nobody counts, and EPS, which is a program."""
+    if form == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow writes no AVIF")
+    with pytest.raises(UserError, match="of no format that is taken") as caught:
+        decode(encoded(Image.new("RGB", (16, 16), "red"), form), "n01/odd.png")
+    assert "n01/odd.png" in str(caught.value)
 
 
 def outcome(data: bytes) -> str:

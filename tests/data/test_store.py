@@ -154,6 +154,18 @@ def test_no_archive(tmp_path, data):
     assert str(path) in str(caught.value)
 
 
+def test_another_kind_of_archive_is_not_to_be_got_again(tmp_path):
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(b"\x1f\x8b a tar")
+    with pytest.raises(UserError, match="unpack a tar first"):
+        FileSet(path)
+
+
+def test_an_archive_without_images_says_what_it_holds(tmp_path):
+    with pytest.raises(UserError, match=r"1 file passed over, such as samples\.zip"):
+        FileSet(write(tmp_path / "a.zip", {"samples.zip": b"PK"}))
+
+
 DIRECTORY, LEAST_VERSION, START_OF_DIRECTORY = b"PK\x01\x02", 6, -6
 """The mark of a member in a zip's directory, and where in it, or from the file's end, its numbers lie."""
 

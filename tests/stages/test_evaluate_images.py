@@ -92,21 +92,22 @@ def test_folder_zip_and_npz_workers_and_batches_give_the_same_bits(tmp_path, ext
 
 
 def test_conversions_are_counted(tmp_path):
-    images = pictures(0, 7)
+    images = pictures(0, 8)
     folder = as_folder(tmp_path / "a", images[:2])
     images[2].convert("L").save(folder / "grey.png")
     images[3].convert("P").save(folder / "palette.png")
     images[4].convert("RGBA").save(folder / "alpha.png")
     images[5].save(folder / "a.jpg")
     images[6].save(folder / "b.JPEG")
+    images[7].convert("L").save(folder / "clear.png", transparency=9)
     found = FileSet(folder)
     pixels = torch.cat(list(found.batches(3)))
-    assert pixels.shape == (7, 3, 24, 24)
+    assert pixels.shape == (8, 3, 24, 24)
     assert dict(found.remarks) == {
         "JPEG files": 2,
-        "grey files, repeated over the channels": 1,
+        "grey files, repeated over the channels": 2,
         "palette files, laid on white": 1,
-        "files with transparency, laid on white": 1,
+        "files with transparency, laid on white": 2,
     }
     grey = pixels[found.names.index("grey.png")]
     assert torch.equal(grey[0], grey[1])
