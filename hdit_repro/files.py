@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +21,9 @@ from typing import IO, Any
 from hdit_repro.errors import RunError, UserError
 
 CHUNK = 1 << 20
+
+FORMULA = ("=", "+", "-", "@", "\t")
+"""What begins a cell that a spreadsheet computes."""
 
 
 @contextlib.contextmanager
@@ -104,6 +109,22 @@ def write_json(path: Path | str, value: Any) -> None:
 def as_json(value: Any) -> str:
     """The text that `write_json` writes."""
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """A line of headings and a line a row; what is missing is empty, and a text that a spreadsheet would compute
+    (`=HYPERLINK(...)` as a label in somebody's record) has an apostrophe before it. Numbers stay numbers."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(
+            {
+                name: f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+                for name, value in row.items()
+            }
+        )
+    return text.getvalue()
 
 
 def read_json(path: Path | str) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, count, data, fitted, group, hanging, left_out, remark, width, without
+from hdit_repro.cli.output import as_json, count, data, fitted, group, hanging, left_out, remark, table, width
 from hdit_repro.cli.replaced import say_replaced
 
 if TYPE_CHECKING:
@@ -60,12 +60,8 @@ def list_(as_objects: options.Json = False) -> None:
         for r in rows
     ]
     names: Sequence[str] = ("run", "pixels", "parameters", "MACs", "label")
-    columns = width(sys.stdout)
-    kept, cells = without(names, cells, ("pixels", "parameters"), columns) if columns else (names, cells)
-    for line in fitted(kept, cells, columns, right=("pixels", "parameters", "MACs")):
-        data(line)
-    if hidden := [name for name in names if name not in kept]:
-        remark(f"left out, since the terminal is narrow: {', '.join(hidden)}; --json has all")
+    numbers = names[1:-1]
+    table(names, cells, right=numbers, spare=numbers)
     whole = len({job.experiment for job in found})
     remark(f"{len(rows)} rows of {whole} experiments; MACs of one forward pass of one image")
     left_out(refused)

@@ -44,7 +44,7 @@ def list_clusters(as_objects: options.Json = False) -> None:
     if as_objects:
         as_json(rows)
         return
-    table(("name", "kind", "where", "file"), [tuple(row.values()) for row in rows])
+    table(("name", "kind", "where", "file"), [tuple(row.values()) for row in rows], spare=("kind",))
 
 
 @clusters.command("check")

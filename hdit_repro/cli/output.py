@@ -17,6 +17,9 @@ from hdit_repro.errors import UserError
 READABLE = 16
 """Columns that a text in several lines needs."""
 
+COMFORT = 24
+"""Columns for which the last column of a table takes the place of spare ones."""
+
 
 def group() -> typer.Typer:
     """The holder of a module's commands, with the settings that all share."""
@@ -67,10 +70,28 @@ def as_json(value: Any) -> None:
     data(json.dumps(value, indent=2, ensure_ascii=not whole, allow_nan=False))
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
-    """Print aligned columns; the arguments are those of `aligned`."""
-    for line in aligned(headers, rows, right):
+def table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = (), spare: Sequence[str] = ()
+) -> None:
+    """Print aligned columns; on a narrow terminal without what is empty or spare, which is said, or a block a row.
+
+    Args:
+        headers: names of the columns; the first names a row.
+        rows: cells as text.
+        right: headers of the columns that are aligned to the right.
+        spare: headers of the columns that may go, the first of them first.
+    """
+    columns, kept, cells = width(sys.stdout), list(headers), [list(row) for row in rows]
+    if columns:
+        empty = [name for place, name in enumerate(headers) if not any(row[place] for row in rows)]
+        kept, cells = without(headers, rows, [*empty, *spare], columns)
+        if _needed(kept, cells, READABLE) > columns:
+            kept, cells = without(headers, rows, empty, columns)
+        headers = [name for name in headers if name not in empty]
+    for line in fitted(kept, cells, columns, right):
         data(line)
+    if hidden := [name for name in headers if name not in kept]:
+        remark(f"left out, since the terminal is narrow: {', '.join(hidden)}; --json has all")
 
 
 def aligned(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> list[str]:
@@ -81,7 +102,7 @@ def aligned(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequen
         rows: cells as text.
         right: headers of the columns that are aligned to the right.
     """
-    widths = [max(len(row[place]) for row in (headers, *rows)) for place in range(len(headers))]
+    widths = _widths(headers, rows)
     return [
         "  ".join(
             cell.rjust(width) if name in right else cell.ljust(width)
@@ -94,20 +115,23 @@ def aligned(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequen
 def fitted(headers: Sequence[str], rows: Sequence[Sequence[str]], columns: int, right: Sequence[str] = ()) -> list[str]:
     """A table as wide as it is; where that is wider than a terminal, with its last column in several lines.
 
-    Where too little is left for that, a block a row: its first cell, then the others.
+    Where too little is left for that, or for one of its words, a block a row: its first cell, then the others.
 
     Args:
         headers: names of the columns.
         rows: cells as text.
         columns: of the terminal; 0 is no limit.
-        right: headers of the columns that are aligned to the right; not the last.
+        right: headers of the columns that are aligned to the right; what takes several lines is not.
     """
     lines = aligned(headers, rows, right)
     if not columns or max(map(len, lines)) <= columns:
         return lines
-    before = sum(max(len(row[place]) for row in (headers, *rows)) + 2 for place in range(len(headers) - 1))
-    if columns - before >= READABLE:
-        parts = [textwrap.wrap(row[-1], columns - before, break_long_words=False) or [""] for row in (headers, *rows)]
+    if _needed(headers, rows, READABLE) <= columns:
+        before = sum(_widths(headers, rows)[:-1]) + 2 * (len(headers) - 1)
+        parts = [
+            textwrap.wrap(row[-1], columns - before, break_long_words=False, break_on_hyphens=False) or [""]
+            for row in (headers, *rows)
+        ]
         cut = [(*row[:-1], part[0]) for row, part in zip((headers, *rows), parts, strict=True)]
         return [
             line
@@ -118,7 +142,7 @@ def fitted(headers: Sequence[str], rows: Sequence[Sequence[str]], columns: int, 
     for first, *others in rows:
         blocks.append(first)
         for name, cell in zip(headers[1:], others, strict=True):
-            blocks += [f"  {line}" for line in wrapped(f"{name}: {cell}", columns - 2)]
+            blocks += [f"  {line}" for line in wrapped(f"{name}: {cell}", columns - 2)] if cell else []
     return blocks
 
 
@@ -126,6 +150,8 @@ def without(
     headers: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], columns: int
 ) -> tuple[list[str], list[list[str]]]:
     """A table less as many of its spare columns as it takes to fit, the first of them first.
+
+    It fits where the last column can take several lines.
 
     Args:
         headers: names of the columns.
@@ -136,10 +162,25 @@ def without(
     kept = list(range(len(headers)))
     for name in (None, *spare):
         kept = [place for place in kept if headers[place] != name]
-        widths = [max(len(row[place]) for row in (headers, *rows)) for place in kept]
-        if sum(widths) + 2 * (len(kept) - 1) <= columns:
+        names, cells = [headers[place] for place in kept], [[row[place] for place in kept] for row in rows]
+        if _needed(names, cells, COMFORT) <= columns:
             break
-    return [headers[place] for place in kept], [[row[place] for place in kept] for row in rows]
+    return names, cells
+
+
+def _needed(headers: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> int:
+    """Columns of a table whose last column may take several lines of so many columns, or of its longest word."""
+    *others, last = _widths(headers, rows)
+    return sum(others) + 2 * len(others) + min(last, max(room, _longest_word(headers, rows)))
+
+
+def _widths(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+
+
+def _longest_word(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Letters of the longest word in the last column."""
+    return max(len(word) for row in (headers, *rows) for word in row[-1].split() or [""])
 
 
 def counted(number: int, word: str) -> str:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 app = group()
 
+SPARE = ("disk", "GPUs", "memory", "also", "price")
+"""Columns that go on a narrow terminal, the first of them first."""
+
 
 @app.command("plan")
 def plan(
@@ -80,7 +83,7 @@ def print_plan(stages: Sequence[Stage], cluster: Cluster, idle: float = 0.0) -> 
     headers = ("run", "stage", "state", "GPUs", "GPU-hours", "time", "price", "disk", "memory", "also")
     used = [place for place, name in enumerate(headers) if name != "price" or isinstance(cluster, Slurm)]
     chosen = [tuple(row[place] for place in used) for row in (headers, *cells)]
-    table(chosen[0], chosen[1:], right=("GPUs", "GPU-hours", "time", "price", "disk"))
+    table(chosen[0], chosen[1:], right=("GPUs", "GPU-hours", "time", "price", "disk"), spare=SPARE)
     left = to_run(stages)
     total = sum(stage.stage != "render" for stage in stages)
     remark(f"{total - len(left)} of {total} stages done")

@@ -45,9 +45,11 @@ def list_(as_objects: options.Json = False) -> None:
     if as_objects:
         as_json(rows)
         return
-    columns = ("kind", "name", "extractor", "resolution", "transform", "count", "digest", "licence", "path")
-    table(columns, [tuple(_cell(row, column) for column in columns) for row in rows])
-    if not rows:
+    columns = ("name", "kind", "resolution", "count", "transform", "extractor", "digest", "licence", "path")
+    if rows:
+        cells = [tuple(_cell(row, column) for column in columns) for row in rows]
+        table(columns, cells, right=("resolution", "count"), spare=columns[:2:-1])
+    else:
         remark("none yet; statistics of a data set are computed when they are first needed")
 
 

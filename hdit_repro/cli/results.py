@@ -87,19 +87,19 @@ def show(
         as_json(lines(records))
         return
     names = list(dict.fromkeys(name for record in records for name in record.metrics))
-    heads = ("seed", "sampling seed", *names, "record")
+    heads = ("record", "seed", "sampling seed", *names)
     table(
         heads,
         [
             (
+                record.evaluation_id,
                 str(record.seed),
                 str(record.sampling_seed),
                 *(f"{record.metrics[name].value:.6g}" if name in record.metrics else "" for name in names),
-                record.evaluation_id,
             )
             for record in records
         ],
-        right=heads[:-1],
+        right=heads[1:],
     )
     for name in names:
         if number := summarise(records, name):

@@ -44,7 +44,7 @@ def list_(as_objects: options.Json = False) -> None:
         (row.name, "here" if row.present else "missing", row.known.licence, row.known.file, row.known.url)
         for row in rows
     ]
-    table(("name", "state", "licence", "file", "published at"), cells)
+    table(("name", "state", "licence", "file", "published at"), cells, spare=("file", "licence"))
 
 
 @weights.command("add")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from hdit_repro.errors import UserError, pick
-from hdit_repro.files import atomic_file, write_text
+from hdit_repro.files import as_csv, atomic_file, write_text
 from hdit_repro.records.schema import CONTEXT, Record
 
 FORMATS = ("csv", "parquet")
@@ -75,11 +73,7 @@ def export(records: Iterable[Record], path: Path) -> int:
     if path.suffix == ".parquet":
         _parquet(found, path)
         return len(found)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(found[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(found)
-    write_text(path, text.getvalue())
+    write_text(path, as_csv(list(found[0]), found))
     return len(found)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import re
-from csv import DictWriter
 from itertools import groupby
 
 from tabulate import tabulate
 
+from hdit_repro.files import as_csv
 from hdit_repro.render.cells import Cell, Value
 from hdit_repro.render.latex import escape
 from hdit_repro.render.sheet import Sheet
@@ -115,15 +114,13 @@ def _latex_cell(cell: Cell) -> str:
 
 def csv(sheet: Sheet) -> str:
     """One line a row, full precision, extra columns beside the cell that they belong to; what is missing is empty."""
-    text = io.StringIO()
-    writer = DictWriter(text, csv_columns(sheet), lineterminator="\n")
-    writer.writeheader()
+    lines = []
     for row in sheet.rows:
         line: dict[str, Value] = {}
         for head, cell in zip(sheet.heads, row, strict=True):
             line |= {head.key: cell.value, **cell.extra}
-        writer.writerow(line)
-    return text.getvalue()
+        lines.append(line)
+    return as_csv(csv_columns(sheet), lines)
 
 
 def csv_columns(sheet: Sheet) -> list[str]:

@@ -246,7 +246,7 @@ def test_an_output_that_takes_no_more_is_no_traceback(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("hdit_repro.cli.catalog.data", refuse)
+    monkeypatch.setattr("hdit_repro.cli.output.data", refuse)
     before = sys.stdout, sys.stderr
     try:
         said = command("list")

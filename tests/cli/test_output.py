@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hdit_repro.cli import catalog, power
+from hdit_repro.cli import catalog, output, power
 from hdit_repro.cli.app import main
 from hdit_repro.cli.output import counted, fitted, hanging, width, without, wrapped
 from hdit_repro.files import write_text
@@ -112,6 +112,57 @@ def test_numbers_stand_right_in_a_table_that_is_fitted_too() -> None:
     ]
 
 
+def test_a_long_word_of_the_last_column_is_not_broken_but_put_in_a_block() -> None:
+    headers, rows = ("name", "at"), [("one", "https://a.b/a-long-address"), ("two", "")]
+    assert fitted(headers, rows, 24) == ["one", "  at:", "    https://a.b/a-long-address", "two"]
+
+
+WIDE = (
+    "plan table1 --cluster a100",
+    "plan guidance --cluster h100",
+    "plan alternatives --scale smoke",
+    "reference list",
+    "cost",
+    "cost table1/E",
+    "power table1",
+)
+
+
+@pytest.mark.parametrize("line", WIDE)
+@pytest.mark.parametrize("columns", [60, 80])
+def test_every_table_fits_its_terminal(
+    line: str, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
+    write_text(tmp_path / "cache" / "references" / f"emoji-16-efficientnet-lite0-{'0' * 24}.safetensors", "damaged")
+    for module in (output, power):
+        monkeypatch.setattr(module, "width", lambda stream: int(stream is sys.stdout) * columns)
+    assert main(line.split()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [shown for shown in lines if len(shown) > columns and "/" not in shown.strip()[:1]] == []
+
+
+def test_a_narrow_terminal_is_told_what_it_does_not_show_but_not_of_what_is_empty(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [("table1/E", "", "1", "2"), ("table1/D", "", "3", "4")]
+    monkeypatch.setattr(output, "width", lambda stream: int(stream is sys.stdout) * 16)
+    output.table(("run", "also", "first", "second"), rows, spare=("first",))
+    shown, said = capsys.readouterr()
+    assert shown.splitlines() == ["run       second", "table1/E  2", "table1/D  4"]
+    assert said == "left out, since the terminal is narrow: first; --json has all\n"
+    output.table(("run", "also", "first", "second"), rows)
+    shown, said = capsys.readouterr()
+    assert shown.splitlines()[:3] == ["table1/E", "  first: 1", "  second: 2"]
+    assert said == ""
+
+
+def test_a_table_in_a_pipe_keeps_every_column(capsys: pytest.CaptureFixture[str]) -> None:
+    output.table(("run", "also", "first"), [("table1/E", "", "1")], spare=("first",))
+    assert capsys.readouterr().out.splitlines() == ["run       also  first", "table1/E        1"]
+
+
 @pytest.mark.parametrize("line", ["list", "show table1/E"])
 @pytest.mark.parametrize("columns", [60, 80])
 def test_a_narrow_terminal_breaks_lines_between_words(
@@ -120,12 +171,14 @@ def test_a_narrow_terminal_breaks_lines_between_words(
     monkeypatch.chdir(tmp_path)
     assert main(line.split()) == 0
     whole = capsys.readouterr().out
-    monkeypatch.setattr(catalog, "width", lambda stream: columns)
+    for module in (catalog, output):
+        monkeypatch.setattr(module, "width", lambda stream: int(stream is sys.stdout) * columns)
     assert main(line.split()) == 0
     shown, said = capsys.readouterr()
     assert max(map(len, shown.splitlines())) <= columns < max(map(len, whole.splitlines()))
     if line == "list":
-        assert "left out, since the terminal is narrow: pixels, parameters; --json has all" in said
+        gone = "pixels, parameters" if columns == 80 else "pixels, parameters, MACs"
+        assert f"left out, since the terminal is narrow: {gone}; --json has all" in said
         return
     words = {form for word in shown.split() for form in (word, word.rstrip(":"))}
     assert set(whole.split()) - words <= {"field"}  # the head of the first column is left out above blocks

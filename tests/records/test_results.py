@@ -253,6 +253,9 @@ def test_csv_has_a_line_a_metric(roots: Roots, tmp_path: Path) -> None:
     ]
     assert lines[0]["digest"] == records[0].digest
     assert lines[0]["reference"] == "emoji"
+    export.export([msgspec.structs.replace(records[0], label="=1+1")], tmp_path / "all.csv")
+    with (tmp_path / "all.csv").open(newline="") as file:
+        assert [line["label"] for line in csv.DictReader(file)] == ["'=1+1"]
     with pytest.raises(UserError, match="ending of an export"):
         export.export(records, tmp_path / "all.cvs")
     with pytest.raises(UserError, match="nothing to export"):

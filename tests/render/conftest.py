@@ -52,29 +52,32 @@ def _measurer(roots: Roots) -> Measure:
         seconds: float = 0.0,
         interval: str = "",
         weights: str = "ab" * 32,
+        sampling_seed: int = 0,
         **context: float,
     ) -> Path:
         job = jobs.find(name, scale, seed)
-        sampler = job.run.sampling.sampler
+        sampling = msgspec.structs.replace(job.run.sampling, seed=sampling_seed)
+        run = msgspec.structs.replace(job.run, sampling=sampling)
+        sampler = run.sampling.sampler
         record = schema.make(
-            job.run,
+            run,
             names=(name,),
             label=job.label,
             scale=scale,  # type: ignore[arg-type]
             metrics={"inception-score": Metric(value=score)},
             protocol=Protocol(
-                extractor=kind_of(job.run.evaluation.extractor),
+                extractor=kind_of(run.evaluation.extractor),
                 weights_digest=weights,
                 resize="bicubic",
                 reference=Reference(
-                    kind=kind_of(job.run.evaluation.reference), name="images", digest="cd" * 32, count=3781,
-                    split="all", resolution=job.run.data.resolution, transform=job.run.data.transform,
+                    kind=kind_of(run.evaluation.reference), name="images", digest="cd" * 32, count=3781,
+                    split="all", resolution=run.data.resolution, transform=run.data.transform,
                 ),
-                samples=samples or job.run.sampling.count,
+                samples=samples or run.sampling.count,
                 sampler=kind_of(sampler),
                 steps=sampler.steps,
                 network_evaluations=sampler.steps,
-                guidance=job.run.sampling.guidance,
+                guidance=run.sampling.guidance,
                 weights="ema",
                 labels="random",
             ),
@@ -84,7 +87,7 @@ def _measurer(roots: Roots) -> Measure:
             ),
             context={key.replace("_", "-"): number for key, number in context.items()},
         )  # fmt: skip
-        return store.write(named(record, value, interval), RunFolder(roots, job.run, scale).record)
+        return store.write(named(record, value, interval), RunFolder(roots, run, scale).record)
 
     return write
 

@@ -78,6 +78,15 @@ def test_figure_9_draws_what_is_measured(roots: Roots, measure) -> None:
     assert not [text for text in words(figure) if "not measured" in text]
 
 
+def test_figure_9_writes_weights_on_the_outer_side_of_the_lowest_fid() -> None:
+    points = [figure9.Point(1.0, 7.0, 130.0), figure9.Point(1.3, 3.5, 215.0), figure9.Point(2.0, 9.0, 300.0)]
+    figure = figure9.draw(figure9.curve(paper.read(), {})._replace(points=tuple(points)))
+    written = [(text.get_text(), text.xy, text.xyann) for text in figure.axes[0].texts]
+    assert written == [
+        ("1", (130.0, 7.0), (-12, -9)), ("1.3", (215.0, 3.5), (0, -16)), ("2", (300.0, 9.0), (12, -9)),
+    ]  # fmt: skip
+
+
 def test_powers_of_ten_are_letters() -> None:
     assert [power_of_ten(value) for value in (1e-4, 1, 10, 1e12)] == ["10⁻⁴", "10⁰", "10¹", "10¹²"]
     figure = figure8.draw(figure8.CURVES)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from csv import reader
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,13 @@ def test_csv_has_values_and_extras() -> None:
     ]
     assert csv(sheet(rows)) == "label,a,a_sd,b\nr,1.25,0.5,1000000000000\ns,not run,,\n"
     assert csv_columns(sheet(rows)) == ["label", "a", "a_sd", "b"]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-x", "@SUM(A1)", "\t=1"])
+def test_a_spreadsheet_computes_no_text_of_a_csv(text: str) -> None:
+    rows = [(Cell(text, text), Cell(-1.5, "−1.5"), Cell(f"a{text}", ""))]
+    *_, (label, number, inside) = reader(StringIO(csv(sheet(rows)), newline=""))
+    assert (label, number, inside) == (f"'{text}", "-1.5", f"a{text}")
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")

@@ -54,8 +54,8 @@ def read(path: Path, label: str) -> Curve | None:
 
 def describe(curves: Sequence[Curve]) -> str:
     """What the drawing shows, in words."""
-    ends = "; ".join(f"{c.label}: {c.points[0][1]:.3g} falls to {c.points[-1][1]:.3g}" for c in curves)
-    return f"Training loss over steps, logarithmic. {ends.replace('falls to', 'to')}"
+    ends = "; ".join(f"{c.label}: {c.points[0][1]:.3g} to {c.points[-1][1]:.3g}" for c in curves)
+    return f"Training loss over steps, logarithmic. {ends}"
 
 
 def draw(curves: Sequence[Curve]) -> str:
@@ -83,12 +83,15 @@ def draw(curves: Sequence[Curve]) -> str:
         at = y(tick)
         parts.append(f'<path d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}" stroke="currentColor" stroke-opacity=".2"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{tick:.3g}</text>')
-    for part in range(5):
-        step, anchor = last * part / 4, "end" if part == 4 else "middle"  # the last would stand out at the right
-        parts.append(f'<text x="{x(step):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="{anchor}">{step:,.0f}</text>')
+    for step in even(0, last, 4):
+        said = f"{step:,.10g}"
+        at = min(x(step), WIDTH - LETTER * len(said) / 2)  # the last would stand out at the right
+        parts.append(f'<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{said}</text>')
     parts.append(f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 8}" text-anchor="middle">training step</text>')
     middle = (HEIGHT + TOP - BOTTOM) / 2
-    parts.append(f'<text x="14" y="{middle}" text-anchor="middle" transform="rotate(-90 14 {middle})">loss</text>')
+    parts.append(
+        f'<text x="14" y="{middle}" text-anchor="middle" transform="rotate(-90 14 {middle})">loss (log scale)</text>'
+    )
     for number, curve in enumerate(curves):
         path = "L".join(f"{x(step):.1f} {y(loss):.1f}" for step, loss in curve.points)
         look = _look(number)
@@ -115,7 +118,12 @@ def ticks(low: float, high: float) -> list[float]:
     ]
     if len(found) >= 3:
         return found
-    first, last = 10**low, 10**high
-    step = 10.0 ** math.floor(math.log10((last - first) / 2))
-    step = next(step * factor for factor in (5, 2, 1) if (last - first) / (step * factor) >= 2 or factor == 1)
+    return even(10**low, 10**high, 2)
+
+
+def even(first: float, last: float, least: int) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten from `first` to `last`, `least` steps apart or up to 2.5 as many."""
+    rough = (last - first) / least
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (5, 2, 1) if factor * power <= rough or factor == 1)
     return [number * step for number in range(math.ceil(first / step), math.floor(last / step) + 1)]

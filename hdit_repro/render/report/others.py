@@ -78,8 +78,8 @@ def _linked(cell: Cell, pages: dict[str, str], places: dict[str, str]) -> Span:
 def samples(facts: Facts) -> Page:
     """All rows' samples side by side; the same place is the same image number."""
     blocks: list[Block] = [
-        text("The first images of each row, numbers from 0, row by row: the same place in two grids is the same image "
-             "number, so the same start noise and, where labels are, the same label. Not chosen.")
+        text("The first images of each row, numbers from 0, row by row. Not chosen. The same place in two grids is the "
+             "same image number: with the same seeds, size and classes the same start noise and the same label.")
     ]  # fmt: skip
     found = [grids[0][0] for entry in facts.measured if (grids := grids_of(entry, facts))]
     if found:
@@ -133,7 +133,9 @@ def errata(facts: Facts) -> Page:
         "Errata and claims",
         (
             text(
-                f"{len(found)} printed numbers are not what comes out. ", Span("All claims", "#claims"), " are below."
+                f"{len(found)} printed numbers and statements are not what comes out. ",
+                Span("All claims", "#claims"),
+                " are below.",
             ),
             grid("Errata of the paper", ("place", "edition", "printed", "computed", "why"), list(rows)),
             Heading(2, "All claims", "claims"),

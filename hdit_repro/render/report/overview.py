@@ -29,6 +29,7 @@ from hdit_repro.render.report.blocks import (
 )
 from hdit_repro.render.report.facts import Entry, Facts
 from hdit_repro.render.report.row import grids_of
+from hdit_repro.render.settled import beside
 from hdit_repro.spec.base import kind_of
 
 GRIDS = 4
@@ -62,7 +63,7 @@ def _tiles(facts: Facts) -> Iterable[Tile]:
     )
     yield Tile(f"{statuses['erratum']}", "errata", "print and computation part", "errata.html", "bad")
     yield Tile(
-        f"{statuses['needs-run'] + statuses['measured']}",
+        f"{statuses['needs-run']}",
         "need a run or a source",
         "no computation settles them",
         "reproduce.html",
@@ -161,9 +162,10 @@ def _errata(facts: Facts) -> Iterable[Block]:
         return
     yield Heading(2, "Errata of the paper", "errata")
     rows = [
-        (item.claim.place, item.claim.text, item.note) for item in sorted(found, key=lambda item: item.claim.edition)
+        (item.claim.place, item.claim.text, beside(item.computed, item.claim), item.note)
+        for item in sorted(found, key=lambda item: item.claim.edition)
     ]
-    yield grid("Where print and computation part", ("place", "printed", "why"), list(rows))
+    yield grid("Where print and computation part", ("place", "printed", "computed", "why"), list(rows))
     yield text(Span("Every claim with what it comes to", "errata.html#claims"))
 
 

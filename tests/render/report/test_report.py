@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hdit_repro import jobs
+from hdit_repro import jobs, paper
+from hdit_repro.audit import audit
 from hdit_repro.cli.external import job_file
 from hdit_repro.errors import UserError
 from hdit_repro.files import write_text
@@ -210,6 +211,36 @@ def test_a_report_of_nothing_says_what_to_do(roots: Roots) -> None:
     assert "<strong>17</strong> <span>errata</span>" in page
 
 
+def tiles_of(folder: Path) -> dict[str, str]:
+    """The number of each tile by its label."""
+    return {
+        label: number
+        for number, label in re.findall(
+            r"<strong>([^<]*)</strong> <span>([^<]*)</span>", (folder / "index.html").read_text()
+        )
+    }
+
+
+def test_tiles_share_all_claims_out(roots: Roots, measure: Measure) -> None:
+    ledger = paper.read()
+    kept = ("printed numbers hold", "errata", "need a run or a source")
+    before = tiles_of(build("paper", roots).folder)
+    assert sum(int(before[name]) for name in kept) == len(ledger.claims)
+    measure("table1/E", "paper", 27.9)
+    after = tiles_of(build("paper", roots).folder)
+    measured = [item for item in audit(ledger, store.load(roots.results)[0]) if item.status == "measured"]
+    assert len(measured) > 1
+    assert int(before[kept[2]]) - int(after[kept[2]]) == len(measured)
+    assert [after[name] for name in kept[:2]] == [before[name] for name in kept[:2]]
+
+
+def test_trainings_of_a_row_are_counted_apart_from_its_records(roots: Roots, measure: Measure) -> None:
+    for seed, sampling in ((0, 0), (0, 1), (2, 0)):
+        measure("table1/E", "smoke", 180.0 + seed + sampling, seed=seed, sampling_seed=sampling)
+    page = (build("smoke", roots).folder / "rows" / "table1-E.html").read_text()
+    assert "<li>Trainings measured: 2. Records: 3.</li>" in page
+
+
 def test_paper_scale_has_verdicts(roots: Roots, measure: Measure) -> None:
     measure("table1/E", "paper", 27.9)
     measure("table1/D", "paper", 50.0)
@@ -306,8 +337,23 @@ def test_labels_of_curves_do_not_lie_over_each_other(label: str, across: int) ->
 
 def test_the_last_step_is_inside_the_drawing() -> None:
     drawn = curves.draw([curves.Curve("seed 0", ((0.0, 1.0), (400_000.0, 0.5)))])
-    assert re.search(r'<text x="628\.0" y="\d+" text-anchor="end">400,000</text>', drawn)
-    assert 'text-anchor="middle">300,000</text>' in drawn
+    (end,) = re.findall(r'<text x="([\d.]+)" y="\d+" text-anchor="middle">400,000</text>', drawn)
+    assert float(end) + curves.LETTER * len("400,000") / 2 <= curves.WIDTH
+    assert re.search(r'<text x="485\.5" y="\d+" text-anchor="middle">300,000</text>', drawn)
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        (2395.0, ["0", "500", "1,000", "1,500", "2,000"]),
+        (399.5, ["0", "50", "100", "150", "200", "250", "300", "350"]),
+        (1_000_000.0, ["0", "200,000", "400,000", "600,000", "800,000", "1,000,000"]),
+        (2.0, ["0", "0.5", "1", "1.5", "2"]),
+    ],
+)
+def test_steps_under_a_curve_are_round(last: float, said: list[str]) -> None:
+    drawn = curves.draw([curves.Curve("seed 0", ((0.0, 1.0), (last, 0.5)))])
+    assert re.findall(rf'y="{curves.HEIGHT - curves.BOTTOM + 18}" text-anchor="middle">([^<]*)<', drawn) == said
 
 
 def test_small_values_keep_their_digits(roots: Roots, measure: Measure) -> None:
