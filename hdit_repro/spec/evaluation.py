@@ -109,6 +109,10 @@ class Evaluation(Spec):
         name = kind_of(self.extractor)
         for kind in self.metrics:
             require(bool(metric_names(kind, name)), f"{kind} is not defined on {name}")
+        require(
+            not isinstance(self.reference, AdmReference) or isinstance(self.extractor, Inception2015),
+            f"ADM's statistics are of inception-2015, and the extractor is {name}",
+        )
 
 
 FRECHET_NAMES = {

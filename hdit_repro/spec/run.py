@@ -11,7 +11,7 @@ import msgspec
 from hdit_repro.spec.base import Spec, kind_of, require
 from hdit_repro.spec.data import Data, facts_of
 from hdit_repro.spec.diffusion import Diffusion, Edm, Gaussian
-from hdit_repro.spec.evaluation import Evaluation
+from hdit_repro.spec.evaluation import DatasetReference, Evaluation
 from hdit_repro.spec.external import External
 from hdit_repro.spec.model import DiT, Hourglass, Model, Timestep
 from hdit_repro.spec.numerics import NUMERICS
@@ -57,6 +57,25 @@ class Run(Spec, dict=True):
             self.model.classes in (0, facts.classes),
             f"model.classes {self.model.classes} is not the {facts.classes} of {kind_of(self.data.dataset)}",
         )
+        reference = self.evaluation.reference
+        require(
+            not isinstance(reference, DatasetReference) or (reference.count or 0) <= facts.images,
+            f"evaluation.reference.count {getattr(reference, 'count', 0)} is more than the {facts.images} images of "
+            f"{kind_of(self.data.dataset)}",
+        )
+        require(
+            self.sampling.at_step is msgspec.UNSET or self.sampling.at_step <= self.training.total_steps,
+            f"sampling.at_step {self.sampling.at_step} lies beyond the last step, {self.training.total_steps}",
+        )
+        require(
+            not self.external or self.sampling.count == self.external.images,
+            "an external run has as many samples as there are images, so sampling.count must not say otherwise",
+        )
+        self._check_conditions()
+        self._check_diffusion()
+
+    def _check_conditions(self) -> None:
+        """Classes, guidance towards them, augmentation."""
         require(
             not isinstance(self.model, Hourglass) or self.model.mapping_cond == 0,
             "classes and augmentation are all that a run conditions on, so model.mapping_cond must be 0",
@@ -74,6 +93,13 @@ class Run(Spec, dict=True):
             not (drops and self.model.classes and isinstance(self.model, DiT) and self.model.class_dropout == 0),
             "training.class_dropout and guidance need a class that stands for none: model.class_dropout must not be 0",
         )
+        require(
+            not self.training.augmentation or (isinstance(self.model, Hourglass) and self.model.augmentation_cond == 9),
+            "augmentation needs a network that takes its nine-value condition",
+        )
+
+    def _check_diffusion(self) -> None:
+        """The diffusion, what the network is told of it, and the sampler."""
         discrete = isinstance(self.diffusion, Gaussian)
         require(
             discrete == isinstance(self.sampling.sampler, Ancestral),
@@ -107,18 +133,6 @@ class Run(Spec, dict=True):
         require(
             discrete or 0 < self.sampled_sigmas[0] < self.sampled_sigmas[1],
             "0 < sampling.sigma_min < sampling.sigma_max must hold",
-        )
-        require(
-            self.sampling.at_step is msgspec.UNSET or self.sampling.at_step <= self.training.total_steps,
-            f"sampling.at_step {self.sampling.at_step} lies beyond the last step, {self.training.total_steps}",
-        )
-        require(
-            not self.training.augmentation or (isinstance(self.model, Hourglass) and self.model.augmentation_cond == 9),
-            "augmentation needs a network that takes its nine-value condition",
-        )
-        require(
-            not self.external or self.sampling.count == self.external.images,
-            "an external run has as many samples as there are images, so sampling.count must not say otherwise",
         )
 
     @cached_property

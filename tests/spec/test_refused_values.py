@@ -98,6 +98,7 @@ REFUSED: dict[str, list[tuple[str, Any, str]]] = {
         ("evaluation.metrics", [], "at least one metric"),
         ("evaluation.extractor", {"kind": "efficientnet-lite0"}, "inception-score is not defined"),
         ("evaluation.reference", {"kind": "dataset", "count": 3}, "four images"),
+        ("evaluation.reference", {"kind": "dataset", "count": 1_281_168}, "more than the 1281167 images of imagenet"),
     ],
     "R1": [
         ("diffusion.timesteps", 20, "21 timesteps"),
@@ -150,6 +151,14 @@ def test_an_imported_network_needs_no_dropped_class_unless_it_is_guided() -> Non
     msgspec.convert(tree, Run)
     tree["sampling"]["guidance"] = 2.0
     with pytest.raises(msgspec.ValidationError, match="a class that stands for none"):
+        msgspec.convert(tree, Run)
+
+
+def test_adms_statistics_are_of_one_network() -> None:
+    """It had been refused once the samples were there."""
+    tree = msgspec.to_builtins(jobs.find("table1/E").run)
+    tree["evaluation"] |= {"extractor": {"kind": "inception-clean"}, "metrics": ["frechet"]}
+    with pytest.raises(msgspec.ValidationError, match=r"ADM's statistics are of inception-2015"):
         msgspec.convert(tree, Run)
 
 
