@@ -17,7 +17,8 @@ from hdit_repro.models.build import NETWORKS
 from hdit_repro.models.dit import Block
 from hdit_repro.models.hourglass import Hourglass
 from hdit_repro.models.init import initialise
-from hdit_repro.models.rope import places
+from hdit_repro.models.positions import sin_cos
+from hdit_repro.models.rope import frequencies, places
 from hdit_repro.spec import model as spec
 from hdit_repro.spec.base import kind_of, kinds
 
@@ -129,6 +130,9 @@ def test_starts_are_those_of_the_table(small, vary):
     assert network.aug_emb.weight.std().item() == pytest.approx(1, rel=0.15)
     for zero in (layer.self_attn.out_proj, layer.ff.down_proj, network.patch_out.proj, layer.ff.norm.linear):
         assert (zero.weight == 0).all()
+    assert torch.equal(layer.self_attn.pos_emb.freqs, frequencies(2, 8))
+    learned = build(vary(position=spec.LearnedPosition())).position
+    torch.testing.assert_close(learned.weight.detach().double(), sin_cos(8, 8, 16), rtol=0, atol=1e-7)
     gated = build(vary(gate=spec.MappingGate())).mid_level[0]
     assert (gated.ff.gate.linear.weight == 0).all()
     assert (gated.ff.down_proj.weight != 0).any()

@@ -63,6 +63,15 @@ def test_labels_are_dropped_at_their_rate():
     assert drop_labels(keys, None, 9, 0.1) is None
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.5, 1.0])
+def test_a_draws_label_is_dropped_at_the_runs_rate(images, rate):
+    run = small("E", class_dropout=rate, batch=400, steps=1)
+    ((draws, batch),) = prepared(run, images, 0, 1, CPU)
+    dropped = draws.labels == run.model.classes
+    assert dropped.double().mean().item() == pytest.approx(rate, abs=0.1)  # 4 standard errors
+    assert torch.equal(draws.labels[~dropped], batch.labels[~dropped])
+
+
 def test_seeds_give_other_draws():
     assert not torch.equal(draw_keys(0, range(4)), draw_keys(1, range(4)))
 
