@@ -111,17 +111,18 @@ def _here(
 ) -> None:
     """On this machine."""
     from hdit_repro.cli.plan import print_plan
-    from hdit_repro.launch.plan import make_plan, to_run
+    from hdit_repro.launch.plan import RENDER, make_plan, to_run
     from hdit_repro.launch.submit import refuse_what_cannot_be
     from hdit_repro.launch.submit import submit as start
 
     plan = make_plan(jobs, roots, profile)
     refuse_what_cannot_be(jobs, plan, profile)
     if dry_run:
+        planned = [stage for stage in plan if not (no_tables and stage.stage == RENDER)]
         if as_objects:
-            as_json([stage.as_row() for stage in plan])
+            as_json([stage.as_row() for stage in planned])
         else:
-            print_plan(plan, profile)
+            print_plan(planned, profile)
         return
     from hdit_repro.launch.follow import display
 

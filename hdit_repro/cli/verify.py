@@ -11,7 +11,7 @@ import typer
 
 from hdit_repro.cli import options
 from hdit_repro.cli.output import as_json, data, group, remark, table
-from hdit_repro.errors import pick
+from hdit_repro.errors import UserError, pick
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,6 +59,13 @@ def verify(
 
     ledger = paper.read()
     if explain is not None:
+        if status is not None or table_name is not None:
+            raise UserError(
+                "one claim is explained whatever its status and table",
+                found=f"--explain {explain} with --status or --table",
+                expected="--explain alone",
+                fix=f"hdit-repro verify --explain {explain}",
+            )
         ledger.claim(explain)
     records, problems = load(workplace().results)
     findings = audit(ledger, records)

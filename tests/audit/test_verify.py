@@ -84,6 +84,8 @@ def test_explain_as_json_has_the_steps(verify: Verify) -> None:
     ("arguments", "message"),
     [
         (("--explain", "table1/E/fie"), "did you mean 'table1/E/fid'"),
+        (("--explain", "table1/R1/gflop-256", "--status", "holds"), "hdit-repro verify --explain table1/R1/gflop-256"),
+        (("--explain", "table1/R1/gflop-256", "--table", "1"), "hdit-repro verify --explain table1/R1/gflop-256"),
         (("--status", "errata"), "did you mean 'erratum'"),
         (("--table", "9"), "there is no table called 'table9'"),
     ],

@@ -68,6 +68,13 @@ def test_rows_and_the_cluster_of_the_environment(command: Command, monkeypatch: 
     assert command("submit table1").code == 2
 
 
+def test_what_would_be_done_without_tables_renders_none(command: Command) -> None:
+    stages = [row["stage"] for row in command("submit table1/E --scale smoke --dry-run --no-tables --json").json]
+    assert stages == ["train", "sample", "evaluate"]
+    assert "render" not in command("submit table1/E --scale smoke --dry-run --no-tables").out
+    assert "render" in command("submit table1/E --scale smoke --dry-run").out
+
+
 def test_status_and_logs_read_what_lies_there(command: Command, tmp_path: Path) -> None:
     assert command("status").out == ""
     assert command("status --json").json == []
