@@ -38,32 +38,31 @@ def arrays_in(path: Path) -> list[str]:
 
 
 class NpzImages:
-    """The images of an .npz file.
+    """The images of an .npz file, under the name that ADM gives them (`arr_0`).
 
     Args:
         path: the file.
-        array: name of the array in it.
 
     Raises:
         UserError: no such file or array, or one that is not uint8 N H W 3.
     """
 
-    def __init__(self, path: Path | str, array: str = ARRAY) -> None:
-        self.path, self.array = Path(path), array
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
         try:
-            with zipfile.ZipFile(self.path) as archive, archive.open(f"{array}.npy") as file:
+            with zipfile.ZipFile(self.path) as archive, archive.open(f"{ARRAY}.npy") as file:
                 shape, fortran, dtype = _header(file)
         except _BROKEN as error:
             raise UserError(
                 "images cannot be read",
                 found=f"{path}: {error}",
-                expected=f"an array {array}",
+                expected=f"an array {ARRAY}",
                 fix="save it again with numpy, without pickled objects",
             ) from error
         if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or fortran or 0 in shape:
             raise UserError(
                 "an array holds no images",
-                found=f"{array} in {path}: {dtype} {' x '.join(map(str, shape))}",
+                found=f"{ARRAY} in {path}: {dtype} {' x '.join(map(str, shape))}",
                 expected="uint8, N x H x W x 3, in C order, as ADM's evaluator reads it",
                 fix="np.savez(PATH, arr_0=images) with images of that kind",
             )
@@ -80,7 +79,7 @@ class NpzImages:
         """
         row = self.height * self.width * 3
         try:
-            with zipfile.ZipFile(self.path) as archive, archive.open(f"{self.array}.npy") as file:
+            with zipfile.ZipFile(self.path) as archive, archive.open(f"{ARRAY}.npy") as file:
                 _header(file)
                 for first in range(0, self.count, size):
                     many = min(size, self.count - first)

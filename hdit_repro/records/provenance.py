@@ -43,7 +43,6 @@ def collect(
     gpu_hours: float,
     versions: Mapping[str, str] | None = None,
     snapshot: Path | None = None,
-    host: str | None = None,
 ) -> Provenance:
     """The provenance of a measurement made now, here.
 
@@ -54,7 +53,6 @@ def collect(
         versions: what only a stage knows ("cuda", "cudnn"); added to the packages'.
         snapshot: a run.json with the `commit` and `dirty` of the code that was submitted last; they win over git's, and
             what a copy made for jobs says of itself wins over both.
-        host: kind of machine; by default the system, the architecture and whether SLURM started us.
     """
     here = Path(__file__).resolve().parents[2]
     source = submitted_source(here / MARK) or submitted_source(snapshot) or checkout_source(here)
@@ -63,7 +61,7 @@ def collect(
         dirty=source.dirty,
         versions={**package_versions(), **(versions or {})},
         device=device,
-        host=host or host_kind(),
+        host=host_kind(),
         seconds={stage: round(float(value), 3) for stage, value in seconds.items()},
         gpu_hours=round(float(gpu_hours), 6),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
