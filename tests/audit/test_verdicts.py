@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from hdit_repro.audit import audit
 from hdit_repro.audit.bills import Bills
 from hdit_repro.audit.measured import Measurements
 from hdit_repro.audit.orders import on_orders
-from hdit_repro.audit.ranks import by_lot, of_sample, on_tables, tau
+from hdit_repro.audit.ranks import Place, by_lot, of_sample, on_tables, rank, tau
 from hdit_repro.paper import Ledger
 from hdit_repro.records import schema
 from hdit_repro.records.schema import Record
@@ -119,6 +120,26 @@ def test_numbers_of_two_protocols_are_not_averaged(ledger: Ledger, record: Make)
     odd = schema.seal(msgspec.structs.replace(odd, protocol=msgspec.structs.replace(odd.protocol, reference=other)))
     found = finding(ledger, [record("table1/E", fid=27.0), record("table1/E", seed=1, fid=28.0), odd], "table1/E/fid")
     assert found.computed == 27.5
+
+
+def test_pairs_that_luck_could_turn_round_leave_tau_open() -> None:
+    """1.96 x sqrt(2) x 1 % = 2.8 %: b and c are closer than that on one side, and then on the other."""
+    for ours, printed in (((0, 0.05, 0.07), (0, 0.1, 0.2)), ((0, 0.1, 0.2), (0, 0.05, 0.07))):
+        found = rank("t", [Place(*row) for row in zip("abc", ours, [0.01] * 3, printed, [0.01] * 3, strict=True)], "")
+        assert (found.tau, found.low, found.high) == (1, pytest.approx(1 / 3), 1)
+    turned = rank("t", [Place(*row) for row in zip("ab", (0, 1), (0.01,) * 2, (1, 0), (0.01,) * 2, strict=True)], "")
+    assert (turned.tau, turned.low, turned.high) == (-1, -1, -1)
+
+
+def test_the_interval_of_tau_holds_the_true_one() -> None:
+    """Ten rows in one true order, not much farther apart than the noise is large; values drawn again never held 1."""
+    dice, held, trials = random.Random(0), 0, 200
+    for _ in range(trials):
+        true = [dice.gauss(0, 0.03) for _ in range(10)]
+        ours, printed = ([dice.gauss(value, 0.013) for value in true] for _ in range(2))
+        places = [Place(str(n), a, 0.013, b, 0.013) for n, (a, b) in enumerate(zip(ours, printed, strict=True))]
+        held += rank("t", places, "").high == 1
+    assert held > 0.95 * trials
 
 
 def test_tau_by_hand() -> None:
