@@ -201,6 +201,7 @@ def handler() -> Iterator[list[int]]:
     [
         ("requeues", "n1 find no scontrol"), ("sees_lock", "n1 sees no lock that this machine holds"),
         ("sees_runs", "n1 does not see the folder of runs"),
+        ("writes_cache", "n1 cannot write /home/me/.cache, where statistics of references are kept"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_node_is_told(fact: str, words: str) -> None:
@@ -208,7 +209,7 @@ def test_what_is_wrong_with_a_node_is_told(fact: str, words: str) -> None:
     assert isinstance(profile, Slurm)
     node = {
         "node": "n1", "sees_runs": True, "sees_lock": True, "requeues": True, "gpus": ["A100"], "torch_gpus": 1,
-        "write_mb_per_second": 9.0, "data": "", "time": time.time(),
+        "write_mb_per_second": 9.0, "cache": "/home/me/.cache", "writes_cache": True, "data": "", "time": time.time(),
     }  # fmt: skip
     assert problems(node, profile, time.time()) == []
     (problem,) = problems({**node, fact: False}, profile, time.time())
@@ -223,6 +224,16 @@ def test_a_node_says_whether_it_sees_the_submitters_lock(tmp_path: Path, monkeyp
     assert not job()["sees_lock"]
     monkeypatch.setattr(probe, "is_locked", failing(OSError(errno.ENOLCK, "No locks available")))
     assert not job()["sees_lock"]
+
+
+def test_a_node_says_whether_it_can_write_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "WRITE_BYTES", 1 << 20)
+    monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
+    assert ProbeJob(tmp_path, "t")()["writes_cache"]
+    assert list((tmp_path / "cache").iterdir()) == []
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "file" / "cache"))
+    assert not ProbeJob(tmp_path, "t")()["writes_cache"]
 
 
 def test_who_waits_for_a_stage_that_another_runs_is_no_attempt(site: Site, training: Task, made_up: ModuleType) -> None:

@@ -92,6 +92,11 @@ def problems(node: Mapping[str, Any], profile: Slurm, sent: float) -> list[str]:
         found.append(f"torch {node['torch']} on {name} cannot use its GPU: another build, or modules in `setup`")
     if not node["write_mb_per_second"]:
         found.append(f"{name} cannot write the folder of runs")
+    if not node["writes_cache"]:
+        found.append(
+            f"{name} cannot write {node['cache']}, where statistics of references are kept: "
+            "export HDIT_REPRO_CACHE=FOLDER, which submissions hand on"
+        )
     if node["data"] and not node["data_there"]:
         found.append(f"{name} does not see HDIT_REPRO_DATA={node['data']}")
     if node["time"] < sent - CLOCK or node["time"] > time.time() + CLOCK:

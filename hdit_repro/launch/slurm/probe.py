@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hdit_repro.files import cache_folder, is_locked, write_json
+from hdit_repro.errors import RunError
+from hdit_repro.files import cache_folder, is_locked, write_bytes, write_json
 
 HELD = "held"
 """A file in the folder on which the submitter holds a lock meanwhile: shards and stages rely on seeing each other's."""
@@ -46,6 +47,8 @@ class ProbeJob:
             "write_mb_per_second": write_speed(self.folder / f".speed-{rank}"),
             "data": os.environ.get("HDIT_REPRO_DATA", ""),
             "data_there": Path(os.environ.get("HDIT_REPRO_DATA") or "/nonexistent").is_dir(),
+            "cache": str(cache_folder()),
+            "writes_cache": writes(cache_folder()),
             "weights": sorted(path.name for path in (cache_folder() / "weights").glob("*")),
             **torch_facts(),
         }
@@ -88,6 +91,17 @@ def torch_facts() -> dict[str, Any]:
         fused = bool(getattr(natten, "HAS_LIBNATTEN", False))
         backend = f"{natten.__version__}, {'with' if fused else 'without'} CUDA kernels"
     return {"torch": torch.__version__, "torch_gpus": torch.cuda.device_count(), "natten": backend}
+
+
+def writes(folder: Path) -> bool:
+    """Whether a file can be made in a folder, which is made where it is missing."""
+    path = folder / f".probe-{socket.gethostname()}-{os.getpid()}"
+    try:
+        write_bytes(path, b"")
+        path.unlink(missing_ok=True)
+    except (OSError, RunError):
+        return False
+    return True
 
 
 def write_speed(path: Path) -> float:
