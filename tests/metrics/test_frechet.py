@@ -113,6 +113,13 @@ def test_bad_input(change, message):
         frechet_distance(**{**given_, **change})
 
 
+def test_what_float32_leaves_of_symmetry_is_taken_and_no_more():
+    skew = np.triu(np.ones((4, 4)), 1)
+    assert frechet_distance(np.zeros(4), np.eye(4) + 1e-7 * skew, np.zeros(4), np.eye(4)) < 1e-6
+    with pytest.raises(ValueError, match="symmetric"):
+        frechet_distance(np.zeros(4), np.eye(4) + 1e-5 * skew, np.zeros(4), np.eye(4))
+
+
 def test_clean_fid_and_pytorch_fid_agree():
     """Their arithmetic is one; clean-fid's copy is installed."""
     from hdit_repro.metrics.torchvision_shim import import_torchvision

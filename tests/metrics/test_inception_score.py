@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from hdit_repro.metrics.inception_score import adm_inception_score, inception_score, sorted_by_class
+from hdit_repro.metrics.inception_score import (
+    adm_inception_score,
+    inception_score,
+    sorted_by_class,
+    ten_parts_inception_score,
+)
 
 
 def slow(logits: np.ndarray) -> float:
@@ -34,7 +39,7 @@ def test_closed_forms():
     assert inception_score(sure, 5).mean == pytest.approx(8, rel=1e-12)
     assert inception_score(np.zeros((40, 8)), 4) == (pytest.approx(1), pytest.approx(0))
     shifted = np.random.default_rng(1).standard_normal((20, 5))
-    assert inception_score(shifted + 700, 2).mean == pytest.approx(inception_score(shifted, 2).mean, rel=1e-9)
+    assert inception_score(shifted + 7000, 2).mean == pytest.approx(inception_score(shifted, 2).mean, rel=1e-9)
 
 
 def test_adm_takes_parts_of_5000():
@@ -57,15 +62,18 @@ def test_images_sorted_by_class_are_noticed_and_others_are_not():
     assert sorted_by_class(logits[:5000], adm_inception_score(logits[:5000])) is None, "one part has no order"
 
 
-def test_torch_fidelity_agrees():
+@pytest.mark.parametrize("count", [50, 57])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_torch_fidelity_agrees(count, shuffle):
+    """In order and after its shuffle, where ten parts are equal and where they cannot be."""
     from hdit_repro.metrics.torchvision_shim import import_torchvision
 
     import_torchvision()
     from torch_fidelity.metric_isc import isc_features_to_metric
 
-    logits = torch.randn(50, 9, generator=torch.Generator().manual_seed(3)) * 3
-    theirs = isc_features_to_metric(logits, splits=10, shuffle=False)
-    ours = inception_score(logits, 10)
+    logits = torch.randn(count, 9, generator=torch.Generator().manual_seed(3)) * 3
+    theirs = isc_features_to_metric(logits, splits=10, shuffle=shuffle, rng_seed=2020)
+    ours = ten_parts_inception_score(logits) if shuffle else inception_score(logits, 10)
     assert ours.mean == pytest.approx(theirs["inception_score_mean"], rel=1e-9)
     assert ours.std == pytest.approx(theirs["inception_score_std"], rel=1e-9)
 

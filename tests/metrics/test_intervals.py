@@ -40,6 +40,16 @@ def test_the_jackknife_covers_the_mean_of_repetitions():
     assert width == pytest.approx(np.std(values), rel=0.15)
 
 
+def test_the_jackknife_by_its_definition():
+    """sqrt((G - 1) / G sum (d_g - mean d)^2), each d_g from the rows that are left; and no distance is below 0."""
+    rows = drawn(np.random.default_rng(7), 60)
+    apart = np.array([distance(rows[groups(60) != group]) for group in range(GROUPS)])
+    error = ((GROUPS - 1) / GROUPS * ((apart - apart.mean()) ** 2).sum()) ** 0.5
+    found = frechet_interval(rows, 5.0, *REFERENCE)
+    assert (found.low, found.high) == pytest.approx((5 - STUDENT * error, 5 + STUDENT * error), rel=1e-6)
+    assert frechet_interval(rows, 0.01, *REFERENCE).low == 0
+
+
 @pytest.mark.parametrize("count", [41, 60, 1000])
 def test_groups_are_even_and_no_class_dealt_in_turn_falls_into_one(count):
     found = groups(count)
@@ -119,3 +129,8 @@ def test_each_point_of_a_curve_is_of_the_subset_that_its_place_draws():
         subset = rows[np.random.default_rng((0, place)).choice(60, count, replace=False)]
         expected = frechet_distance(subset.mean(axis=0), np.cov(subset, rowvar=False), mean, cov)
         assert value == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_curve_of_many_samples_begins_at_five_thousand():
+    rows = np.random.default_rng(6).normal(size=(60_000, 2))
+    assert frechet_curve(rows, np.zeros(2), np.eye(2), points=2).counts == (5_000, 60_000)
