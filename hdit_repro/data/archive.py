@@ -163,7 +163,7 @@ def _problem(info: zipfile.ZipInfo, before: str) -> str:
 def climbs(name: str) -> bool:
     """Whether a member's name is absolute or leads out of where it lies."""
     plain = name.replace("\\", "/")
-    return plain.startswith("/") or ".." in PurePosixPath(plain).parts or (len(plain) > 1 and plain[1] == ":")
+    return plain.startswith("/") or ".." in PurePosixPath(plain).parts or plain[1:3] == ":/"
 
 
 def check_name(name: str) -> None:

@@ -111,6 +111,13 @@ def test_climbing_members_are_refused(tmp_path, name):
         ZipStore(write(tmp_path / "a.zip", {**IMAGES, name: png(9)}))
 
 
+def test_a_colon_in_a_name_leads_nowhere(tmp_path):
+    """A time of day, and nothing is ever unpacked: a folder with that name is taken, and so is the zip made of it."""
+    (tmp_path / "1:30.png").write_bytes(png(9))
+    folder, packed = FolderStore(tmp_path), ZipStore(write(tmp_path / "a.zip", {"1:30.png": png(9)}))
+    assert folder.names == packed.names == ["1:30.png"]
+
+
 def test_a_damaged_member_is_named_and_the_others_are_read(tmp_path):
     path = write(tmp_path / "a.zip", IMAGES)
     with zipfile.ZipFile(path) as file:
