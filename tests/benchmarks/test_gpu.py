@@ -158,6 +158,26 @@ def test_the_first_minutes_bring_one_of_everything(gpu: ModuleType) -> None:
     assert sum(part.seconds for part in gpu.PARTS[:until]) < 9 * 60
 
 
+def test_a_batch_that_does_not_fit_is_halved_until_one_does(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.card import networks, session, training
+
+    tried, fits = [], 1
+
+    def step(run: Any, *_: object, **how: object) -> dict[str, Any]:
+        tried.append(run.training.batch)
+        if run.training.batch > fits:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return {"batch": run.training.batch}
+
+    monkeypatch.setattr(training, "step_numbers", step)
+    bench, run = session.Bench(torch.device("cpu"), True, 0.02), networks.named("table1/E", "smoke")
+    assert training.measured(run, "table1/E", bench, compiled=False) == {"batch": 1}
+    assert tried == [4, 2, 1]
+    fits = 0
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        training.measured(run, "table1/E", bench, compiled=False)
+
+
 class Clock:
     """Seconds that pass when a part says so; `parts` are their names, expectations and what they take."""
 

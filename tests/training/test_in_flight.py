@@ -1,9 +1,12 @@
 """The loop asks for a step before it learns what came of the one before, and waits only where the state is wanted."""
 
+import contextlib
+
 import pytest
 import torch
 
-from hdit_repro.training import step
+from hdit_repro.data.loader import Batch
+from hdit_repro.training import step, transfer
 from hdit_repro.training.distributed import World
 from hdit_repro.training.feed import feed
 from hdit_repro.training.loop import LoopSettings, new_state, train
@@ -66,3 +69,43 @@ def test_on_a_cpu_nothing_is_copied():
     assert Reading(x).numbers() == [0.0, 1.0, 2.0]
     batch = object()
     assert Carrier(CPU).send(batch).arrived() is batch
+
+
+def test_images_that_are_sent_ahead_are_waited_for_by_the_device_alone(monkeypatch):
+    """Copied in the carrier's stream with a mark behind; who takes them waits for the mark and keeps their memory."""
+    done, current = [], ["ours"]
+
+    class Stream(str):
+        def wait_event(self, mark):
+            done.append((str(self), "waits for", mark.place))
+
+    class Mark:
+        def record(self):
+            self.place = len(done)
+            done.append((current[-1], "marks"))
+
+    class There(torch.Tensor):
+        def record_stream(self, stream):
+            done.append(("memory stays until", str(stream)))
+
+    @contextlib.contextmanager
+    def within(stream):
+        current.append(str(stream))
+        yield
+        current.pop()
+
+    def copied(x, device):
+        done.append((current[-1], "copies"))
+        return x.as_subclass(There)
+
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream("the carrier's"))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream(current[-1]))
+    monkeypatch.setattr(torch.cuda, "stream", within)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "Event", Mark)
+    monkeypatch.setattr(transfer, "upload", copied)
+    batch = Batch(torch.arange(2), torch.zeros(2, 3, 4, 4, dtype=torch.uint8), None)
+    sent = Carrier(torch.device("cuda")).send(batch)
+    assert done == [("the carrier's", "copies"), ("the carrier's", "marks")]
+    assert torch.equal(sent.arrived().images.as_subclass(torch.Tensor), batch.images)
+    assert done[2:] == [("ours", "waits for", 1), ("memory stays until", "ours")]
