@@ -63,10 +63,10 @@ def test_every_value_of_a_row(workplace: Path, capsys: pytest.CaptureFixture[str
     assert main(["results", "show", "table2/lerp"]) == 0
     shown = capsys.readouterr()
     assert [line.split() for line in shown.out.splitlines()] == [
-        ["seed", "sampling", "seed", "fid", "record"],
-        ["0", "0", "27", ids[0]],
-        ["0", "1", "29", ids[1]],
-        ["1", "0", "30", ids[2]],
+        ["record", "seed", "sampling", "seed", "fid"],
+        [ids[0], "0", "0", "27"],
+        [ids[1], "0", "1", "29"],
+        [ids[2], "1", "0", "30"],
     ]
     assert "fid: 29 ± 1.4 over 2 training seeds, 3 records; ± 1.4 between samplings of one network" in shown.err
     assert f"left out, since they are measured otherwise: {odd}" in shown.err
