@@ -11,7 +11,11 @@ from typing import NamedTuple
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.spec.training import Training
 
-FIRST_PORT, PORTS = 20_000, 20_000
+FIRST_PORT, PORTS = 20_000, 12_000
+"""Below 32,768, from where Linux takes the ports of outgoing connections."""
+
+STRIDE = 1_009
+"""Ports between two starts of a job: one that was taken by another is not tried again."""
 
 
 class Lost(RunError):
@@ -37,7 +41,7 @@ def place(mode: str = "auto", environment: Mapping[str, str] | None = None) -> P
     Args:
         mode: "auto" reads RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT where RANK is set (torchrun, or by
             hand); "slurm" reads SLURM_PROCID, SLURM_NTASKS and SLURM_LOCALID, the first node's name and a port from
-            the job id; "none" is one process, whatever is set.
+            the job id and how often it was restarted; "none" is one process, whatever is set.
         environment: the variables; None is the process's own.
 
     Raises:
@@ -106,7 +110,8 @@ def _slurm(found: Mapping[str, str]) -> Place:
 
 
 def _port(found: Mapping[str, str]) -> int:
-    return FIRST_PORT + _number(found, "SLURM_JOB_ID") % PORTS
+    restarts = _number(found, "SLURM_RESTART_COUNT") if found.get("SLURM_RESTART_COUNT") else 0
+    return FIRST_PORT + (_number(found, "SLURM_JOB_ID") + STRIDE * restarts) % PORTS
 
 
 def _checked(place: Place) -> Place:

@@ -125,7 +125,10 @@ def test_places_from_the_environment():
     assert place("none", TORCHRUN) == ALONE
     assert place("auto", TORCHRUN) == Place(3, 8, 1, "host", 29500)
     assert place("auto", SLURM) == ALONE
-    assert place("slurm", SLURM) == Place(5, 8, 1, "gpu003", 20_000 + 1234567 % 20_000)
+    assert place("slurm", SLURM) == Place(5, 8, 1, "gpu003", 20_000 + 1234567 % 12_000)
+    restarted = [place("slurm", {**SLURM, "SLURM_RESTART_COUNT": str(count)}).port for count in range(1, 11)]
+    assert len({*restarted, place("slurm", SLURM).port}) == 11, "a port that another has taken is not tried again"
+    assert 20_000 <= min(restarted) <= max(restarted) < 32_768, "no port of outgoing connections"
     assert place("slurm", {**SLURM, "MASTER_ADDR": "a", "MASTER_PORT": "7"}) == Place(5, 8, 1, "a", 7)
     assert place("slurm", {"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_LOCALID": "0"}) == ALONE
     assert place("auto", {"RANK": "0", "WORLD_SIZE": "1"}) == ALONE
