@@ -80,6 +80,9 @@ FEATURE_BYTES = {
 KEPT_IMAGE_BYTES = 256 << 20
 """Up to how much the images of a run are kept."""
 
+SHOWN_IMAGES = 64
+"""Of larger sets, the first ones are kept for the grid. A test holds it to the stage."""
+
 RECORD_BYTES = 16 << 10
 
 
@@ -155,8 +158,9 @@ def disk(run: Run, stage: str, kept: Kept = NOTHING) -> int:
     if stage == "evaluate":
         return RECORD_BYTES
     features = FEATURE_BYTES[kind_of(run.evaluation.extractor)] * run.sampling.count
-    images = run.sampling.count * run.model.channels * run.data.resolution**2
-    return features + (images if images <= KEPT_IMAGE_BYTES else 0)
+    image = run.model.channels * run.data.resolution**2
+    every = run.sampling.count * image
+    return features + (every if every <= KEPT_IMAGE_BYTES else min(SHOWN_IMAGES, run.sampling.count) * image)
 
 
 def yardstick(run: Run) -> Yardstick:
