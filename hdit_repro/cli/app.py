@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from hdit_repro import __version__
+from hdit_repro.cli.output import told, width
 from hdit_repro.cli.usage import Usage, shows_help, teach
 from hdit_repro.errors import RunError, UserError
 
@@ -172,7 +173,7 @@ def _said(text: str, code: int) -> int:
 
 
 def _failed(error: UserError) -> int:
-    return _said(f"error: {error}", error.exit_code)
+    return _said(told(error, width(sys.stderr)), error.exit_code)
 
 
 def _of_the_system(error: OSError) -> RunError:

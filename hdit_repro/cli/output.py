@@ -17,6 +17,9 @@ from hdit_repro.errors import UserError
 READABLE = 16
 """Columns that a text in several lines needs."""
 
+PART = 12
+"""Columns before what an error found, expected and advises."""
+
 COMFORT = 24
 """Columns for which the last column of a table takes the place of spare ones."""
 
@@ -62,6 +65,17 @@ def hanging(name: str, text: str, columns: int) -> list[str]:
         return [name + text]
     first, *more = textwrap.wrap(text, columns - len(name), break_long_words=False, break_on_hyphens=False) or [""]
     return [name + first, *(" " * len(name) + line for line in more)]
+
+
+def told(error: UserError, columns: int) -> str:
+    """An error, each part below its own beginning; what mends it stays in one line, to be copied."""
+    first, *others = f"error: {error}".splitlines()
+    lines, place = wrapped(first, columns), ""
+    for line in others:
+        name, text = line[:PART], line[PART:]
+        place = name.strip() or place
+        lines += [line] if place == "fix" or len(line) <= columns else hanging(name, text, columns)
+    return "\n".join(lines)
 
 
 def as_json(value: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, data, group
+from hdit_repro.cli.output import as_json, data, group, near
 from hdit_repro.errors import UserError
 
 app = group()
@@ -43,4 +43,4 @@ def render_tables(
         as_json([str(item.path) for item in written])
         return
     for item in written:
-        data(f"{item.kind:<8} {item.path}")
+        data(f"{item.kind:<8} {near(item.path)}")

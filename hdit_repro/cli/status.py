@@ -121,7 +121,7 @@ def _remarks(live: Live) -> list[str]:
 @app.command("logs")
 def logs(
     run: options.Run,
-    scale: Annotated[str | None, typer.Option("--scale", help="Only this scale.")] = None,
+    scale: Annotated[str | None, typer.Option("--scale", metavar="SCALE", help="Only this scale.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on printing what comes until nothing runs.")] = False,
     cluster: options.Cluster = "local",
 ) -> None:

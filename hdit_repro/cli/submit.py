@@ -38,7 +38,7 @@ StopAfter = Annotated[
         metavar="MINUTES",
         min=0.0,
         callback=finite,
-        help="With --wait: save and leave (exit code 75) after so long; the same command goes on.",
+        help="With --wait: save and leave (exit code 75) after so long, 0 never; the same command goes on.",
     ),
 ]
 

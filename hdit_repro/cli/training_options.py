@@ -52,7 +52,11 @@ Microbatch = Annotated[
 TimeLimit = Annotated[
     float,
     typer.Option(
-        "--time-limit", metavar="SECONDS", min=0.0, callback=finite, help="Save and leave (exit code 75) after so long."
+        "--time-limit",
+        metavar="SECONDS",
+        min=0.0,
+        callback=finite,
+        help="Save and leave (exit code 75) after so long; 0 is never.",
     ),
 ]
 Unreadable = Annotated[

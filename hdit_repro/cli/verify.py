@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, data, group, remark, table
+from hdit_repro.cli.output import as_json, data, group, hanging, remark, table, width, wrapped
 from hdit_repro.errors import UserError, pick
 
 if TYPE_CHECKING:
@@ -171,13 +171,16 @@ def _print_narrow(console: Console, cells: Sequence[tuple[str, ...]]) -> None:
 def _explain(finding: Finding) -> None:
     """A claim, its computation and its verdict, line by line."""
     claim = finding.claim
-    data(f"{claim.id}: {claim.place}, edition {claim.edition}")
-    data(f"printed   {claim.text} ({claim.unit.value})")
-    for step in finding.steps:
-        data(f"          {step}")
-    data(f"status    {finding.status}{', which the ledger does not expect' if finding.surprise else ''}")
-    if finding.note:
-        data(f"note      {finding.note}")
+    status = f"{finding.status}{', which the ledger does not expect' if finding.surprise else ''}"
+    lines = [
+        ("printed", f"{claim.text} ({claim.unit.value})"),
+        *(("", step) for step in finding.steps),
+        ("status", status),
+        *([("note", finding.note)] if finding.note else []),
+    ]
+    data("\n".join(wrapped(f"{claim.id}: {claim.place}, edition {claim.edition}", width(sys.stdout))))
+    for name, text in lines:
+        data("\n".join(hanging(f"{name:<10}", text, width(sys.stdout))))
 
 
 def _summary(findings: Sequence[Finding]) -> list[Finding]:

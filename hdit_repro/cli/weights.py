@@ -50,8 +50,12 @@ def list_(as_objects: options.Json = False) -> None:
 @weights.command("add")
 def add(
     path: Annotated[Path | None, typer.Argument(metavar="PATH", help="The file, fetched by hand.")] = None,
-    url: Annotated[str | None, typer.Option("--url", help="Fetch it from here, on a machine with internet.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="What it is; found out by its digest if not said.")] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="URL", help="Fetch it from here, on a machine with internet.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="What it is; found out by its digest if not said.")
+    ] = None,
 ) -> None:
     """Add a file of weights after checking its SHA-256.
 

@@ -139,7 +139,7 @@ def _numbers(folder: RunFolder) -> Iterator[str]:
 def _value(metric: Metric) -> str:
     if metric.interval is None:
         return f"{metric.value:.4g}"
-    return f"{metric.value:.4g}, {metric.interval} {metric.low:.4g} to {metric.high:.4g}"
+    return f"{metric.value:.4g}, interval {metric.low:.4g} to {metric.high:.4g} ({metric.interval})"
 
 
 def _protocol(protocol: Protocol) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from hdit_repro.cli.app import COMMANDS, app
+from hdit_repro.cli.app import COMMANDS, app, main
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
@@ -59,6 +59,16 @@ def test_every_named_command_is_there() -> None:
     found = [(where, line.group(), wrong(line)) for where, line in lines]
     assert len(found) > 150
     assert [(where, line, why) for where, line, why in found if why] == []
+
+
+def test_the_page_names_the_price_that_plan_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", "table1", "--cluster", "h100"]) == 0
+    hours, dollars = re.findall(r"to go: ([\d,.]+) H100-hours .* about (\$[\d,]+);", capsys.readouterr().err)[0]
+    text = " ".join((ROOT / "README.md").read_text().split())
+    assert f"{float(hours.replace(',', '')):,.0f} H100-hours, about {dollars} at the price" in text
 
 
 @pytest.mark.parametrize(

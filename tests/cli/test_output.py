@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from hdit_repro.cli import catalog, output, power
 from hdit_repro.cli.app import main
-from hdit_repro.cli.output import counted, fitted, hanging, width, without, wrapped
+from hdit_repro.cli.output import counted, fitted, hanging, told, width, without, wrapped
+from hdit_repro.errors import UserError
 from hdit_repro.files import write_text
 
 
@@ -115,6 +116,39 @@ def test_numbers_stand_right_in_a_table_that_is_fitted_too() -> None:
 def test_a_long_word_of_the_last_column_is_not_broken_but_put_in_a_block() -> None:
     headers, rows = ("name", "at"), [("one", "https://a.b/a-long-address"), ("two", "")]
     assert fitted(headers, rows, 24) == ["one", "  at:", "    https://a.b/a-long-address", "two"]
+
+
+def test_an_error_breaks_between_words_and_its_command_not_at_all() -> None:
+    error = UserError(
+        "a problem of more words than a line has", found="many words that\nare two lines as they are",
+        expected="few", fix="hdit-repro a command that is copied whole",
+    )  # fmt: skip
+    assert told(error, 0) == f"error: {error}"
+    assert told(error, 30).splitlines() == [
+        "error: a problem of more words",
+        "  than a line has",
+        "  found     many words that",
+        "            are two lines as",
+        "            they are",
+        "  expected  few",
+        "  fix       hdit-repro a command that is copied whole",
+    ]
+
+
+def test_an_error_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("hdit_repro.cli.app.width", lambda stream: 40 * (stream is sys.stderr))
+    assert main(["show", "table1/ZZ"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert max(len(line) for line in lines if not line.startswith("  fix")) <= 40
+    assert len(lines) > 4
+
+
+def test_an_explanation_fits_its_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("hdit_repro.cli.verify.width", lambda stream: 80)
+    assert main(["verify", "--explain", "appendix-c/tau"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[-1].startswith(" " * 10)
 
 
 WIDE = (

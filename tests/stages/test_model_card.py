@@ -8,9 +8,10 @@ import pytest
 
 from hdit_repro import jobs
 from hdit_repro.records.layout import Roots, RunFolder
+from hdit_repro.records.schema import Metric
 from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.data import DATASETS
-from hdit_repro.stages.model_card import TERMS, model_card, write_card
+from hdit_repro.stages.model_card import TERMS, _value, model_card, write_card
 
 
 def card_of(name: str, scale: str, tmp_path: Path) -> str:
@@ -48,3 +49,9 @@ def test_it_lies_in_the_runs_folder(tmp_path: Path) -> None:
     path = write_card(job, RunFolder(Roots(tmp_path / "runs", tmp_path / "results"), job.run, "smoke"))
     assert path == tmp_path / "runs" / job.run.id / "card.md"
     assert "at smoke scale" in path.read_text()
+
+
+def test_an_interval_stands_behind_its_number() -> None:
+    assert _value(Metric(value=182.681)) == "182.7"
+    measured = Metric(value=182.681, low=175.23, high=190.13, interval="95 %, jackknife")
+    assert _value(measured) == "182.7, interval 175.2 to 190.1 (95 %, jackknife)"
