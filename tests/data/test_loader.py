@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 import numpy as np
 import pytest
 import torch
@@ -38,3 +40,24 @@ def test_mirroring_is_by_draw(images):
     for k, flipped in enumerate(flips(np.arange(64), 2)):
         wanted = plain.images[k].flip(2) if flipped else plain.images[k]
         assert torch.equal(mirrored.images[k], wanted)
+
+
+def _read(images, out):
+    out.put(images.batch([3, 1]).tolist())
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_process_decodes_with_threads_of_its_own():
+    """Those of its parent are not there: it would wait for them for ever."""
+    fresh = open_dataset(Data(dataset=Emoji(), resolution=16), cache=False)
+    fresh.decoders = 1  # of a larger pool a new thread may come to the child's help
+    wanted = fresh.batch([3, 1]).tolist()
+    context = multiprocessing.get_context("fork")
+    out = context.SimpleQueue()
+    worker = context.Process(target=_read, args=(fresh, out))
+    worker.start()
+    worker.join(60)
+    alive = worker.is_alive()
+    worker.kill()
+    assert not alive
+    assert out.get() == wanted

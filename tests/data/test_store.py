@@ -364,9 +364,12 @@ def test_what_programs_hide_among_images_is_none_of_the_set(tmp_path):
     assert store.digest == digest
     assert [name for name, _ in store.skipped] == [".ipynb_checkpoints", "a/._1.png", "b/.c", "lost+found"]
     assert {reason for _, reason in store.skipped} == {HIDDEN}
-    packed = write(tmp_path / "set.zip", {"a/1.png": png(1), "__MACOSX/a/._1.png": b"x", ".DS_Store": b"x"})
-    assert ZipStore(packed).names == FileSet(packed).names == ["a/1.png"]
-    assert FileSet(packed).skipped == [(".DS_Store", NO_IMAGE), ("__MACOSX/a/._1.png", HIDDEN)]
+    more = {"__MACOSX/a/._1.png": b"x", ".DS_Store": b"x"}
+    packed = write(tmp_path / "set.zip", {"a/1.png": png(1), "b/2.png": png(2), **hidden, **more})
+    assert ZipStore(packed).names == FileSet(packed).names == ["a/1.png", "b/2.png"]
+    assert FileSet(packed).skipped == sorted(
+        [(".DS_Store", NO_IMAGE), ("__MACOSX/a/._1.png", HIDDEN), *((name, HIDDEN) for name in hidden)]
+    )
 
 
 def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(tmp_path, monkeypatch):
