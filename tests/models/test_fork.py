@@ -10,6 +10,8 @@ from safetensors.torch import load_file, save_file
 from hdit_repro.cost import count
 from hdit_repro.errors import UserError
 from hdit_repro.models import load_k_diffusion
+from hdit_repro.models.fork import as_released
+from hdit_repro.models.positions import sin_cos
 from hdit_repro.models.released import configuration, read_k_diffusion
 from hdit_repro.stages.exchange import read_released
 
@@ -64,6 +66,15 @@ def test_positions_that_moved_are_refused(tmp_path):
         save_file({**tensors, "pos_emb": wrong.contiguous()}, tmp_path / "w.safetensors")
         with pytest.raises(UserError, match="pos_emb"):
             load_k_diffusion(folder / "config.json", tmp_path / "w.safetensors")
+
+
+def test_positions_of_an_oblong_grid_lie_row_by_row(tmp_path):
+    network = read_k_diffusion(FORK / "additive-gelu-concat" / "config.json")
+    right = sin_cos(4, 6, network.widths[0])[None].float()
+    assert not as_released({"pos_emb": right}, network, tmp_path)
+    for wrong in (sin_cos(6, 4, network.widths[0])[None].float().reshape(right.shape), right.repeat(2, 1, 1, 1)):
+        with pytest.raises(UserError, match="pos_emb"):
+            as_released({"pos_emb": wrong}, network, tmp_path)
 
 
 def test_remarks_and_last_commas_are_read_past(tmp_path):

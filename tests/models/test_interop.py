@@ -13,7 +13,7 @@ from hdit_repro.errors import UserError
 from hdit_repro.models import build, load_dit, load_k_diffusion
 from hdit_repro.models.export import k_diffusion_config
 from hdit_repro.models.interop import to_k_diffusion
-from hdit_repro.models.released import read_dit, read_k_diffusion
+from hdit_repro.models.released import read_dit, read_k_diffusion, read_k_diffusion_sigmas
 from hdit_repro.spec import model as spec
 
 LEAST = {
@@ -53,6 +53,16 @@ def test_defaults_are_k_diffusions(tmp_path):
     )
 
 
+def test_defaults_of_attention_and_noise_levels_are_k_diffusions(tmp_path):
+    bare = [{"type": "neighborhood"}, {"type": "shifted-window", "window_size": 4}, {"type": "global"}]
+    assert read(tmp_path, self_attns=bare).heads == (2, 4, 8)
+    assert read_k_diffusion_sigmas(tmp_path / "config.json") == {
+        "sigma_data": 1.0,
+        "sigma_min": 0.01,
+        "sigma_max": 80.0,
+    }
+
+
 def test_what_is_written_is_read(tmp_path):
     found = read(
         tmp_path,
@@ -70,6 +80,7 @@ def test_what_is_written_is_read(tmp_path):
         mapping_cond_dim=5,
     )
     assert (found.patch, found.heads, found.channels, found.mapping_cond) == ((2, 1), (1, 4), 1, 5)
+    assert found.resolution == 64
     assert found.attention == (spec.NoAttention(), spec.ShiftedWindowAttention(window=4))
     assert found.mapping == spec.Mapping(depth=1, width=48, d_ff=144, dropout=0.1)
     assert (found.d_ffs, found.dropout) == ((100, 70), (0.05, 0.05))
@@ -111,6 +122,8 @@ def test_sections_on_training_do_not_matter(tmp_path):
         ({"model": {**LEAST, "type": "image_v1"}}, ["image_v1"]),
         ({"model": {**LEAST, "widths": "wide"}}, ["widths"]),
         ({"model": {**LEAST, "has_variance": True}}, ["has_variance"]),
+        ({"model": {**LEAST, "skip_stages": 1}}, ["skip_stages"]),
+        ({"model": {**LEAST, "ffn_down_bias": True}}, ["ffn_down_bias"]),
         ({"model": {**LEAST, "depths": [2]}}, ["depths names 1 levels and widths 3"]),
         ({"model": {**LEAST, "self_attns": [{"type": "global"}]}}, ["self_attns names 1 levels"]),
         ({"model": {**LEAST, "input_size": [60, 60]}}, ["60 x 60", "16 x 16"]),
@@ -202,6 +215,56 @@ def test_dit_defaults_are_the_released_codes(tmp_path):
         read_dit(write(tmp_path, {"model": {"hiden_size": 3}}))
     with pytest.raises(UserError, match="describes no network"):
         read_dit(write(tmp_path, {"model": {"hidden_size": 90}}))
+
+
+def test_what_a_dits_configuration_says_is_read(tmp_path):
+    said = {
+        "input_size": 16, "patch_size": 4, "in_channels": 3, "hidden_size": 64, "depth": 3, "num_heads": 8,
+        "mlp_ratio": 2.5, "class_dropout_prob": 0.0, "num_classes": 7, "learn_sigma": False,
+    }  # fmt: skip
+    assert read_dit(write(tmp_path, {"model": said})) == spec.DiT(
+        resolution=16, patch=4, channels=3, width=64, depth=3, heads=8, ratio=2.5, class_dropout=0.0, classes=7,
+        learn_sigma=False,
+    )  # fmt: skip
+
+
+def test_a_configuration_goes_out_as_it_came_in(tmp_path):
+    """Each key that concerns network, preconditioner and noise levels, at a value that is no default."""
+    config = {
+        "model": {
+            "type": "image_transformer_v2",
+            "input_channels": 3,
+            "input_size": [64, 64],
+            "patch_size": [2, 1],
+            "depths": [1, 2, 1],
+            "widths": [16, 24, 48],
+            "d_ffs": [50, 31, 90],
+            "self_attns": [
+                {"type": "neighborhood", "d_head": 8, "kernel_size": 5},
+                {"type": "shifted-window", "d_head": 24, "window_size": 4},
+                {"type": "global", "d_head": 24},
+            ],
+            "dropout_rate": [0.0, 0.1, 0.2],
+            "mapping_width": 20,
+            "mapping_depth": 3,
+            "mapping_d_ff": 44,
+            "mapping_cond_dim": 0,
+            "mapping_dropout_rate": 0.1,
+            "sigma_data": 0.7,
+            "sigma_min": 0.02,
+            "sigma_max": 90.0,
+        },
+        "dataset": {"type": "imagefolder", "location": "", "num_classes": 1000},
+    }
+    run = jobs.find("table1/E").run
+    run = msgspec.structs.replace(
+        run,
+        model=read_k_diffusion(write(tmp_path, config)),
+        data=msgspec.structs.replace(run.data, resolution=64),
+        diffusion=msgspec.structs.replace(run.diffusion, sigma_data=0.7),
+        sampling=msgspec.structs.replace(run.sampling, sigma_min=0.02, sigma_max=90.0),
+    )
+    assert k_diffusion_config(run) == config
 
 
 def test_a_network_of_ours_goes_out_and_comes_back(tmp_path, awaken):

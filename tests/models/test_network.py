@@ -128,7 +128,8 @@ def test_starts_are_those_of_the_table(small, vary):
     assert weight.std().item() == pytest.approx((128 * 3) ** -0.5, rel=0.02)
     assert network.class_emb.weight.std().item() == pytest.approx(1, rel=0.15)
     assert network.aug_emb.weight.std().item() == pytest.approx(1, rel=0.15)
-    for zero in (layer.self_attn.out_proj, layer.ff.down_proj, network.patch_out.proj, layer.ff.norm.linear):
+    mapping = network.mapping.blocks[0].down_proj
+    for zero in (layer.self_attn.out_proj, layer.ff.down_proj, network.patch_out.proj, layer.ff.norm.linear, mapping):
         assert (zero.weight == 0).all()
     assert torch.equal(layer.self_attn.pos_emb.freqs, frequencies(2, 8))
     learned = build(vary(position=spec.LearnedPosition())).position

@@ -119,6 +119,25 @@ def test_a_checkpoint_without_moments_is_refused():
         make_state().restore({n: v for n, v in state.tensors().items() if not n.startswith("optimizer")}, 1)
 
 
+def test_a_checkpoint_of_skipped_steps_alone_has_no_moments_and_comes_back(tmp_path):
+    state = make_state()
+    for _ in range(2):
+        state.watchdog.judge(float("nan"), 1.0)
+    state.step = 2
+    save_checkpoint(tmp_path, state.tensors(), state.step, "run")
+    found, back = newest(tmp_path, "run"), make_state()
+    back.restore(found.tensors, found.step)
+    assert (back.step, back.watchdog.skipped, back.watchdog.row, len(back.optimizer.state)) == (2, 2, 2, 0)
+
+
+def test_two_checkpoints_are_kept_where_nobody_says_how_many(tmp_path):
+    """The one before stands in where the newest is damaged."""
+    for step in range(1, 5):
+        save_checkpoint(tmp_path, make_state().tensors(), step, "run")
+        thin(tmp_path, step)
+    assert [path.stem for path in sorted(tmp_path.glob("step-*.json"))] == ["step-00000003", "step-00000004"]
+
+
 def test_old_checkpoints_go_and_the_final_one_stays(tmp_path):
     markers = [save_checkpoint(tmp_path, make_state().tensors(), step, "run") for step in range(5)]
     write_json(tmp_path / "final.json", markers[0])

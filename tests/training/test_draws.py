@@ -130,6 +130,18 @@ def test_the_best_constant_of_epsilon_leaves_its_whole_variance(images):
     assert best_constant_loss(run, kept) >= variance - 1e-6
 
 
+def test_the_best_constant_variance_is_the_best_of_nine(images):
+    run = small("R1")
+    kept = [draws for draws, _ in prepared(run, images, 0, 6, CPU)]
+    objective, side = make_objective(run), run.data.resolution
+    losses = []
+    for eighth in range(9):
+        image = torch.cat([torch.zeros(3, side, side), torch.full((3, side, side), eighth / 4 - 1)])
+        losses.append(torch.cat([objective(Constant(image), draws).double() for draws in kept]).mean().item())
+    assert min(losses) < losses[4] - 1e-5, "another than 0 is better"
+    assert best_constant_loss(run, kept) == pytest.approx(min(losses), rel=1e-9)
+
+
 def test_the_best_constant_is_where_the_loss_has_no_slope(images):
     """It is a parabola in the constant, the same in each pixel: one step of Newton from zero ends at its foot."""
     run = small("A")

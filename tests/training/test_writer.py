@@ -196,6 +196,16 @@ def test_a_run_goes_on_with_the_averages_that_it_began_with_whatever_is_asked_la
     assert any(name.startswith("ema@0.9.") for name in read_snapshot(tmp_path / "b", 3, run.training_id).tensors)
 
 
+def test_a_run_that_leaves_at_a_snapshots_step_keeps_it(tiny, tiny_images, tmp_path):
+    """Asked while its second step is computed, it leaves after that."""
+    run, stop = tiny(steps=3), Stop(tmp_path / "stop")
+    settings = LoopSettings(CPU, log_every=1, snapshots=(2,), stop=stop)
+    with pytest.raises(Preempted, match="saved") as caught:
+        train(run, tiny_images, tmp_path, tmp_path / "m.jsonl", settings, lambda *_: stop.file.touch())
+    assert "after step 2" in str(caught.value)
+    assert read_snapshot(tmp_path, 2, run.training_id).step == 2
+
+
 def test_snapshots_beyond_the_end_are_refused(tiny, tiny_images, tmp_path):
     with pytest.raises(UserError, match="cannot be kept at these steps"):
         train(tiny(steps=4), tiny_images, tmp_path, tmp_path / "m.jsonl", EVERY._replace(snapshots=(5,)), quiet)
