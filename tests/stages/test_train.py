@@ -75,6 +75,13 @@ def test_the_final_loss_hangs_on_no_interval_between_lines(job, tmp_path, monkey
     assert found[0] == found[1] == found[2]
 
 
+def test_the_final_loss_is_the_mean_of_the_last_three_steps_that_were_taken(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 7, "loss": 9.0}\n{"step": 8, "loss": 2.0}\n{"step": 10, "loss": 1.0}\n')  # 9 is skipped
+    assert train.final_loss(path, 10) == 1.5
+    assert train.final_loss(path, 13) is None
+
+
 def test_who_skips_images_hears_that_the_reference_does_not(job, folder, monkeypatch):
     monkeypatch.setattr(train, "open_dataset", lambda data: 1 / 0)
     how = msgspec.structs.replace(SETTINGS.training, unreadable="skip")

@@ -1,11 +1,13 @@
 """What the trainer takes where nobody said how the batch is to go through the card."""
 
+import msgspec
 import pytest
 import torch
 
 from hdit_repro import jobs
 from hdit_repro.cost.memory import ROOM, training_memory
 from hdit_repro.errors import RunError
+from hdit_repro.spec.training import Phase
 from hdit_repro.training.fitting import Fitting, fitting, onto
 
 RUN = jobs.find("table1/E", "mini").run
@@ -27,5 +29,8 @@ def test_a_batch_that_fits_is_whole_and_one_that_does_not_is_cut():
     assert onto(room(batch), RUN, 1, 2) == (0, False)
     assert onto(room(batch - 1), RUN, 1, 2) == (batch // 2, False)
     assert onto(room(1, recompute=True), RUN, 1, 2) == (1, True)
+    training = msgspec.structs.replace(RUN.training, growth=(Phase(steps=1, batch=2 * batch),))
+    grows = msgspec.structs.replace(RUN, training=training)
+    assert onto(room(batch), grows, 1, 2) == (batch, False), "the largest batch of the schedule is cut"
     with pytest.raises(RunError, match="not even one image"):
         onto(1 << 20, RUN, 1, 2)
