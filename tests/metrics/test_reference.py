@@ -14,6 +14,7 @@ from hdit_repro.metrics import adm, frechet_distance
 from hdit_repro.metrics.adm import add_adm, adm_reference
 from hdit_repro.metrics.reference import (
     chosen,
+    dataset_features,
     dataset_reference,
     floor,
     reference_facts,
@@ -70,7 +71,10 @@ def test_the_floor_is_the_distance_of_real_images_outside_the_reference(images, 
     seen = extractor.seen
     assert floor(images, extractor, 1000, 64) == pytest.approx(wanted, rel=1e-6)
     assert extractor.seen == seen, "it is kept"
-    assert floor(images, extractor, 1000, 2000) < wanted, "more images come nearer"
+    rows = Colours().features(images.batch(outside))["features"].double().numpy()
+    wider = frechet_distance(rows.mean(0), np.cov(rows, rowvar=False), target.mean, target.cov)
+    assert floor(images, extractor, 1000, 2781) == pytest.approx(wider, rel=1e-6), "all that are outside, and no other"
+    assert wider < wanted, "more images come nearer"
     assert floor(images, extractor, None, 5000) == pytest.approx(0, abs=1e-6), "all there are, against themselves"
 
 
@@ -94,13 +98,16 @@ def test_a_damaged_or_foreign_file_is_redone(images):
     path = reference_path(reference.facts)
     whole = path.read_bytes()
     other = dataset_reference(images, extractor, count=65)
+    network = Colours()
+    network.digest = "another"
+    foreign = dataset_reference(images, network, count=64)
     seen = extractor.seen
-    for damaged in (whole[:-9], b"", reference_path(other.facts).read_bytes()):
+    for damaged in (whole[:-9], b"", *(reference_path(it.facts).read_bytes() for it in (other, foreign))):
         path.write_bytes(damaged)
         again = dataset_reference(images, extractor, count=64)
         np.testing.assert_array_equal(again.whole.mean, reference.whole.mean)
         assert path.read_bytes() == whole
-    assert extractor.seen == seen + 3 * 64
+    assert extractor.seen == seen + 4 * 64
 
 
 def test_the_key_holds_all_that_matters(images):
@@ -190,3 +197,14 @@ def test_what_a_reference_depends_on_tells_its_file(of, part):
         return reference_path(reference_facts(images, extractor, 4))
 
     assert place(**{part: 16 if part == "resolution" else "other"}) != place()
+
+
+def test_features_of_another_network_under_the_key_are_redone(images):
+    ours, theirs = Colours(), Colours()
+    theirs.digest = "another"
+    wanted = dataset_features(images, ours, 64)
+    dataset_features(images, theirs, 64)
+    paths = [reference_path({**reference_facts(images, it, 64), "kind": "features"}) for it in (ours, theirs)]
+    paths[0].write_bytes(paths[1].read_bytes())
+    assert torch.equal(dataset_features(images, ours, 64), wanted)
+    assert ours.seen == 2 * 64
