@@ -34,9 +34,11 @@ class TorchFlex:
     call: Callable[..., Any]
 
     def takes(self, q: Tensor, kernel: int) -> bool:
-        """Whether it takes it: on CUDA or a CPU, at most 32 bits, heads at least 16 wide, and no gradients on a CPU."""
+        """Whether it takes it: at most 32 bits, heads at least 16 wide; on a CPU without gradients, and beside a card
+        not at all: there it would be compiled anew, in C++, by a compiler that may not be there."""
         gradients = q.requires_grad and torch.is_grad_enabled()
-        forward = q.device.type == "cuda" or (q.device.type == "cpu" and not gradients)
+        alone = q.device.type == "cpu" and not gradients and not torch.cuda.is_available()
+        forward = q.device.type == "cuda" or alone
         return forward and q.dtype in NARROW and q.shape[-1] >= 16
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, kernel: int) -> Tensor:

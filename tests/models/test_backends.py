@@ -178,6 +178,14 @@ def test_flex_on_a_cpu_leaves_gradients_to_tiled():
     assert not fast.takes(inputs[0].detach().to("meta"), 3)
 
 
+def test_flex_that_a_card_chose_leaves_the_cpu_to_tiled(monkeypatch):
+    inputs = [each.detach().float() for each in qkv(8, 8)]
+    fast = flex_backend.TorchFlex(lambda *_, **__: pytest.fail("compiled for the CPU"))
+    assert fast.takes(inputs[0], 3)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    torch.testing.assert_close(Neighborhood(3, fast)(*inputs), Neighborhood(3)(*inputs))
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize(("height", "width", "kernel"), GRIDS)
