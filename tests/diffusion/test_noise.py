@@ -156,6 +156,12 @@ def test_one_number_a_sample_and_none_at_all() -> None:
     assert normals(keys, 0, (0, 3)).shape == (3, 0, 3)
 
 
+def test_large_images_do_not_repeat_their_numbers() -> None:
+    """An image of 1024^2 has 3 x 2^20: counters go beyond 16 bits."""
+    (u,) = uniforms(as_keys([1]), 0, (3 << 20,), torch.float64)
+    assert len(u.unique()) > 0.999 * len(u)
+
+
 def test_uniforms_refuse_dtypes_in_which_they_would_reach_one() -> None:
     with pytest.raises(UserError, match="two dtypes"):
         uniforms(as_keys([1]), 0, (2,), dtype=torch.float16)

@@ -12,7 +12,8 @@ from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.spec.run import Run
 from hdit_repro.stages import spent, train
 from hdit_repro.stages.settings import Settings
-from hdit_repro.training.signals import Preempted
+from hdit_repro.training.distributed import World
+from hdit_repro.training.signals import Preempted, Stop
 
 SETTINGS = Settings(device="cpu", threads=1)
 
@@ -80,6 +81,15 @@ def test_the_final_loss_is_the_mean_of_the_last_three_steps_that_were_taken(tmp_
     path.write_text('{"step": 7, "loss": 9.0}\n{"step": 8, "loss": 2.0}\n{"step": 10, "loss": 1.0}\n')  # 9 is skipped
     assert train.final_loss(path, 10) == 1.5
     assert train.final_loss(path, 13) is None
+
+
+def test_every_average_counts_in_what_fits_and_each_once(job, monkeypatch):
+    asked = []
+    monkeypatch.setattr(train, "fitting", lambda *values: asked.append(values) or values[-1])
+    how = msgspec.structs.replace(SETTINGS.training, ema_decays=(0.999, 0.9))
+    settings = train._loop(job.run, how, World(size=2), Stop())
+    assert settings.averages == (0.9, 0.999)
+    assert asked[0][2:4] == (2, 3), "processes, and averages with the run's own"
 
 
 def test_who_skips_images_hears_that_the_reference_does_not(job, folder, monkeypatch):
