@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import TypeVar
 
 T = TypeVar("T")
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class UserError(Exception):
@@ -49,6 +52,16 @@ class RunError(UserError):
     """The request was right and the run or the check failed. The command line exits with 1."""
 
     exit_code = 1
+
+
+def escaped(text: str, kept: str = "\n\t") -> str:
+    """A text with its control characters spelt out (`\\x1b`), which a terminal would obey: file names may hold any.
+
+    Args:
+        text: what is to be printed.
+        kept: control characters that stay as they are.
+    """
+    return CONTROL.sub(lambda found: found[0] if found[0] in kept else repr(found[0])[1:-1], text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 from hdit_repro import __version__
 from hdit_repro.cli.output import told, width
 from hdit_repro.cli.usage import Usage, shows_help, teach
-from hdit_repro.errors import RunError, UserError
+from hdit_repro.errors import RunError, UserError, escaped
 
 COMMANDS = {
     "list": "catalog",
@@ -164,7 +164,7 @@ def _warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
     """A warning as a person reads it: what is said, without the line of code that said it."""
-    return f"warning: {message}\n"
+    return escaped(f"warning: {message}\n")
 
 
 def _said(text: str, code: int) -> int:

@@ -9,7 +9,7 @@ import typer
 
 from hdit_repro.cli import options
 from hdit_repro.cli.output import as_json, data, group, near, remark, table
-from hdit_repro.errors import UserError
+from hdit_repro.errors import UserError, escaped
 
 if TYPE_CHECKING:
     from hdit_repro.data.store import Store
@@ -145,7 +145,7 @@ def info(
         as_json(facts)
         return
     for key, value in facts.items():
-        data(f"{key:<12} {value}")
+        data(f"{key:<12} {escaped(str(value), kept='')}")
 
 
 def _facts(store: Store) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 import typer
 
-from hdit_repro.errors import UserError
+from hdit_repro.errors import UserError, escaped
 
 READABLE = 16
 """Columns that a text in several lines needs."""
@@ -38,13 +38,13 @@ def data(text: str) -> None:
 
 def remark(text: str) -> None:
     """A line about it, for the reader and not for a pipe; on a terminal it breaks between words."""
-    typer.echo("\n".join(wrapped(text, width(sys.stderr))), err=True)
+    typer.echo("\n".join(wrapped(escaped(text, kept=""), width(sys.stderr))), err=True)
 
 
 def left_out(refused: Iterable[UserError]) -> None:
     """Say of rows that are not shown why they cannot be."""
     for error in refused:
-        typer.echo(f"left out: {error}", err=True)
+        typer.echo(escaped(f"left out: {error}"), err=True)
 
 
 def width(stream: TextIO) -> int:
@@ -69,7 +69,7 @@ def hanging(name: str, text: str, columns: int) -> list[str]:
 
 def told(error: UserError, columns: int) -> str:
     """An error, each part below its own beginning; what mends it stays in one line, to be copied."""
-    first, *others = f"error: {error}".splitlines()
+    first, *others = escaped(f"error: {error}").split("\n")
     lines, place = wrapped(first, columns), ""
     for line in others:
         name, text = line[:PART], line[PART:]
@@ -95,12 +95,13 @@ def table(
         right: headers of the columns that are aligned to the right.
         spare: headers of the columns that may go, the first of them first.
     """
-    columns, kept, cells = width(sys.stdout), list(headers), [list(row) for row in rows]
+    plain = [[escaped(cell, kept="") for cell in row] for row in rows]
+    columns, kept, cells = width(sys.stdout), list(headers), plain
     if columns:
-        empty = [name for place, name in enumerate(headers) if not any(row[place] for row in rows)]
-        kept, cells = without(headers, rows, [*empty, *spare], columns)
+        empty = [name for place, name in enumerate(headers) if not any(row[place] for row in plain)]
+        kept, cells = without(headers, plain, [*empty, *spare], columns)
         if _needed(kept, cells, READABLE) > columns:
-            kept, cells = without(headers, rows, empty, columns)
+            kept, cells = without(headers, plain, empty, columns)
         headers = [name for name in headers if name not in empty]
     for line in fitted(kept, cells, columns, right):
         data(line)

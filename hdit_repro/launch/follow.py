@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TextIO
 
+from hdit_repro.errors import escaped
 from hdit_repro.launch.graph import Task
 from hdit_repro.launch.progress import Seen
 from hdit_repro.launch.status import Row, running_row, status_of
@@ -52,7 +53,7 @@ class Plain:
 
     def _say(self, text: str) -> None:
         self._spoke = time.monotonic()
-        print(f"[{clock(self._spoke - self._began)}] {text}", file=self._stream, flush=True)
+        print(f"[{clock(self._spoke - self._began)}] {escaped(text)}", file=self._stream, flush=True)
 
 
 class Bars:
@@ -75,7 +76,7 @@ class Bars:
         self._progress.start()
 
     def event(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False)
+        self._progress.console.print(escaped(text), markup=False, highlight=False)
 
     def update(self, running: Sequence[Row], overall: str, fraction: float) -> None:
         shown = {(row.run, row.stage): row for row in running}

@@ -36,6 +36,20 @@ def photographs(tmp_path: Path) -> Path:
     return tmp_path / "photographs"
 
 
+def test_a_file_name_cannot_write_to_the_terminal(command: Command, photographs: Path) -> None:
+    (photographs / "class1" / "\x1b[31mred\nx.png").write_bytes(b"broken")
+    said = command("data prepare photographs set.zip --resolution 32")
+    assert "\nrefused: class1/\\x1b[31mred\\nx.png: " in said.err
+    shown = command("data verify photographs")
+    assert "  class1/\\x1b[31mred\\nx.png  " in shown.out
+    json_ = command("data verify photographs --json")
+    assert "class1/\x1b[31mred\nx.png" in {finding["where"] for finding in json_.json["findings"]}
+    (photographs / "\x9b31m.png").write_bytes(b"broken")
+    beside = command("data verify photographs")
+    assert (beside.code, "found     \\x9b31m.png in photographs\n" in beside.err) == (2, True)
+    assert not {"\x1b", "\x9b"} & set(said.err + shown.out + shown.err + beside.err)
+
+
 def test_prepare_verify_and_info(command: Command, photographs: Path, tmp_path: Path) -> None:
     (photographs / "class1" / "broken.png").write_bytes(b"broken")
     said = command("data prepare photographs set.zip --resolution 32 --transform adm --workers 2")

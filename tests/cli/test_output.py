@@ -34,6 +34,17 @@ def test_a_pipe_is_never_wrapped() -> None:
     assert width(io.StringIO()) == 0
 
 
+def test_lines_of_an_error_stay_and_other_control_characters_do_not(capsys: pytest.CaptureFixture[str]) -> None:
+    error = UserError("it\x07", found="a\x1b[2J\nb", expected="c", fix="d")
+    assert told(error, 0) == "error: it\\x07\n  found     a\\x1b[2J\n            b\n  expected  c\n  fix       d"
+    output.left_out([error])
+    output.remark("a\tb\r\nc\x7f\x85é")
+    assert capsys.readouterr().err.endswith(
+        "left out: it\\x07\n  found     a\\x1b[2J\n            b\n"
+        "  expected  c\n  fix       d\na\\tb\\r\\nc\\x7f\\x85é\n"
+    )
+
+
 def test_things_are_counted_in_words() -> None:
     assert [counted(number, "file") for number in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
 
