@@ -26,6 +26,7 @@ DIGESTS = "digests.sha256"
 """SHA-256 of each image file, as `sha256sum` writes them, in an archive that was prepared here."""
 
 NO_IMAGE = "no image by its name"
+NO_FILE = "a pipe, a device or a socket"  # reading one may wait for ever
 HIDDEN = "hidden, or the file system's own"
 
 
@@ -208,9 +209,10 @@ class FolderStore(Numbered):
         self.names, self.skipped = [], []
         for name in sorted(_files_in(self.path)):
             file = self.path / name
-            if file.is_symlink() and not (file.is_file() and file.resolve().is_relative_to(root)):
+            regular = file.is_file()
+            if file.is_symlink() and not (regular and file.resolve().is_relative_to(root)):
                 self.skipped.append((name, "a link that leads nowhere, to a folder or out of this one"))
-            elif reason := HIDDEN if file.is_dir() else none_of_the_set(name):
+            elif reason := none_of_the_set(name) if regular else HIDDEN if file.is_dir() else NO_FILE:
                 self.skipped.append((name, reason))
             else:
                 check_name(name)

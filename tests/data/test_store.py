@@ -353,6 +353,19 @@ def test_a_folder_of_links_out_of_it_says_why_it_holds_nothing(tmp_path):
     assert "1 file passed over, such as c.tif (no image by its name)" in str(caught.value)
 
 
+def test_what_is_no_regular_file_is_passed_over_by_name(tmp_path):
+    root = make_folder(tmp_path / "set", {"a/1.png": png(1)})
+    os.mkfifo(root / "a" / "2.png")
+    (root / "a" / "3.png").symlink_to("2.png")
+    (root / "a" / "4.png").symlink_to("1.png")
+    store = open_store(root)
+    assert store.names == ["a/1.png", "a/4.png"]
+    assert dict(store.skipped) == {
+        "a/2.png": "a pipe, a device or a socket",
+        "a/3.png": "a link that leads nowhere, to a folder or out of this one",
+    }
+
+
 def test_what_programs_hide_among_images_is_none_of_the_set(tmp_path):
     """macOS's `._1.png`, a notebook's `.ipynb_checkpoints`: images by their names, and no images of the set."""
     root = make_folder(tmp_path / "set", {"a/1.png": png(1), "b/2.png": png(2)})
