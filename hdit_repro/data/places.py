@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from hdit_repro.data.store import FolderStore, ZipStore, open_store
-from hdit_repro.errors import UserError
+from hdit_repro.errors import CONTROL, UserError
 from hdit_repro.files import cache_folder, read_json, write_json
 from hdit_repro.spec.data import Folder
 
@@ -20,8 +20,15 @@ def describe(path: Path | str) -> Folder:
     """What a folder or an archive of images is, as a part of a run. Reads all of it the first time.
 
     Raises:
-        UserError: it is missing or refused.
+        UserError: it is missing or refused, or its name, which labels are made of, has a control character.
     """
+    if CONTROL.search(name_of(path)):
+        raise UserError(
+            "a data set has a name that no table can show",
+            found=repr(name_of(path)),
+            expected="a name without control characters",
+            fix="rename it",
+        )
     store = open_store(path)
     return Folder(name=name_of(path), digest=store.digest, images=len(store), classes=store.classes)
 

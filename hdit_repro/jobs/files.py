@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from hdit_repro.errors import UserError, nearest, pick
+from hdit_repro.errors import CONTROL, UserError, nearest, pick
 from hdit_repro.files import shipped
 from hdit_repro.jobs.types import Paper
 from hdit_repro.lines import Lines
 
-_NAME = re.compile(r"[^-\s,/\x00-\x1f\x7f][^,/\x00-\x1f\x7f]*")
+_NAME = re.compile(r"[^-\s,/\x00-\x1f\x7f-\x9f][^,/\x00-\x1f\x7f-\x9f]*")
 _STEP = re.compile(r"([A-Za-z_]\w*)|\[(\d+)\]")
 
 SCALES_FILE = "scales.toml"
@@ -28,6 +28,9 @@ PARTS = ("model", "data", "diffusion", "training", "sampling", "evaluation", "ex
 ROW_KEYS = (*PARTS, "extends", "label", "group", "note", "source")
 BODY_TYPES = {**dict.fromkeys((*PARTS, "source"), dict), **dict.fromkeys(("label", "group", "note"), str)}
 """What a row's keys hold; [base] has the same."""
+
+LINES = str.maketrans("\n\t", "  ")
+"""What a text may be written in; it is printed in one line."""
 
 
 class Experiment(NamedTuple):
@@ -115,6 +118,13 @@ def read_experiment(name: str) -> Experiment:
 @lru_cache(maxsize=256)
 def _read(path: Path, _state: int) -> Experiment:
     """One file, read once for each state it is met in."""
+    if CONTROL.search(path.stem):
+        raise UserError(
+            "an experiment has a name that no command can say",
+            found=f"{path.stem!r} in {path.parent}",
+            expected="a name without control characters",
+            fix="call the file by letters, digits and . _ - +",
+        )
     tree = read_toml(path)
     refuse_unknown(tree, HEAD_KEYS, f"{path}")
     if tree.get("experiment") != path.stem:
@@ -202,12 +212,19 @@ def refuse_unknown(table: dict[str, Any], allowed: tuple[str, ...], where: str) 
 
 
 def refuse_types(table: dict[str, Any], types: Mapping[str, type], where: str) -> None:
-    """Refuse a key whose value is no table, or no text.
+    """Refuse a key whose value is no table, or no text, or one that would break the tables it is printed in.
 
     Raises:
         UserError: with the key, its value and the type.
     """
     for key, kind in types.items():
+        if kind is str and CONTROL.search(str(table.get(key, "")).translate(LINES)):
+            raise UserError(
+                f"{key} has a control character",
+                found=f"{key} = {table[key]!r} in {where}",
+                expected="a text without any, but for new lines and tabs",
+                fix="take it out",
+            )
         if key in table and not isinstance(table[key], kind):
             what = "a table" if kind is dict else "a text"
             raise UserError(

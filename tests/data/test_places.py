@@ -66,3 +66,9 @@ def test_a_folder_keeps_its_whole_name_and_an_archive_loses_its_ending(tmp_path:
             Image.new("RGB", (8, 8), (60 * shade, 0, 0)).save(tmp_path / version / f"{shade}.png")
         assert describe(tmp_path / version).name == version
     assert name_of(tmp_path / "pets.v1.zip") == "pets.v1"
+
+
+def test_a_name_that_breaks_tables_is_refused(noted: tuple[Path, Folder]) -> None:
+    other = noted[0].rename(noted[0].with_name("mi\rne"))
+    with pytest.raises(UserError, match=r"no table can show(.|\n)*'mi\\rne'"):
+        describe(other)

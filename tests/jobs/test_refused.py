@@ -186,11 +186,30 @@ def test_a_file_of_wrong_types_is_refused(folder, text, wanted, scale):
         jobs.load("mine", scale)
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "p,q", "-r", " x", "new\\nline", "nul\\u0000"])
+@pytest.mark.parametrize("name", ["", "a/b", "p,q", "-r", " x", "new\\nline", "nul\\u0000", "c1\\u009b"])
 def test_a_row_that_no_command_can_name_is_refused(folder, name):
     folder("mine", f'[row."{name}"]\nextends = "table1/E"\n')
     with pytest.raises(UserError, match="name that no command can say"):
         jobs.load("mine")
+
+
+@pytest.mark.parametrize("key", ["label", "group", "note", "title"])
+def test_a_text_that_would_break_tables_is_refused(folder, key):
+    row = '[row.x]\nextends = "table1/E"\n'
+    texts = {text: f'{key} = "{text}"\n' for text in ("a\\rb", "a\\u001b[31mb", "a\\u0085b", "a\\n\\tb")}
+    *refused, lines = texts.values()
+    for text in refused:
+        folder("mine", text + row if key == "title" else row + text)
+        with pytest.raises(UserError, match=rf"{key} has a control character(.|\n)*{key} = 'a\\(.|\n)*mine\.toml"):
+            jobs.load("mine")
+    folder("mine", lines + row if key == "title" else row + lines)
+    assert jobs.load("mine")
+
+
+def test_an_experiment_that_no_command_can_name_is_refused(folder):
+    folder("mi\rne", '[row.x]\nextends = "table1/E"\n')
+    with pytest.raises(UserError, match=r"name that no command can say(.|\n)*'mi\\rne'"):
+        jobs.load("mi\rne")
 
 
 def test_levels_that_are_no_list_are_refused_at_every_scale(folder):
