@@ -132,6 +132,8 @@ def _job_file(name: str, like: Job, source: str, released: Released, dataset: Fo
     parts["model"] = msgspec.to_builtins(released.model)
     parts["data"] = {**parts.get("data", {}), "resolution": released.model.resolution}
     parts["training"] = {"imported": released.sha256}
+    if reference := _of_its_size(like, released.model.resolution):
+        parts.setdefault("evaluation", {"reference": reference})
     parts |= {part: own for part in ("diffusion", "sampling") if (own := getattr(released, part))}
     lines = [
         f"# Weights that were trained elsewhere: {json.dumps(source)}, SHA-256 {released.sha256}.",
@@ -145,6 +147,21 @@ def _job_file(name: str, like: Job, source: str, released: Released, dataset: Fo
         *(f"{part} = {_toml(values)}" for part, values in parts.items()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _of_its_size(like: Job, resolution: int) -> dict[str, str]:
+    """In place of published statistics of another size: those of the network's, else the data set itself."""
+    from hdit_repro.spec.evaluation import ADM_SIDES, AdmReference
+
+    reference = like.run.evaluation.reference
+    side = ADM_SIDES.get(reference.name) if isinstance(reference, AdmReference) else None
+    if not isinstance(reference, AdmReference) or side in (None, resolution):
+        return {}
+    stem = reference.name.partition(str(side))[0]
+    for name, other in ADM_SIDES.items():
+        if other == resolution and name.startswith(stem):
+            return {"kind": "adm", "name": name}
+    return {"kind": "dataset"}
 
 
 def _toml(value: Any) -> str:

@@ -59,9 +59,10 @@ def _cell(row: dict[str, object], column: str) -> str:
 
 def _added(path: Path) -> dict[str, object]:
     """A file of others with what it and its name say."""
-    from hdit_repro.metrics.adm import PUBLISHED, facts_of
+    from hdit_repro.metrics.adm import facts_of
+    from hdit_repro.spec.evaluation import ADM_SIDES
 
-    facts, known = facts_of(path), path.stem in PUBLISHED
+    facts, known = facts_of(path), path.stem in ADM_SIDES
     kind = "damaged" if not facts else "published" if known else "added"
     return {"kind": kind, "name": path.stem, "licence": LICENCE if known else "", "path": str(path), **facts}
 

@@ -7,7 +7,6 @@ mu, sigma: pool_3's mean and covariance over the whole data set; mu_s, sigma_s: 
 from __future__ import annotations
 
 import contextlib
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,23 +16,10 @@ from hdit_repro.errors import UserError
 from hdit_repro.files import cache_folder, lock, sha256_file, write_bytes
 from hdit_repro.metrics.npz import ARRAY, NpzImages, arrays_in, read_float
 from hdit_repro.metrics.statistics import Array
+from hdit_repro.spec.evaluation import ADM_SIDES
 
 WIDTH = 2048
 """Features of Inception's pool_3, which these statistics are of."""
-
-PUBLISHED = frozenset(
-    {
-        "VIRTUAL_imagenet64_labeled",
-        "VIRTUAL_imagenet128_labeled",
-        "VIRTUAL_imagenet256_labeled",
-        "VIRTUAL_imagenet512",
-        "VIRTUAL_lsun_bedroom256",
-        "VIRTUAL_lsun_cat256",
-        "VIRTUAL_lsun_horse256",
-    }
-)
-"""Names of the files that ADM's authors publish (openai/guided-diffusion, evaluations)."""
-
 
 EXTRACTOR = "inception-2015"
 """The network that the published statistics are of."""
@@ -81,7 +67,7 @@ def add_adm(path: Path | str) -> Path:
             expected=f"{WIDTH:,}, as Inception's pool_3 has",
             fix="statistics of another network are compared as they are: hdit-repro fid SAMPLES FILE --protocol NAME",
         )
-    side = _side(path.stem)
+    side = ADM_SIDES.get(path.stem)
     if side and found.images is not None and (found.images.height, found.images.width) != (side, side):
         raise UserError(
             "this is another reference than its name says",
@@ -110,14 +96,8 @@ def facts_of(path: Path) -> dict[str, Any]:
         held = len(NpzImages(path)) if ARRAY in arrays_in(path) else 0
     except UserError:
         return {}
-    known = {"extractor": EXTRACTOR, "resolution": _side(path.stem)} if path.stem in PUBLISHED else {}
+    known = {"extractor": EXTRACTOR, "resolution": ADM_SIDES[path.stem]} if path.stem in ADM_SIDES else {}
     return {**known, "digest": sha256_file(path), "images": held}
-
-
-def _side(name: str) -> int:
-    """The side in pixels that a published name says; 0 for other names."""
-    number = re.search(r"\d+", name)
-    return int(number[0]) if name in PUBLISHED and number else 0
 
 
 def adm_reference(name: str) -> AdmStatistics:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hdit_repro.errors import UserError
-from hdit_repro.files import cache_folder, lock, write_bytes
+from hdit_repro.files import cache_folder
+from hdit_repro.metrics.cache import alone, keep
 from hdit_repro.metrics.extractors.base import FEATURES, FeatureExtractor
 from hdit_repro.metrics.frechet import frechet_distance
 from hdit_repro.metrics.statistics import Statistics, statistics_of
@@ -106,7 +107,7 @@ def dataset_reference(
     numbers = chosen(len(images), count)
     facts = reference_facts(images, extractor, len(numbers), output)
     path = reference_path(facts)
-    with lock(path.with_suffix(".lock")):
+    with alone(path):
         found = _read(path, facts)
         if found is not None:
             return found
@@ -234,7 +235,7 @@ def cached_features(facts: dict[str, Any], count: int, compute: Callable[[], Ten
     from safetensors.torch import save
 
     path = reference_path(facts)
-    with lock(path.with_suffix(".lock")):
+    with alone(path):
         if path.is_file():
             with contextlib.suppress(SafetensorError, OSError, ValueError), safe_open(path, framework="pt") as file:
                 stored = json.loads((file.metadata() or {}).get("facts", "null"))
@@ -242,7 +243,7 @@ def cached_features(facts: dict[str, Any], count: int, compute: Callable[[], Ten
                 if stored == facts and len(found) == count:
                     return found
         features = compute().contiguous()
-        write_bytes(path, save({"features": features}, {"facts": json.dumps(facts, sort_keys=True)}))
+        keep(path, save({"features": features}, {"facts": json.dumps(facts, sort_keys=True)}))
     return features
 
 
@@ -267,7 +268,7 @@ def _write(path: Path, statistics: DatasetStatistics) -> None:
     from safetensors.numpy import save
 
     arrays = {**statistics.even.to_arrays("even."), **statistics.odd.to_arrays("odd.")}
-    write_bytes(path, save(arrays, metadata={"facts": json.dumps(statistics.facts, sort_keys=True)}))
+    keep(path, save(arrays, metadata={"facts": json.dumps(statistics.facts, sort_keys=True)}))
 
 
 def _read(path: Path, facts: dict[str, Any]) -> DatasetStatistics | None:

@@ -79,8 +79,8 @@ class KModel(msgspec.Struct, forbid_unknown_fields=True):
     loss_weighting: str = "karras"
     loss_scales: int = 1
     sigma_data: float = 1.0
-    sigma_min: float = 1e-2
-    sigma_max: float = 80.0
+    sigma_min: float | None = None
+    sigma_max: float | None = None
     sigma_sample_density: dict[str, Any] = msgspec.field(default_factory=dict)
     loss_weighting_params: dict[str, Any] = msgspec.field(default_factory=dict)
     up_proj_act: Literal["GEGLU", "GELU"] = "GEGLU"
@@ -203,12 +203,19 @@ def _hourglass(config: KConfig) -> spec.Hourglass:
 
 
 def read_k_diffusion_sigmas(path: Path) -> dict[str, float]:
-    """sigma_data, sigma_min and sigma_max of a k-diffusion configuration, its defaults where it names none.
+    """sigma_data (1 where the configuration names none), sigma_min and sigma_max of a k-diffusion configuration.
 
     Raises:
-        UserError: as `read_k_diffusion`.
+        UserError: as `read_k_diffusion`; or it lacks one of the two ends, for which the released code has no default.
     """
     model = _read(path, KConfig, {"model": KModel, "dataset": KDataset}).model
+    if model.sigma_min is None or model.sigma_max is None:
+        raise UserError(
+            "a configuration does not say between which noise levels samples are drawn",
+            found=f"{path}: sigma_min {model.sigma_min}, sigma_max {model.sigma_max}",
+            expected="both, in its model section",
+            fix="add what the checkpoint was trained with, such as 0.01 and 160",
+        )
     return {"sigma_data": model.sigma_data, "sigma_min": model.sigma_min, "sigma_max": model.sigma_max}
 
 

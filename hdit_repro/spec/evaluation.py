@@ -74,8 +74,20 @@ class DatasetReference(Choice, tag="dataset"):
         )
 
 
+ADM_SIDES = {
+    "VIRTUAL_imagenet64_labeled": 64,
+    "VIRTUAL_imagenet128_labeled": 128,
+    "VIRTUAL_imagenet256_labeled": 256,
+    "VIRTUAL_imagenet512": 512,
+    "VIRTUAL_lsun_bedroom256": 256,
+    "VIRTUAL_lsun_cat256": 256,
+    "VIRTUAL_lsun_horse256": 256,
+}
+"""The files that ADM's authors publish (openai/guided-diffusion, evaluations), and their images' side in pixels."""
+
+
 class AdmReference(Choice, tag="adm"):
-    """One of ADM's published statistics files, by name (VIRTUAL_imagenet128_labeled)."""
+    """One of ADM's statistics files, by name: a published one (`ADM_SIDES`), or another that was added."""
 
     name: str
 

@@ -11,7 +11,7 @@ import msgspec
 from hdit_repro.spec.base import Spec, kind_of, require
 from hdit_repro.spec.data import Data, facts_of
 from hdit_repro.spec.diffusion import Diffusion, Edm, Gaussian
-from hdit_repro.spec.evaluation import DatasetReference, Evaluation
+from hdit_repro.spec.evaluation import ADM_SIDES, AdmReference, DatasetReference, Evaluation
 from hdit_repro.spec.external import External
 from hdit_repro.spec.model import DiT, Hourglass, Model, Timestep
 from hdit_repro.spec.numerics import NUMERICS
@@ -62,6 +62,12 @@ class Run(Spec, dict=True):
             not isinstance(reference, DatasetReference) or (reference.count or 0) <= facts.images,
             f"evaluation.reference.count {getattr(reference, 'count', 0)} is more than the {facts.images} images of "
             f"{kind_of(self.data.dataset)}",
+        )
+        side = ADM_SIDES.get(reference.name) if isinstance(reference, AdmReference) else None
+        require(
+            side in (None, self.data.resolution),
+            f"evaluation.reference {getattr(reference, 'name', '')} is of {side}², and data.resolution is "
+            f"{self.data.resolution}",
         )
         require(
             self.sampling.at_step is msgspec.UNSET or self.sampling.at_step <= self.training.total_steps,

@@ -99,6 +99,7 @@ def join(place: Place, device: torch.device) -> Iterator[World]:
     store = f"tcp://{place.address}:{place.port}"
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    met = False
     try:
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
@@ -107,12 +108,13 @@ def join(place: Place, device: torch.device) -> Iterator[World]:
             world_size=place.size,
             timeout=PATIENCE,
         )
+        met = True
         yield World(place.rank, place.size, device)
     except (dist.DistError, RuntimeError) as error:
         if not _is_loss(error):
             raise
         raise Lost(
-            "another process of the run is gone",
+            "another process of the run is gone" if met else "the processes of the run did not meet",
             found=f"process {place.rank} of {place.size} at {store}: {str(error).splitlines()[0]}",
             expected=f"{place.size} processes to the end",
             fix="start all of them again: training resumes from the newest whole checkpoint",

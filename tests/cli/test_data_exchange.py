@@ -16,13 +16,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from hdit_repro import jobs
+from hdit_repro.cli.exchange import _of_its_size
 from hdit_repro.files import read_json, sha256_file
 from hdit_repro.models import load_dit, load_k_diffusion
 from hdit_repro.models.build import build
 from hdit_repro.models.released import read_dit
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.spec.data import DATASETS, DatasetFacts
-from hdit_repro.spec.evaluation import DatasetReference
+from hdit_repro.spec.evaluation import AdmReference, DatasetReference
 from hdit_repro.spec.run import Run
 from hdit_repro.stages.denoiser import Drawer
 from hdit_repro.stages.sample import first_images, trained_network
@@ -64,6 +65,7 @@ def test_k_diffusion_in_and_out_is_exact(command: Command, tmp_path: Path, monke
     said = command(f"import --from k-diffusion --name theirs --like {like} {file}")
     assert said.code == 0, said.err
     run, network = imported("theirs", tmp_path)
+    assert run.evaluation.reference == AdmReference(name="VIRTUAL_imagenet64_labeled"), "as large as its images"
     assert same(network.state_dict(), load_k_diffusion(config, file).state_dict())
     assert command("export-weights --run theirs --to k-diffusion out.safetensors").code == 0
     assert same(load_file(tmp_path / "out.safetensors"), load_file(file))
@@ -94,6 +96,20 @@ def test_k_diffusion_in_and_out_is_exact(command: Command, tmp_path: Path, monke
     assert "notes.md" in said.err
     assert (tmp_path / "notes.md").read_text() == "mine"
     assert not (tmp_path / "notes.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "resolution", "reference"),
+    [
+        ("table1/E", 128, {}),
+        ("table1/E", 512, {"kind": "adm", "name": "VIRTUAL_imagenet512"}),
+        ("imagenet256", 64, {"kind": "adm", "name": "VIRTUAL_imagenet64_labeled"}),
+        ("imagenet256", 1024, {"kind": "dataset"}),
+        ("ffhq1024", 512, {}),
+    ],
+)
+def test_published_statistics_of_the_networks_size(row: str, resolution: int, reference: dict[str, str]) -> None:
+    assert _of_its_size(jobs.find(row), resolution) == reference
 
 
 def like_row(tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -12,6 +12,7 @@ from hdit_repro.data.datasets import open_dataset
 from hdit_repro.errors import UserError
 from hdit_repro.metrics import adm, frechet_distance
 from hdit_repro.metrics.adm import add_adm, adm_reference
+from hdit_repro.metrics.cache import NotCached
 from hdit_repro.metrics.reference import (
     chosen,
     dataset_features,
@@ -90,6 +91,28 @@ def test_computed_once(images, cache):
     dataset_reference(images, extractor, count=100)
     assert extractor.seen == 300
     assert len(list((cache / "references").glob("*.safetensors"))) == 2
+
+
+def test_a_cache_that_cannot_be_written_is_read_and_costs_no_number(images, cache):
+    extractor = Colours()
+    kept = dataset_reference(images, extractor, count=64)
+    lock = reference_path(kept.facts).with_suffix(".lock")
+    lock.unlink()
+    lock.mkdir()  # so that nobody can open it to write
+    again = dataset_reference(images, extractor, count=64)
+    assert extractor.seen == 64, "what others put there serves"
+    np.testing.assert_array_equal(again.whole.cov, kept.whole.cov)
+
+
+def test_what_cannot_be_kept_is_said_and_computed_again(images, cache):
+    cache.write_text("a file in the folder's place")
+    extractor = Colours()
+    for seen in (64, 128):
+        with pytest.warns(NotCached, match=r"cannot be written \(Not a directory\).*export HDIT_REPRO_CACHE=FOLDER"):
+            found = dataset_reference(images, extractor, count=64)
+        assert (extractor.seen, found.whole.count) == (seen, 64)
+    with pytest.warns(NotCached):
+        assert dataset_features(images, extractor, 64).shape == (64, 12)
 
 
 def test_a_damaged_or_foreign_file_is_redone(images):

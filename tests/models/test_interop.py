@@ -15,6 +15,7 @@ from hdit_repro.models.export import k_diffusion_config
 from hdit_repro.models.interop import to_k_diffusion
 from hdit_repro.models.released import read_dit, read_k_diffusion, read_k_diffusion_sigmas
 from hdit_repro.spec import model as spec
+from hdit_repro.spec.evaluation import DatasetReference
 
 LEAST = {
     "type": "image_transformer_v2",
@@ -55,12 +56,17 @@ def test_defaults_are_k_diffusions(tmp_path):
 
 def test_defaults_of_attention_and_noise_levels_are_k_diffusions(tmp_path):
     bare = [{"type": "neighborhood"}, {"type": "shifted-window", "window_size": 4}, {"type": "global"}]
-    assert read(tmp_path, self_attns=bare).heads == (2, 4, 8)
-    assert read_k_diffusion_sigmas(tmp_path / "config.json") == {
-        "sigma_data": 1.0,
-        "sigma_min": 0.01,
-        "sigma_max": 80.0,
-    }
+    assert read(tmp_path, self_attns=bare, sigma_min=0.03, sigma_max=70).heads == (2, 4, 8)
+    found = read_k_diffusion_sigmas(tmp_path / "config.json")
+    assert found == {"sigma_data": 1.0, "sigma_min": 0.03, "sigma_max": 70.0}
+
+
+@pytest.mark.parametrize("said", [{}, {"sigma_min": 0.01}, {"sigma_max": 160}])
+def test_ends_of_sampling_have_no_default(tmp_path, said):
+    """The released code asks the configuration for both, and fails where one is missing."""
+    read(tmp_path, **said)
+    with pytest.raises(UserError, match="between which noise levels"):
+        read_k_diffusion_sigmas(tmp_path / "config.json")
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -261,6 +267,7 @@ def test_a_configuration_goes_out_as_it_came_in(tmp_path):
         run,
         model=read_k_diffusion(write(tmp_path, config)),
         data=msgspec.structs.replace(run.data, resolution=64),
+        evaluation=msgspec.structs.replace(run.evaluation, reference=DatasetReference()),
         diffusion=msgspec.structs.replace(run.diffusion, sigma_data=0.7),
         sampling=msgspec.structs.replace(run.sampling, sigma_min=0.02, sigma_max=90.0),
     )

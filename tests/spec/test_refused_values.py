@@ -99,6 +99,7 @@ REFUSED: dict[str, list[tuple[str, Any, str]]] = {
         ("evaluation.extractor", {"kind": "efficientnet-lite0"}, "inception-score is not defined"),
         ("evaluation.reference", {"kind": "dataset", "count": 3}, "four images"),
         ("evaluation.reference", {"kind": "dataset", "count": 1_281_168}, "more than the 1281167 images of imagenet"),
+        ("evaluation.reference", {"kind": "adm", "name": "VIRTUAL_imagenet256_labeled"}, "is of 256², and data.res"),
     ],
     "R1": [
         ("diffusion.timesteps", 20, "21 timesteps"),

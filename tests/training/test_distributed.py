@@ -1,6 +1,7 @@
 """Any number of processes, any split of the batch: the same draws, and the same steps up to the order of sums."""
 
 import signal
+import socket
 import time
 
 import msgspec
@@ -11,9 +12,9 @@ import torch
 from hdit_repro.data.order import index_of
 from hdit_repro.errors import UserError
 from hdit_repro.training.checkpoint import newest
-from hdit_repro.training.distributed import GradientSum, World
+from hdit_repro.training.distributed import GradientSum, Lost, World, join
 from hdit_repro.training.log import read_log
-from hdit_repro.training.rendezvous import check_size
+from hdit_repro.training.rendezvous import Place, check_size
 
 STEPS = 10
 
@@ -148,3 +149,15 @@ def test_a_lost_process_is_named_and_the_checkpoint_goes_on(tiny, processes, tmp
     assert codes == [1, -9]
     assert "another process of the run is gone" in (tmp_path / "result-0.json").read_text()
     assert newest(tmp_path / "checkpoints", run.training_id).step > 0
+
+
+def test_a_port_that_another_program_holds_is_no_lost_process():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = Place(0, 2, 0, "127.0.0.1", other.getsockname()[1])
+        with (
+            pytest.raises(Lost, match=r"did not meet(?s:.)*address already in use"),
+            join(taken, torch.device("cpu")),
+        ):
+            pass

@@ -112,10 +112,7 @@ def gather(scale: str, roots: Roots) -> Facts:
 def _entries(found: rows.Index, scale: str) -> tuple[tuple[Entry, ...], tuple[Record, ...]]:
     """A row a page: names that are one run share it."""
     shared: dict[str, list[Job]] = {}
-    sizes = {job.name: job.run.data.resolution for job in jobs.standing()} if scale != "paper" else {}
     for job in jobs.standing(scale):
-        if job.run.external and sizes.get(job.name, job.run.data.resolution) != job.run.data.resolution:
-            continue  # a scale makes no others' images smaller
         shared.setdefault(rows.row_key(job.run), []).append(job)
     entries = []
     for same in shared.values():
