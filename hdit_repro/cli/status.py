@@ -25,6 +25,9 @@ app = group()
 EVERY = 2.0
 """Seconds between two looks of `--watch`."""
 
+TAIL = 10
+"""Lines of a job's own output that `logs` prints."""
+
 PATIENCE = 10.0
 """Seconds without anything running after which `--watch` ends; workers need some to start."""
 
@@ -153,6 +156,7 @@ def logs(
     if follow:
         said = _print_logs(tasks, printed) or said
     said = _print_failures(tasks, printed) or said
+    said = _print_jobs(roots, tasks) or said
     if not said:
         remark(f"no stage of {name} has printed anything here")
 
@@ -193,6 +197,20 @@ def _print_failures(tasks: Sequence[Task], printed: Mapping[Path, int]) -> bool:
             if why and why not in logged:
                 said = True
                 data(f"{task.stage} failed: {why}")
+    return said
+
+
+def _print_jobs(roots: Roots, tasks: Sequence[Task]) -> bool:
+    """The end of what jobs printed themselves none of whose stages said anything: their Python may never have begun."""
+    from hdit_repro.launch.slurm.journal import tail
+    from hdit_repro.launch.slurm.live import outputs
+
+    said = False
+    heard = outputs(roots, [task for task in tasks if any(path.exists() for path in _logs_of(task))])
+    for path in outputs(roots, tasks):
+        if path not in heard and (lines := tail(path, TAIL)):
+            said = True
+            data("\n".join([f"== the end of {near(path)}", *lines]))
     return said
 
 

@@ -37,6 +37,38 @@ def test_accounts_that_know_no_end_tell_of_none(
     assert "job 100 node_fail without" in look(roots, known_tasks(roots, "table1/E")).rows[0].error
 
 
+def test_logs_print_what_a_job_said_whose_python_never_began(
+    roots: Roots, fake: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], send: Send
+) -> None:
+    monkeypatch.chdir(roots.runs.parent)
+    send(roots, ["E"])
+    fake.end_all()
+    capsys.readouterr()
+    assert main(["logs", "table1/E"]) == 0
+    assert "no stage of table1/E has printed anything here" in capsys.readouterr().err
+    folder = journal.folder(roots, journal.journals(roots)[0].session)
+    (folder / "100_0_log.err").write_text("".join(f"line {place}\n" for place in range(11)) + "no module\n\n")
+    (folder / "100_0_log.out").write_text("\n")
+    assert main(["logs", "table1/E"]) == 0
+    shown, said = capsys.readouterr()
+    assert shown.splitlines() == [
+        f"== the end of runs/submissions/{folder.name}/100_0_log.err",
+        *(f"line {place}" for place in range(2, 11)), "no module",
+    ]  # fmt: skip
+    assert said == ""
+    (folder / "101_0_log.err").write_text("no node\n")
+    assert main(["logs", "table1/E"]) == 0
+    assert capsys.readouterr().out.splitlines()[11:] == [
+        f"== the end of runs/submissions/{folder.name}/101_0_log.err", "no node",
+    ]  # fmt: skip
+    (folder / "101_0_log.err").unlink()
+    log = known_tasks(roots, "table1/E")[0].folder.log("train")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("it trains\n")
+    assert main(["logs", "table1/E"]) == 0
+    assert capsys.readouterr().out == "it trains\n"
+
+
 def name_of(roots: Roots, unit: int) -> str:
     return journal.journals(roots)[0].units[unit].name
 

@@ -72,14 +72,24 @@ def folder(roots: Roots, session: str) -> Path:
     return roots.runs / "submissions" / session
 
 
+def output(folder: Path, job_id: str, stream: str) -> Path:
+    """Where a job's own "out" or "err" goes: what is printed before a stage begins, and by srun."""
+    return folder / f"{job_id}_0_log.{stream}"
+
+
+def tail(path: Path, count: int = 0) -> list[str]:
+    """The last lines of a file that say something, 0 for all; none where it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return [line.strip() for line in text.splitlines() if line.strip()][-count:]
+
+
 def last_said(folder: Path, job_id: str) -> str:
     """The last line that a job printed to its own stderr; what srun adds to it when a process fails is less than what
     that process said."""
-    try:
-        text = (folder / f"{job_id}_0_log.err").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = tail(output(folder, job_id, "err"))
     return next((line for line in reversed(lines) if not _SRUN.match(line)), lines[-1] if lines else "")
 
 

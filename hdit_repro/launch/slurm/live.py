@@ -104,6 +104,19 @@ def parts(live: Live, task: Task) -> list[Part]:
     return [Part(task.folder, task.stage), *(part for part in ranges if f"{part.name}.attempts.json" in names)]
 
 
+def outputs(roots: Roots, tasks: Iterable[Task]) -> list[Path]:
+    """Where the latest job of each stage prints what it says itself, each once. The queue is not asked."""
+    sent = _sent(journal.journals(roots))
+    last = [sent[task.key][-1] for task in tasks if task.key in sent]
+    return list(
+        dict.fromkeys(
+            journal.output(journal.folder(roots, one.session), one.id, stream)
+            for one in last
+            for stream in ("out", "err")
+        )
+    )
+
+
 def _sent(known: Iterable[Journal]) -> dict[str, list[Sent]]:
     found: dict[str, list[Sent]] = {}
     for entry in known:
