@@ -170,6 +170,8 @@ def make_record(
         **drawing(job.run),
     )
     here = facts(device)
+    summary = training_summary(folder)
+    here |= {f"{name} while training": summary[name] for name in ("device", "processes") if name in summary}
     if ways := ways_of(folder):
         here["network while sampling"] = ", ".join(ways)
     provenance = collect(

@@ -15,7 +15,7 @@ from hdit_repro.jobs import Job
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.spec.evaluation import DatasetReference
 from hdit_repro.spec.run import Run
-from hdit_repro.stages.device import prepare
+from hdit_repro.stages.device import facts, prepare
 from hdit_repro.stages.model_card import write_card
 from hdit_repro.stages.settings import HowToTrain, Progress, Report, Settings
 from hdit_repro.stages.spent import Seconds, Spent
@@ -107,6 +107,7 @@ def _train(run: Run, folder: RunFolder, settings: Settings, report: Report, worl
         summary = {
             **total._asdict(),
             "processes": world.size,
+            "device": facts(world.device)["device"],
             "loss_end": final_loss(folder.metrics, run.training.total_steps),
             "loss_constant": constant_loss(run, images, world.device),
             "skipped_steps": state.watchdog.skipped,
