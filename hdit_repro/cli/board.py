@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from hdit_repro.cli.output import aligned
+from hdit_repro.cli.output import fitted, narrowed, wrapped
+from hdit_repro.errors import escaped
 
 if TYPE_CHECKING:
     from hdit_repro.launch.graph import Task
@@ -19,6 +20,10 @@ NOTES = 30
 
 NUMBERS = ("loss", "images/s", "left", "GPU-hours")
 """Columns that are aligned to the right, and left out where all their cells are empty."""
+
+
+SPARE = ("images/s", "GPU-hours")
+"""Columns that go on a narrow terminal, the first of them first."""
 
 
 class Line(NamedTuple):
@@ -59,12 +64,13 @@ def lines_of(tasks: Sequence[Task], rows: Sequence[Row]) -> list[Line]:
     return list(found.values())
 
 
-def board(lines: Sequence[Line], height: int = 0) -> list[str]:
+def board(lines: Sequence[Line], height: int = 0, columns: int = 0) -> list[str]:
     """The table and its notes.
 
     Args:
         lines: the rows.
         height: lines of text at most, what runs first and without finished rows where it is too low; 0 is no limit.
+        columns: of the terminal; 0 is no limit. With a height, what is wider still is left to be cut.
     """
     notes, shown, hidden = notes_of(lines), list(lines), 0
     if len(notes) > NOTES:
@@ -74,11 +80,13 @@ def board(lines: Sequence[Line], height: int = 0) -> list[str]:
         notes = notes[: max(3, height // 3)]
         shown = shown[: max(1, height - len(notes) - 4)]
         hidden = len(lines) - len(shown)
-    text = _table(shown)
+    room = 0 if height else columns
+    table, said = _table(shown, columns, room)
+    text = [*table, *(wrapped(said, room) if said else [])]
     if hidden:
         done = sum(line.done for line in lines)
         text.append(f"... and {hidden} rows more, {done} of {len(lines)} done")
-    return [*text, *([""] if notes else []), *notes]
+    return [*text, *([""] if notes else []), *(line for note in notes for line in wrapped(note, room))]
 
 
 def notes_of(lines: Sequence[Line]) -> list[str]:
@@ -91,7 +99,8 @@ def notes_of(lines: Sequence[Line]) -> list[str]:
             elif row.queue:
                 found.setdefault((1, stage, row.queue), []).append(line.name)
     return [
-        f"{_named(names)} {stage} {text}" for (_, stage, text), names in sorted(found.items(), key=lambda f: f[0][0])
+        escaped(f"{_named(names)} {stage} {text}", kept="")
+        for (_, stage, text), names in sorted(found.items(), key=lambda f: f[0][0])
     ]
 
 
@@ -100,21 +109,23 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _table(lines: Sequence[Line]) -> list[str]:
+def _table(lines: Sequence[Line], columns: int, room: int) -> tuple[list[str], str]:
+    """The table, and what is to be said of the columns that it leaves out; `room` is what it may not be wider than."""
     from hdit_repro.records.layout import STAGES
 
     scales = len({line.scale for line in lines}) > 1
     twice = len({(line.name, line.scale) for line in lines}) < len(lines)
-    columns: dict[str, list[str]] = {"run": [line.name for line in lines]}
+    cells: dict[str, list[str]] = {"run": [line.name for line in lines]}
     if scales:
-        columns["scale"] = [line.scale for line in lines]
+        cells["scale"] = [line.scale for line in lines]
     if twice:
-        columns["id"] = [line.id for line in lines]
-    columns |= {stage: [_cell(line.stages.get(stage)) for line in lines] for stage in STAGES}
+        cells["id"] = [line.id for line in lines]
+    cells |= {stage: [_cell(line.stages.get(stage)) for line in lines] for stage in STAGES}
     numbers = [_numbers(line) for line in lines]
-    columns |= {name: [cells[place] for cells in numbers] for place, name in enumerate(NUMBERS)}
-    kept = {name: cells for name, cells in columns.items() if name not in NUMBERS or any(cells)}
-    return aligned(tuple(kept), list(zip(*kept.values(), strict=True)), right=NUMBERS)
+    cells |= {name: [row[place] for row in numbers] for place, name in enumerate(NUMBERS)}
+    used = {name: column for name, column in cells.items() if name not in NUMBERS or any(column)}
+    names, rows, said = narrowed(tuple(used), list(zip(*used.values(), strict=True)), SPARE, columns)
+    return fitted(names, rows, room, right=NUMBERS), said
 
 
 def _cell(row: Row | None) -> str:

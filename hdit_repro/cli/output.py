@@ -96,17 +96,29 @@ def table(
         spare: headers of the columns that may go, the first of them first.
     """
     plain = [[escaped(cell, kept="") for cell in row] for row in rows]
-    columns, kept, cells = width(sys.stdout), list(headers), plain
-    if columns:
-        empty = [name for place, name in enumerate(headers) if not any(row[place] for row in plain)]
-        kept, cells = without(headers, plain, [*empty, *spare], columns)
-        if _needed(kept, cells, READABLE) > columns:
-            kept, cells = without(headers, plain, empty, columns)
-        headers = [name for name in headers if name not in empty]
+    columns = width(sys.stdout)
+    kept, cells, said = narrowed(headers, plain, spare, columns)
     for line in fitted(kept, cells, columns, right):
         data(line)
-    if hidden := [name for name in headers if name not in kept]:
-        remark(f"left out, since the terminal is narrow: {', '.join(hidden)}; --json has all")
+    if said:
+        remark(said)
+
+
+def narrowed(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], columns: int
+) -> tuple[list[str], list[list[str]], str]:
+    """A table less what is empty and as much as it takes of what is spare, and what is to be said of that.
+
+    Where that is too wide still, nothing that is spare goes. 0 columns are no limit, and keep what is empty.
+    """
+    kept, cells, empty = list(headers), [list(row) for row in rows], list[str]()
+    if columns:
+        empty = [name for place, name in enumerate(headers) if not any(row[place] for row in rows)]
+        kept, cells = without(headers, rows, [*empty, *spare], columns)
+        if _needed(kept, cells, READABLE) > columns:
+            kept, cells = without(headers, rows, empty, columns)
+    hidden = ", ".join(name for name in headers if name not in (*kept, *empty))
+    return kept, cells, f"left out, since the terminal is narrow: {hidden}; --json has all" if hidden else ""
 
 
 def aligned(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> list[str]:

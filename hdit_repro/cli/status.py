@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, data, group, near, remark
+from hdit_repro.cli.output import as_json, data, group, near, remark, width
 from hdit_repro.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,13 +86,13 @@ def _show(tasks: Sequence[Task], live: Live, redraw: bool) -> None:
     remarks = [] if lost and not tasks else _remarks(live)
     remarks += [f"{near(path)} {_trouble(path)}" for path in lost]
     if not redraw:
-        for line in board(lines_of(tasks, live.rows)) if tasks else ():
+        for line in board(lines_of(tasks, live.rows), columns=width(sys.stdout)) if tasks else ():
             data(line)
         for said in remarks:
             remark(said)
         return
     size = shutil.get_terminal_size()
-    text = [*board(lines_of(tasks, live.rows), size.lines - len(remarks) - 1), *remarks]
+    text = [*board(lines_of(tasks, live.rows), size.lines - len(remarks) - 1, size.columns), *remarks]
     sys.stdout.write("\x1b[H" + "".join(f"{line[: size.columns]}\x1b[K\n" for line in text) + "\x1b[J")
     sys.stdout.flush()
 

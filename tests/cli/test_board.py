@@ -84,6 +84,34 @@ def test_many_different_notes_are_cut_and_counted(roots: Roots) -> None:
     assert text[-1] == f"... and {120 - NOTES} notes more: --json has all"
 
 
+def test_a_narrow_terminal_has_the_table_without_what_is_spare(roots: Roots) -> None:
+    tasks = tasks_for(wanted("table1", "smoke", ["A", "E"]), roots)
+    train, *others = status_of(tasks)
+    runs = {"state": "running", "done": 30, "total": 120, "images_per_second": 128.0, "seconds_left": 180.0}
+    paid = {"values": {"loss": 0.4125}, "gpu_hours": 1.5, "planned_gpu_hours": 60.0}
+    failed = others[-1]._replace(state="failed", error="a reason that takes more words than sixty columns hold\x1b[2J")
+    lines = lines_of(tasks, [train._replace(**runs, **paid), *others[:-1], failed])
+    whole = board(lines)
+    assert whole[0].split() == ["run", "train", "sample", "evaluate", "loss", "images/s", "left", "GPU-hours"]
+    assert board(lines, columns=len(whole[0]))[:3] == whole[:3]
+    text = board(lines, columns=60)
+    assert max(map(len, text)) <= 60
+    assert text[0].split() == ["run", "train", "sample", "evaluate", "loss", "left", "GPU-hours"]
+    assert text[3:] == [
+        "left out, since the terminal is narrow: images/s; --json has",
+        "  all",
+        "",
+        "table1/E evaluate failed: a reason that takes more words",
+        "  than sixty columns hold\\x1b[2J",
+    ]
+    watched = board(lines, height=9, columns=50)
+    assert watched[0].split() == ["run", "train", "sample", "evaluate", "loss", "left"]
+    assert watched[3:] == [
+        "left out, since the terminal is narrow: images/s, GPU-hours; --json has all", "", whole[-1],
+    ]  # fmt: skip
+    assert board(lines, columns=30)[:4] == ["table1/A", "  train: 25 %", "  sample: -", "  evaluate: -"]
+
+
 def test_rows_come_in_the_order_of_their_file_and_seeds_within(roots: Roots) -> None:
     describe(wanted("table1", "smoke", ["E", "R1"], 2), roots, Source("abc", False))
     names = list(dict.fromkeys(task.name for task in known_tasks(roots)))

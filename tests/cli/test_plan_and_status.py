@@ -156,3 +156,12 @@ def test_a_submission_here_says_that_its_code_is_in_no_commit(
     said = command("submit table1/E --scale smoke")
     assert (said.code, said.out) == (0, "12\n")
     assert said.err.count("changes that no commit holds") == told
+
+
+def test_status_asks_how_wide_the_terminal_is(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    describe([jobs.find("table1/E", "smoke")], Roots(tmp_path / "runs", tmp_path / "results"))
+    assert command("status").out.splitlines()[1].split() == ["table1/E", "-", "-", "-"]
+    monkeypatch.setattr("hdit_repro.cli.status.width", lambda stream: 30 * (stream is sys.stdout))
+    assert command("status").out.splitlines() == ["table1/E", "  train: -", "  sample: -", "  evaluate: -"]
