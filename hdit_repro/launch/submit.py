@@ -120,7 +120,7 @@ def submit(
     keys = {task.key for task in left}
     describe([job for job in jobs if _uses(job, left)], roots)
     hours = {stage.key: max(stage.hours, 1e-9) for stage in plan if stage.key in keys}
-    session = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
+    session = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{os.getpid()}"
     folder = roots.runs / "submissions" / session
     chain = StageChain(
         by_urgency(left, hours),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import io
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime, tzinfo
 from pathlib import Path
 from types import ModuleType
 
@@ -296,7 +298,20 @@ def test_a_submission_leaves_when_its_time_is_up_and_goes_on(
     assert not to_run(make_plan(asked, roots, two_at_once))
 
 
-def test_a_stop_file_ends_one_training_and_no_other_row(roots: Roots, made_up: ModuleType, two_at_once: Local) -> None:
+class OneSecond(datetime):
+    """A clock on which all that a test does lies within one second."""
+
+    ticks = itertools.count()
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> OneSecond:
+        return cls(2026, 1, 1, microsecond=next(cls.ticks), tzinfo=tz)
+
+
+def test_a_stop_file_ends_one_training_and_no_other_row(
+    roots: Roots, made_up: ModuleType, two_at_once: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hdit_repro.launch.submit.datetime", OneSecond)
     asked = wanted("table1", "smoke", ["A", "E"])
     folder = RunFolder(roots, asked[1].run, "smoke")
     folder.path.mkdir()
