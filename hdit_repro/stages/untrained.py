@@ -33,14 +33,15 @@ class Silent(nn.Module):
 
 @torch.no_grad()
 def untrained_network(run: Run, device: torch.device) -> nn.Module:
-    """The network before its first step, or a cheap stand-in where one forward pass shows that it says zero."""
-    network = build(run.model, seed=run.seed).to(device).eval()
+    """The network before its first step, or a cheap stand-in where one forward pass shows that it says zero.
+
+    That pass is a CPU's: on a card, attention would be compiled for a batch of one that nobody asks for again.
+    """
+    network = build(run.model, seed=run.seed).eval()
     side = run.data.resolution
-    probe = torch.ones(1, run.model.channels, side, side, device=device)
-    level = torch.ones(1, device=device)
-    label = torch.zeros(1, dtype=torch.int64, device=device) if run.model.classes else None
-    out = network(probe, level, class_cond=label)
-    return Silent(out.shape[1]) if not out.any() else network
+    label = torch.zeros(1, dtype=torch.int64) if run.model.classes else None
+    out = network(torch.ones(1, run.model.channels, side, side), torch.ones(1), class_cond=label)
+    return Silent(out.shape[1]) if not out.any() else network.to(device)
 
 
 def untrained_statistics(job: Job, extractor: FeatureExtractor, batch: int, device: torch.device) -> Statistics:
