@@ -154,12 +154,11 @@ def _of_its_size(like: Job, resolution: int) -> dict[str, str]:
     from hdit_repro.spec.evaluation import ADM_SIDES, AdmReference
 
     reference = like.run.evaluation.reference
-    side = ADM_SIDES.get(reference.name) if isinstance(reference, AdmReference) else None
-    if not isinstance(reference, AdmReference) or side in (None, resolution):
+    if not isinstance(reference, AdmReference) or ADM_SIDES.get(reference.name, resolution) == resolution:
         return {}
-    stem = reference.name.partition(str(side))[0]
-    for name, other in ADM_SIDES.items():
-        if other == resolution and name.startswith(stem):
+    stem = reference.name.partition(str(ADM_SIDES[reference.name]))[0]
+    for name, side in ADM_SIDES.items():
+        if side == resolution and name.startswith(stem):
             return {"kind": "adm", "name": name}
     return {"kind": "dataset"}
 

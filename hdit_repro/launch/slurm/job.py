@@ -149,10 +149,10 @@ class StageJob:
             except Preempted as error:
                 if not here.rank:
                     _leave(told, error.signum)
-                elif error.signum == signal.SIGUSR2:
+                    raise
+                if error.signum == signal.SIGUSR2:
                     requeue_instead()
-                if here.rank:
-                    time.sleep(GRACE)
+                time.sleep(GRACE)
                 raise
 
     @contextlib.contextmanager
