@@ -150,8 +150,9 @@ def test_an_error_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setattr("hdit_repro.cli.app.width", lambda stream: 40 * (stream is sys.stderr))
     assert main(["show", "table1/ZZ"]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert max(len(line) for line in lines if not line.startswith("  fix")) <= 40
-    assert len(lines) > 4
+    fitting = [line for line in lines if not line.startswith("  fix") and "table1.toml" not in line]
+    assert max(map(len, fitting)) <= 40  # the file's path is one word and stays whole, however long the checkout's is
+    assert len(fitting) > 4
 
 
 def test_an_explanation_fits_its_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
