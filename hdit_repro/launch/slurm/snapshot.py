@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Iterable
 from importlib.metadata import distributions
@@ -103,7 +104,10 @@ def _archive(checkout: Path, folder: Path) -> None:
     present = _git(checkout, "ls-tree", "--name-only", "HEAD", "--", *PARTS).decode().split()
     with tempfile.NamedTemporaryFile(dir=folder.parent, suffix=".tar") as archive:
         _git(checkout, "archive", "--format=tar", f"--output={archive.name}", "HEAD", "--", *present)
-        shutil.unpack_archive(archive.name, folder, "tar", filter="data")
+        with tarfile.open(archive.name) as packed:
+            # Python 3.11.0 to 3.11.3, Debian 12's among them, have no filters; the archive is git's own, a moment old.
+            packed.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
+            packed.extractall(folder)
 
 
 def _copy(checkout: Path, names: Iterable[str], folder: Path) -> None:
