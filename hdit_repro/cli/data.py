@@ -79,6 +79,10 @@ def prepare(
         remark(f"{card.oriented:,} carry an orientation tag that was not followed (--upright follows it)")
     if card.animated:
         remark(f"{card.animated:,} are animated, and their first picture was taken")
+    if card.profiled:
+        remark(f"{card.profiled:,} have a colour profile that is not sRGB's, which was not followed")
+    if store.unlabelled:
+        remark(f"{source}: {store.unlabelled}")
     for file, reason in card.refused[:10]:
         remark(f"refused: {file}: {reason}")
     if card.refused:
@@ -152,13 +156,14 @@ def _facts(store: Store) -> dict[str, Any]:
     """What a store is, as plain values, in the order in which it is printed."""
     from hdit_repro.data.card import read_card
 
-    first = store.image(0)
     card = read_card(store.path)
     facts: dict[str, Any] = {"path": str(store.path), "images": len(store), "classes": store.classes}
     if store.label_names:
         names = store.label_names
         facts["names"] = ", ".join(names[:5]) + (f" ... {names[-1]}" if len(names) > 5 else "")
-    facts["first"] = f"{store.names[0]}, {first.width} x {first.height} pixels"
+    elif store.unlabelled:
+        facts["folders"] = store.unlabelled
+    facts["first"] = f"{store.names[0]}, {_size_of_first(store)}"
     facts |= {key: store.facts[key] for key in ("kind", "resolution", "transform") if key in store.facts}
     facts["digest"] = store.digest
     if card is not None:
@@ -167,6 +172,15 @@ def _facts(store: Store) -> dict[str, Any]:
     if store.skipped:
         facts["passed over"] = len(store.skipped)
     return facts
+
+
+def _size_of_first(store: Store) -> str:
+    """The size of the first image, or why there is none to be seen; `data verify` looks at the others."""
+    try:
+        first = store.image(0)
+    except UserError as error:
+        return f"{error.problem}; hdit-repro data verify PATH says what is wrong with each"
+    return f"{first.width} x {first.height} pixels"
 
 
 def _check_sheet(source: Path, sheet: Path) -> None:

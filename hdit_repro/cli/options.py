@@ -48,9 +48,10 @@ def own_data(path: Path | None, note: bool = True) -> Folder | None:
     """
     if path is None:
         return None
+    from hdit_repro.cli.output import remark
     from hdit_repro.data.places import describe, remember
 
-    dataset = describe(path)
+    dataset = describe(path, remark)
     if note:
         remember(dataset, path)
     return dataset

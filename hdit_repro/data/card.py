@@ -18,7 +18,8 @@ class Card(Spec, frozen=True, kw_only=True):
     `sha256` is of the archive, `content` of the images' digests and labels; each image's digest stands in the archive.
     `source_state` tells whether the source's files have changed since. `enlarged` images were smaller than the
     resolution, `oriented` ones carry an orientation tag that was not followed, of `animated` ones the first picture was
-    taken. `refused` are (file, reason).
+    taken, and `profiled` ones have a colour profile that is not sRGB's and was not followed. `refused` are (file,
+    reason).
     """
 
     name: str
@@ -36,6 +37,7 @@ class Card(Spec, frozen=True, kw_only=True):
     enlarged: int
     oriented: int
     animated: int = 0
+    profiled: int = 0
     versions: dict[str, str]
     refused: list[tuple[str, str]]
 

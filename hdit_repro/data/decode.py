@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import struct
-import zlib
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from hdit_repro.data.notes import DAMAGED, NOTES, notes_of
 from hdit_repro.errors import UserError
 
 MAX_PIXELS = 80_000_000
@@ -24,13 +22,6 @@ ones that nobody counts among them (AVIF, JPEG 2000), and hands EPS to Ghostscri
 
 GREY = frozenset({"1", "L"})
 ON_WHITE = frozenset({"P", "PA", "LA", "La", "RGBA", "RGBa"})
-ORIENTATION = 0x0112
-EXIF = ("exif", "Raw profile type exif")
-"""Where Pillow keeps a picture's tags, that of its orientation among them."""
-ANIMATED = "animated"
-"""In the `info` of a picture that is the first of several in its file."""
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
-"""What Pillow raises of bytes that it cannot read."""
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -38,9 +29,9 @@ def decode(data: bytes, name: str, *, cmyk: bool = False, upright: bool = False)
     """The picture in `data` as a loaded Pillow image of mode RGB, 8 bits a channel.
 
     The rule: grey is repeated over the channels; palettes and transparency are laid on white; orientation tags are
-    ignored, as ADM's and k-diffusion's loaders do, unless `upright` is asked for; of an animation the first picture is
-    taken; 16 bits a channel and all other modes
-    are refused.
+    ignored, as ADM's and k-diffusion's loaders, clean-fid and torch-fidelity do, unless `upright` is asked for; colour
+    profiles and gAMA are ignored, as they do; of an animation the first picture is taken; 16 bits a channel and all
+    other modes are refused. What of this a file met stands in the picture's `info`, under `notes.NOTES`.
 
     Args:
         data: the bytes of the file.
@@ -59,8 +50,7 @@ def decode(data: bytes, name: str, *, cmyk: bool = False, upright: bool = False)
             image.load()
             _widen(image, data)
             picture = to_rgb(ImageOps.exif_transpose(image) if upright else image, name, cmyk=cmyk)
-            if animated(image):
-                picture.info[ANIMATED] = True
+            picture.info[NOTES] = notes_of(image, data, upright=upright)
             return picture
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(
@@ -86,18 +76,6 @@ def decode(data: bytes, name: str, *, cmyk: bool = False, upright: bool = False)
         ) from error
 
 
-def animated(image: Image.Image) -> bool:
-    """Whether a file that was opened moves. A camera's JPEG with a preview (MPO) does not."""
-    return image.format != "MPO" and getattr(image, "n_frames", 1) > 1
-
-
-def oriented(image: Image.Image) -> bool:
-    """Whether a picture carries a tag that asks for it to be turned; a tag that cannot be read asks for nothing."""
-    with contextlib.suppress(*DAMAGED):
-        return bool(image.getexif().get(ORIENTATION, 1) != 1)
-    return False
-
-
 def to_rgb(image: Image.Image, name: str, *, cmyk: bool = False) -> Image.Image:
     """A loaded Pillow image in mode RGB, by the rule of `decode`.
 
@@ -107,9 +85,7 @@ def to_rgb(image: Image.Image, name: str, *, cmyk: bool = False) -> Image.Image:
     if image.mode in ON_WHITE or "transparency" in image.info:
         above = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
-        flat = Image.alpha_composite(white, above).convert("RGB")
-        flat.info |= {key: image.info[key] for key in EXIF if key in image.info}
-        return flat
+        return Image.alpha_composite(white, above).convert("RGB")
     if image.mode == "RGB":
         return image.copy()
     if image.mode in GREY or (cmyk and image.mode == "CMYK"):

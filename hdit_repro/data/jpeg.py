@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 BLOCK = 8
+FRAME = 16
+"""Bytes of an animated WebP's frame before its own chunks."""
+
 SMALLEST = 48
 """Side in pixels below which there are too few blocks to tell."""
 
@@ -17,12 +20,29 @@ quality 90 often leaves nothing to see, so a set is judged by its share of trace
 SHARE = 0.2
 """A set of which more than this share shows traces has been through JPEG."""
 
-MAGIC = {b"\xff\xd8\xff": "JPEG", b"RIFF": "WebP"}
+JPEG_MAGIC = b"\xff\xd8\xff"
 
 
 def file_kind(data: bytes) -> str:
-    """JPEG or WebP, by a file's first bytes, whatever its name says; else empty."""
-    return next((kind for magic, kind in MAGIC.items() if data.startswith(magic)), "")
+    """JPEG or WebP of a lossy file, by its bytes, whatever its name says; else empty.
+
+    A WebP's pictures lie in chunks of their own, "VP8 " where they are lossy and "VP8L" where they are not; the frames
+    of an animation hold such chunks.
+    """
+    if data.startswith(JPEG_MAGIC):
+        return "JPEG"
+    return "WebP" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" and _lossy(data) else ""
+
+
+def _lossy(data: bytes) -> bool:
+    """Whether a lossy picture is among a WebP's chunks."""
+    place = 12
+    while place < len(data):
+        name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
+        if name == b"VP8 ":
+            return True
+        place += 8 + (FRAME if name == b"ANMF" else size + size % 2)
+    return False
 
 
 def blockiness(image: Image.Image) -> float:

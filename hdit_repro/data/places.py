@@ -16,8 +16,12 @@ from hdit_repro.spec.data import Folder
 DATA_VARIABLE = "HDIT_REPRO_DATA"
 
 
-def describe(path: Path | str) -> Folder:
+def describe(path: Path | str, say: Callable[[str], None] | None = None) -> Folder:
     """What a folder or an archive of images is, as a part of a run. Reads all of it the first time.
+
+    Args:
+        path: the folder or the archive.
+        say: told what is to be said of it: folders of an archive that look like classes, and are none.
 
     Raises:
         UserError: it is missing or refused, or its name, which labels are made of, has a control character.
@@ -30,6 +34,8 @@ def describe(path: Path | str) -> Folder:
             fix="rename it",
         )
     store = open_store(path)
+    if say and store.unlabelled:
+        say(f"{path}: {store.unlabelled}")
     return Folder(name=name_of(path), digest=store.digest, images=len(store), classes=store.classes)
 
 

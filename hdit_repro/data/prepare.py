@@ -16,8 +16,8 @@ import PIL
 from PIL import Image, features
 
 from hdit_repro.data.card import Card, card_path
-from hdit_repro.data.decode import ANIMATED, oriented
 from hdit_repro.data.journal import Growing, member_name, paths
+from hdit_repro.data.notes import MOVING, NOTES, ORIENTED, PROFILED
 from hdit_repro.data.store import DIGESTS, LABELS, Store
 from hdit_repro.data.transforms import TRANSFORMS
 from hdit_repro.errors import RunError, UserError, pick
@@ -30,6 +30,9 @@ COMMIT = 64
 
 IN_FLIGHT = 4
 """Images that wait for their turn, for each worker: what bounds the memory."""
+
+NOTED = {ORIENTED: "oriented", MOVING: "animated", PROFILED: "profiled"}
+"""What of a file's notes the journal counts, under the names that the card gives them."""
 
 Progress = Callable[[int, int], None]
 
@@ -210,10 +213,7 @@ def _make(store: Store, index: int, side: int, transform: str) -> Made:
     notes = []
     if min(image.size) < side:
         notes.append("enlarged")
-    if oriented(image):
-        notes.append("oriented")
-    if image.info.get(ANIMATED):
-        notes.append("animated")
+    notes += [name for note, name in NOTED.items() if note in image.info[NOTES]]
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     return Made(buffer.getvalue(), notes=tuple(notes))
@@ -256,6 +256,7 @@ def _finish(growing: Growing, store: Store, plan: dict[str, Any]) -> Card:
         enlarged=growing.note("enlarged"),
         oriented=growing.note("oriented"),
         animated=growing.note("animated"),
+        profiled=growing.note("profiled"),
         versions=plan["versions"],
         refused=[*growing.refused, *((file, why) for file, why in store.skipped)],
     )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -17,39 +16,13 @@ from hdit_repro.data.archive import MAX_MEMBER, Archive, check_name
 from hdit_repro.data.decode import decode
 from hdit_repro.data.digest import file_digest, folder_digest, state_digest
 from hdit_repro.data.labels import read_labels
+from hdit_repro.data.names import HIDDEN, NO_FILE, hidden, like_classes, none_of_the_set, refuse_none
 from hdit_repro.data.retry import patiently
 from hdit_repro.errors import RunError, UserError
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 LABELS = "dataset.json"
 DIGESTS = "digests.sha256"
 """SHA-256 of each image file, as `sha256sum` writes them, in an archive that was prepared here."""
-
-NO_IMAGE = "no image by its name"
-NO_FILE = "a pipe, a device or a socket"  # reading one may wait for ever
-HIDDEN = "hidden, or the file system's own"
-
-
-def none_of_the_set(name: str) -> str:
-    """Why a file is not taken for an image, by its name; empty for one that is.
-
-    What hides behind a dot was put there by a program: `._1.png` of macOS, `.ipynb_checkpoints/1-checkpoint.png`.
-    """
-    path = PurePosixPath(name)
-    if path.suffix.lower() not in SUFFIXES:
-        return NO_IMAGE
-    return HIDDEN if any(map(_hidden, path.parts)) else ""
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == "lost+found"
-
-
-def passed_over(skipped: list[tuple[str, str]]) -> Iterator[str]:
-    """What is to be said of a store's `skipped`, a phrase a reason."""
-    for reason, many in Counter(reason for _, reason in skipped).items():
-        first = next(name for name, why in skipped if why == reason)
-        yield f"{many:,} file{'' if many == 1 else 's'} passed over, such as {first} ({reason})"
 
 
 class Store(Protocol):
@@ -57,7 +30,8 @@ class Store(Protocol):
 
     `labels` is int64 of the store's length, or None; `label_names` may be empty; `facts` is what else the store says
     about itself (an archive made by `data prepare` names its transform and resolution); `skipped` are (file, reason) of
-    what lies there and is no image by its name.
+    what lies there and is no image by its name; `unlabelled` is what is to be said of folders that look like classes
+    and are none, mostly empty.
     """
 
     path: Path
@@ -68,6 +42,9 @@ class Store(Protocol):
     skipped: list[tuple[str, str]]
 
     def __len__(self) -> int: ...
+
+    @property
+    def unlabelled(self) -> str: ...
 
     @property
     def digest(self) -> str:
@@ -114,6 +91,11 @@ class Numbered:
         return None if self.labels is None else int(self.labels[index])
 
     @property
+    def unlabelled(self) -> str:
+        """See `Store`."""
+        return ""
+
+    @property
     def classes(self) -> int:
         """Number of classes: of the names where they are given, else the highest label and one. 0 without labels."""
         if self.labels is None or not len(self.labels):
@@ -132,6 +114,9 @@ def images_in(archive: Archive) -> tuple[list[int], list[tuple[str, str]]]:
 class ZipStore(Numbered):
     """A zip archive in the layout of StyleGAN, EDM and EDM2: images, and `dataset.json` with the labels.
 
+    Its folders are no classes, whatever they are called: that layout counts images by them, and without a
+    `dataset.json` there are no labels; `unlabelled` says so where they look like classes.
+
     Args:
         path: the archive.
         cmyk, upright: passed to `decode`.
@@ -145,13 +130,7 @@ class ZipStore(Numbered):
         self.archive = Archive(path)
         self._members, self.skipped = images_in(self.archive)
         self.names = [self.archive.names[i] for i in self._members]
-        if not self.names:
-            raise UserError(
-                "there is no image",
-                found="; ".join([str(self.path), *passed_over(self.skipped)]),
-                expected="PNG, JPEG, WebP or BMP files",
-                fix="name a folder that holds images, at any depth",
-            )
+        refuse_none(self.path, self.names, self.skipped)
         labels = self.archive.names.index(LABELS) if LABELS in self.archive.names else None
         text = None if labels is None else self.archive.read(labels)
         self.labels, self.label_names, self.facts = read_labels(text, self.names, str(self.path))
@@ -162,6 +141,15 @@ class ZipStore(Numbered):
 
     def bytes_of(self, index: int) -> bytes:
         return self.archive.read(self._members[index])
+
+    @property
+    def unlabelled(self) -> str:
+        """See `Store`."""
+        folders = [] if LABELS in self.archive.names else like_classes(self.names)
+        if not folders:
+            return ""
+        shown = ", ".join(folders[:3]) + (", ..." if len(folders) > 3 else "")
+        return f"its folders ({shown}) are no classes: a zip's stand in a dataset.json, a folder's are its subfolders"
 
     @property
     def digests(self) -> dict[str, str]:
@@ -217,13 +205,7 @@ class FolderStore(Numbered):
             else:
                 check_name(name)
                 self.names.append(name)
-        if not self.names:
-            raise UserError(
-                "there is no image",
-                found="; ".join([str(self.path), *passed_over(self.skipped)]),
-                expected="PNG, JPEG, WebP or BMP files",
-                fix="name a folder that holds images, at any depth",
-            )
+        refuse_none(self.path, self.names, self.skipped)
         self.labels, self.label_names = self._classes() if labelled else (None, ())
 
     def _classes(self) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
@@ -290,7 +272,7 @@ def _files_in(root: Path) -> Iterator[str]:
         ) from error
 
     for inside, folders, files in os.walk(root, onerror=refuse):
-        leaves = [name for name in folders if _hidden(name) or Path(inside, name).is_symlink()]
+        leaves = [name for name in folders if hidden(name) or Path(inside, name).is_symlink()]
         folders[:] = [name for name in folders if name not in leaves]
         yield from (Path(inside, name).relative_to(root).as_posix() for name in (*files, *leaves))
 

@@ -16,8 +16,9 @@ from PIL import Image
 from hdit_repro.data.archive import MAX_MEMBER, check_name, climbs
 from hdit_repro.data.decode import decode
 from hdit_repro.data.digest import file_digest, state_digest
+from hdit_repro.data.names import none_of_the_set
 from hdit_repro.data.retry import patiently
-from hdit_repro.data.store import Numbered, none_of_the_set
+from hdit_repro.data.store import Numbered
 from hdit_repro.errors import RunError, UserError
 
 TAR_SUFFIXES = frozenset({".tar"})

@@ -15,6 +15,7 @@ from PIL import Image
 from hdit_repro.data.card import read_card
 from hdit_repro.data.jpeg import SHARE, TRACE, blockiness, file_kind
 from hdit_repro.data.likeness import difference_hash, near_pairs
+from hdit_repro.data.notes import LOSSY, NOTES
 from hdit_repro.data.order import permutation
 from hdit_repro.data.store import Store, ZipStore
 from hdit_repro.errors import UserError, pick
@@ -56,7 +57,7 @@ class Verified(NamedTuple):
 
 class Look(NamedTuple):
     """What one image showed: why it cannot be taken, else size, digests of file and pixels, likeness, blockiness, what
-    kind of file it is if a lossy one, and whether it is all of one colour."""
+    kind of file it is if a lossy one, whether it is all of one colour, and how its file was read."""
 
     broken: str = ""
     size: tuple[int, int] = (0, 0)
@@ -66,6 +67,7 @@ class Look(NamedTuple):
     blocks: float = 0.0
     kind: str = ""
     plain: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def verify(
@@ -93,6 +95,7 @@ def verify(
         *_each(store, numbers, looks),
         *_duplicates(store, numbers, looks),
         *_jpeg(store, numbers, looks, kind),
+        *_read(store, numbers, looks),
         *(Finding("files", name, why, wrong=False) for name, why in store.skipped),
     ]
     return Verified(count, len(numbers), findings)
@@ -124,6 +127,7 @@ def _one(store: Store, index: int) -> Look:
         blockiness(image),
         file_kind(data),
         all(low == high for low, high in cast(tuple[tuple[int, int], ...], image.getextrema())),
+        image.info[NOTES],
     )
 
 
@@ -152,6 +156,8 @@ def _card(store: Store, whole: bool) -> Iterator[Finding]:
 def _labels(store: Store, kind: str) -> Iterator[Finding]:
     """Classes against the folders in names, the order of class names, and ImageNet's sizes of classes."""
     if store.labels is None:
+        if store.unlabelled:
+            yield Finding("labels", store.path.name, store.unlabelled, wrong=False)
         return
     names = store.label_names
     if list(names) != sorted(names):
@@ -248,3 +254,10 @@ def _jpeg(store: Store, numbers: list[int], looks: list[Look], kind: str) -> Ite
         example = store.names[numbers[traces[0]]]
         what = f"{len(traces):,} of {len(lossless):,} lossless files show the edges of JPEG's blocks, {example} first"
         yield Finding("jpeg", store.path.name, what, wrong=kind == "ffhq")
+
+
+def _read(store: Store, numbers: list[int], looks: list[Look]) -> Iterator[Finding]:
+    """What was converted and what was not followed, a remark a kind; that files are lossy is nothing to remark."""
+    for note in sorted({note for look in looks for note in look.notes} - set(LOSSY.values())):
+        places = [place for place, look in enumerate(looks) if note in look.notes]
+        yield Finding("reading", store.names[numbers[places[0]]], f"{len(places):,} {note}", wrong=False)

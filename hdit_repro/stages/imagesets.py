@@ -1,14 +1,12 @@
 """Anybody's images as the metrics see them: a folder, a zip or an .npz, in batches of uint8 B 3 H W.
 
-Nothing is converted in silence. A file is refused, with its name, or converted by the rule of `data.decode` (grey
-repeated, palettes and transparency laid on white) and counted; JPEG files are counted too, since their artefacts alone
-can move a FID by several points.
+Nothing is converted in silence. A file is refused, with its name, or read by the rule of `data.decode`, as training
+data are (grey repeated, transparency laid on white, orientation tags and colour profiles not followed), and counted;
+JPEG files are counted too, since their artefacts alone can move a FID by several points.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -20,25 +18,19 @@ import numpy as np
 import torch
 from einops import rearrange
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from hdit_repro.data.archive import MAX_MEMBER, Archive
-from hdit_repro.data.decode import FORMATS, animated, decode
+from hdit_repro.data.archive import Archive
+from hdit_repro.data.decode import decode
 from hdit_repro.data.digest import file_digest, folder_digest
-from hdit_repro.data.store import FolderStore, images_in, passed_over
+from hdit_repro.data.names import passed_over, refuse_none
+from hdit_repro.data.notes import LOSSY, NOTES
+from hdit_repro.data.store import FolderStore, images_in
 from hdit_repro.errors import UserError
 from hdit_repro.metrics.npz import NpzImages
 
 AHEAD = 3
 """Batches that are decoded before they are asked for."""
-
-LOSSY = {"JPEG": "JPEG files", "MPO": "JPEG files", "WEBP": "WebP files"}
-CONVERTED = {
-    "L": "grey files, repeated over the channels",
-    "1": "grey files, repeated over the channels",
-    "P": "palette files, laid on white",
-}
 
 
 class ImageSet(Protocol):
@@ -83,20 +75,13 @@ class FileSet:
         self._read: Callable[[int], bytes]
         if self.path.is_dir():
             store = FolderStore(self.path, labelled=False)
-            self.names, self.skipped = store.names, store.skipped
-            self._read = self._file
+            self.names, self.skipped, self._read = store.names, store.skipped, store.bytes_of
         else:
             archive = Archive(self.path)
             members, self.skipped = images_in(archive)
             self.names = [archive.names[member] for member in members]
             self._read = lambda index: archive.read(members[index])
-        if not self.names:
-            raise UserError(
-                "there is no image",
-                found="; ".join([self.name, *passed_over(self.skipped)]),
-                expected="PNG, JPEG, WebP or BMP files",
-                fix="name a folder that holds images, at any depth",
-            )
+        refuse_none(self.path, self.names, self.skipped)
         self.count = len(self.names)
         self._size: tuple[int, int] | None = None
 
@@ -122,7 +107,7 @@ class FileSet:
         self.remarks.clear()
         _ = self.size  # known before the threads compare with it
         with ThreadPoolExecutor(self.workers, thread_name_prefix="decode") as pool:
-            waiting: deque[list[Future[tuple[NDArray[np.uint8], list[str]]]]] = deque()
+            waiting: deque[list[Future[tuple[NDArray[np.uint8], tuple[str, ...]]]]] = deque()
             starts = iter(range(0, self.count, size))
             try:
                 while True:
@@ -139,17 +124,17 @@ class FileSet:
                     for future in futures:
                         future.cancel()
 
-    def _stacked(self, decoded: list[tuple[NDArray[np.uint8], list[str]]]) -> Tensor:
+    def _stacked(self, decoded: list[tuple[NDArray[np.uint8], tuple[str, ...]]]) -> Tensor:
         for _, remarks in decoded:
             self.remarks.update(remarks)
         stacked = np.stack([pixels for pixels, _ in decoded])
         return rearrange(torch.from_numpy(stacked), "b h w c -> b c h w").contiguous()
 
-    def _decoded(self, index: int) -> tuple[NDArray[np.uint8], list[str]]:
+    def _decoded(self, index: int) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
         """Image `index` as H W 3, and what is to be said of its file."""
         name = f"{self.names[index]} in {self.path}"
-        data = self._read(index)
-        pixels = np.array(decode(data, name), np.uint8)
+        picture = decode(self._read(index), name)
+        pixels = np.array(picture, np.uint8)
         if self._size is not None and pixels.shape[:2] != self._size:
             height, width = self._size
             raise UserError(
@@ -158,40 +143,7 @@ class FileSet:
                 expected=f"{width} x {height}, as {self.names[0]} has",
                 fix="bring all images to one size first, and say how",
             )
-        return pixels, sniff(data)
-
-    def _file(self, index: int) -> bytes:
-        path = self.path / self.names[index]
-        try:
-            if path.stat().st_size > MAX_MEMBER:
-                raise UserError(
-                    "a file is too large for an image",
-                    found=str(path),
-                    expected=f"{MAX_MEMBER:,} bytes",
-                    fix="take it out",
-                )
-            return path.read_bytes()
-        except OSError as error:
-            raise UserError(
-                "an image cannot be read",
-                found=f"{path}: {error.strerror}",
-                expected="a file that can be read",
-                fix="check its permissions and its disk, then run the same command again",
-            ) from error
-
-
-def sniff(data: bytes) -> list[str]:
-    """What is to be said of an image file that decodes: a lossy format, a conversion."""
-    with contextlib.suppress(OSError), Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        said = [LOSSY[image.format]] if image.format in LOSSY else []
-        if animated(image):
-            said.append("animated files, of which the first picture is taken")
-        if image.mode in CONVERTED:
-            said.append(CONVERTED[image.mode])
-        if image.mode in ("LA", "PA", "RGBA") or (image.mode != "P" and "transparency" in image.info):
-            said.append("files with transparency, laid on white")
-        return said
-    return []
+        return pixels, picture.info[NOTES]
 
 
 class NpzSet:

@@ -14,8 +14,10 @@ import msgspec
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from hdit_repro import jobs
+from hdit_repro.data.notes import CLEAR, MOVING, ORIENTED, PROFILED
 from hdit_repro.data.places import describe
 from hdit_repro.files import sha256_file
 from hdit_repro.metrics import weights
@@ -230,6 +232,42 @@ def test_prepare_says_what_is_turned_and_what_moves(command: Command, tmp_path: 
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
     for ending in ("png", "webp"):
         frames[0].save(tmp_path / "set" / f"moving.{ending}", save_all=True, append_images=frames[1:])
+    linear = PngInfo()
+    linear.add(b"gAMA", (100_000).to_bytes(4))
+    Image.new("RGB", (16, 16), "lime").save(tmp_path / "set" / "linear.png", pnginfo=linear)
     said = command("data prepare set set.zip --resolution 8")
     assert "3 carry an orientation tag" in said.err
     assert "2 are animated, and their first picture was taken" in said.err
+    assert "1 have a colour profile that is not sRGB's, which was not followed" in said.err
+    assert json.loads((tmp_path / "set.card.json").read_text())["profiled"] == 1
+    found = command("data verify set --json").json["findings"]
+    assert {(finding["where"], finding["found"], finding["wrong"]) for finding in found} >= {
+        ("P.png", f"3 {ORIENTED}", False),
+        ("moving.png", f"2 {MOVING}", False),
+        ("linear.png", f"1 {PROFILED}", False),
+        ("RGBA.png", f"1 {CLEAR}", False),
+    }
+    assert command("data verify set.zip --json").json["findings"][-1]["check"] != "reading"
+
+
+def test_a_damaged_first_image_hides_nothing_else(command: Command, photographs: Path) -> None:
+    (photographs / "class0" / "0.jpg").write_bytes(b"broken")
+    said = command("data info photographs --json")
+    assert (said.code, said.json["images"], said.json["classes"]) == (0, 9, 3)
+    assert said.json["first"].startswith("class0/0.jpg, an image is damaged or no image; hdit-repro data verify")
+    assert said.json["digest"]
+
+
+def test_folders_of_a_zip_are_said_to_be_no_classes(command: Command, photographs: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "pets.zip", "w") as archive:
+        for file in sorted(photographs.rglob("*.jpg")):
+            archive.write(file, file.relative_to(tmp_path))
+    told = "its folders (class0, class1, class2) are no classes"
+    assert told in command("data info pets.zip").out
+    assert f"pets.zip: {told}" in command("data prepare pets.zip set.zip --resolution 8").err
+    assert f"pets.zip: {told}" in command("plan table1/E --scale smoke --data pets.zip").err
+    remarks = command("data verify pets.zip --json").json["findings"]
+    assert [finding["check"] for finding in remarks if told in finding["found"]] == ["labels"]
+    for line in ("data info set.zip", "data info photographs", "plan table1/E --scale smoke --data photographs"):
+        said = command(line)
+        assert (said.code, "no classes" in said.out + said.err) == (0, False)

@@ -82,20 +82,6 @@ def test_the_transparent_grey_of_few_bits_is_one_of_the_files_own(depth, row, gr
     assert np.array(decode(data, "a.png"))[0, :, 0].tolist() == wanted
 
 
-def test_tags_outlive_the_white_ground():
-    exif = Image.Exif()
-    exif[module.ORIENTATION] = 6
-    assert module.oriented(decode(encoded(Image.new("RGBA", (4, 2)), exif=exif), "a.png"))
-    assert decode(encoded(Image.new("RGBA", (4, 2)), exif=exif), "a.png", upright=True).size == (2, 4)
-
-
-def test_a_preview_in_a_cameras_file_is_no_animation():
-    first, second = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "blue")
-    photograph = encoded(first, "MPO", save_all=True, append_images=[second])
-    assert module.ANIMATED not in decode(photograph, "a.jpg").info
-    assert module.ANIMATED in decode(encoded(first, save_all=True, append_images=[second]), "a.png").info
-
-
 @pytest.mark.parametrize(
     "data",
     [

@@ -17,7 +17,7 @@ from PIL import Image
 from hdit_repro.data import journal as journal_module
 from hdit_repro.data import prepare as prepare_module
 from hdit_repro.data.card import card_path, read_card
-from hdit_repro.data.decode import ORIENTATION
+from hdit_repro.data.notes import ORIENTATION
 from hdit_repro.data.prepare import prepare
 from hdit_repro.data.sources import open_source
 from hdit_repro.data.store import ZipStore, open_store

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hdit_repro.data.decode import ORIENTATION
+from hdit_repro.data.notes import ORIENTATION
 from hdit_repro.data.prepare import prepare
 from hdit_repro.data.sources import open_source
 from hdit_repro.data.store import ZipStore, open_store

@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from hdit_repro.data import archive as archive_module
-from hdit_repro.data.store import HIDDEN, NO_IMAGE, FolderStore, ZipStore, open_store
+from hdit_repro.data.names import HIDDEN, NO_IMAGE, like_classes
+from hdit_repro.data.store import FolderStore, ZipStore, open_store
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.stages.imagesets import FileSet
 
@@ -409,3 +410,34 @@ def test_a_name_of_another_encoding_is_refused_by_name(tmp_path):
     other = make_folder(tmp_path / os.fsdecode(b"\xe9"), {"1.png": png(1)})
     with pytest.raises(UserError, match="not UTF-8"):
         FolderStore(other)
+
+
+@pytest.mark.parametrize(
+    ("names", "folders"),
+    [
+        (["cat/1.png", "dog/1.png"], ["cat", "dog"]),
+        (["pets/cat/1.png", "pets/dog/a/1.png", "pets/dog/2.png"], ["cat", "dog"]),
+        (["00000/1.png", "00001/1.png"], []),
+        (["1/1.png", "b/1.png"], ["1", "b"]),
+        (["pets/1.png", "pets/2.png"], []),
+        (["1.png", "cat/1.png", "dog/1.png"], []),
+        (["pets/1.png", "pets/cat/1.png"], []),
+        (["cat/1.png"], []),
+    ],
+)
+def test_folders_of_a_zip_that_look_like_classes(names, folders):
+    assert like_classes(names) == folders
+
+
+def test_a_zip_says_that_its_folders_are_no_classes_unless_its_labels_are_stated(tmp_path, plain):
+    root = plain(tmp_path / "set", each=1)
+    files = {str(file.relative_to(root)): file.read_bytes() for file in root.rglob("*.png")}
+    stores = []
+    for number, more in enumerate(({}, {"dataset.json": b'{"labels": null}'})):
+        with zipfile.ZipFile(tmp_path / f"{number}.zip", "w") as archive:
+            for name, data in {**files, **more}.items():
+                archive.writestr(name, data)
+        stores.append(open_store(tmp_path / f"{number}.zip"))
+    assert [store.classes for store in stores] == [0, 0]
+    assert stores[0].unlabelled.startswith("its folders (n01, n02) are no classes: ")
+    assert [stores[1].unlabelled, open_store(root).unlabelled, open_store(root).classes] == ["", "", 2]

@@ -89,7 +89,7 @@ def test_duplicates_are_named_up_to_a_number_and_those_of_two_classes_all(tmp_pa
 def test_pictures_of_nothing_are_remarked(tmp_path):
     root = write(tmp_path / "set", {"a.png": natural(1), "b.png": natural(2)})
     Image.new("RGBA", natural(1).size, (255, 255, 255, 90)).save(root / "overlay.png")
-    assert found(open_store(root)) == [("plain", "overlay.png", False)]
+    assert found(open_store(root)) == [("plain", "overlay.png", False), ("reading", "overlay.png", False)]
 
 
 def test_near_pairs_are_all_found_and_flat_pictures_are_not_alike():

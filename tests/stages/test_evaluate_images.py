@@ -13,6 +13,9 @@ import torch
 from PIL import Image
 
 from hdit_repro.cli import main
+from hdit_repro.data.images import Images
+from hdit_repro.data.notes import ORIENTATION
+from hdit_repro.data.store import open_store
 from hdit_repro.errors import UserError
 from hdit_repro.metrics.extractors import extractor_by_name
 from hdit_repro.metrics.extractors.inception import InceptionFeatures
@@ -106,7 +109,7 @@ def test_conversions_are_counted(tmp_path):
     assert dict(found.remarks) == {
         "JPEG files": 2,
         "grey files, repeated over the channels": 2,
-        "palette files, laid on white": 1,
+        "palette files, brought to RGB": 1,
         "files with transparency, laid on white": 2,
     }
     grey = pixels[found.names.index("grey.png")]
@@ -339,6 +342,30 @@ def test_files_that_are_left_out_or_moving_are_told(tmp_path):
             f"warning: {path}: 1 animated files, of which the first picture is taken",
             f"warning: {path}: 2 files passed over, such as a.tif (no image by its name)",
         ]
+
+
+def test_evaluation_reads_files_as_training_does_and_says_what_it_does_not_follow(tmp_path):
+    """Files with tags, palettes or clear colours give both the same pixels."""
+    images, folder = pictures(0, 6), tmp_path / "a"
+    folder.mkdir()
+    exif = Image.Exif()
+    exif[ORIENTATION] = 3
+    images[0].save(folder / "turned.png", exif=exif)
+    images[1].convert("P").save(folder / "palette.png", transparency=3)
+    images[2].convert("RGBA").save(folder / "alpha.png")
+    images[3].save(folder / "lossless.webp", lossless=True)
+    images[4].save(folder / "lossy.webp")
+    images[5].save(folder / "moving.png", save_all=True, append_images=[images[4]])
+    evaluated, trained = FileSet(folder), Images(open_store(folder), 24, "none")
+    assert torch.equal(torch.cat(list(evaluated.batches(4))), trained.batch(range(6)))
+    assert dict(evaluated.remarks) == {
+        "files with an orientation tag, which is not followed": 1,
+        "palette files, brought to RGB": 1,
+        "files with transparency, laid on white": 2,
+        "lossy WebP files": 1,
+        "animated files, of which the first picture is taken": 1,
+    }
+    assert f"warning: {folder}: 1 lossy WebP files; compression alone moves these numbers" in said_of(evaluated)
 
 
 @pytest.mark.parametrize(("mean", "spread"), [(1e300, 1.0), (0.0, 1e300)])
