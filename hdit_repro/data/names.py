@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from hdit_repro.errors import UserError
@@ -60,6 +60,8 @@ def like_classes(names: list[str]) -> list[str]:
     Folders that only count images (`00000/`, as StyleGAN's archives have them) are no classes.
     """
     folders = {tuple(name.split("/")[:-1]) for name in names}
-    shared = len(os.path.commonprefix(sorted(folders)))
+    shared = sum(
+        1 for _ in takewhile(lambda parts: parts[0] == parts[1], zip(min(folders), max(folders), strict=False))
+    )
     tops = {folder[shared] if len(folder) > shared else "" for folder in folders}
     return [] if "" in tops or all(top.isdigit() for top in tops) else sorted(tops)
