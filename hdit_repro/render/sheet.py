@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,3 +92,9 @@ def _title(table: Table, layout: printed.Table | None, scale: str) -> str:
     edition = "" if layout.edition == 1 else " of the second edition"
     where = "" if scale == "paper" else f", {scale} scale"
     return f"Table {layout.number}{edition}{where}: {table.title or layout.title}"
+
+
+def by_group(sheet: Sheet) -> list[tuple[str, list[tuple[Cell, ...]]]]:
+    """Neighbouring rows under their sub-heading."""
+    pairs = zip(sheet.groups, sheet.rows, strict=True)
+    return [(group, [row for _, row in rows]) for group, rows in groupby(pairs, key=lambda pair: pair[0])]

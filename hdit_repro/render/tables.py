@@ -15,8 +15,9 @@ from hdit_repro.records import store
 from hdit_repro.records.layout import Roots
 from hdit_repro.records.schema import Record
 from hdit_repro.render import measured
+from hdit_repro.render.booktabs import latex
 from hdit_repro.render.definitions import TABLES, Table
-from hdit_repro.render.formats import csv, latex, markdown
+from hdit_repro.render.formats import csv, markdown
 from hdit_repro.render.judge import judge_of, judged
 from hdit_repro.render.rows import Source, rows_of
 from hdit_repro.render.sheet import Sheet, build

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hdit_repro.render.booktabs import latex
 from hdit_repro.render.cells import Cell, ranked, significant
-from hdit_repro.render.formats import csv, csv_columns, latex, markdown
+from hdit_repro.render.formats import csv, csv_columns, markdown
 from hdit_repro.render.latex import SPECIAL, SYMBOLS, escape
 from hdit_repro.render.sheet import Head, Sheet
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import msgspec
@@ -17,7 +15,6 @@ from hdit_repro.paper import Claim, Ledger, Unit
 from hdit_repro.records.layout import Roots
 from hdit_repro.render.definitions import TABLES
 from hdit_repro.render.formats import csv as as_csv
-from hdit_repro.render.formats import latex
 from hdit_repro.render.settled import in_unit
 from hdit_repro.render.tables import material, sheet_of
 
@@ -272,28 +269,3 @@ def test_all_csv_rows_are_full(roots: Roots) -> None:
     for line in csv.DictReader(io.StringIO(text)):
         assert re.fullmatch(r"\d*", line["params_printed"])
         assert re.fullmatch(r"\d*(\.\d+)?", line["fid_printed"])
-
-
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_every_table_compiles_and_fits_a_page(roots: Roots, measure, tmp_path: Path) -> None:
-    """With booktabs alone, with a measured row, and no wider than A4 (597 pt)."""
-    measure("table1/E", "paper", 27.5)
-    given = material("paper", roots)
-    body = []
-    for table in TABLES.values():
-        if "tex" in table.formats and "paper" in table.scales:
-            text = latex(sheet_of(table, given))
-            body.append(f"{text}\\clearpage")
-            start, end = text.index(r"\label"), text.index(r"\end{tabular}")
-            tabular = text[start:end].partition("\n")[2].replace(r"\makebox[\textwidth][c]{", r"\sbox{\0}{", 1)
-            body.append(f"{{{tabular}\\end{{tabular}}}}\\typeout{{WIDTH {table.name} \\the\\wd\\0}}}}")
-    document = "\n".join(
-        [r"\documentclass{article}\usepackage{booktabs}\newsavebox{\0}\begin{document}", *body, r"\end{document}"]
-    )
-    (tmp_path / "main.tex").write_text(document)
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:]
-    widths = dict(re.findall(r"WIDTH (\S+) ([\d.]+)pt", done.stdout))
-    assert len(widths) == sum("tex" in table.formats and "paper" in table.scales for table in TABLES.values())
-    assert {name: width for name, width in widths.items() if float(width) > 597} == {}

@@ -1,0 +1,161 @@
+"""A filled table as LaTeX, for a document that loads booktabs and nothing else: parts that fit a page, notes below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, combinations, groupby, pairwise
+from math import ceil
+from typing import NamedTuple
+
+from hdit_repro.render.cells import Cell
+from hdit_repro.render.latex import escape
+from hdit_repro.render.sheet import Head, Sheet, by_group
+
+RANKS = {1: r"\textbf{%s}", 2: r"\underline{%s}"}
+"""How the best and the second best measured value are marked, as in the paper."""
+
+MARKED = "Bold is the best of ours in its column, underlined the second best."
+
+
+class Size(NamedTuple):
+    """Commands that set the size of letters and the gaps, and what comes of them in points: a digit, a column's gap."""
+
+    commands: tuple[str, ...]
+    digit: float
+    gap: float
+
+
+NARROW = Size((r"\scriptsize", r"\setlength{\tabcolsep}{3pt}"), 3.99, 6)
+WIDE = Size((r"\fontsize{6}{7}\selectfont", r"\setlength{\tabcolsep}{2pt}"), 3.67, 4)
+
+ORDINARY, WIDEST = 470, 560
+"""Points: a table beyond the first is set in WIDE, one beyond the second in parts, for A4 is 597 wide."""
+
+SLIM, BROAD = "ijlt.,:;'|!()[]* ", "mwMW%&@"
+"""Letters of about half a digit's width, and of one and a half; capitals and signs are a third wider than digits."""
+
+LINES, LINE = 62, 85
+"""Lines that a page holds at these sizes, and letters of a note's line; notes beyond stand below, and may break."""
+
+
+def latex(sheet: Sheet) -> str:
+    """Floats of booktabs' rules, several where the columns fit no page side by side; the notes are under the last one.
+
+    Notes that fit no page with the table stand after it as ordinary text.
+    """
+    parts = [_of(sheet, columns) for columns in _parts(sheet)]
+    size = WIDE if max(_width(part, NARROW) for part in parts) > ORDINARY else NARROW
+    label = f"tab:{sheet.name}{'' if sheet.scale == 'paper' else f'-{sheet.scale}'}"
+    marked = any(cell.rank for row in sheet.rows for cell in row)
+    notes = (*sheet.notes, *([MARKED] if marked else []))
+    below = _height(sheet, notes) > LINES
+    lines: list[str] = []
+    for number, part in enumerate(parts):
+        more = f" (part\u00a0{number + 1}\u00a0of\u00a0{len(parts)})" if len(parts) > 1 else ""
+        lines += [r"\begin{table}", r"\centering", r"\setlength{\abovetopsep}{\smallskipamount}"]
+        lines += [r"\addtocounter{table}{-1}"] if number else []
+        lines += [rf"\caption{{{escape(_caption(sheet.title) + more)}}}", *([] if number else [rf"\label{{{label}}}"])]
+        lines += [*size.commands, *_tabular(part)]
+        if number == len(parts) - 1 and not below:
+            lines += [r"\par\medskip", r"\begin{minipage}{\textwidth}", r"\raggedright", *_said(notes)]
+            lines += [r"\end{minipage}"]
+        lines.append(r"\end{table}")
+    if below:
+        lines += [r"\begingroup", r"\scriptsize\raggedright\setlength{\parindent}{0pt}"]
+        lines += [rf"Notes to Table~\ref{{{label}}}.\par", *_said(notes), r"\endgroup"]
+    return "\n".join(lines) + "\n"
+
+
+def _caption(title: str) -> str:
+    """LaTeX puts a number of its own before a caption, which must not be taken for print's."""
+    return f"The paper's {title}" if title.startswith("Table ") else title
+
+
+def _said(notes: Sequence[str]) -> Iterator[str]:
+    return (rf"{escape(note)}\par" for note in notes)
+
+
+def _height(sheet: Sheet, notes: Sequence[str]) -> int:
+    """Lines of a part with all notes below it, caption and rules counted as six."""
+    groups = sum(bool(group) for group, _ in by_group(sheet))
+    return 6 + len(sheet.rows) + groups + sum(ceil(len(note) / LINE) for note in notes)
+
+
+def _parts(sheet: Sheet) -> list[list[int]]:
+    """The columns of each part, as few and as even as can be; what shares a heading stays together.
+
+    The first column, the rows' names, is in every part.
+    """
+    spans = [list(span) for _, span in groupby(range(1, len(sheet.heads)), key=lambda at: sheet.heads[at].upper)]
+
+    def cuts(count: int) -> Iterator[list[list[int]]]:
+        for ends in combinations(range(1, len(spans)), count - 1):
+            yield [[0, *chain(*spans[start:end])] for start, end in pairwise((0, *ends, len(spans)))]
+
+    def widest(parts: list[list[int]]) -> float:
+        return max(_width(_of(sheet, columns), WIDE) for columns in parts)
+
+    best = [list(range(len(sheet.heads)))]
+    for count in range(1, len(spans) + 1):
+        best = min(cuts(count), key=widest)
+        if widest(best) <= WIDEST:
+            break
+    return best
+
+
+def _of(sheet: Sheet, columns: Sequence[int]) -> Sheet:
+    heads = tuple(sheet.heads[at] for at in columns)
+    return sheet._replace(heads=heads, rows=tuple(tuple(row[at] for at in columns) for row in sheet.rows))
+
+
+def _width(sheet: Sheet, size: Size) -> float:
+    """About how many points the table is wide."""
+    columns = zip(sheet.heads, *sheet.rows, strict=True)
+    widths = [
+        size.gap + size.digit * max(map(_digits, (head.own, *(cell.text for cell in cells))))
+        for head, *cells in columns
+    ]
+    total, at = 0.0, 0
+    for upper, heads in groupby(sheet.heads, key=lambda head: head.upper):
+        count = len(list(heads))
+        total += max(sum(widths[at : at + count]), size.gap + size.digit * _digits(upper))
+        at += count
+    return total
+
+
+def _digits(text: str) -> float:
+    """About how wide a text is, in digits."""
+    return sum(0.55 if c in SLIM else 1.5 if c in BROAD else 1.3 if c.isupper() or c in "−+±–" else 1 for c in text)
+
+
+def _tabular(sheet: Sheet) -> list[str]:
+    columns = "".join("l" if head.left else "r" for head in sheet.heads)
+    lines = [
+        rf"\makebox[\textwidth][c]{{\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        *_heads(sheet.heads),
+        r"\midrule",
+    ]
+    for number, (group, rows) in enumerate(by_group(sheet)):
+        if number:
+            lines.append(r"\midrule")
+        if group:
+            lines.append(rf"\multicolumn{{{len(sheet.heads)}}}{{l}}{{\textit{{{escape(group)}}}}} \\")
+        lines += [" & ".join(_cell(cell) for cell in row) + r" \\" for row in rows]
+    return [*lines, r"\bottomrule", r"\end{tabular}}"]
+
+
+def _heads(heads: Sequence[Head]) -> list[str]:
+    """Two lines of headings, a rule under each shared one."""
+    upper, rules, start = [], [], 1
+    for text, shared in groupby(heads, key=lambda head: head.upper):
+        span = len(list(shared))
+        upper.append(rf"\multicolumn{{{span}}}{{c}}{{{escape(text)}}}" if text else " & ".join([""] * span))
+        if text:
+            rules.append(rf"\cmidrule(lr){{{start}-{start + span - 1}}}")
+        start += span
+    return [" & ".join(upper) + r" \\", " ".join(rules), " & ".join(escape(head.own) for head in heads) + r" \\"]
+
+
+def _cell(cell: Cell) -> str:
+    return RANKS.get(cell.rank, "%s").replace("%s", escape(cell.text))
