@@ -201,14 +201,13 @@ def _print_failures(tasks: Sequence[Task], printed: Mapping[Path, int]) -> bool:
 
 
 def _print_jobs(roots: Roots, tasks: Sequence[Task]) -> bool:
-    """The end of what jobs printed themselves none of whose stages said anything: their Python may never have begun."""
+    """The end of what jobs printed themselves since their stages said anything: their Python may never have begun."""
     from hdit_repro.launch.slurm.journal import tail
-    from hdit_repro.launch.slurm.live import outputs
+    from hdit_repro.launch.slurm.live import unheard
 
     said = False
-    heard = outputs(roots, [task for task in tasks if any(path.exists() for path in _logs_of(task))])
-    for path in outputs(roots, tasks):
-        if path not in heard and (lines := tail(path, TAIL)):
+    for path in unheard(roots, tasks):
+        if lines := tail(path, TAIL):
             said = True
             data("\n".join([f"== the end of {near(path)}", *lines]))
     return said

@@ -13,9 +13,10 @@ import pytest
 from hdit_repro.cli import slurm
 from hdit_repro.cli.app import main
 from hdit_repro.errors import RunError
-from hdit_repro.files import write_json
-from hdit_repro.launch.progress import LEFT, note_left
-from hdit_repro.launch.slurm import act, journal, queue
+from hdit_repro.files import lock, write_json
+from hdit_repro.launch.part import Part
+from hdit_repro.launch.progress import LEFT, note_left, write_failure
+from hdit_repro.launch.slurm import act, attempts, journal, queue
 from hdit_repro.launch.slurm.live import look
 from hdit_repro.launch.slurm.submit import Submitted
 from hdit_repro.launch.status import known_tasks
@@ -62,11 +63,53 @@ def test_logs_print_what_a_job_said_whose_python_never_began(
         f"== the end of runs/submissions/{folder.name}/101_0_log.err", "no node",
     ]  # fmt: skip
     (folder / "101_0_log.err").unlink()
-    log = known_tasks(roots, "table1/E")[0].folder.log("train")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text("it trains\n")
+    train = train_of(roots)
+    attempts.begin(train, folder.name, "100", 8, "train of table1/E")
+    train.log.write_text("it trains\n")
     assert main(["logs", "table1/E"]) == 0
     assert capsys.readouterr().out == "it trains\n"
+
+
+def train_of(roots: Roots) -> Part:
+    part = Part(known_tasks(roots, "table1/E")[0].folder, "train")
+    part.log.parent.mkdir(parents=True, exist_ok=True)
+    return part
+
+
+@pytest.mark.parametrize(("job", "later", "shown"), [("100", 300, True), ("100", 5, False), ("99", 0, True)])
+@pytest.mark.parametrize("told", ["attempt", "failure"])
+def test_logs_print_what_a_job_said_that_did_not_begin_again(
+    roots: Roots,
+    fake: Any,
+    capsys: pytest.CaptureFixture[str],
+    send: Send,
+    monkeypatch: pytest.MonkeyPatch,
+    told: str,
+    job: str,
+    later: int,
+    shown: bool,
+) -> None:
+    """The stage has a log, of an earlier start of the same job, or of a job before this one."""
+    monkeypatch.chdir(roots.runs.parent)
+    send(roots, ["E"])
+    fake.end_all()
+    folder = journal.folder(roots, journal.journals(roots)[0].session)
+    train = train_of(roots)
+    train.log.write_text("it trains\n")
+    if told == "attempt":
+        attempts.begin(train, folder.name, job, 8, "train of table1/E")
+        attempts.end(train, "preempted")
+    else:
+        write_failure(train.failure, "no data", "it trains", f"{folder.name}/{job}")
+    own = folder / "100_0_log.err"
+    own.write_text("no module\n")
+    os.utime(own, (time.time() + later,) * 2)
+    capsys.readouterr()
+    assert main(["logs", "table1/E"]) == 0
+    assert capsys.readouterr().out.splitlines()[0::2] == ["it trains", *["no module"][: int(shown)]]
+    with lock(train.lock):  # it runs again, and will say what there is to say
+        assert main(["logs", "table1/E"]) == 0
+    assert "no module" not in capsys.readouterr().out
 
 
 def name_of(roots: Roots, unit: int) -> str:

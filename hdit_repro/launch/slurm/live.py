@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +15,7 @@ from hdit_repro.errors import UserError
 from hdit_repro.launch.bills import Bills
 from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.graph import Task
-from hdit_repro.launch.part import Part, drawn
+from hdit_repro.launch.part import Part, drawn, state_of
 from hdit_repro.launch.progress import LEFT, read_failure, read_progress
 from hdit_repro.launch.slurm import attempts, journal, queue
 from hdit_repro.launch.slurm.coverage import Coverage, InQueue, cover, made, span
@@ -24,6 +25,10 @@ from hdit_repro.records.layout import Roots
 
 FRESH = 120.0
 """Seconds after its last word for which a stage counts as running, since locks of other machines may not be seen."""
+
+
+SETTLES = 60.0
+"""Seconds after a stage's last word in which its job says the rest of its own; SLURM starts none again as soon."""
 
 
 class Sent(NamedTuple):
@@ -104,17 +109,42 @@ def parts(live: Live, task: Task) -> list[Part]:
     return [Part(task.folder, task.stage), *(part for part in ranges if f"{part.name}.attempts.json" in names)]
 
 
-def outputs(roots: Roots, tasks: Iterable[Task]) -> list[Path]:
-    """Where the latest job of each stage prints what it says itself, each once. The queue is not asked."""
-    sent = _sent(journal.journals(roots))
-    last = [sent[task.key][-1] for task in tasks if task.key in sent]
-    return list(
-        dict.fromkeys(
-            journal.output(journal.folder(roots, one.session), one.id, stream)
-            for one in last
-            for stream in ("out", "err")
-        )
-    )
+def unheard(roots: Roots, tasks: Iterable[Task]) -> list[Path]:
+    """What the latest jobs of stages printed themselves, where the stages know nothing of the job's latest start: its
+    Python may never have begun. The queue is not asked."""
+    sent, heard, ended = _sent(journal.journals(roots)), dict[Path, float](), dict[Path, bool]()
+    for task in tasks:
+        if task.key not in sent:
+            continue
+        last = sent[task.key][-1]
+        until = _heard(task, last)
+        for stream in ("out", "err"):
+            path = journal.output(journal.folder(roots, last.session), last.id, stream)
+            heard[path] = max(heard.get(path, 0.0), until)
+            ended[path] = ended.get(path, True) and task.folder.done(task.stage)
+    return [path for path, until in heard.items() if not ended[path] and _written(path) > until + SETTLES]
+
+
+def _heard(task: Task, sent: Sent) -> float:
+    """Until when a stage told of a job, in Unix seconds: without end while it runs, 0 where it knows nothing of it."""
+    if state_of(task.folder, task.stage) == "running":
+        return math.inf
+    state = task.folder.path / "state"
+    times = [0.0]
+    for name in (task.key, *(path.name.removesuffix(".lock") for path in state.glob(f"{task.key}.*-*.lock"))):
+        mine = [one for one in attempts.read(state / f"{name}.attempts.json") if one.job == sent.id]
+        times += [one.ended or max(one.began, read_progress(state / f"{name}.progress.json").time) for one in mine]
+        failure = read_failure(state / f"{name}.failure.json")
+        if failure.get("owner") == f"{sent.session}/{sent.id}":
+            times.append(float(failure.get("time", 0.0)))
+    return max(times)
+
+
+def _written(path: Path) -> float:
+    """When a file was last written, in Unix seconds; 0 where it is not to be seen."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_mtime
+    return 0.0
 
 
 def _sent(known: Iterable[Journal]) -> dict[str, list[Sent]]:
