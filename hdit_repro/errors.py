@@ -65,8 +65,10 @@ def escaped(text: str, kept: str = "\n\t") -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name closest to `name`, or None when nothing comes near."""
-    close = get_close_matches(name, list(known), n=1, cutoff=0.55)
+    """The known name closest to `name`, in other case first, or None when nothing comes near."""
+    names = list(known)
+    same = [each for each in names if each.casefold() == name.casefold()]
+    close = same or get_close_matches(name, names, n=1, cutoff=0.55)
     return close[0] if close else None
 
 

@@ -10,11 +10,13 @@ from typing import Any
 import msgspec
 
 from hdit_repro.errors import UserError, nearest
+from hdit_repro.jobs.values import as_written, in_words, items, members, mended, tags
 from hdit_repro.spec.run import Run
 
 _UNKNOWN = re.compile(r"^Object contains unknown field `(?P<field>[^`]+)`")
 _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`")
 _VALUE = re.compile(r"^Invalid (?:value|enum value) (?P<value>.+?)(?: - at|$)")
+_TYPE = re.compile(r"^Expected `[^`]+`, got `[^`]+`$")
 _PLACE = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 
 
@@ -33,16 +35,19 @@ def explain(error: msgspec.ValidationError, tree: dict[str, Any], place_of: Call
     unknown = _UNKNOWN.match(message)
     where = place_of(f"{path}.{unknown['field']}".lstrip(".") if unknown else path)
     if unknown:
-        return _named("field", unknown["field"], path, _fields(tree, path), where)
+        return _named("field", unknown["field"], path, _fields(tree, path), where, _elsewhere(path, unknown["field"]))
     if match := _VALUE.match(message):
         return _named("value", match["value"].strip("'\""), path, _allowed(tree, path), where)
     if match := _MISSING.match(message):
+        inner = f"{path}.{match['field']}"
         return UserError(
             f"the field {match['field']!r} is missing",
             found=f"{where}: {path or 'the row'} has no {match['field']!r}",
-            expected=", ".join(_fields(tree, path)),
+            expected=", ".join(_allowed(tree, inner) if match["field"] == "kind" else _fields(tree, path)),
             fix=f"add {match['field']!r} to the row or to [base]",
         )
+    if _TYPE.match(message):
+        return _typed(tree, path, where)
     return UserError(
         "a job file asks for what cannot be",
         found=f"{where}: {path + ': ' if path else ''}{message}",
@@ -51,13 +56,34 @@ def explain(error: msgspec.ValidationError, tree: dict[str, Any], place_of: Call
     )
 
 
-def _named(what: str, name: str, path: str, allowed: list[str], where: str) -> UserError:
-    close = nearest(name, allowed)
+def _typed(tree: dict[str, Any], path: str, where: str) -> UserError:
+    kind, value = _walk(tree, path)
+    key = path.rpartition(".")[2]
+    allowed = _allowed(tree, path) if key == "kind" else []
+    return UserError(
+        "a value of a job file has another type than its field",
+        found=f"{where}: {path} = {as_written(value)}",
+        expected=f"one of: {', '.join(allowed)}" if allowed else in_words(kind),
+        fix=mended(key, value, kind) or "change it; `hdit-repro show table1/E` prints a row that stands",
+    )
+
+
+def _elsewhere(path: str, name: str) -> list[str]:
+    """Where else a run has a field of this name: inside of `path`, else anywhere."""
+    found = sorted(field for field in field_names() if field.endswith(f".{name}") and field != f"{path}.{name}")
+    return [field for field in found if field.startswith(f"{path}.")] or found
+
+
+def _named(
+    what: str, name: str, path: str, allowed: list[str], where: str, elsewhere: list[str] | None = None
+) -> UserError:  # fmt: skip
+    meant = [repr(close)] if (close := nearest(name, allowed)) else []
+    meant += elsewhere or []
     return UserError(
         f"there is no {what} called {name!r} here",
         found=f"{name!r} at {path or 'the top of the row'} in {where}",
         expected=", ".join(allowed) or "something else",
-        fix=f"did you mean {close!r}?" if close else "use one of the names above",
+        fix=f"did you mean {', or '.join(meant)}?" if meant else "use one of the names above",
     )
 
 
@@ -68,7 +94,7 @@ def field_names() -> frozenset[str]:
 
     def names(kind: Any, prefix: str) -> set[str]:
         found: set[str] = set()
-        for member in _members(kind):
+        for member in members(kind):
             found |= {f"{prefix}kind"} if getattr(member, "tag", None) is not None else set()
             for field in getattr(member, "fields", ()):
                 name = f"{prefix}{field.encode_name}"
@@ -91,7 +117,7 @@ def _walk(tree: Any, path: str) -> tuple[Any, Any]:
     for step in _steps(path):
         kind = _choose(kind, value)
         if isinstance(step, int):
-            kind = getattr(kind, "item_type", None) or next(iter(getattr(kind, "item_types", ())), None)
+            kind = items(kind)
             value = value[step] if isinstance(value, list) and step < len(value) else None
         else:
             kind = next((field.type for field in getattr(kind, "fields", ()) if field.encode_name == step), None)
@@ -99,13 +125,9 @@ def _walk(tree: Any, path: str) -> tuple[Any, Any]:
     return kind, value
 
 
-def _members(kind: Any) -> list[Any]:
-    return list(getattr(kind, "types", ())) or [kind]
-
-
 def _choose(kind: Any, value: Any) -> Any:
     """Of a union, the struct whose tag the value names; a list type for a list."""
-    for member in _members(kind):
+    for member in members(kind):
         if isinstance(value, dict) and getattr(member, "tag", None) == value.get("kind", getattr(member, "tag", None)):
             return member
         if isinstance(value, list) and (hasattr(member, "item_type") or hasattr(member, "item_types")):
@@ -123,6 +145,6 @@ def _allowed(tree: dict[str, Any], path: str) -> list[str]:
     """The tags of the union whose `kind` was refused, or the values of a list of literals."""
     if path.endswith("kind"):
         kind, _ = _walk(tree, path.removesuffix("kind").rstrip("."))
-        return [str(member.tag) for member in _members(kind) if getattr(member, "tag", None) is not None]
+        return tags(kind)
     kind, _ = _walk(tree, path)
-    return [str(value) for member in _members(kind) for value in getattr(member, "values", ())]
+    return [str(value) for member in members(kind) for value in getattr(member, "values", ())]

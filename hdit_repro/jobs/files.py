@@ -19,7 +19,7 @@ from hdit_repro.files import shipped
 from hdit_repro.jobs.types import Paper
 from hdit_repro.lines import Lines
 
-_NAME = re.compile(r"[^-\s,/\x00-\x1f\x7f-\x9f][^,/\x00-\x1f\x7f-\x9f]*")
+_NAME = re.compile(r"[^-\s,/\x00-\x1f\x7f-\x9f]([^,/\x00-\x1f\x7f-\x9f]*[^\s,/\x00-\x1f\x7f-\x9f])?")
 _STEP = re.compile(r"([A-Za-z_]\w*)|\[(\d+)\]")
 
 SCALES_FILE = "scales.toml"
@@ -158,9 +158,10 @@ def _read(path: Path, _state: int) -> Experiment:
             raise UserError(
                 "a row has a name that no command can say",
                 found=f"{row!r} in {at(path, row)}",
-                expected="a name without slash, comma, or a space or minus in front",
+                expected="a name without slash and comma, without a space at either end or a minus in front",
                 fix="call it by letters, digits and . _ - +",
             )
+        _refuse_dotted(path, row, body)
         refuse_unknown(body, ROW_KEYS, at(path, row))
         refuse_types(body, BODY_TYPES, at(path, row))
     try:
@@ -173,6 +174,19 @@ def _read(path: Path, _state: int) -> Experiment:
             fix="write it so, or leave it out",
         ) from error
     return Experiment(path.stem, path, tree.get("title", path.stem), paper, base, rows)
+
+
+def _refuse_dotted(path: Path, row: str, body: dict[str, Any]) -> None:
+    """A dot in a TOML name begins a table in a table, so `[row.v1.5]` is no row of that name."""
+    for key, value in body.items():
+        if key not in ROW_KEYS and isinstance(value, dict) and not value.keys().isdisjoint(ROW_KEYS):
+            line = _lines(path, path.stat().st_mtime_ns).of(("row", row, key))
+            raise UserError(
+                "a row's name has a dot without quotes, which TOML reads as a table in a table",
+                found=f"[row.{row}.{key}] in {path}:{line}",
+                expected=f"a part of a row: {', '.join(PARTS)}",
+                fix=f'[row."{row}.{key}"], if that is its name',
+            )
 
 
 def at(path: Path, row: str = "", field: str = "") -> str:

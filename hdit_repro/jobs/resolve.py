@@ -9,7 +9,7 @@ import msgspec
 
 from hdit_repro.errors import UserError, pick
 from hdit_repro.jobs.explain import explain, field_names
-from hdit_repro.jobs.files import PARTS, at, file_states, read_experiment
+from hdit_repro.jobs.files import PARTS, at, experiment_files, file_states, read_experiment
 from hdit_repro.jobs.merge import drop_under, flatten, leaves, overlay
 from hdit_repro.jobs.scales import scale_overlays
 from hdit_repro.jobs.types import Job
@@ -138,6 +138,8 @@ def _parent(experiment: str, row: str) -> tuple[str, str] | None:
         pick(known, other_row, kind=f"row of {other or experiment}", where=at(source.path, row, "extends"))
     except UserError as error:
         error.found = f"extends = {parent!r} in {at(source.path, row, 'extends')}"
+        if not other and parent in experiment_files():
+            error.fix = f'name its row too: extends = "{parent}/{next(reversed(read_experiment(parent).rows))}"'
         raise
     return other or experiment, other_row
 

@@ -16,14 +16,45 @@ REFUSED = {
     ),
     "a misspelt choice": ('data = { transform = "admm" }', ["'admm'", "did you mean 'adm'"]),
     "a key of another kind": ('diffusion = { weighting = { kind = "snr", gamma = 5.0 } }', ["'gamma'"]),
-    "a wrong type": ("training = { steps = 1.5 }", ["training.steps", "int", "float"]),
+    "a wrong type": ("training = { steps = 1.5 }", ["training.steps = 1.5", "a whole number"]),
+    "a whole number with an exponent": ("training = { steps = 4e5 }", ["steps = 400_000"]),
+    "a number in quotes": ('training = { optimizer = { learning_rate = "5e-4" } }', ["learning_rate = 0.0005"]),
+    "a text that is no number": (
+        'sampling = { count = "50k" }',
+        ['sampling.count = "50k"', "a whole number", "change it"],
+    ),
+    "a switch in quotes": ('data = { flip = "False" }', ["true or false", "flip = false"]),
+    "a kind without its table": (
+        'sampling = { sampler = "heun" }',
+        ["a table with a kind of: dpmpp_3m_sde", 'sampler = { kind = "heun" }'],
+    ),
+    "kinds without their tables": (
+        'model = { attention = ["neighborhood", "global"] }',
+        ['model.attention[0] = "neighborhood"', 'fix       { kind = "neighborhood" }'],
+    ),
+    "one value where a list belongs": ("model = { heads = 4 }", ["a list, each a whole number", "heads = [4]"]),
+    "one metric where a list belongs": ('evaluation = { metrics = "frechet" }', ['metrics = ["frechet"]']),
+    "one kind where a list belongs": ('model = { attention = { kind = "global" } }', ["attention = [{ ... }]"]),
+    "a list where a table belongs": ("training = { growth = [[100, 64]] }", ["[100, 64]", "a table of: steps, batch"]),
+    "a table without its kind": (
+        "model = { attention = [{ kernel = 9 }] }",
+        ["'kind' is missing", "global, neighborhood"],
+    ),
+    "a field outside of its table": ("training = { learning_rate = 1e-3 }", ["training.optimizer.learning_rate"]),
+    "a field outside of its table, near another": (
+        "sampling = { steps = 20 }",
+        ["did you mean 'at_step', or sampling.sampler.steps?"],
+    ),
     "a wrong type of table": ("training = 3", ["training"]),
     "a misspelt data set": ('data = { dataset = { kind = "imagnet" } }', ["'imagnet'", "did you mean 'imagenet'"]),
     "a resolution that is no number": (
         'data = { resolution = "128" }',
-        ["data.resolution: Expected `int`", "mine.toml:4"],
+        ['data.resolution = "128"', "a whole number", "resolution = 128", "mine.toml:4"],
     ),
-    "a wrong type of kind": ("data = { dataset = { kind = [] } }", ["data.dataset.kind", "str", "mine.toml:4"]),
+    "a wrong type of kind": (
+        "data = { dataset = { kind = [] } }",
+        ["data.dataset.kind = []", "one of: imagenet, ffhq", "mine.toml:4"],
+    ),
     "a missing field": ('model = { kind = "dit", patch = 4, depth = 2 }', ["'width' is missing"]),
     "heads that do not divide": ("model = { heads = [5, 12] }", ["384", "no multiple of 5 heads"]),
     "levels that do not agree": ("model = { depths = [2] }", ["depths names 1 levels and widths 2"]),
@@ -49,6 +80,8 @@ REFUSED = {
     "a group that is no text": ("group = 3", ["group is a text"]),
     "extends that is no name": ("extends = 3", ["extends", "3"]),
     "a parent that is not": ('extends = "table1/F"', ["row of table1", "'F'"]),
+    "a parent in other case": ('extends = "table1/e"', ["'e'", "did you mean 'E'"]),
+    "an experiment for a parent": ('extends = "ffhq1024"', ['extends = "ffhq1024/ffhq1024"']),
     "a source of no part": ('source = { "modl.widths" = "Table 6" }', ["modl", "did you mean 'model'"]),
     "a source of no field": (
         'source = { "model.widhts" = "Table 6" }',
@@ -186,10 +219,16 @@ def test_a_file_of_wrong_types_is_refused(folder, text, wanted, scale):
         jobs.load("mine", scale)
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "p,q", "-r", " x", "new\\nline", "nul\\u0000", "c1\\u009b"])
+@pytest.mark.parametrize("name", ["", "a/b", "p,q", "-r", " x", "x ", "new\\nline", "nul\\u0000", "c1\\u009b"])
 def test_a_row_that_no_command_can_name_is_refused(folder, name):
     folder("mine", f'[row."{name}"]\nextends = "table1/E"\n')
     with pytest.raises(UserError, match="name that no command can say"):
+        jobs.load("mine")
+
+
+def test_a_name_with_a_dot_is_told_of_its_quotes(folder):
+    folder("mine", '[row.v1.5]\nextends = "table1/E"\n')
+    with pytest.raises(UserError, match=r'dot without quotes(.|\n)*mine\.toml:2(.|\n)*\[row\."v1\.5"\]'):
         jobs.load("mine")
 
 
