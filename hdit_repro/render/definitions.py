@@ -281,7 +281,7 @@ GUIDANCE = Table(
     ),
     notes=(
         "Figure 9 sets FID against Inception Score, which are measured at paper scale only. Below it the sweep stands "
-        "under the names of the metrics that it has: `guidance.svg` draws them over the weight w.",
+        "under the names of the metrics that it has: `guidance.svg` draws what is measured of them over the weight w.",
         "untrained: the same metric of samples of the run's initial weights.",
         "Precision and recall are of the row's feature network (k = 3).",
     ),

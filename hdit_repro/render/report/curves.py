@@ -104,7 +104,7 @@ def draw(curves: Sequence[Curve]) -> str:
 
 def _look(number: int) -> str:
     fallback = ("#0072b2", "#d55e00", "#00805f", "#a0527f", "#8a6d00", "#2f7fb0", "#1b1b1b")[number % COLOURS]
-    dash = DASHES[number // COLOURS % len(DASHES)]
+    dash = DASHES[number % len(DASHES)]  # neighbours differ without colours too, on paper
     return f'stroke="var(--c{number % COLOURS}, {fallback})"' + (f' stroke-dasharray="{dash}"' if dash else "")
 
 

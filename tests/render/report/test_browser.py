@@ -54,6 +54,9 @@ def folder(
     for seed in range(2):
         measure("table1/E", "smoke", 180.0 + seed, seed=seed, floor=22.0)
         remains(roots, "table1/E", "smoke", seed)
+    for name in ("alternatives/imagenet256-warmup-23", "alternatives/imagenet256-sigma-1000"):
+        measure(name, "smoke", 190.0)
+        remains(roots, name, "smoke")
     return build("smoke", roots).folder
 
 
@@ -70,7 +73,7 @@ def test_a_word_in_the_console_would_be_noticed(folder: Path, tmp_path: Path) ->
     assert complaints(browse(page, tmp_path / "profile", "--dump-dom").stderr)
 
 
-@pytest.mark.parametrize("name", ["index", "tables", "rows/table1-E"])
+@pytest.mark.parametrize("name", ["index", "tables", "samples", "rows/table1-E"])
 def test_a_phone_scrolls_tables_and_not_the_page(folder: Path, tmp_path: Path, name: str) -> None:
     probe = folder / "probe.html"
     probe.write_text(PROBE.replace("FIRST", f"{name}.html"))

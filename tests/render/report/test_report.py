@@ -281,7 +281,7 @@ def test_numbers_of_print_errata_have_a_number_beside_them_and_formulas_none(mad
         if "|" in line
     }
     assert lines["Table 1, R1, GFLOP@256²"][4] == "657.63"
-    assert lines["§ 5.2, parameters of DiT, R3"][4] == "104.7M"
+    assert lines["Table 4, ADM, Steps"][4] == "250"
     assert lines["Equation 5, middle and last expression"][4] == ""
 
 
@@ -322,6 +322,15 @@ def test_what_it_cost_counts_each_training_and_each_sampling_once(roots: Roots, 
     assert spent(records[:1]) == (42.5, 45_000.0)
     assert spent(records) == (45.0, 54_000.0)
     assert spent([*records, records[0]]) == (45.0, 54_000.0)
+
+
+def test_curves_differ_in_more_than_colour() -> None:
+    """On grey paper too: neighbours in dashes, and 21 of them in colour and dashes together."""
+    drawn = curves.draw([curves.Curve(f"seed {number}", ((0.0, 1.0), (10.0, 0.5))) for number in range(21)])
+    looks = re.findall(r'fill="none" stroke-width="1.8" ([^/]*)/>', drawn)
+    assert len(set(looks)) == len(looks) == 21
+    dashes = [look.partition("dasharray")[2] for look in looks]
+    assert all(one != other for one, other in pairwise(dashes))
 
 
 @pytest.mark.parametrize(("label", "across"), [("seed 0", 3), ("table1/E seed 0", 3), ("a" * 24, 2), ("a" * 60, 1)])
