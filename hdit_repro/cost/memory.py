@@ -66,6 +66,7 @@ class Memory(NamedTuple):
 
     @property
     def total(self) -> int:
+        """All of them together."""
         return sum(self)
 
 

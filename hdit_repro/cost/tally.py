@@ -56,6 +56,7 @@ class Tally:
         self._parameters[part] += count
 
     def close(self) -> Cost:
+        """The sums; parts that cost nothing are left out."""
         names = [part for part in PARTS if self._macs[part] or self._parameters[part]]
         unknown = {*self._macs, *self._parameters} - {*PARTS}
         assert not unknown, f"parts without a place in PARTS: {unknown}"

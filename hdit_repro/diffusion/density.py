@@ -42,7 +42,8 @@ def cosine_interpolated(
         UserError: a size is not above 0, or not 0 < sigma_min < sigma_max, or u is not floating.
     """
     high = image_size if noise_d_high is None else noise_d_high
-    if min(image_size, noise_d_low, high, sigma_data, sigma_min) <= 0 or sigma_min >= sigma_max:
+    sizes = (image_size, noise_d_low, high, sigma_data, sigma_min)
+    if not all(size > 0 for size in sizes) or not sigma_min < sigma_max:
         raise UserError(
             "there is no such density of noise levels",
             found=f"image_size = {image_size}, noise_d_low = {noise_d_low}, noise_d_high = {high}, "
@@ -79,6 +80,9 @@ def stratify_draws(uniform: Tensor, position: Tensor, batch: int) -> Tensor:
 
     Returns:
         u in [0, 1), in the dtype of `uniform` (in float32 the last stratum may round up to 1).
+
+    Raises:
+        UserError: `batch` is below 1.
     """
     if batch < 1:
         raise UserError(
@@ -113,6 +117,9 @@ def noise_levels(edm: Edm, image_size: int, uniform: Tensor, position: Tensor, b
 
     Returns:
         sigma: (B), in the dtype of `uniform`.
+
+    Raises:
+        UserError: as `cosine_interpolated`, or as `stratify_draws` where draws are stratified.
     """
     quantile = pick(DENSITIES, kind_of(edm.density), kind="noise density")
     return quantile(stratify_draws(uniform, position, batch) if edm.stratified else uniform, edm, image_size)

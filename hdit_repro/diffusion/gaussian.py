@@ -44,7 +44,7 @@ class GaussianDiffusion:
         steps: None for the whole chain, else the length of the respaced one (R1 samples 250 of 1000).
         data_scale: images of [-1, 1] are multiplied by it before they are noised, and samples divided.
 
-    Tables are float64; computations are in x's dtype, at least float32.
+    Tables are float64; losses are computed in the image's dtype, at least float32, and steps in x's own.
 
     Raises:
         UserError: there is no such chain (see respacing).

@@ -1,4 +1,4 @@
-"""Classifier-free guidance (Ho & Salimans, 2022)."""
+"""Classifier-free guidance (Ho & Salimans, 2022), with the weight as Saharia et al. (2022) count it (Appendix D)."""
 
 from __future__ import annotations
 

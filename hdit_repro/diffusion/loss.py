@@ -18,9 +18,10 @@ def edm_loss(network: Network, image: Tensor, noise: Tensor, sigma: Tensor, edm:
 
     Args:
         network: F itself, not the preconditioned denoiser.
-        image: B C H W, in [-1, 1].
+        image: B C H W, on the scale of [-1, 1].
         noise: B C H W, unit.
-        sigma: B; the weight and scalings are computed in its dtype, and the network is given it in image's.
+        sigma: B; the weight and scalings are computed in its dtype, and the network is given it in image's; both at
+            least float32.
         edm: the weighting and sigma_data.
         cond: passed on to the network.
 

@@ -67,16 +67,10 @@ def normals(
     return _cut(out, shape)
 
 
-def uniforms(
-    keys: Tensor,
-    stream: int | Tensor,
-    shape: tuple[int, ...],
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str | None = None,
-) -> Tensor:
+def uniforms(keys: Tensor, stream: int | Tensor, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
     """Uniform numbers in [0, 1): multiples of 2^-32 in float64, the same rounded down to multiples of 2^-24 in float32.
 
-    Args as in `normals`.
+    Args as in `normals`; computed where `keys` lie.
 
     Returns:
         (B, *shape).
@@ -91,12 +85,12 @@ def uniforms(
             expected="torch.float32 or torch.float64",
             fix="draw in one of them, and convert afterwards",
         )
-    words = torch.stack(_blocks(keys, stream, math.prod(shape), device), dim=-1)
+    words = torch.stack(_blocks(keys, stream, math.prod(shape)), dim=-1)
     spare_bits = 8 if dtype == torch.float32 else 0
     return _cut((words >> spare_bits).to(dtype).mul_(2.0 ** (spare_bits - 32)), shape)
 
 
-def _blocks(keys: Tensor, stream: int | Tensor, count: int, device: torch.device | str | None) -> Words:
+def _blocks(keys: Tensor, stream: int | Tensor, count: int, device: torch.device | str | None = None) -> Words:
     """Random words for `count` numbers a sample: four (B, blocks) tensors, by counter (block, stream) and key."""
     keys = keys.to(device=keys.device if device is None else device, dtype=torch.int64).reshape(-1, 1)
     block = torch.arange(-(-count // WORDS), device=keys.device).reshape(1, -1)

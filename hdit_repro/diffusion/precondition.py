@@ -47,7 +47,7 @@ class Precondition(nn.Module):
     def forward(self, x: Tensor, sigma: Tensor, **cond: Tensor | None) -> Tensor:
         """x: B C H W, sigma: B -> the denoised image, B C H W, in x's dtype even where F computes in another.
 
-        The scalings are computed in sigma's dtype; F is given sigma in x's.
+        The scalings are computed in sigma's dtype; F is given sigma in x's, and neither in less than float32.
         """
         c = scalings(sigma.to(working_dtype(sigma)), self.sigma_data)
         output = cast(Tensor, self.network(x * per_sample(c.into, x), sigma.to(working_dtype(x)), **cond))

@@ -17,6 +17,9 @@ from hdit_repro.spec.diffusion import MinSnr, SoftMinSnr, Weighting
 
 
 class Weigh(Protocol):
+    """w_F at noise levels of any shape, in their shape and dtype. A gamma that is not above 0, or that a weighting has
+    no use for, is refused (UserError)."""
+
     def __call__(self, sigma: Tensor, sigma_data: float, gamma: float | None = None) -> Tensor: ...
 
 

@@ -20,7 +20,10 @@ CHUNK = 5_000
 
 
 class KernelDistance(NamedTuple):
-    """The mean over subsets, their standard deviation (population), how many there were and of how many images."""
+    """The mean over subsets, their standard deviation (population), how many there were and of how many images.
+
+    Where subsets differ, `size` is that of the smallest side of any.
+    """
 
     mean: float
     std: float
@@ -63,13 +66,14 @@ def kernel_distance_chunks(features_a: Any, features_b: Any, chunk: int = CHUNK)
     """
     a, b = _checked(features_a, features_b)
     parts = math.ceil(max(len(a), len(b)) / chunk)
-    values = []
+    values, smallest = [], chunk
     for part in range(parts):
         x, y = (side[round(part * len(side) / parts) : round((part + 1) * len(side) / parts)] for side in (a, b))
-        if min(len(x), len(y)) < 2:
+        smallest = min(smallest, len(x), len(y))
+        if smallest < 2:
             raise ValueError(f"{len(a)} and {len(b)} images cannot be split into {parts} parts of two or more")
         values.append(squared_mmd(x, y))
-    return KernelDistance(float(np.mean(values)), float(np.std(values)), parts, min(chunk, len(a), len(b)))
+    return KernelDistance(float(np.mean(values)), float(np.std(values)), parts, smallest)
 
 
 def squared_mmd(x: Array, y: Array) -> float:

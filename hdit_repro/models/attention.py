@@ -34,7 +34,7 @@ class Attend(Protocol):
 
 @dataclass(frozen=True)
 class Global:
-    """Every token sees every token; cost quadratic in tokens (Equation 10)."""
+    """Every token sees every token; cost quadratic in tokens (Appendix A)."""
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         height = q.shape[1]

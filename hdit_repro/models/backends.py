@@ -94,7 +94,11 @@ def _asked(name: str) -> Backend:
 
 @lru_cache(maxsize=1)
 def choose() -> Backend:
-    """The backend of this process, chosen at the first call and logged there."""
+    """The backend of this process, chosen at the first call and logged there.
+
+    Raises:
+        UserError: as `probe`.
+    """
     backend = probe()
     LOG.info("%s", backend)
     return backend

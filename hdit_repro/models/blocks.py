@@ -81,7 +81,7 @@ class AttentionLayer(nn.Module):
         self.self_attn = SelfAttention(network, level, attend)
         self.ff = FeedForward(network, level)
 
-    def forward(self, x: Tensor, at: Places, cond: Tensor) -> Tensor:
+    def forward(self, x: Tensor, at: Places, cond: Tensor) -> Tensor:  # B H W D, B C
         out: Tensor = self.ff(self.self_attn(x, at, cond), cond)
         return out
 
@@ -93,7 +93,7 @@ class PointwiseLayer(nn.Module):
         super().__init__()
         self.ff = FeedForward(network, level)
 
-    def forward(self, x: Tensor, at: Places, cond: Tensor) -> Tensor:
+    def forward(self, x: Tensor, at: Places, cond: Tensor) -> Tensor:  # B H W D, B C
         out: Tensor = self.ff(x, cond)
         return out
 
@@ -104,7 +104,7 @@ class LayerStack(nn.ModuleList):
     def __init__(self, network: spec.Hourglass, level: spec.Level, first: int = 0) -> None:
         super().__init__(make_layer(network, level, first + i) for i in range(level.depth))
 
-    def forward(self, x: Tensor, at: Places, cond: Tensor) -> Tensor:
+    def forward(self, x: Tensor, at: Places, cond: Tensor) -> Tensor:  # B H W D, B C
         for layer in self:
             x = layer(x, at, cond)
         return x

@@ -38,7 +38,7 @@ class PatchEmbed(nn.Module):
 
 
 class TimeEmbedder(nn.Module):
-    """256 sines and cosines of the time, with periods up to 2 pi 10,000, then a two-layer MLP."""
+    """256 sines and cosines of the time, with periods from 2 pi to 2 pi 10,000 (left out), then a two-layer MLP."""
 
     slow: ClassVar[bool] = True
 

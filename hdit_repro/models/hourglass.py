@@ -110,7 +110,11 @@ class Hourglass(nn.Module):
         aug_cond: Tensor | None = None,
         mapping_cond: Tensor | None = None,
     ) -> Tensor:
-        """The mapping network's output, B C: Fourier features of log(sigma) / 4 and of the augmentation, and labels."""
+        """The mapping network's output, B C: Fourier features of log(sigma) / 4 and of the augmentation, and labels.
+
+        Raises:
+            UserError: as `forward`, for a condition.
+        """
         batch, weight = len(x), self.time_in_proj.weight
         check_level(sigma, batch, "sigma")
         check_labels(class_cond, batch, self.labels)

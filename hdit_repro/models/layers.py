@@ -126,7 +126,10 @@ NORMS: dict[str, type[AdaRMSNorm] | type[AdaLayerNorm]] = {
 
 
 class CosineSimilarity(nn.Module):
-    """Queries and keys of length sqrt(scale), one learned scale per head: scale * cos(q, k) (Appendix C)."""
+    """Queries and keys of length sqrt(scale), one learned scale per head: scale * cos(q, k) (Appendix C).
+
+    That is Equation 11 with scale = 1 / tau and no B.
+    """
 
     def __init__(self, choice: spec.CosineSimilarity, heads: int, head_width: int) -> None:
         super().__init__()
@@ -194,7 +197,7 @@ class NoGate(nn.Module):
     def __init__(self, width: int, conditioning: int) -> None:
         super().__init__()
 
-    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:  # B H W D, B C
         return x
 
 
@@ -227,17 +230,21 @@ GATES: dict[str, type[NoGate] | type[MappingGate]] = {"none": NoGate, "mapping":
 
 
 def make_norm(choice: spec.Norm, width: int, conditioning: int) -> AdaRMSNorm | AdaLayerNorm:
+    """The norm of a choice: B H W `width` and B `conditioning` to B H W `width`."""
     return NORMS[kind_of(choice)](width, conditioning)
 
 
 def make_similarity(choice: spec.Similarity, heads: int, head_width: int) -> CosineSimilarity | DotProduct:
+    """The similarity of a choice: q and k, B H W N E, to such whose product is what goes into the softmax."""
     make: type[CosineSimilarity] | type[DotProduct] = SIMILARITIES[kind_of(choice)]
     return make(choice, heads, head_width)  # type: ignore[arg-type]
 
 
 def make_activation(choice: spec.FeedForward, width: int, hidden: int) -> GEGLU | GELU:
+    """The first half of a feed-forward: ... `width` to ... `hidden`."""
     return FEED_FORWARDS[kind_of(choice)](width, hidden)
 
 
 def make_gate(choice: spec.Gate, width: int, conditioning: int) -> NoGate | MappingGate:
+    """The gate of a choice: a branch, B H W `width`, and B `conditioning` to B H W `width`."""
     return GATES[kind_of(choice)](width, conditioning)

@@ -44,7 +44,7 @@ class MappingBlock(nn.Module):
 
 
 class Blocks(nn.Module):
-    """RMSNorm, the blocks, RMSNorm."""
+    """RMSNorm, the blocks, RMSNorm (second edition, appendix)."""
 
     slow: ClassVar[bool] = True
 

@@ -40,12 +40,13 @@ class NoAddition(nn.Module):
     def __init__(self, network: spec.Hourglass) -> None:
         super().__init__()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # B H W D
         return x
 
 
 class LearnedPosition(nn.Module):
-    """One learned vector a token (H W D). It ties the network to the grid of its resolution."""
+    """One learned vector a token (H W D). It ties the network to the grid of its resolution: another one is refused
+    (UserError)."""
 
     def __init__(self, network: spec.Hourglass) -> None:
         super().__init__()
@@ -88,4 +89,5 @@ POSITIONS: dict[str, type[NoAddition] | type[LearnedPosition] | type[SinCosPosit
 
 
 def make_position(network: spec.Hourglass) -> NoAddition | LearnedPosition | SinCosPosition:
+    """What a network adds to its tokens, as its spec says."""
     return POSITIONS[kind_of(network.position)](network)

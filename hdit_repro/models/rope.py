@@ -38,7 +38,8 @@ def places(height: int, width: int, device: torch.device, dtype: torch.dtype) ->
 
 
 def frequencies(heads: int, pairs: int) -> Tensor:
-    """float32 (N, pairs): log-spaced from pi to 10 pi (left out), running over heads first, then over pairs."""
+    """float32 (N, pairs): log-spaced from pi to 10 pi (left out), running over heads first, then over pairs, as in the
+    released code; print names none."""
     steps = torch.linspace(math.log(SLOWEST), math.log(FASTEST), heads * pairs + 1, device="cpu")[:-1].exp()
     return rearrange(steps, "(pairs n) -> n pairs", n=heads).contiguous()
 
@@ -87,7 +88,7 @@ class NoRotation(nn.Module):
     def __init__(self, heads: int, head_width: int) -> None:
         super().__init__()
 
-    def forward(self, q: Tensor, k: Tensor, at: Places) -> tuple[Tensor, Tensor]:
+    def forward(self, q: Tensor, k: Tensor, at: Places) -> tuple[Tensor, Tensor]:  # B H W N E, twice
         return q, k
 
     def angles(self, at: Places) -> tuple[Tensor, Tensor]:
@@ -104,4 +105,5 @@ ROTATIONS: dict[str, type[AxialRoPE] | type[NoRotation]] = {
 
 
 def make_rotation(choice: spec.Position, heads: int, head_width: int) -> AxialRoPE | NoRotation:
+    """What a choice of positions does to queries and keys."""
     return ROTATIONS[kind_of(choice)](heads, head_width)

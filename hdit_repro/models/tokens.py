@@ -51,7 +51,7 @@ class Lerp(nn.Module):
         super().__init__()
         self.fac = nn.Parameter(torch.empty(1))
 
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:  # B H W D, twice
         return torch.lerp(skip, x.to(skip.dtype), self.fac.to(skip.dtype))
 
 
@@ -61,7 +61,7 @@ class Add(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
 
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:  # B H W D, twice
         return x + skip
 
 
@@ -72,7 +72,7 @@ class Concat(nn.Module):
         super().__init__()
         self.proj = Linear(2 * width, width)
 
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:  # B H W D, twice
         out: Tensor = self.proj(torch.cat((x, skip.to(x.dtype)), dim=-1))
         return out
 

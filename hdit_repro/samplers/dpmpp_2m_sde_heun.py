@@ -19,7 +19,8 @@ def dpmpp_2m_sde_heun(
     eta: float = 1.0,
     callback: Callback | None = None,
 ) -> Tensor:
-    """As `dpmpp_2m_sde`, with the exact integral of the linear extrapolation in place of its midpoint.
+    """As `dpmpp_2m_sde`, with the exact integral of the linear extrapolation in place of its midpoint:
+    k-diffusion's solver type "heun".
 
     Not to be confused with `heun`, which calls the network twice a step.
 

@@ -1,4 +1,5 @@
-"""ADM's U-Net (Dhariwal & Nichol, 2021), which Figure 2 compares with: what its cost rests on. Plain values, no torch.
+"""ADM's U-Net (Dhariwal & Nichol, 2021), which the second edition's cost curve has besides (its
+Figure 8; our Figure 2). What its cost rests on; plain values, no torch.
 
 It is counted and not run: nothing here builds or trains one.
 """

@@ -228,7 +228,8 @@ def read_final(folder: Path, run: str) -> Checkpoint:
     """The finished run's checkpoint.
 
     Raises:
-        RunError: there is none, or it is damaged; the message says how it is made again.
+        RunError: it is damaged; the message says how it is made again.
+        UserError: there is no final.json, it is damaged itself, or it is of another run.
     """
     final = folder / "final.json"
     try:

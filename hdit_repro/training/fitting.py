@@ -33,7 +33,11 @@ def fitting(run: Run, device: torch.device, processes: int, averages: int, asked
 
 
 def onto(memory: int, run: Run, processes: int, averages: int) -> Fitting:
-    """How the largest batch of the schedule fits into `memory` bytes; see `fitting`."""
+    """How the largest batch of the schedule fits into `memory` bytes.
+
+    Raises:
+        RunError: as `fitting`.
+    """
     draws = -(-max(span.batch for span in run.training.spans) // processes)
     found = fit(run.model, draws, memory, run.training.precision, averages=averages, processes=processes)
     if found is None:

@@ -18,9 +18,10 @@ from hdit_repro.training.transfer import upload
 class Draws(NamedTuple):
     """Some draws of one step, with everything random about them; `keys` (B, int64) are what dropout masks hang on.
 
-    images: B C H W, float32 in [-1, 1]. noise: the same shape, unit normal. uniform: B, float64 in [0, 1), behind the
-    noise level. place: B, int64, each draw's place in the global batch of `batch`. labels: B, int64, dropped ones
-    replaced, or None. augmentation: B 9, what was done to the images, or None where nothing is.
+    images: B C H W, float32 in [-1, 1], but for what augmentation overshoots. noise: the same shape, unit normal.
+    uniform: B, float64 in [0, 1), behind the noise level. place: B, int64, each draw's place in the global batch of
+    `batch`. labels: B, int64, dropped ones replaced, or None. augmentation: B 9, what was done to the images, or None
+    where nothing is.
     """
 
     images: Tensor

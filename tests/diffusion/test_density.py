@@ -72,7 +72,10 @@ def test_between_two_shifted_schedules_log_sigma_is_interpolated_by_u() -> None:
         assert found.log().item() == pytest.approx((1 - at) * logs[0] + at * logs[1], rel=1e-12)
 
 
-@pytest.mark.parametrize("bad", [{"image_size": 0}, {"noise_d_low": -1}, {"sigma_min": 2000}, {"sigma_data": 0}])
+@pytest.mark.parametrize(
+    "bad",
+    [{"image_size": 0}, {"noise_d_low": -1}, {"sigma_min": 2000}, {"sigma_data": 0}, {"noise_d_high": math.nan}],
+)
 def test_impossible_densities_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(UserError, match="no such density"):
         cosine_interpolated(torch.zeros(1), **({"image_size": 64} | bad))

@@ -1,7 +1,7 @@
 """Figure 2: what one forward pass costs as the resolution grows, counted and not copied.
 
 HDiT-B/4 and DiT-B/4 are rows of Table 1 under the paper's resolution rule. ADM's U-Net (Dhariwal & Nichol, 2021) is
-another network at each of its sizes, as published; it has none above 512².
+another network at each of its sizes, as published, which the second edition draws too; it has none above 512².
 """
 
 from __future__ import annotations
