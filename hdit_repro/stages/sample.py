@@ -154,12 +154,9 @@ def _draw(
     for numbers in parts:
         steps, began = 0, time.monotonic()
         images, labels = drawer(list(numbers))
-        tensors = features_of(extractor, images)
-        tensors["number"] = torch.tensor(list(numbers), dtype=torch.int64)
+        tensors = _measured(extractor, numbers, images, keep)
         if labels is not None:
             tensors["label"] = labels
-        if numbers.start < GRID or keep:
-            tensors["image"] = images
         write_shard(folder, numbers, tensors)
         add_seconds(folder, time.monotonic() - began, way_gone(call, way))
         done += len(numbers)
@@ -179,14 +176,19 @@ def _take(
     """Measure somebody's images of the numbers `todo`, and write each shard as it is done."""
     done, began = run.sampling.count - len(todo), time.monotonic()
     for numbers, images in external.batches(external.images_of(run), todo, settings.batch):
-        tensors = features_of(extractor, images)
-        tensors["number"] = torch.tensor(list(numbers), dtype=torch.int64)
-        if numbers.start < GRID or keep:
-            tensors["image"] = images.contiguous()
-        write_shard(folder, numbers, tensors)
+        write_shard(folder, numbers, _measured(extractor, numbers, images, keep))
         add_seconds(folder, time.monotonic() - began)
         done, began = done + len(numbers), time.monotonic()
         report(Progress("sample", done, run.sampling.count, "features of the images"))
+
+
+def _measured(extractor: FeatureExtractor, numbers: range, images: Tensor, keep: bool) -> dict[str, Tensor]:
+    """What a shard holds of the images of `numbers`, but for their labels."""
+    tensors = features_of(extractor, images)
+    tensors["number"] = torch.tensor(list(numbers), dtype=torch.int64)
+    if numbers.start < GRID or keep:
+        tensors["image"] = images
+    return tensors
 
 
 def add_seconds(folder: RunFolder, seconds: float, way: Way | None = None) -> None:

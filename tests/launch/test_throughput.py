@@ -185,6 +185,8 @@ def test_a_card_in_this_machine_is_priced_by_its_peak(results: Path, monkeypatch
     assert price.unit(read_cluster("local")) == "H100"
     drawn = msgspec.structs.replace(run, sampling=msgspec.structs.replace(run.sampling, precision="float32"))
     assert "66.9 TFLOP/s in float32" in price.price(drawn, "sample", "mini", read_cluster("local")).basis
+    evaluation = price.price(run, "evaluate", "mini", read_cluster("local"), real=0)  # another network: no peak says
+    assert evaluation.hours == pytest.approx(run.sampling.count / price.A100_FEATURES_PER_SECOND / 3600)
 
 
 def test_a_plan_says_how_each_training_fits(roots: Roots) -> None:

@@ -258,3 +258,13 @@ def test_an_edited_record_is_not_done_and_is_set_aside_with_a_word(tmp_path: Pat
     path.write_text("{")
     with pytest.warns(UserWarning, match=r"aside1 now"):
         store.write(record, path)
+
+
+def test_files_come_by_path_whatever_the_disks_order_and_half_written_ones_never(tmp_path: Path) -> None:
+    """What is averaged, listed and exported would else hang on the file system."""
+    names = [f"{folder:02}/{file}.json" for folder in (3, 0, 2, 1) for file in "cab"]
+    for name in (*names, "00/.half.json", "00/a.json.aside", "00/a.ann.signed"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert store.files(tmp_path, ".json") == [tmp_path / name for name in sorted(names)]
+    assert store.files(tmp_path / "none", ".json") == []

@@ -73,6 +73,13 @@ def test_each_row_gets_the_average_of_its_step_and_decay(work):
     assert len({folder.final_marker for folder in folders}) == 1
 
 
+def test_samples_are_drawn_without_dropout(work):
+    """FFHQ's network drops values while it is trained."""
+    _, rows, folders = work
+    for job, folder in zip(rows, folders, strict=True):
+        assert not any(module.training for module in trained_network(job.run, folder, CPU).modules())
+
+
 def test_a_row_is_drawn_from_the_average_or_from_the_weights_as_they_are(work):
     roots, _, _ = work
     for chosen, prefix in (("ema", "ema."), ("raw", "network.")):

@@ -11,8 +11,9 @@ import torch
 
 from hdit_repro.data.order import index_of
 from hdit_repro.errors import UserError
+from hdit_repro.training import distributed
 from hdit_repro.training.checkpoint import newest
-from hdit_repro.training.distributed import GradientSum, Lost, World, join
+from hdit_repro.training.distributed import GradientSum, Lost, World, join, local_device
 from hdit_repro.training.log import read_log
 from hdit_repro.training.rendezvous import Place, check_size
 
@@ -161,3 +162,39 @@ def test_a_port_that_another_program_holds_is_no_lost_process():
             join(taken, torch.device("cpu")),
         ):
             pass
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), False),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (torch.distributed.DistBackendError("remote process exited or there was a network error"), True),
+        (RuntimeError("NCCL communicator was aborted on rank 0"), True),
+        (RuntimeError("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.1]:20077"), True),
+        (RuntimeError("Timed out waiting 1800000ms for recv operation to complete"), True),
+    ],
+)
+def test_what_a_process_dies_of_itself_is_no_lost_process(error, lost, monkeypatch):
+    """A lost one is told by the other, which knows why; its own reason would be hidden."""
+    monkeypatch.setattr(distributed.dist, "init_process_group", lambda *_, **__: None)
+    with pytest.raises(Lost if lost else type(error)) as caught, join(Place(0, 2), torch.device("cpu")):
+        raise error
+    assert (caught.value is error) is not lost
+    assert not lost or "another process of the run is gone" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("device", "place", "cards", "found"),
+    [
+        ("cuda", Place(5, 8, 1), 4, "cuda:1"),
+        ("cuda", Place(3, 4, 3), 1, "cuda:0"),  # each process sees a card of its own
+        ("cuda", Place(1, 2, 1), 0, "cuda:0"),
+        ("cuda", Place(0, 1, 3), 4, "cuda"),
+        ("cuda:2", Place(1, 2, 1), 4, "cuda:2"),
+        ("cpu", Place(1, 2, 1), 4, "cpu"),
+    ],
+)
+def test_each_process_of_a_node_takes_a_card_of_its_own(device, place, cards, found, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cards)
+    assert local_device(torch.device(device), place) == torch.device(found)
