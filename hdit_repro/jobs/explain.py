@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,13 +20,28 @@ _TYPE = re.compile(r"^Expected `[^`]+`, got `[^`]+`$")
 _PLACE = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 
 
-def explain(error: msgspec.ValidationError, tree: dict[str, Any], place_of: Callable[[str], str]) -> UserError:
+class Shape(NamedTuple):
+    """What a table is read as: its type, what to call it, where its fields belong, where one that stands is seen."""
+
+    type: Any
+    name: str
+    home: str
+    example: str
+
+
+ROW = Shape(Run, "the row", "the row or to [base]", "`hdit-repro show table1/E` prints a row that stands")
+
+
+def explain(
+    error: msgspec.ValidationError, tree: dict[str, Any], place_of: Callable[[str], str], shape: Shape = ROW
+) -> UserError:  # fmt: skip
     """The error for a person: file and key, what was found, what is allowed, the nearest name.
 
     Args:
         error: what msgspec said of `tree`.
-        tree: the resolved row.
+        tree: the resolved row, or another table of that shape.
         place_of: from a dotted field to the file, line and row where it stands.
+        shape: what `tree` was read as.
     """
     text = str(error)
     place = _PLACE.search(text)
@@ -35,42 +50,48 @@ def explain(error: msgspec.ValidationError, tree: dict[str, Any], place_of: Call
     unknown = _UNKNOWN.match(message)
     where = place_of(f"{path}.{unknown['field']}".lstrip(".") if unknown else path)
     if unknown:
-        return _named("field", unknown["field"], path, _fields(tree, path), where, _elsewhere(path, unknown["field"]))
+        name = unknown["field"]
+        elsewhere = _elsewhere(path, name, shape)
+        return _named("field", name, path or f"the top of {shape.name}", _fields(tree, path, shape), where, elsewhere)
     if match := _VALUE.match(message):
-        return _named("value", match["value"].strip("'\""), path, _allowed(tree, path), where)
+        return _named("value", match["value"].strip("'\""), path, _allowed(tree, path, shape), where)
     if match := _MISSING.match(message):
         inner = f"{path}.{match['field']}"
         return UserError(
             f"the field {match['field']!r} is missing",
-            found=f"{where}: {path or 'the row'} has no {match['field']!r}",
-            expected=", ".join(_allowed(tree, inner) if match["field"] == "kind" else _fields(tree, path)),
-            fix=f"add {match['field']!r} to the row or to [base]",
+            found=f"{where}: {path or shape.name} has no {match['field']!r}",
+            expected=", ".join(
+                _allowed(tree, inner, shape) if match["field"] == "kind" else _fields(tree, path, shape)
+            ),
+            fix=f"add {match['field']!r} to {shape.home}",
         )
     if _TYPE.match(message):
-        return _typed(tree, path, where)
+        return _typed(tree, path, where, shape)
     return UserError(
         "a job file asks for what cannot be",
         found=f"{where}: {path + ': ' if path else ''}{message}",
         expected="values that go together",
-        fix="change the key named above; `hdit-repro show table1/E` prints a row that stands",
+        fix=f"change the key named above; {shape.example}",
     )
 
 
-def _typed(tree: dict[str, Any], path: str, where: str) -> UserError:
-    kind, value = _walk(tree, path)
+def _typed(tree: dict[str, Any], path: str, where: str, shape: Shape) -> UserError:
+    kind, value = _walk(tree, path, shape)
     key = path.rpartition(".")[2]
-    allowed = _allowed(tree, path) if key == "kind" else []
+    allowed = _allowed(tree, path, shape) if key == "kind" else []
     return UserError(
-        "a value of a job file has another type than its field",
+        "a value has another type than its field",
         found=f"{where}: {path} = {as_written(value)}",
         expected=f"one of: {', '.join(allowed)}" if allowed else in_words(kind),
-        fix=mended(key, value, kind) or "change it; `hdit-repro show table1/E` prints a row that stands",
+        fix=mended(key, value, kind) or f"change it; {shape.example}",
     )
 
 
-def _elsewhere(path: str, name: str) -> list[str]:
-    """Where else a run has a field of this name: inside of `path`, else anywhere."""
-    found = sorted(field for field in field_names() if field.endswith(f".{name}") and field != f"{path}.{name}")
+def _elsewhere(path: str, name: str, shape: Shape) -> list[str]:
+    """Where else there is a field of this name: inside of `path`, else anywhere."""
+    found = sorted(
+        field for field in _field_names(shape.type) if field.endswith(f".{name}") and field != f"{path}.{name}"
+    )
     return [field for field in found if field.startswith(f"{path}.")] or found
 
 
@@ -81,15 +102,19 @@ def _named(
     meant += elsewhere or []
     return UserError(
         f"there is no {what} called {name!r} here",
-        found=f"{name!r} at {path or 'the top of the row'} in {where}",
+        found=f"{name!r} at {path} in {where}",
         expected=", ".join(allowed) or "something else",
         fix=f"did you mean {', or '.join(meant)}?" if meant else "use one of the names above",
     )
 
 
-@lru_cache(maxsize=1)
 def field_names() -> frozenset[str]:
     """Dotted names of all fields that a run of any kind has ("model.mapping.width"), and of what holds them."""
+    return _field_names(Run)
+
+
+@lru_cache(maxsize=4)
+def _field_names(shape: Any) -> frozenset[str]:
     from msgspec import inspect
 
     def names(kind: Any, prefix: str) -> set[str]:
@@ -101,18 +126,18 @@ def field_names() -> frozenset[str]:
                 found |= {name} | names(field.type, f"{name}.")
         return found
 
-    return frozenset(names(inspect.type_info(Run), ""))
+    return frozenset(names(inspect.type_info(shape), ""))
 
 
 def _steps(path: str) -> list[str | int]:
     return [int(index) if index else name for name, index in re.findall(r"([A-Za-z_]\w*)|\[(\d+)\]", path)]
 
 
-def _walk(tree: Any, path: str) -> tuple[Any, Any]:
+def _walk(tree: Any, path: str, shape: Shape) -> tuple[Any, Any]:
     """The type and the value at a path of the resolved row, following the tags that the row names."""
     from msgspec import inspect
 
-    kind: Any = inspect.type_info(Run)
+    kind: Any = inspect.type_info(shape.type)
     value = tree
     for step in _steps(path):
         kind = _choose(kind, value)
@@ -135,16 +160,16 @@ def _choose(kind: Any, value: Any) -> Any:
     return kind
 
 
-def _fields(tree: dict[str, Any], path: str) -> list[str]:
-    kind, value = _walk(tree, path)
+def _fields(tree: dict[str, Any], path: str, shape: Shape) -> list[str]:
+    kind, value = _walk(tree, path, shape)
     names = [field.encode_name for field in getattr(_choose(kind, value), "fields", ())]
     return (["kind"] if isinstance(value, dict) and "kind" in value else []) + names
 
 
-def _allowed(tree: dict[str, Any], path: str) -> list[str]:
+def _allowed(tree: dict[str, Any], path: str, shape: Shape) -> list[str]:
     """The tags of the union whose `kind` was refused, or the values of a list of literals."""
     if path.endswith("kind"):
-        kind, _ = _walk(tree, path.removesuffix("kind").rstrip("."))
+        kind, _ = _walk(tree, path.removesuffix("kind").rstrip("."), shape)
         return tags(kind)
-    kind, _ = _walk(tree, path)
+    kind, _ = _walk(tree, path, shape)
     return [str(value) for member in members(kind) for value in getattr(member, "values", ())]

@@ -10,8 +10,10 @@ from pathlib import Path
 import msgspec
 
 from hdit_repro.errors import UserError, pick
+from hdit_repro.jobs.explain import Shape, explain
 from hdit_repro.jobs.files import folders, read_toml
 from hdit_repro.launch.slurm.profile import Slurm as Slurm
+from hdit_repro.lines import Lines
 from hdit_repro.machine import cpus_here as cpus_here
 from hdit_repro.records.layout import Roots
 from hdit_repro.spec.base import Choice, require
@@ -52,6 +54,14 @@ class Local(Choice, tag="local", frozen=True, kw_only=True):
 Cluster = Local | Slurm
 
 
+PROFILE = Shape(
+    Cluster,
+    "the profile",
+    "it; a100.toml and local.toml of `hdit-repro cluster list` are whole ones, to copy",
+    "a100.toml of `hdit-repro cluster list` explains each",
+)
+
+
 def clusters() -> dict[str, Path]:
     """Name -> profile; one in `jobs/clusters/` of the current folder hides the project's of the same name."""
     found: dict[str, Path] = {}
@@ -68,15 +78,13 @@ def read_cluster(name: str) -> Cluster:
         UserError: there is none of that name, or its file has unknown keys, wrong types or impossible values.
     """
     path = pick(clusters(), name, kind="cluster", where="jobs/clusters/")
+    tree = read_toml(path)
     try:
-        profile: Cluster = msgspec.convert({**read_toml(path), "name": name}, Cluster)
+        profile: Cluster = msgspec.convert({**tree, "name": name}, Cluster)
     except msgspec.ValidationError as error:
-        raise UserError(
-            "a cluster's profile is not understood",
-            found=f"{path}: {error}",
-            expected='the keys of jobs/clusters/local.toml (kind = "local") or a100.toml (kind = "slurm")',
-            fix="copy the nearest profile and change what differs; `hdit-repro cluster list` names their files",
-        ) from error
+        refused = explain(error, tree, lambda field: f"{path}:{_line(path, field)}", PROFILE)
+        refused.problem = f"a cluster's profile is not understood: {refused.problem}"
+        raise refused from error
     return profile
 
 
@@ -138,3 +146,7 @@ def workplace(start: Path | None = None, cluster: Cluster | None = None) -> Root
             fix="set it, or name the folder without it: `runs` in the cluster's profile",
         )
     return Roots(Path(filled).expanduser().resolve(), here / "results")
+
+
+def _line(path: Path, field: str) -> int:
+    return Lines(path.read_text(encoding="utf-8"), keys=True).of(tuple(field.partition("[")[0].split(".")))

@@ -211,3 +211,28 @@ def test_the_workplace_is_the_checkout_or_the_folder(tmp_path: Path) -> None:
     assert workplace(checkout / "tests" / "launch") == Roots(checkout / "runs", checkout / "results")
     assert workplace(tmp_path) == Roots(tmp_path.resolve() / "runs", tmp_path.resolve() / "results")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "told"),
+    [
+        ("time_limit_hours =", "time_limit =", ["'time_limit'", "did you mean 'time_limit_hours'"]),
+        ("time_limit_hours = 24.0", 'time_limit_hours = "24:00:00"', ['time_limit_hours = "24:00:00"', "a number"]),
+        ("setup = []", 'setup = "module load x"', ['fix       setup = ["module load x"]']),
+        ("microbatch = 0", 'microbatch = "8"', ["training.microbatch", "microbatch = 8"]),
+        ('gpu = "A100"', "gpu = 100", ["gpu = 100", "a text"]),
+    ],
+)
+def test_a_wrong_profile_is_refused_with_its_line_and_what_was_meant(
+    right: str, wrong: str, told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = clusters()["a100"].read_text(encoding="utf-8")
+    profiles = tmp_path / "jobs" / "clusters"
+    profiles.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    (profiles / "mine.toml").write_text(whole.replace(right, wrong, 1), encoding="utf-8")
+    with pytest.raises(UserError, match="profile is not understood") as refusal:
+        read_cluster("mine")
+    line = 1 + whole[: whole.index(right)].count("\n")
+    for part in (f"mine.toml:{line}", *told):
+        assert part in str(refusal.value)
