@@ -100,7 +100,6 @@ class GaussianDiffusion:
         network: Network,
         x: Tensor,
         noise: Callable[[int], Tensor],
-        callback: Callable[[int, Tensor], None] | None = None,
         **cond: Tensor | None,
     ) -> Tensor:
         """The whole chain, from unit noise to images on the scale of the data (about [-1, 1], not clamped).
@@ -109,13 +108,10 @@ class GaussianDiffusion:
             x: B C H W, unit noise.
             noise: from the number of a step to unit noise like x; step i goes from t = steps - 1 - i, and the last
                 step asks for none.
-            callback: called as (step, x) after each step, x on the scale of the noised data.
         """
         for step in range(self.steps):
             t = self.steps - 1 - step
             x = self.step(network, x, t, noise(step) if t else None, **cond)
-            if callback:
-                callback(step, x)
         return x / self.data_scale
 
     def _call(self, network: Network, x: Tensor, t: Tensor, cond: dict[str, Tensor | None]) -> tuple[Tensor, Tensor]:

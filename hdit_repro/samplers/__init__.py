@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hdit_repro.samplers.contract import Callback, Denoise, Noise, Sampler
+from hdit_repro.samplers.contract import Denoise, Noise, Sampler
 from hdit_repro.samplers.dpmpp_2m import dpmpp_2m
 from hdit_repro.samplers.dpmpp_2m_sde import dpmpp_2m_sde
 from hdit_repro.samplers.dpmpp_2m_sde_heun import dpmpp_2m_sde_heun
@@ -23,7 +23,6 @@ SAMPLERS: dict[str, Sampler] = {
 
 __all__ = [
     "SAMPLERS",
-    "Callback",
     "Denoise",
     "Noise",
     "Sampler",

@@ -12,12 +12,11 @@ from hdit_repro.errors import UserError
 
 Denoise = Callable[[Tensor, Tensor], Tensor]  # (x: B C H W, sigma: B) -> D(x, sigma): B C H W
 Noise = Callable[[int], Tensor]  # number of the step -> unit noise with the shape of x
-Callback = Callable[[int, Tensor, float, Tensor], None]  # (step, x before it, its sigma, D(x, sigma))
 Sampler = Callable[..., Tensor]  # (denoise, x, sigmas, ...) -> x at the last sigma; keywords differ by solver
 
 
-def steps(sigmas: Tensor) -> list[tuple[int, float, float]]:
-    """The walk down: (number, sigma before, sigma after) for each step.
+def steps(sigmas: Tensor) -> list[tuple[float, float]]:
+    """The walk down: (sigma before, sigma after) for each step.
 
     The levels are Python floats, so that a solver's coefficients are float64 and need no device.
 
@@ -37,7 +36,7 @@ def steps(sigmas: Tensor) -> list[tuple[int, float, float]]:
             expected="a one-dimensional tensor of two or more finite levels, each below the one before, none negative",
             fix="karras_sigmas(n, sigma_min, sigma_max) makes such a grid",
         )
-    return [(step, sigma, after) for step, (sigma, after) in enumerate(pairs)]
+    return pairs
 
 
 def at_level(x: Tensor, sigma: float) -> Tensor:

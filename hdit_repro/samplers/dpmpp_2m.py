@@ -7,11 +7,11 @@ import math
 import torch
 from torch import Tensor
 
-from hdit_repro.samplers.contract import Callback, Denoise, at_level, steps
+from hdit_repro.samplers.contract import Denoise, at_level, steps
 
 
 @torch.no_grad()
-def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor, *, callback: Callback | None = None) -> Tensor:
+def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Tensor:
     """Second order, multistep, deterministic: Algorithm 2 of Lu et al. (2022), data prediction. One call a step.
 
     The first step, and the one that ends at 0, are of first order.
@@ -20,16 +20,13 @@ def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor, *, callback: Callback 
         denoise: D(x: B C H W, sigma: B).
         x: B C H W, the state at sigmas[0].
         sigmas: (n + 1), falling.
-        callback: called as (step, x, sigma, denoised) before each step is taken.
 
     Raises:
         UserError: sigmas do not fall.
     """
     before: tuple[Tensor, float] | None = None  # D of the step before, and its length in log sigma
-    for step, sigma, after in steps(sigmas):
+    for sigma, after in steps(sigmas):
         denoised = denoise(x, at_level(x, sigma))
-        if callback:
-            callback(step, x, sigma, denoised)
         if after == 0:
             return denoised
         h = math.log(sigma / after)

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from hdit_repro.samplers.contract import Callback, Denoise, Noise
+from hdit_repro.samplers.contract import Denoise, Noise
 from hdit_repro.samplers.second_order_sde import second_order_sde
 
 
@@ -17,7 +17,6 @@ def dpmpp_2m_sde(
     *,
     noise: Noise | None = None,
     eta: float = 1.0,
-    callback: Callback | None = None,
 ) -> Tensor:
     """Second order, multistep, with noise: Lu et al. (2022), SDE-DPM-Solver++(2M). With eta 0 it is DPM-Solver++(2M).
 
@@ -27,12 +26,11 @@ def dpmpp_2m_sde(
         sigmas: (n + 1), falling.
         noise: from the number of a step to unit noise like x; needed when eta is above 0.
         eta: scale of the noise; 0 is the ordinary differential equation, 1 the reverse diffusion.
-        callback: called as (step, x, sigma, denoised) before each step is taken.
 
     Raises:
         UserError: sigmas do not fall, eta is negative, or eta is above 0 and there is no noise.
     """
-    return second_order_sde(denoise, x, sigmas, _midpoint, noise, eta, callback)
+    return second_order_sde(denoise, x, sigmas, _midpoint, noise, eta)
 
 
 def _midpoint(span: float) -> float:

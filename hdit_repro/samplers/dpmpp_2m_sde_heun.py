@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from hdit_repro.samplers.contract import Callback, Denoise, Noise
+from hdit_repro.samplers.contract import Denoise, Noise
 from hdit_repro.samplers.second_order_sde import second_order_sde
 
 
@@ -17,7 +17,6 @@ def dpmpp_2m_sde_heun(
     *,
     noise: Noise | None = None,
     eta: float = 1.0,
-    callback: Callback | None = None,
 ) -> Tensor:
     """As `dpmpp_2m_sde`, with the exact integral of the linear extrapolation in place of its midpoint:
     k-diffusion's solver type "heun".
@@ -30,12 +29,11 @@ def dpmpp_2m_sde_heun(
         sigmas: (n + 1), falling.
         noise: from the number of a step to unit noise like x; needed when eta is above 0.
         eta: scale of the noise; 0 is the ordinary differential equation, 1 the reverse diffusion.
-        callback: called as (step, x, sigma, denoised) before each step is taken.
 
     Raises:
         UserError: sigmas do not fall, eta is negative, or eta is above 0 and there is no noise.
     """
-    return second_order_sde(denoise, x, sigmas, _linear, noise, eta, callback)
+    return second_order_sde(denoise, x, sigmas, _linear, noise, eta)
 
 
 def _linear(span: float) -> float:

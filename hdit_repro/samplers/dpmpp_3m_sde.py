@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from hdit_repro.samplers.contract import Callback, Denoise, Noise, at_level, steps, stochastic
+from hdit_repro.samplers.contract import Denoise, Noise, at_level, steps, stochastic
 
 
 @torch.no_grad()
@@ -18,7 +18,6 @@ def dpmpp_3m_sde(
     *,
     noise: Noise | None = None,
     eta: float = 1.0,
-    callback: Callback | None = None,
 ) -> Tensor:
     """Multistep over three denoised images, with noise: as k-diffusion's sampler of that name. One call a step.
 
@@ -32,17 +31,14 @@ def dpmpp_3m_sde(
         sigmas: (n + 1), falling.
         noise: from the number of a step to unit noise like x; needed when eta is above 0.
         eta: scale of the noise; 0 is the ordinary differential equation, 1 the reverse diffusion.
-        callback: called as (step, x, sigma, denoised) before each step is taken.
 
     Raises:
         UserError: sigmas do not fall, eta is negative, or eta is above 0 and there is no noise.
     """
     unit_noise = stochastic(noise, eta)
     history: list[tuple[Tensor, float]] = []  # (D, length in log sigma) of the last two steps, newest first
-    for step, sigma, after in steps(sigmas):
+    for step, (sigma, after) in enumerate(steps(sigmas)):
         denoised = denoise(x, at_level(x, sigma))
-        if callback:
-            callback(step, x, sigma, denoised)
         if after == 0:
             return denoised
         h = math.log(sigma / after)

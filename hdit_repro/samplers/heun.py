@@ -5,26 +5,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hdit_repro.samplers.contract import Callback, Denoise, at_level, steps
+from hdit_repro.samplers.contract import Denoise, at_level, steps
 
 
 @torch.no_grad()
-def heun(denoise: Denoise, x: Tensor, sigmas: Tensor, *, callback: Callback | None = None) -> Tensor:
+def heun(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Tensor:
     """Second order, deterministic: Algorithm 1 of Karras et al. (2022). Two calls a step, one where it ends at 0.
 
     Args:
         denoise: D(x: B C H W, sigma: B).
         x: B C H W, the state at sigmas[0].
         sigmas: (n + 1), falling.
-        callback: called as (step, x, sigma, denoised) before each step is taken.
 
     Raises:
         UserError: sigmas do not fall.
     """
-    for step, sigma, after in steps(sigmas):
+    for sigma, after in steps(sigmas):
         denoised = denoise(x, at_level(x, sigma))
-        if callback:
-            callback(step, x, sigma, denoised)
         slope = (x - denoised) / sigma
         ahead = x + slope * (after - sigma)
         if after == 0:  # no slope is defined at sigma 0, so the step is Euler's

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from hdit_repro.samplers.contract import Callback, Denoise, Noise, at_level, steps, stochastic
+from hdit_repro.samplers.contract import Denoise, Noise, at_level, steps, stochastic
 
 
 @torch.no_grad()
@@ -19,7 +19,6 @@ def second_order_sde(
     weight: Callable[[float], float],
     noise: Noise | None,
     eta: float,
-    callback: Callback | None,
 ) -> Tensor:
     """One call a step. The first step is of first order; the one that ends at 0 returns D itself.
 
@@ -32,10 +31,8 @@ def second_order_sde(
     """
     unit_noise = stochastic(noise, eta)
     before: tuple[Tensor, float] | None = None
-    for step, sigma, after in steps(sigmas):
+    for step, (sigma, after) in enumerate(steps(sigmas)):
         denoised = denoise(x, at_level(x, sigma))
-        if callback:
-            callback(step, x, sigma, denoised)
         if after == 0:
             return denoised
         h = math.log(sigma / after)
