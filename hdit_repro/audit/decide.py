@@ -32,7 +32,8 @@ MOST_SEEDS = 1_000
 RULE = (
     f"reproduced: equivalent within ±{100 * MARGIN:g} % of print (two one-sided tests, each at {100 * LEVEL:g} %); "
     f"not reproduced: different beyond noise (two-sided, {100 * LEVEL:g} %) and not equivalent; inconclusive: neither. "
-    "Print counts as one training with the same noise"
+    "Print counts as one training with the same noise. Each row stands by itself: of ten that are the same as print, "
+    f"one or more is called not reproduced in up to {100 * (1 - (1 - LEVEL) ** 10):.0f} % of cases"
 )
 
 

@@ -24,7 +24,8 @@ from hdit_repro.audit.verdicts import Verdict
 from hdit_repro.jobs import Job
 from hdit_repro.paper import Ledger
 from hdit_repro.paper.checks import Order
-from hdit_repro.records.rows import row_key
+from hdit_repro.records.lint import difference as measured_otherwise
+from hdit_repro.records.rows import how, row_key
 
 PAIRS = 5
 """Training seeds that two rows must share, and have no others beside, for the paired test."""
@@ -38,7 +39,10 @@ ORDER_RULE = (
 
 
 class Pair(NamedTuple):
-    """Two rows of which `lower` is claimed to have the smaller number of a metric, with their test."""
+    """Two rows of which `lower` is claimed to have the smaller number of a metric, with their test.
+
+    `otherwise` names in what the two were measured differently: such numbers are not tested against each other.
+    """
 
     lower: Job
     higher: Job
@@ -47,6 +51,7 @@ class Pair(NamedTuple):
     spreads: tuple[Spread, Spread]
     seeds: tuple[int, int]
     paired: bool
+    otherwise: str
 
 
 def on_orders(ledger: Ledger, measurements: Measurements, bills: Bills) -> dict[str, Verdict]:
@@ -60,9 +65,13 @@ def on_orders(ledger: Ledger, measurements: Measurements, bills: Bills) -> dict[
     }
     distinct: dict[tuple[str, ...], Pair] = {}
     for pair in pairs.values():
-        distinct.setdefault(_name(pair), pair)
+        if not pair.otherwise:
+            distinct.setdefault(_name(pair), pair)
     adjusted = dict(zip(distinct, holm([pair.found.p_value() for pair in distinct.values()]), strict=True))
-    return {name: _verdict(pair, adjusted[_name(pair)], len(distinct), bills) for name, pair in pairs.items()}
+    return {
+        name: _untested(pair) if pair.otherwise else _verdict(pair, adjusted[_name(pair)], len(distinct), bills)
+        for name, pair in pairs.items()
+    }
 
 
 def _name(pair: Pair) -> tuple[str, ...]:
@@ -83,7 +92,9 @@ def _pair(check: Order, ledger: Ledger, measurements: Measurements) -> Pair | No
     noise = measurements.noise(lower.run, metrics[0])
     spreads = (noise.of(row_key(lower.run), one.samplings), noise.of(row_key(higher.run), other.samplings))
     found, paired = compare(one, other, spreads)
-    return Pair(lower, higher, metrics[0], found, spreads, (one.seeds, other.seeds), paired)
+    records = [measurements.records(job.run)[0] for job in (lower, higher)]
+    otherwise = measured_otherwise(*records) if how(records[0]) != how(records[1]) else ""
+    return Pair(lower, higher, metrics[0], found, spreads, (one.seeds, other.seeds), paired, otherwise)
 
 
 def compare(one: Replicates, other: Replicates, spreads: tuple[Spread, Spread]) -> tuple[Difference, bool]:
@@ -97,6 +108,12 @@ def compare(one: Replicates, other: Replicates, spreads: tuple[Spread, Spread]) 
         return Difference(fmean(steps), math.sqrt(variance(steps) / len(steps)), len(steps) - 1), True
     shares = [Share(spread, row.seeds) for spread, row in zip(spreads, (one, other), strict=True)]
     return difference(one.mean - other.mean, shares), False
+
+
+def _untested(pair: Pair) -> Verdict:
+    words = f"inconclusive: {pair.lower.name} and {pair.higher.name} were measured differently ({pair.otherwise})"
+    unknown = pair.found._replace(error=math.inf)
+    return Verdict("inconclusive", unknown, min(pair.seeds), None, "measured differently", words)
 
 
 def _verdict(pair: Pair, adjusted: float, tested: int, bills: Bills) -> Verdict:

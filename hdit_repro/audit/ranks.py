@@ -18,7 +18,7 @@ from typing import NamedTuple
 from hdit_repro import jobs
 from hdit_repro.audit.measured import Measurements
 from hdit_repro.paper import Claim, Ledger
-from hdit_repro.records.rows import row_key
+from hdit_repro.records.rows import how, row_key
 
 NORMAL = NormalDist().inv_cdf(0.975)
 
@@ -153,26 +153,27 @@ def by_lot(rows: int, value: float) -> float:
 def on_tables(ledger: Ledger, measurements: Measurements) -> list[Rank]:
     """The rank correlation by FID of every printed table with two measured rows or more; of equal rows, the first.
 
-    Rows of which print counts other numbers of samples have other metrics, and are ranked among themselves.
+    Rows of which print counts other numbers of samples have other metrics, and are ranked among themselves, as are rows
+    that were measured in one way where a table's were measured in several.
     """
     if not measurements:
         return []
     found: dict[tuple[str, ...], Rank] = {}
     for name in sorted(ledger.tables, key=lambda name: ledger.tables[name].edition):
         claims = [claim for claim in ledger if claim.table == name and claim.column == "fid" and claim.run]
-        by_metric: dict[str, list[tuple[Place, str]]] = {}
+        alike: dict[tuple[object, ...], list[tuple[Place, str]]] = {}
         for claim in claims:
             if placed := _place(claim, measurements):
-                by_metric.setdefault(placed[0], []).append(placed[1:])
-        for places in by_metric.values():
+                alike.setdefault(placed[0], []).append(placed[1:])
+        for places in alike.values():
             if len(places) >= 2:
                 one = rank(name, [place for place, _ in places], places[0][1])
                 found.setdefault(one.rows, one)
     return list(found.values())
 
 
-def _place(claim: Claim, measurements: Measurements) -> tuple[str, Place, str] | None:
-    """The metric that a row is ranked by, its place, and what the noise rests on."""
+def _place(claim: Claim, measurements: Measurements) -> tuple[tuple[object, ...], Place, str] | None:
+    """The metric that a row is ranked by and how it was measured, its place, and what the noise rests on."""
     if claim.run is None or not isinstance(claim.printed, int | float) or claim.printed <= 0:
         return None
     run = jobs.find(claim.run, measurements.scale).run
@@ -184,4 +185,5 @@ def _place(claim: Claim, measurements: Measurements) -> tuple[str, Place, str] |
     error = noise.of(row, ours.samplings).sd / math.sqrt(ours.seeds)
     place = Place(claim.row or claim.run, ours.mean, error, math.log(claim.printed), noise.of(row).sd)
     words = f"under noise of {noise.pooled.brief()}"
-    return metric, place, "over rows, since noise is not known at this scale" if noise.pooled.unknown else words
+    measured = (metric, *how(measurements.records(run)[0]))
+    return measured, place, "over rows, since noise is not known at this scale" if noise.pooled.unknown else words

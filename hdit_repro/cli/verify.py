@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hdit_repro.audit import Finding
+    from hdit_repro.records.schema import Record
 
 app = group()
 
@@ -79,6 +80,8 @@ def verify(
         _print(shown)
     for problem in problems:
         remark(f"no record: {problem.path}: {problem.reason}")
+    for caveat in _caveats(records):
+        remark(caveat)
     if _summary(findings):
         raise typer.Exit(1)
 
@@ -208,8 +211,40 @@ def _rules(findings: Sequence[Finding]) -> list[str]:
 
     said = []
     for what, rule, order in (("printed numbers", RULE, False), ("claims of order", ORDER_RULE, True)):
-        outcomes = Counter(f.verdict.outcome for f in findings if f.verdict and (f.status != "measured") == order)
-        if outcomes:
+        found = [f for f in findings if f.verdict and (f.status != "measured") == order]
+        if found:
+            outcomes = Counter(f.verdict.outcome for f in found if f.verdict)
             words = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
-            said.append(f"verdicts on {what}: {words}. {rule}")
+            rows = "" if order else f" of {_count(_rows(found), 'row')}, each wherever it is printed"
+            said.append(f"verdicts on {what}{rows}: {words}. {rule}")
+    return said
+
+
+def _rows(findings: Sequence[Finding]) -> int:
+    """How many different rows they are about: one row is printed in several tables."""
+    from hdit_repro import jobs
+
+    return len({jobs.find(finding.claim.run).run.row_id for finding in findings if finding.claim.run})
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _caveats(records: Sequence[Record]) -> list[str]:
+    """Records of paper scale that count nowhere, and those that no commit explains."""
+    from hdit_repro.records.lint import difference
+    from hdit_repro.records.rows import index
+
+    measured = [record for record in records if record.scale == "paper"]
+    said = [
+        f"left out of {group.kept[0].names[0]}: {', '.join(one.evaluation_id for one in group.aside)}, measured "
+        f"otherwise than the row's other records ({difference(group.aside[0], group.kept[0])})"
+        for group in index(measured).values()
+        if group.aside
+    ]
+    if changed := [record for record in measured if record.provenance.dirty]:
+        rows = ", ".join(dict.fromkeys(record.names[0] for record in changed))
+        count = _count(len(changed), "record")
+        said.append(f"{count} made by code with uncommitted changes, which no commit explains: {rows}")
     return said

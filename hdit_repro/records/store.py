@@ -75,13 +75,21 @@ def read(path: Path) -> Record:
 
 
 def load(folder: Path) -> tuple[list[Record], list[Problem]]:
-    """All records under `folder`, by path, and the files that are none. A missing folder holds nothing."""
+    """All records under `folder`, by path, and the files that are none. A missing folder holds nothing.
+
+    Of a measurement that lies there twice, as in a copy of the folder within itself, the outermost file counts.
+    """
     records: list[Record] = []
     problems: list[Problem] = []
+    first: dict[str, Path] = {}
     with _no_collection():
-        for path in files(folder, ".json"):
+        for path in sorted(files(folder, ".json"), key=lambda path: len(path.parts)):
             try:
-                records.append(read(path))
+                record = read(path)
+                if (other := first.setdefault(record.evaluation_id, path)) is not path:
+                    problems.append(Problem(path, f"a record lies here a second time, and counts once ({other})"))
+                    continue
+                records.append(record)
             except UserError as error:
                 detail = f" ({error.found.removeprefix(f'{path}: ')})" if error.found else ""
                 problems.append(Problem(path, f"{error.problem}{detail}"))

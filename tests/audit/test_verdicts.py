@@ -122,6 +122,22 @@ def test_numbers_of_two_protocols_are_not_averaged(ledger: Ledger, record: Make)
     assert found.computed == 27.5
 
 
+def test_rows_that_were_measured_differently_are_not_tested_against_each_other(ledger: Ledger, record: Make) -> None:
+    """Each has its verdict against print; which of them is lower hangs on the references as much as on the rows."""
+    rows = {"E": 27.7, "D": 41.4, "C": 44.4}
+    records = [record(f"table1/{row}", fid=value) for row, value in rows.items()]
+    other = msgspec.structs.replace(records[0].protocol.reference, digest="1" * 64)
+    protocol = msgspec.structs.replace(records[0].protocol, reference=other)
+    records[0] = schema.seal(msgspec.structs.replace(records[0], protocol=protocol))
+    found = {f.claim.id: f for f in audit(ledger, records)}
+    assert found["table1/E/fid"].verdict.outcome == "reproduced"
+    apart = found["section-5.2/E-better"].verdict
+    assert apart.words == "inconclusive: table1/E and table1/D were measured differently (reference)"
+    assert (apart.outcome, apart.more, apart.price) == ("inconclusive", None, "")
+    assert "after Holm over 1" in found["section-5.2/D-better"].note
+    assert {rank.rows for rank in on_tables(ledger, Measurements(records))} == {("C", "D")}
+
+
 def test_pairs_that_luck_could_turn_round_leave_tau_open() -> None:
     """1.96 x sqrt(2) x 1 % = 2.8 %: b and c are closer than that on one side, and then on the other."""
     for ours, printed in (((0, 0.05, 0.07), (0, 0.1, 0.2)), ((0, 0.1, 0.2), (0, 0.05, 0.07))):

@@ -32,6 +32,7 @@ def measure(
     sampling_seed: int = 0,
     resize: str = "bicubic",
     dataset: Folder | None = None,
+    dirty: bool = False,
 ) -> str:
     """A paper-scale record with a FID; returns its id."""
     job = jobs.find(name, dataset=dataset)
@@ -48,7 +49,7 @@ def measure(
             weights="ema", labels="random",
         ),
         provenance=Provenance(
-            commit="0" * 40, dirty=False, versions={}, device="none", host="none", seconds={}, gpu_hours=0.0,
+            commit="0" * 40, dirty=dirty, versions={}, device="none", host="none", seconds={}, gpu_hours=0.0,
             time="2030-01-01T00:00:00+00:00",
         ),
     )  # fmt: skip
@@ -93,10 +94,26 @@ def test_verify_prints_the_rules_of_its_verdicts(workplace: Path, capsys: pytest
     measure(workplace, "table1/D", 60.0)
     assert main(["verify", "--table", "2"]) == 0
     said = capsys.readouterr().err
-    assert "verdicts on printed numbers: " in said
+    assert "verdicts on printed numbers of 2 rows, each wherever it is printed: " in said
     assert "two one-sided tests" in said
     assert "verdicts on claims of order: 1 reproduced. " in said
     assert "Holm" in said
+
+
+def test_verify_counts_rows_and_names_what_a_reader_should_doubt(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """E is printed in four tables, which are one measurement and not four."""
+    measure(workplace, "table1/E", 27.74)
+    measure(workplace, "table1/E", 27.74, seed=1)
+    measure(workplace, "table1/D", 41.41, dirty=True)
+    odd = measure(workplace, "table1/E", 90.0, seed=2, resize="bilinear")
+    assert main(["verify"]) == 0
+    said = capsys.readouterr().err
+    assert "verdicts on printed numbers of 2 rows, each wherever it is printed: 7 reproduced. " in said
+    assert "Each row stands by itself: of ten that are the same as print, one or more is called not reproduced" in said
+    assert "1 record made by code with uncommitted changes, which no commit explains: table1/D" in said
+    assert f"left out of table1/E: {odd}, measured otherwise than the row's other records (resize)" in said
 
 
 def test_eval_prints_no_record_that_does_not_hold(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:

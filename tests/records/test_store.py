@@ -216,6 +216,17 @@ def test_a_record_in_anothers_folder_is_named(tmp_path: Path) -> None:
     assert "another's place" in problems[0].reason
 
 
+def test_a_copy_of_a_folder_within_itself_counts_once(tmp_path: Path) -> None:
+    """Each record of such a copy passed for a second sampling of its network, between which there was no noise."""
+    outer = store.write(make(), place(tmp_path / "results", make()))
+    copy = tmp_path / "results" / "0-backup" / outer.relative_to(tmp_path / "results")
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(outer.read_bytes())
+    records, (problem,) = store.load(tmp_path / "results")
+    assert records == [make()]
+    assert problem == (copy, f"a record lies here a second time, and counts once ({outer})")
+
+
 def test_half_written_files_are_not_read(tmp_path: Path) -> None:
     record = make()
     path = store.write(record, place(tmp_path, record))

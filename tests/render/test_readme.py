@@ -110,7 +110,8 @@ def test_the_table_has_our_costs_and_the_errata_are_the_audits(roots: Roots) -> 
     assert len(errata) >= 10
     assert all(claim.place in listed.replace("\\", "") for claim in errata)
     assert "- **Table 6, Mapping Width, FFHQ-1024²**: print says 768; it comes to 256: a mapping network of" in listed
-    assert "- **§ 5.2, parameters of DiT, R3**: print says approx. 130M; it comes to 104.7M: only R1 and R2" in listed
+    assert "- **Table 4, ADM, Steps**: print says 1000; its source says 250: the source samples its ImageNet" in listed
+    assert "- **§ 4.2, additive positions of DiT**: print says learnable: DiT's positions are sines" in listed
     assert "C, GFLOP@512² relative to R1; Table 1 of the second edition, D, " in listed
     assert "print says −96%; it comes to −96.9%: 198.1 against" in listed
     assert "the power of c\\_out**: print says c\\_out^-2: D's error" in listed
