@@ -16,6 +16,9 @@ from hdit_repro.stages.settings import Progress
 HEARTBEAT = 10.0
 """Seconds between two plain lines, at most."""
 
+SHORTEST_BAR, LONGEST_BAR, BESIDE_BAR = 10, 40, 70
+"""Letters of a bar, and those that a stage's name, words and time take beside it."""
+
 
 class Display(Protocol):
     """Where progress goes."""
@@ -57,20 +60,23 @@ class Plain:
 
 
 class Bars:
-    """rich's bars: one for each stage that runs, one for the whole."""
+    """rich's bars: one for each stage that runs, one for the whole; on a narrow terminal their words alone."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as RichProgress
+        from rich.table import Column
 
+        console = Console(file=stream)
+        width = min(LONGEST_BAR, console.width - BESIDE_BAR)
         columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[words]}", markup=False),
-            TimeElapsedColumn(),
+            TextColumn("{task.description}", markup=False, table_column=Column(overflow="fold")),
+            *((BarColumn(width),) if width >= SHORTEST_BAR else ()),
+            TextColumn("{task.fields[words]}", markup=False, table_column=Column(overflow="fold")),
+            TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=len("0:00:00"))),
         )
-        self._progress = RichProgress(*columns, console=Console(file=stream), transient=True)
+        self._progress = RichProgress(*columns, console=console, transient=True)
         self._bars: dict[tuple[str, str], Any] = {}
         self._whole = self._progress.add_task("all", total=1.0, words="")
         self._progress.start()
