@@ -14,9 +14,6 @@ from hdit_repro.errors import UserError, pick
 
 app = group()
 
-BUILT = ("imagenet", "ffhq", "emoji")
-"""Data sets that have a name; a folder of images goes to `fid` as it is."""
-
 LICENCE = "MIT"
 """Of openai/guided-diffusion, which publishes ADM's statistics; of files of other names nothing is known."""
 reference = group()
@@ -81,7 +78,7 @@ def _computed(path: Path) -> dict[str, object]:
 
 @reference.command("build")
 def build(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="imagenet, ffhq or emoji.")],
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="By name: imagenet, ffhq, emoji.")],
     resolution: Annotated[int, typer.Option("--resolution", metavar="N", help="Side in pixels.")],
     transform: Annotated[
         str, typer.Option("--resize", metavar="NAME", help="How it gets there: adm, k-diffusion or none.")
@@ -100,14 +97,14 @@ def build(
     """
     import msgspec
 
-    from hdit_repro.spec.data import Data
+    from hdit_repro.spec.data import DATASETS, Data
 
-    kind = pick({name: name for name in BUILT}, dataset, kind="data set")
+    pick(DATASETS, dataset, kind="data set")  # a folder of images goes to `fid` as it is
     transform = pick(
         {name: name for name in get_args(get_type_hints(Data)["transform"])}, transform, kind="way to resize"
     )
     try:
-        spec = msgspec.convert({"dataset": {"kind": kind}, "resolution": resolution, "transform": transform}, Data)
+        spec = msgspec.convert({"dataset": {"kind": dataset}, "resolution": resolution, "transform": transform}, Data)
     except (msgspec.ValidationError, ValueError) as error:
         raise UserError(
             "the data set cannot be had at this resolution",

@@ -14,11 +14,15 @@ from hdit_repro.files import sha256_file
 if TYPE_CHECKING:
     from hdit_repro.data.card import Card
 
+SIDE = 128
+"""Pixels, Table 1's: of the archive that is advised where a data set's images have no one size."""
+
 
 def data_sets() -> Iterator[Check]:
     """The data sets by name: where they lie and what they are."""
     from hdit_repro.data.datasets import EMOJI_DIGEST, emoji_path
     from hdit_repro.data.places import DATA_VARIABLE
+    from hdit_repro.spec.data import DATASETS
 
     path = emoji_path()
     digest = sha256_file(path) if path.is_file() else ""
@@ -28,8 +32,9 @@ def data_sets() -> Iterator[Check]:
         found = f"{path} is missing" if not digest else f"{path} has SHA-256 {digest}"
         yield Check("data emoji", "broken", found, "make setup, or check the file out again")
     root = os.environ.get(DATA_VARIABLE, "")
-    for name, side in (("imagenet", 128), ("ffhq", 1024)):
-        yield _data_set(name, side, root)
+    for name, facts in DATASETS.items():
+        if name != "emoji":
+            yield _data_set(name, facts.side or SIDE, root)
 
 
 def _data_set(name: str, side: int, root: str) -> Check:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from hdit_repro.errors import UserError, nearest
 from hdit_repro.jobs.files import Experiment, experiment_files, read_experiment
 from hdit_repro.jobs.resolve import resolve
-from hdit_repro.jobs.scales import SCALES as SCALES
+from hdit_repro.jobs.types import SCALES as SCALES
 from hdit_repro.jobs.types import Job as Job
 from hdit_repro.jobs.types import Paper as Paper
 from hdit_repro.spec.data import Folder

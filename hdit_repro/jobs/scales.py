@@ -25,9 +25,9 @@ from hdit_repro.jobs.files import (
     refuse_types,
     refuse_unknown,
 )
+from hdit_repro.jobs.types import SCALES
 from hdit_repro.lines import Lines
 
-SCALES = ("paper", "mini", "smoke")
 SECTIONS = ("all", "shape", "experiment", "row")
 
 _SHAPE = re.compile(r"dit|hourglass-[1-9][0-9]*")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import msgspec
 
 from hdit_repro.spec.base import Spec
 from hdit_repro.spec.run import Run
+
+Scale = Literal["paper", "mini", "smoke"]
+SCALES: tuple[Scale, ...] = get_args(Scale)
+"""In the order of their prices; a file `scales.toml` says what each but the first changes."""
 
 
 class Paper(Spec):

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hdit_repro.errors import UserError, pick
-from hdit_repro.jobs import Job, read
-from hdit_repro.jobs.scales import SCALES
+from hdit_repro.jobs import SCALES, Job, read
 from hdit_repro.launch.describe import described
 from hdit_repro.launch.graph import Task, required, row_name, tasks_of
 from hdit_repro.launch.progress import Seen, read_failure, read_progress

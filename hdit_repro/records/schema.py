@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from hdit_repro.jobs.types import Scale as Scale
 from hdit_repro.spec.base import Spec, require
 from hdit_repro.spec.evaluation import FRECHET_NAMES, MetricKind, metric_names
 from hdit_repro.spec.numerics import NUMERICS
@@ -54,8 +55,6 @@ DRAWING = ("sampler", "steps", "network_evaluations", "guidance", "weights", "la
 """The fields of a protocol that say how samples were drawn."""
 
 MADE_ELSEWHERE = "made elsewhere, how is not known here"
-
-Scale = Literal["paper", "mini", "smoke"]
 
 
 class Metric(Spec, frozen=True, kw_only=True):

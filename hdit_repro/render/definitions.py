@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from hdit_repro.jobs import SCALES
 from hdit_repro.records.schema import FLOOR, LOSS_CONSTANT, LOSS_END, UNTRAINED
 from hdit_repro.render.columns import Column, Difference, FromLedger, Guidance, Label, Ours
 from hdit_repro.render.companions import Context, Ratio, Smaller
@@ -36,7 +37,7 @@ class Table(NamedTuple):
     experiment: str = ""
     protocol: str = ""
     title: str = ""
-    scales: tuple[str, ...] = ("paper", "mini", "smoke")
+    scales: tuple[str, ...] = SCALES
     formats: tuple[str, ...] = FORMATS
     notes: tuple[str, ...] = ()
     references: tuple[str, ...] = ()

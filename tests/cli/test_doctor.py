@@ -208,6 +208,9 @@ def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     states = {check.subject: check.state for check in stock.data_sets()}
     assert states == {"data emoji": "works", "data imagenet": "limited", "data ffhq": "limited"}
+    with monkeypatch.context() as another:
+        another.setitem(DATASETS, "cats", DatasetFacts(12, 0, 0))
+        assert "cats-128.zip --resolution 128" in {check.subject: check for check in stock.data_sets()}["data cats"].fix
     root = tmp_path / "data"
     root.mkdir()
     monkeypatch.setenv("HDIT_REPRO_DATA", str(root))
