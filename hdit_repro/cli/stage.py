@@ -119,10 +119,11 @@ def sample(
 
     how = {"distributed": "none", "sampling": HowToSample(network=network.value)}
     done = _execute("sample", run, scale, device, threads, keep_images, how, own, sampling_seeds)
-    if keep_images in (Keep.zip, Keep.npz):
-        from hdit_repro.stages.sample import write_images
+    from hdit_repro.stages.sample import show_first, write_images
 
-        for task in done:  # samples that were there before have their file now too
+    for task in done:  # samples that were there before have their pictures now too
+        show_first(task.folder)
+        if keep_images in (Keep.zip, Keep.npz):
             remark(f"images of {task.name}: {write_images(task.job, task.folder, keep_images.value)}")
     _outputs(done)
 

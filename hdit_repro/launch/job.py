@@ -101,7 +101,8 @@ def execute(
                 note_left(part.progress, owner)
             raise
         except Exception as error:
-            note_failure(part.failure, error, owner)
+            with contextlib.suppress(OSError, RunError):  # a full disk takes no note, and what failed is to be told
+                note_failure(part.failure, error, owner)
             raise
         return True
 
@@ -212,6 +213,8 @@ class StageChain:
                 return True
             except Exception:
                 traceback.print_exc()
+                if not (self.failed(task) or task.folder.done(task.stage)):
+                    raise  # it could not be noted, and would be tried for ever
                 return True
 
     def _timed(self) -> Settings:

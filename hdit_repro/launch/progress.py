@@ -78,7 +78,8 @@ class Writer:
             int(progress.done), int(progress.total), progress.note, values, self._written, self._began,
             self._first or 0, self._owner,
         )  # fmt: skip
-        write_json(self._path, seen._asdict())
+        with contextlib.suppress(OSError):  # of a file server that stumbles: no stage is lost over a note
+            write_json(self._path, seen._asdict())
 
 
 def read_progress(path: Path) -> Seen:

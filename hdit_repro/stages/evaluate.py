@@ -28,7 +28,7 @@ from hdit_repro.stages.device import facts, prepare
 from hdit_repro.stages.measure import Sides, measure
 from hdit_repro.stages.model_card import write_card
 from hdit_repro.stages.reference import LoadedReference, load_reference
-from hdit_repro.stages.sample import features_of, network_calls, ways_of
+from hdit_repro.stages.sample import features_of, network_calls, show_first, spent_on
 from hdit_repro.stages.sample import run as draw
 from hdit_repro.stages.settings import Progress, Report, Settings
 from hdit_repro.stages.shards import missing_numbers, read_tensors, whole_shards
@@ -59,6 +59,7 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
 
     report(Progress("evaluate", 0, total, "features of the samples"))
     features = sample_features(job, folder, extractor, again)
+    show_first(folder)
     asked = asked_samples(job.scale, total)  # type: ignore[arg-type]
     kind = kind_of(job.run.evaluation.extractor)
     metrics = measure(job.run.evaluation.metrics, kind, Sides(features, reference), asked, job.name)
@@ -144,9 +145,7 @@ def gpu_hours(folder: RunFolder, seconds: dict[str, float]) -> float:
 def stage_seconds(folder: RunFolder) -> dict[str, float]:
     """Wall time of the stages before this one, as they noted it."""
     train = training_summary(folder).get("seconds", 0.0)
-    noted = folder.samples / "seconds.json"
-    sample = read_json(noted)["seconds"] if noted.exists() else 0.0
-    return {"train": float(train), "sample": float(sample)}
+    return {"train": float(train), "sample": spent_on(folder).seconds}
 
 
 def make_record(
@@ -172,7 +171,7 @@ def make_record(
     here = facts(device)
     summary = training_summary(folder)
     here |= {f"{name} while training": summary[name] for name in ("device", "processes") if name in summary}
-    if ways := ways_of(folder):
+    if ways := spent_on(folder).network:
         here["network while sampling"] = ", ".join(ways)
     provenance = collect(
         device=str(here.pop("device")),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import torch
 from msgspec import UNSET
 from torch import Tensor, nn
@@ -17,7 +19,7 @@ from hdit_repro.jobs import Job
 from hdit_repro.metrics.extractors import FeatureExtractor, build_extractor
 from hdit_repro.models.build import build
 from hdit_repro.records.layout import RunFolder
-from hdit_repro.spec.base import kind_of
+from hdit_repro.spec.base import Spec, kind_of
 from hdit_repro.spec.run import Run
 from hdit_repro.stages import external
 from hdit_repro.stages.calling import Way, called, way_gone, way_here
@@ -60,11 +62,17 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report, numbers
         else:
             network = trained_network(job.run, folder, device)
             _draw(job.run, folder, network, extractor, todo, keep, settings, report)
-    if folder.done("sample") and not folder.grid.exists():
-        save_grid(first_images(folder, GRID), folder.grid, columns=8)
+    show_first(folder)
     if settings.keep_images in ("zip", "npz") and folder.done("sample"):
         write_images(job, folder, settings.keep_images)
     return folder.manifest
+
+
+def show_first(folder: RunFolder) -> None:
+    """Draw the first samples as one PNG, where all samples are there and it is not: a process that was killed after its
+    last shard leaves it to whoever comes next."""
+    if folder.done("sample") and not folder.grid.exists() and len(images := first_images(folder, GRID)):
+        save_grid(images, folder.grid, columns=8)
 
 
 def write_images(job: Job, folder: RunFolder, kind: str) -> Path:
@@ -193,17 +201,24 @@ def _measured(extractor: FeatureExtractor, numbers: range, images: Tensor, keep:
 
 def add_seconds(folder: RunFolder, seconds: float, way: Way | None = None) -> None:
     """Add to the time that this set of samples took, over all jobs and restarts, and to the ways that were gone."""
-    noted = folder.samples / "seconds.json"
     with lock(folder.samples / "seconds.lock"):
-        before = read_json(noted) if noted.exists() else {}
-        ways = sorted({*before.get("network", []), *([way] if way else [])})
-        write_json(noted, {"seconds": float(before.get("seconds", 0.0)) + seconds, "network": ways})
+        before = spent_on(folder)
+        ways = sorted({*before.network, *([way] if way else [])})
+        write_json(folder.samples / "seconds.json", {"seconds": before.seconds + seconds, "network": ways})
 
 
-def ways_of(folder: RunFolder) -> list[str]:
-    """How the network was called while these samples were drawn; empty for images of others."""
-    noted = folder.samples / "seconds.json"
-    return list(read_json(noted).get("network", [])) if noted.exists() else []
+class SpentOn(Spec, frozen=True, kw_only=True):
+    """What a set of samples took: seconds, and how the network was called, in no way for images of others."""
+
+    seconds: float = 0.0
+    network: tuple[str, ...] = ()
+
+
+def spent_on(folder: RunFolder) -> SpentOn:
+    """What is noted of a set of samples; nothing where the note is missing or damaged."""
+    with contextlib.suppress(UserError, msgspec.ValidationError):
+        return msgspec.convert(read_json(folder.samples / "seconds.json"), SpentOn)
+    return SpentOn()
 
 
 def keeps_images(run: Run, settings: Settings, shards: Sequence[Shard] = ()) -> bool:
@@ -220,8 +235,8 @@ def features_of(extractor: FeatureExtractor, images: Tensor) -> dict[str, Tensor
 
 
 def first_images(folder: RunFolder, count: int) -> Tensor:
-    """The first `count` samples as uint8, B 3 H W, fewer where the run has fewer."""
+    """The first `count` samples as uint8, B 3 H W, fewer where the run has fewer or their images are not there."""
     shards, _ = whole_shards(folder)
     early = [shard for shard in shards if shard.first < count and shard.images]
     found = [tensors["image"] for _, tensors in read_tensors(folder, early, "image")]
-    return torch.cat(found)[:count]
+    return torch.cat(found)[:count] if found else torch.empty(0, dtype=torch.uint8)

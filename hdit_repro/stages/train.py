@@ -135,9 +135,13 @@ def _loop(run: Run, how: HowToTrain, world: World, stop: Stop) -> LoopSettings:
 
 
 def final_loss(metrics: Path, steps: int) -> float | None:
-    """Mean training loss of the last of a run's `steps`; None where none of them was taken."""
-    losses = [float(line["loss"]) for line in read_log(metrics) if line["step"] > steps - LAST_STEPS]
-    return sum(losses) / len(losses) if losses else None
+    """Mean training loss of the last of a run's `steps`; None where none of them was taken, or a line was lost."""
+    last = range(max(0, steps - LAST_STEPS) + 1, steps + 1)
+    losses = {
+        line["step"]: float(line["loss"]) for line in read_log(metrics) if line["step"] in last and "loss" in line
+    }
+    skipped = {line["step"] for line in read_log(events_path(metrics)) if line.get("event") == "skip"}
+    return sum(losses.values()) / len(losses) if losses and skipped.union(losses).issuperset(last) else None
 
 
 def constant_loss(run: Run, images: Source, device: torch.device) -> float:
@@ -150,4 +154,4 @@ def constant_loss(run: Run, images: Source, device: torch.device) -> float:
 
 def _replaced(metrics: Path) -> int:
     """How many images could not be read and were replaced."""
-    return len({line["image"] for line in read_log(events_path(metrics)) if line["event"] == "unreadable"})
+    return len({line.get("image") for line in read_log(events_path(metrics)) if line.get("event") == "unreadable"})

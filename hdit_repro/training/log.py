@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -24,7 +25,7 @@ class MetricsLog:
     def __init__(self, path: Path, steps_done: int) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= steps_done]
+        kept = [line for line, values in _whole_lines(path) if values["step"] <= steps_done]
         write_text(path, "".join(f"{line}\n" for line in kept))
 
     def append(self, values: dict[str, Any]) -> None:
@@ -51,19 +52,19 @@ def numbers(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """All whole lines of a metrics.jsonl; a line cut off by a crash is left out."""
-    return [json.loads(line) for line in _whole_lines(path)]
+    """All whole lines of a metrics.jsonl; a line cut off by a crash, or spoilt by the disk, is left out."""
+    return [values for _, values in _whole_lines(path)]
 
 
-def _whole_lines(path: Path) -> list[str]:
-    """Lines that are JSON objects with a step."""
+def _whole_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Lines that are JSON objects with a step, as text and as values."""
     if not path.exists():
         return []
     whole = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if "step" in json.loads(line):
-                whole.append(line)
-        except (json.JSONDecodeError, TypeError):
-            continue
+    for line in path.read_bytes().splitlines():
+        with contextlib.suppress(ValueError):  # no JSON, no text
+            text = line.decode()
+            values = json.loads(text)
+            if isinstance(values, dict) and isinstance(values.get("step"), int):
+                whole.append((text, values))
     return whole

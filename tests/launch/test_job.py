@@ -122,6 +122,34 @@ def test_execute_keeps_why_it_failed_and_clears_it(roots: Roots, made_up: Module
         assert not execute(tasks(roots, "A")[0], broken, Settings(), owner="me", wait=False)
 
 
+def test_what_failed_is_told_where_it_cannot_be_noted(
+    roots: Roots, made_up: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, or a quota of files: the note's own failure hid the reason, and a worker tried again for ever."""
+    found = tasks(roots, "E")
+
+    def full(path: Path, *_: object) -> None:
+        raise RunError(f"no space left to write {path.name}")
+
+    monkeypatch.setattr("hdit_repro.launch.job.note_failure", full)
+    (roots.runs / "fail").write_text("table1/E train")
+    with pytest.raises(UserError, match="a made-up failure"):
+        execute(found[0], made_up.STAGES["train"], Settings(), owner="me")
+    with pytest.raises(UserError, match="a made-up failure"):
+        StageChain(tuple(found), Settings(), "session", stages=made_up.STAGES)()
+    assert len(history(roots)) == 2
+
+
+def test_a_note_of_progress_that_the_system_refuses_ends_no_stage(
+    roots: Roots, made_up: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumbles(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("hdit_repro.launch.progress.write_json", stumbles)
+    assert execute(tasks(roots, "E")[0], made_up.STAGES["train"], Settings(), owner="me")
+
+
 def test_interruption_is_no_failure(roots: Roots) -> None:
     task = tasks(roots, "E")[0]
 

@@ -8,7 +8,7 @@ from hdit_repro import jobs
 from hdit_repro.errors import RunError
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.spec.external import External
-from hdit_repro.stages import sample
+from hdit_repro.stages import evaluate, sample
 from hdit_repro.stages.export import is_whole
 from hdit_repro.stages.imagesets import open_images
 from hdit_repro.stages.sample import GRID, keeps_images, write_images
@@ -128,3 +128,32 @@ def test_what_was_damaged_is_drawn_again_with_its_image(job, folder, monkeypatch
     (folder.samples / shards[-2].file).write_bytes(b"")
     assert draw(job, folder, "auto") == [True] * len(shards)
     assert sample.run(job, folder, settings, lambda _: None) == folder.manifest
+
+
+def test_the_grid_that_a_killed_process_left_out_is_drawn_by_the_evaluation(job, folder, monkeypatch):
+    draw(job, folder, "auto")
+    before = folder.grid.read_bytes()
+    folder.grid.unlink()
+    assert folder.done("sample"), "so that nobody samples again"
+    monkeypatch.setattr(evaluate, "build_extractor", lambda *_: Mean())
+    monkeypatch.setattr(evaluate, "load_reference", lambda *_: None)
+
+    def enough(*_):
+        raise RunError("the rest is another's test")
+
+    monkeypatch.setattr(evaluate, "measure", enough)
+    monkeypatch.setattr(evaluate, "Sides", lambda *_: None)
+    with pytest.raises(RunError, match="another's test"):
+        evaluate.run(job, folder, Settings(device="cpu"), lambda _: None)
+    assert folder.grid.read_bytes() == before
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"seconds": "x"}', '{"seconds": null}'])
+def test_a_damaged_note_of_the_time_holds_nothing_up(job, folder, text):
+    draw(job, folder, "auto", range(GRID))
+    (folder.samples / "seconds.json").write_text(text)
+    draw(job, folder, "auto")
+    assert folder.done("sample")
+    assert sample.spent_on(folder).seconds > 0.0
+    (folder.samples / "seconds.json").write_text(text)
+    assert evaluate.stage_seconds(folder)["sample"] == 0.0

@@ -13,6 +13,7 @@ from hdit_repro.spec.run import Run
 from hdit_repro.stages import spent, train
 from hdit_repro.stages.settings import Settings
 from hdit_repro.training.distributed import World
+from hdit_repro.training.journal import events_path
 from hdit_repro.training.signals import Preempted, Stop
 
 SETTINGS = Settings(device="cpu", threads=1)
@@ -78,7 +79,9 @@ def test_the_final_loss_hangs_on_no_interval_between_lines(job, tmp_path, monkey
 
 def test_the_final_loss_is_the_mean_of_the_last_three_steps_that_were_taken(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 7, "loss": 9.0}\n{"step": 8, "loss": 2.0}\n{"step": 10, "loss": 1.0}\n')  # 9 is skipped
+    path.write_text('{"step": 7, "loss": 9.0}\n{"step": 8, "loss": 2.0}\n{"step": 10, "loss": 1.0}\n')
+    assert train.final_loss(path, 10) is None, "the line of step 9 is lost"
+    events_path(path).write_text('{"step": 9, "event": "skip"}\n')
     assert train.final_loss(path, 10) == 1.5
     assert train.final_loss(path, 13) is None
 

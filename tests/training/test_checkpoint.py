@@ -203,6 +203,16 @@ def test_the_log_is_cut_back_to_where_a_restart_begins(tmp_path):
     ]
 
 
+def test_lines_that_the_disk_spoilt_are_left_out_and_the_run_goes_on(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(
+        b'{"step": 10, "loss": 1.0}\n{"step": \xb7}\n{"step": "x"}\n7\n"a step"\n{"step": 20, "loss": 2.0}\n'
+    )
+    assert [line["step"] for line in read_log(path)] == [10, 20]
+    MetricsLog(path, 10)
+    assert path.read_text() == '{"step": 10, "loss": 1.0}\n'
+
+
 def test_ema_is_the_weighted_sum_of_all_weights():
     network = nn.Linear(1, 1, bias=False)
     ema = EmaWeights(network, Ema(decay=0.5))
