@@ -219,10 +219,12 @@ def _mirrored(index: Tensor, length: int) -> Tensor:
 
 
 def translation(right: float, down: float) -> Matrix:
+    """In pixels."""
     return np.array([[1, 0, right], [0, 1, down], [0, 0, 1]], dtype=np.float64)
 
 
 def scaling(across: float, along: float) -> Matrix:
+    """By a factor an axis."""
     return np.diag([across, along, 1.0])
 
 

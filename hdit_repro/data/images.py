@@ -101,7 +101,11 @@ class Images:
         return torch.from_numpy(out)
 
     def labels(self, indices: Indices) -> Tensor | None:
-        """Classes of the images `indices`: int64 B, or None where the data set has no labels."""
+        """Classes of the images `indices`: int64 B, or None where the data set has no labels.
+
+        Raises:
+            IndexError: as `batch`.
+        """
         wanted = self._numbers(indices)
         return None if self.store.labels is None else torch.from_numpy(self.store.labels[wanted])
 

@@ -27,6 +27,9 @@ def adm(image: Image.Image, side: int) -> Pixels:
 
     Returns:
         uint8, `side` `side` 3.
+
+    Raises:
+        UserError: a strip so long that it would fill the memory.
     """
     while min(image.size) >= 2 * side:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
@@ -49,6 +52,9 @@ def k_diffusion(image: Image.Image, side: int) -> Pixels:
 
     Returns:
         uint8, `side` `side` 3.
+
+    Raises:
+        UserError: a strip so long that it would fill the memory.
     """
     width, height = image.size
     size = (side, int(side * height / width)) if width <= height else (int(side * width / height), side)

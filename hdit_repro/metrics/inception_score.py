@@ -78,6 +78,9 @@ def sorted_by_class(logits: Any, score: InceptionScore) -> InceptionScore | None
 
     ADM's parts are taken in order, which is meant for images of random classes. Names in a folder are often sorted by
     class; parts then hold a few classes each.
+
+    Raises:
+        ValueError: as `adm_inception_score`.
     """
     if len(logits) <= ADM_PART:
         return None

@@ -35,7 +35,8 @@ def frechet_curve(features: Any, mean: Array, cov: Array, points: int = POINTS) 
         mean, cov: of the reference.
 
     Raises:
-        ValueError: fewer than 20 samples, so that no line can be laid.
+        ValueError: fewer than 20 samples, so that no line can be laid; values that are not finite, or a covariance that
+            has a negative eigenvalue.
     """
     rows = as_float64(features)
     if len(rows) < 20:

@@ -40,6 +40,9 @@ def frechet_interval(features: Any, value: float, mean: Array, cov: Array) -> In
         features: N D, of the samples, in the order of their numbers.
         value: their distance.
         mean, cov: of the reference, D and D D; taken as exact.
+
+    Raises:
+        ValueError: the covariance has a negative eigenvalue.
     """
     rows = as_float64(features)
     if len(rows) < 2 * GROUPS:

@@ -44,11 +44,12 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
+        """The folder of the training's checkpoints."""
         return self.path / "checkpoints"
 
     @property
     def final_marker(self) -> Path:
-        """Names the finished checkpoint: {"file", "sha256", "step"}; written last."""
+        """Names the finished checkpoint: {"file", "sha256", "step", "run", "summary"}; written last."""
         return self.checkpoints / "final.json"
 
     @property
@@ -58,6 +59,7 @@ class RunFolder:
 
     @property
     def samples(self) -> Path:
+        """The folder of the shards of samples, one a sampling."""
         return self.path / "samples" / self.run.sampling_id
 
     @property
@@ -100,6 +102,9 @@ class RunFolder:
         """Whether the stage's output was closed and its files are there.
 
         Digests of heavy files are checked when they are used; that of a record here, since an edited one is none.
+
+        Raises:
+            ValueError: no stage is called so.
         """
         if stage == "train" and self.run.external:
             return True  # somebody else's images have nothing to be trained
