@@ -124,19 +124,33 @@ def read_snapshot(folder: Path, step: int, run: str) -> Checkpoint:
             fix=f"delete {folder.parent} and train again with --snapshot {step}; a run that is past a step keeps none",
         )
     try:
-        return read_checkpoint(folder, read_json(marker), run)
+        return read_checkpoint(folder, _marker(marker), run)
     except DamageError as error:
         raise RunError(
             "a snapshot of the averages is damaged",
             found=str(error),
             expected="the file unchanged",
-            fix="train the run again from an earlier checkpoint: delete that file and run the same command",
+            fix=f"delete {folder} and run the same command (`hdit-repro train` at paper scale): the run trains again, "
+            "and what was drawn and measured of it stays",
         ) from error
 
 
+def _marker(path: Path) -> dict[str, Any]:
+    """A checkpoint's marker.
+
+    Raises:
+        DamageError: it is no JSON.
+    """
+    try:
+        return dict(read_json(path))
+    except (UserError, TypeError, ValueError) as error:
+        raise DamageError(f"{path} is damaged") from error
+
+
 def has_snapshot(folder: Path, step: int) -> bool:
-    """Whether the averages of a step were kept."""
-    return (folder / f"ema-{step:08d}.json").exists()
+    """Whether the averages of a step were kept and are there."""
+    marker = folder / f"ema-{step:08d}.json"
+    return marker.exists() and marker.with_suffix(".safetensors").exists()
 
 
 def clear_partial(folder: Path) -> None:

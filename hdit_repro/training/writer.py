@@ -9,7 +9,7 @@ from types import TracebackType
 
 from torch import Tensor
 
-from hdit_repro.training.checkpoint import clear_partial, has_snapshot, save_checkpoint, save_snapshot, thin
+from hdit_repro.training.checkpoint import clear_partial, save_checkpoint, save_snapshot, thin
 from hdit_repro.training.state import TrainingState
 
 
@@ -51,8 +51,8 @@ class CheckpointWriter:
             self._submit(state.tensors(), state.step, self._write)
 
     def snapshot(self, state: TrainingState) -> None:
-        """Begin to write the averages as they are now, unless they are kept already."""
-        if self.active and not has_snapshot(self.folder, state.step):
+        """Begin to write the averages as they are now; those of an earlier start may have been damaged since."""
+        if self.active:
             self._submit(state.averaged(), state.step, self._write_averages)
 
     def poll(self) -> None:

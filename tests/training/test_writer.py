@@ -211,12 +211,19 @@ def test_snapshots_beyond_the_end_are_refused(tiny, tiny_images, tmp_path):
         train(tiny(steps=4), tiny_images, tmp_path, tmp_path / "m.jsonl", EVERY._replace(snapshots=(5,)), quiet)
 
 
-def test_a_damaged_snapshot_is_named(tiny, tiny_images, tmp_path):
-    run = tiny(steps=1)
+@pytest.mark.parametrize("harm", ["ema-00000001.safetensors", "ema-00000001.json"])
+def test_a_damaged_snapshot_is_named_and_a_run_that_trains_again_keeps_it_anew(tiny, tiny_images, tmp_path, harm):
+    run = tiny(steps=2)
     train(run, tiny_images, tmp_path, tmp_path / "m.jsonl", EVERY._replace(snapshots=(1,)), quiet)
-    (tmp_path / "ema-00000001.safetensors").write_bytes(b"x")
+    whole = (tmp_path / harm).read_bytes()
+    (tmp_path / harm).write_bytes(b"x")
     with pytest.raises(RunError, match="snapshot"):
         read_snapshot(tmp_path, 1, run.training_id)
+    for path in tmp_path.glob("step-*"):
+        path.unlink()
+    train(run, tiny_images, tmp_path, tmp_path / "m.jsonl", EVERY._replace(snapshots=(1,)), quiet)
+    assert (tmp_path / harm).read_bytes() == whole
+    assert read_snapshot(tmp_path, 1, run.training_id).step == 1
 
 
 def test_leftovers_of_killed_writers_go(tiny, tmp_path):
