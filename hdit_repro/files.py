@@ -208,11 +208,23 @@ def _may(file: IO[bytes], kind: int) -> bool:
 
 
 def cache_folder() -> Path:
-    """Where weights and reference statistics live: $HDIT_REPRO_CACHE, else the user's cache folder."""
+    """Where weights and reference statistics live: $HDIT_REPRO_CACHE, else the user's cache folder.
+
+    Raises:
+        UserError: the user has no home, as a number without a name in a container.
+    """
     chosen = os.environ.get("HDIT_REPRO_CACHE")
     if chosen:
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hdit-repro"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hdit-repro"
+    except RuntimeError as error:
+        raise UserError(
+            "there is no folder to keep weights and references in",
+            found="HOME is not set, and the system knows no home of this user",
+            expected="HDIT_REPRO_CACHE, XDG_CACHE_HOME or HOME",
+            fix="export HDIT_REPRO_CACHE=FOLDER",
+        ) from error
 
 
 @lru_cache(maxsize=16)

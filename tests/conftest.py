@@ -3,10 +3,18 @@ run, are not timed, and leave nothing in the checkout."""
 
 import contextlib
 import os
+import tempfile
+
+import pytest
+
+if len(tempfile.gettempdir()) > 60:
+    pytest.exit("TMPDIR is longer than the names of sockets in it may be: name a folder of at most 60 letters", 2)
 
 for name in [name for name in os.environ if name.startswith("HDIT_REPRO_")]:
     if name != "HDIT_REPRO_NEIGHBORHOOD":  # which backend a card is tested with
         del os.environ[name]
+for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):  # a pod of one of several has them
+    os.environ.pop(name, None)
 os.environ["SLURM_CONF"] = os.devnull  # else a scheduler that answers is given jobs; tests/slurm has its own
 
 with contextlib.suppress(ImportError):  # tests/device runs where hypothesis is not

@@ -15,7 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hdit_repro.errors import RunError, UserError, pick
-from hdit_repro.files import atomic_file, atomic_path, is_locked, lock, read_json, sha256_file, write_json, write_text
+from hdit_repro.files import (
+    atomic_file,
+    atomic_path,
+    cache_folder,
+    is_locked,
+    lock,
+    read_json,
+    sha256_file,
+    write_json,
+    write_text,
+)
 from hdit_repro.seeds import derive
 
 
@@ -126,6 +136,17 @@ def test_a_file_has_the_mode_of_the_umask_which_is_never_touched(tmp_path, monke
         monkeypatch.undo()
         os.umask(before)
     assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("plain", "by-name")] == [0o640, 0o640]
+
+
+def test_weights_of_a_user_without_a_home_want_a_folder(monkeypatch):
+    for name in ("HDIT_REPRO_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 2**31 - 7)  # a number without a name, as in a container
+    with pytest.raises(UserError, match="no folder to keep weights") as refusal:
+        cache_folder()
+    assert refusal.value.fix == "export HDIT_REPRO_CACHE=FOLDER"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/here")
+    assert str(cache_folder()) == "/here/hdit-repro"
 
 
 def test_errors_show_all_four_parts_and_survive_pickling():

@@ -34,8 +34,8 @@ class Archive:
         path: the zip file.
 
     Raises:
-        UserError: missing, no zip, a member that climbs out of the archive, comes twice, is encrypted or absurdly
-            large.
+        UserError: missing, no zip, a member that has no name, climbs out of the archive, comes twice, is encrypted or
+            absurdly large.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -112,7 +112,8 @@ def _directory(path: Path) -> list[zipfile.ZipInfo]:
     """The members that are files, sorted by name, each checked."""
     try:
         with zipfile.ZipFile(path) as archive:
-            members = sorted((info for info in archive.infolist() if not info.is_dir()), key=lambda i: i.filename)
+            files = (info for info in archive.infolist() if not info.filename.endswith("/"))
+            members = sorted(files, key=lambda info: info.filename)
     except FileNotFoundError as error:
         raise UserError(
             "an archive is missing",
@@ -145,6 +146,8 @@ def _directory(path: Path) -> list[zipfile.ZipInfo]:
 
 
 def _problem(info: zipfile.ZipInfo, before: str) -> str:
+    if not info.filename:
+        return "it has no name"
     if climbs(info.filename):
         return "its name leads out of the archive"
     if info.filename == before:

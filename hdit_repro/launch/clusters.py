@@ -127,7 +127,7 @@ def workplace(start: Path | None = None, cluster: Cluster | None = None) -> Root
         cluster: whose profile may name another folder for the runs, as $HDIT_REPRO_RUNS does.
 
     Raises:
-        UserError: that folder names a variable that is not set.
+        UserError: that folder names a variable that is not set, or the home of nobody.
     """
     here = (start or Path(os.environ.get(WORKPLACE_VARIABLE) or Path.cwd())).resolve()
     for folder in (here, *here.parents):
@@ -145,7 +145,15 @@ def workplace(start: Path | None = None, cluster: Cluster | None = None) -> Root
             expected="variables that are set where this command runs",
             fix="set it, or name the folder without it: `runs` in the cluster's profile",
         )
-    return Roots(Path(filled).expanduser().resolve(), here / "results")
+    try:
+        return Roots(Path(filled).expanduser().resolve(), here / "results")
+    except RuntimeError as error:
+        raise UserError(
+            "the folder of runs lies in a home that the system does not know",
+            found=named,
+            expected="~ with a HOME, or ~ and the name of a user",
+            fix="name the folder without ~",
+        ) from error
 
 
 def _line(path: Path, field: str) -> int:

@@ -111,18 +111,23 @@ def checkout_source(checkout: Path) -> Source:
     return Source(commit or UNKNOWN, None if changes is None else bool(changes))
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
-    """What git says, or None where there is no git or no repository. Hooks' GIT_* variables do not mislead it."""
+def git(checkout: Path, *arguments: str, timeout: float | None = None) -> subprocess.CompletedProcess[bytes]:
+    """Ask git of a checkout. Hooks' GIT_* variables do not mislead it, nor does another owner, as of a folder that a
+    container was given: whose code runs is trusted already.
+
+    Raises:
+        OSError: there is no git.
+        subprocess.TimeoutExpired: it takes longer than `timeout` seconds.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "-c", f"safe.directory={checkout.resolve()}", "-C", str(checkout), *arguments]
+    return subprocess.run(command, capture_output=True, timeout=timeout, check=False, env=environment)
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git says, or None where there is no git or no repository."""
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-            env=environment,
-        )
-    except (OSError, subprocess.SubprocessError):
+        done = git(folder, *arguments, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip()
+    return None if done.returncode else os.fsdecode(done.stdout).strip()

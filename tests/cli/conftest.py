@@ -25,15 +25,14 @@ class Said(NamedTuple):
 
 
 @pytest.fixture
-def command(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str], Said]:
+def command(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
+    """Call a line of words, and behind them paths, which may have spaces."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("HDIT_REPRO_CLUSTER", raising=False)
 
-    def call(line: str) -> Said:
-        code = main(line.split())
+    def call(line: str, *paths: Path) -> Said:
+        code = main([*line.split(), *map(str, paths)])
         return Said(code, *capsys.readouterr())
 
     return call

@@ -17,7 +17,7 @@ from hdit_repro import jobs
 from hdit_repro.cli.app import COMMANDS, app
 from hdit_repro.files import sha256_file
 
-Command = Callable[[str], Any]
+Command = Callable[..., Any]
 
 
 def every_command() -> list[tuple[str, Any]]:
@@ -225,7 +225,7 @@ def test_weights_and_references_are_listed_and_damaged_ones_refused(command: Com
     assert command("reference list --json").json == []
     wrong = tmp_path / "wrong.pth"
     wrong.write_bytes(b"no weights")
-    said = command(f"weights add {wrong}")
+    said = command("weights add", wrong)
     assert said.code == 2
     assert sha256_file(wrong) in said.err
     assert not any(row["present"] for row in command("weights list --json").json)

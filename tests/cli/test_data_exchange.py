@@ -28,7 +28,7 @@ from hdit_repro.spec.run import Run
 from hdit_repro.stages.denoiser import Drawer
 from hdit_repro.stages.sample import first_images, trained_network
 
-Command = Callable[[str], Any]
+Command = Callable[..., Any]
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
 
 
@@ -62,7 +62,7 @@ def adapted(tmp_path: Path, name: str = "hdit-neighborhood") -> tuple[Path, Path
 def test_k_diffusion_in_and_out_is_exact(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, config = adapted(tmp_path)
     like = like_row(tmp_path, config, monkeypatch)
-    said = command(f"import --from k-diffusion --name theirs --like {like} {file}")
+    said = command(f"import --from k-diffusion --name theirs --like {like}", file)
     assert said.code == 0, said.err
     run, network = imported("theirs", tmp_path)
     assert run.evaluation.reference == AdmReference(name="VIRTUAL_imagenet64_labeled"), "as large as its images"
@@ -222,7 +222,7 @@ def test_an_imported_run_is_sampled_and_evaluated(
     classes = json.loads(config.read_text()).get("dataset", json.loads(config.read_text())["model"])["num_classes"]
     photographs(tmp_path / "photographs", classes)
     small_row("few", extends, sampler)
-    said = command(f"import --from {origin} --name theirs --like few --data photographs --config {config} {file}")
+    said = command(f"import --from {origin} --name theirs --like few --data photographs --config", config, file)
     assert said.code == 0, said.err
     for stage in ("sample", "eval"):
         said = command(f"{stage} --run theirs --device cpu --threads 1")
@@ -269,13 +269,13 @@ def test_an_imported_run_is_sampled_and_evaluated(
 def test_a_dit_takes_the_row_that_samples_as_its_code_does(command: Command, tmp_path: Path) -> None:
     config, file = their_files("dit")
     photographs(tmp_path / "photographs", 10)
-    said = command(f"import --from dit --name theirs --data photographs --config {config} {file}")
+    said = command("import --from dit --name theirs --data photographs --config", config, file)
     assert said.code == 0, said.err
     run = jobs.find("theirs").run
     assert (run.diffusion.timesteps, run.diffusion.data_scale) == (1000, 1.0)
     assert run.sampling.sampler.steps == 250
     assert isinstance(run.evaluation.reference, DatasetReference)
-    said = command(f"import --from dit --name other --like table1/E --data photographs --config {config} {file}")
+    said = command("import --from dit --name other --like table1/E --data photographs --config", config, file)
     assert said.code == 2
     assert not Path("jobs/other.toml").exists()
 
@@ -296,7 +296,7 @@ def test_a_network_with_a_condition_that_no_run_has_is_refused_with_what_can_be_
     command: Command, tmp_path: Path
 ) -> None:
     config, file = their_files("hdit-mapping-cond")
-    said = command(f"import --from k-diffusion --name theirs --config {config} {file}")
+    said = command("import --from k-diffusion --name theirs --config", config, file)
     assert said.code == 2
     assert "mapping_cond_dim 4" in said.err
     assert "import --from images" in said.err
@@ -313,9 +313,9 @@ def test_an_import_takes_nobodys_file(command: Command, tmp_path: Path, monkeypa
     images.mkdir()
     for number in range(2):
         Image.new("RGB", (128, 128), (number, 0, 0)).save(images / f"{number}.png")
-    for line in (f"--from k-diffusion --like {like} {file}", "--from images images"):
+    for line, path in ((f"--from k-diffusion --like {like}", file), ("--from images", images)):
         for name in ("scales", "Scales", "gone"):
-            said = command(f"import --name {name} {line}")
+            said = command(f"import --name {name} {line}", path)
             assert (said.code, "cannot be called that" in said.err) == (2, True), said.err
     assert own.read_text() == "[smoke.all]\ntraining = { steps = 7 }\n"
     assert not (tmp_path / "nowhere.toml").exists()
@@ -342,5 +342,5 @@ def test_an_odd_configuration_is_named_by_the_file_that_was_given(command: Comma
     settings = json.loads(config.read_text())
     settings["model"]["widthz"] = [1]
     config.write_text(json.dumps(settings))
-    said = command(f"import --from k-diffusion --name theirs --config theirs.json {file}")
+    said = command("import --from k-diffusion --name theirs --config theirs.json", file)
     assert (said.code, "in theirs.json" in said.err) == (2, True), said.err

@@ -181,12 +181,13 @@ def test_every_table_fits_its_terminal(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
-    write_text(tmp_path / "cache" / "references" / f"emoji-16-efficientnet-lite0-{'0' * 24}.safetensors", "damaged")
+    damaged = tmp_path / "cache" / "references" / f"emoji-16-efficientnet-lite0-{'0' * 24}.safetensors"
+    write_text(damaged, "damaged")
     for module in (output, power):
         monkeypatch.setattr(module, "width", lambda stream: int(stream is sys.stdout) * columns)
     assert main(line.split()) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [shown for shown in lines if len(shown) > columns and "/" not in shown.strip()[:1]] == []
+    assert [shown for shown in lines if len(shown) > columns and shown.strip() not in str(damaged)] == []
 
 
 def test_a_narrow_terminal_is_told_what_it_does_not_show_but_not_of_what_is_empty(

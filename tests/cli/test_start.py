@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_quick_commands_import_nothing_dear(line: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_a_closed_output_is_no_failure(closed: str, tmp_path: Path) -> None:
-    line = f"{sys.executable} -m hdit_repro.cli cost table1/E {closed}"
+    line = f"{quote(sys.executable)} -m hdit_repro.cli cost table1/E {closed}"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
@@ -52,7 +53,7 @@ def test_a_closed_output_is_no_failure(closed: str, tmp_path: Path) -> None:
 
 
 def test_a_reader_that_leaves_is_no_traceback(tmp_path: Path) -> None:
-    line = f"{sys.executable} -m hdit_repro.cli cost --json | head -c 1"
+    line = f"{quote(sys.executable)} -m hdit_repro.cli cost --json | head -c 1"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout == "["
     assert "Traceback" not in done.stderr

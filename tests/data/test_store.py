@@ -198,7 +198,7 @@ def test_a_member_without_a_name_is_refused(tmp_path):
     assert data[lengths : lengths + 6] == bytes([5, 0, 0, 0, 0, 0])  # of name, extra field and comment
     data[lengths], data[lengths + 4] = 0, 5
     path.write_bytes(data)
-    with pytest.raises(UserError, match="no whole zip"):
+    with pytest.raises(UserError, match="it has no name"):
         ZipStore(path)
 
 

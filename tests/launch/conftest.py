@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -88,7 +89,7 @@ class FakeSlurm:
         for name in ("queue", "calls"):
             (here / name).touch()
         for name, body in COMMANDS.items():
-            (here / name).write_text("#!/bin/bash\n" + body.replace("{here}", str(here)))
+            (here / name).write_text("#!/bin/bash\n" + body.replace("{here}", shlex.quote(str(here))))
             (here / name).chmod(0o755)
 
     @property

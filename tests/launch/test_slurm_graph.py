@@ -286,3 +286,6 @@ def test_the_profile_of_a_site_is_found_beside_the_work(tmp_path: Path, monkeypa
     assert workplace() == Roots(tmp_path / "work" / "runs", tmp_path / "work" / "results")
     monkeypatch.setenv("HDIT_REPRO_RUNS", str(tmp_path / "else"))
     assert workplace() == Roots(tmp_path / "else", tmp_path / "work" / "results")
+    monkeypatch.setenv("HDIT_REPRO_RUNS", "~nobody-of-that-name/runs")
+    with pytest.raises(UserError, match="a home that the system does not know"):
+        workplace()

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shlex import quote
 from types import ModuleType
 from typing import Any
 
@@ -39,7 +40,7 @@ class Site:
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self._told, self._patch = folder / "told", patch
         folder.mkdir()
-        (folder / "scontrol").write_text(f'#!/bin/sh\necho "$*" >> {self._told}\n')
+        (folder / "scontrol").write_text(f'#!/bin/sh\necho "$*" >> {quote(str(self._told))}\n')
         (folder / "scontrol").chmod(0o755)
         patch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
         for wait in ("GRACE", "MOMENTS"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from shlex import quote
 from types import ModuleType
 from typing import Any
 
@@ -27,7 +28,7 @@ def test_another_worker_requeues_the_job_where_the_first_one_is_dead(
 ) -> None:
     """USR2 in a training, which catches it itself and saves, and in a stage that does not."""
     told = tmp_path / "told"
-    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$*" >> {told}\n')
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$*" >> {quote(str(told))}\n')
     (tmp_path / "scontrol").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from shlex import quote
 from typing import Any
 
 import pytest
@@ -86,7 +87,7 @@ def test_a_controller_that_hangs_half_way_is_told_and_the_next_command_finds_wha
     with monkeypatch.context() as patch:
         squeue, sbatch = fake.here / "squeue", fake.here / "sbatch"
         answers, takes = squeue.read_text(), sbatch.read_text()
-        hung = fake.here / "hung"
+        hung = quote(str(fake.here / "hung"))
         sbatch.write_text(f"{takes}[ $number = 1 ] && touch {hung} && echo timed out >&2 && exit 1 || exit 0\n")
         squeue.write_text(f"#!/bin/bash\n[ ! -e {hung} ] || exit 1\n{answers}")
         with pytest.raises(RunError, match="failed half-way, and SLURM did not answer") as told:

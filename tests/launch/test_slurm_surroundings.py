@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_a_job_around_the_submission_and_what_would_win_over_the_script_are_hidd
 @pytest.mark.parametrize("call", ["submit", "try"])
 def test_sbatch_sees_none_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     fake = tmp_path / "sbatch"
-    fake.write_text(f"#!/bin/bash\nenv > {tmp_path}/seen\necho Submitted batch job 100\n")
+    fake.write_text(f"#!/bin/bash\nenv > {quote(str(tmp_path))}/seen\necho Submitted batch job 100\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     for name, value in {**AROUND, **LEFT}.items():

@@ -175,8 +175,10 @@ def test_a_scheduler_that_does_not_answer_is_no_empty_queue(
     send(roots, ["E"])
     queued, squeue = fake.queue, fake.here / "squeue"
     answer = squeue.read_text()
-    squeue.write_text(f"#!/bin/bash\nrm {squeue}.down 2>/dev/null && {{ echo timed out >&2; exit 1; }}\n{answer}")
-    (fake.here / "squeue.down").touch()
+    down = fake.here / "squeue.down"
+    down.touch()
+    once = f"rm {shlex.quote(str(down))} 2>/dev/null && {{ echo timed out >&2; exit 1; }}"
+    squeue.write_text(f"#!/bin/bash\n{once}\n{answer}")
     monkeypatch.chdir(roots.runs.parent)
     assert main([command, "table1/E"]) == 1
     said = capsys.readouterr().err

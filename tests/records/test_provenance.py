@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -77,6 +80,32 @@ def test_hooks_do_not_mislead(checkout: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("GIT_DIR", "/nonexistent")
     monkeypatch.setenv("GIT_INDEX_FILE", "/nonexistent/index")
     assert provenance.checkout_source(checkout).commit == commit
+
+
+@pytest.mark.parametrize("name", ["checkout", "nach außen"])
+def test_a_checkout_of_another_user_knows_its_commit(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """As where a container mounts it; the letters of its place are no ASCII, and Python may take all for ASCII."""
+    place = checkout / "around" / name
+    git(checkout, "clone", "-q", str(checkout), str(place))
+    commit = git(place, "rev-parse", "HEAD")
+    (tmp_path / "bin").mkdir()
+    other = f'#!/bin/sh\nGIT_TEST_ASSUME_DIFFERENT_OWNER=1 exec {shutil.which("git")} "$@"\n'
+    (tmp_path / "bin" / "git").write_text(other)
+    (tmp_path / "bin" / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    assert subprocess.run(["git", "-C", place, "status"], capture_output=True, check=False).returncode == 128
+    code = (
+        "import pathlib, sys; from hdit_repro.records.provenance import checkout_source; "
+        "from hdit_repro.launch.slurm.snapshot import _git; place = pathlib.Path(sys.argv[1]); "
+        "print(*checkout_source(place), _git(place, 'ls-files').decode().strip())"
+    )
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    said = subprocess.run(
+        [sys.executable, "-c", code, place], env=ascii_only, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split() == [commit, "False", "hdit_repro/a.py"]
 
 
 def test_the_snapshot_wins(tmp_path: Path) -> None:

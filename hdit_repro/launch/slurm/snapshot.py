@@ -6,7 +6,6 @@ import hashlib
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -19,7 +18,7 @@ from hdit_repro import __version__
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import write_bytes, write_json
 from hdit_repro.records.layout import Roots
-from hdit_repro.records.provenance import CODE, MARK, UNKNOWN, Source, checkout_source
+from hdit_repro.records.provenance import CODE, MARK, UNKNOWN, Source, checkout_source, git
 
 PARTS = (*CODE, "tables/paper")
 """What a snapshot holds of a checkout."""
@@ -144,8 +143,7 @@ def _digest(paths: list[Path]) -> str:
 
 
 def _git(checkout: Path, *arguments: str) -> bytes:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    done = subprocess.run(["git", "-C", str(checkout), *arguments], capture_output=True, check=False, env=environment)
+    done = git(checkout, *arguments)
     if done.returncode:
         raise RunError(
             "git could not copy the code",
