@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from statistics import NormalDist
@@ -107,10 +106,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def fewest(settled: Callable[[int], bool], least: int) -> int | None:
     """The smallest number of trainings from `least` to MOST_SEEDS that settles a question; None where none does.
 
-    A difference that stays as it is has an interval that only narrows, so what is settled stays settled.
+    One by one: where noise begins to be estimated, more trainings can settle less.
     """
-    found = least + bisect_left(range(least, MOST_SEEDS + 1), True, key=settled)
-    return found if found <= MOST_SEEDS else None
+    return next((number for number in range(least, MOST_SEEDS + 1) if settled(number)), None)
 
 
 @lru_cache(maxsize=4096)

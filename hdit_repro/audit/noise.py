@@ -43,6 +43,15 @@ class Spread(NamedTuple):
         """Nothing can be told from luck."""
         return math.isinf(self.sd)
 
+    def after(self, trainings: int, dof: float, row: str = "") -> Spread:
+        """What it rests on once a row has so many trainings and the records so many degrees of freedom, if it stays as
+        large: noise that is known until then is estimated from ENOUGH on, and a row's own from OWN on."""
+        if trainings >= OWN:
+            return self._replace(dof=trainings - 1, row=row)
+        if dof < ENOUGH:
+            return self
+        return self._replace(dof=dof if self.known else max(dof, self.dof))
+
     def words(self) -> str:
         """1.3 % (published: ...)."""
         return f"unknown ({self.basis})" if self.unknown else f"{100 * self.sd:.2g} % ({self.basis})"

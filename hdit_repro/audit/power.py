@@ -7,12 +7,14 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import combinations, pairwise
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 from hdit_repro import jobs
-from hdit_repro.audit.decide import LEVEL, MOST_SEEDS, Share, difference, quantile
+from hdit_repro.audit.decide import LEVEL, MOST_SEEDS, Difference, quantile
 from hdit_repro.audit.measured import SCALE, Measurements
 from hdit_repro.audit.noise import Spread
+from hdit_repro.audit.orders import foreseen
 from hdit_repro.jobs import Job
 from hdit_repro.launch.clusters import Cluster
 from hdit_repro.launch.price import price
@@ -35,7 +37,7 @@ class Comparison(NamedTuple):
         percent: how far apart they are: 100 times the difference of logarithms.
         threshold: from which percent on n trainings a side find a difference beyond noise.
         resolvable: whether the printed difference is beyond it.
-        seeds: trainings a side from which on it is; None where MOST_SEEDS are not enough.
+        seeds: the fewest trainings a side with which it is; None where MOST_SEEDS are not enough.
         surely: trainings a side that find a true difference of this size in POWER of all cases.
         gpu_hours: of n trainings a side with their samples and measurements.
         seeds_gpu_hours: of `surely` a side.
@@ -81,7 +83,8 @@ def power(
         spread: of one training; None is the measurements', or the published one.
 
     Claims of order are tested together (`orders.ORDER_RULE`), so each must pass the strictest of Holm's levels; other
-    pairs are each a question of their own.
+    pairs are each a question of their own. The noise of claims, and of pairs of a table, is then estimated from the
+    trainings of all their rows, that of others from the two rows' alone.
     """
     pairs = _pairs_of(ledger, table) if table else _that_matter(ledger)
     hours = cache(lambda name: _hours(jobs.find(name), cluster))
@@ -95,9 +98,11 @@ def power(
         if left != right and key not in asked and _comparable(*runs):
             noise = spread or measurements.noise(runs[0], measurements.metric(one, runs[0])).pooled
             asked[key] = one, other, why, noise, hours(one.run) + hours(other.run)
-    claims = sum(why == "claim" for _, _, why, _, _ in asked.values())
+    together = [key for key, (_, _, why, _, _) in asked.items() if why in ("claim", "pair")]
+    rows = len({row for key in together for row in key})
+    of_why = {"claim": (LEVEL / max(1, len(together)), rows), "pair": (LEVEL, rows)}
     found = [
-        _compare(one, other, why, noise, seeds, bill, LEVEL / claims if why == "claim" else LEVEL)
+        _compare(one, other, why, noise, seeds, bill, *of_why.get(why, (LEVEL, 2)))
         for one, other, why, noise, bill in asked.values()
     ]
     return sorted(found, key=lambda comparison: comparison.percent)
@@ -112,30 +117,52 @@ def _comparable(one: Run, other: Run) -> bool:
     return held(one) == held(other)
 
 
-def threshold(spread: Spread, seeds: int, level: float = LEVEL) -> float:
-    """The smallest difference of logarithms beyond noise at a level, with so many trainings a side."""
-    share = Share(spread, seeds)
-    return difference(0.0, (share, share)).interval(1 - level)[1]
+def threshold(spread: Spread, seeds: int, level: float = LEVEL, rows: int = 2) -> float:
+    """The smallest difference of logarithms that `verify` finds at a level, with so many trainings of each of the rows
+    whose noise is one."""
+    return _test(spread, seeds, rows).interval(1 - level)[1]
 
 
-def seeds_for(log: float, spread: Spread, chance: float = 0.5, level: float = LEVEL) -> int | None:
-    """The fewest trainings a side that find a true difference of this size with at least this chance.
+def chance(log: float, spread: Spread, seeds: int, level: float = LEVEL, rows: int = 2) -> float:
+    """How often `verify` finds a true difference of this size: the upper tail of a noncentral t."""
+    test = _test(spread, seeds, rows)
+    beyond, true = quantile(1 - level / 2, test.dof), abs(log) / test.error
+    if math.isinf(test.dof):
+        return NormalDist().cdf(true - beyond)
+    from scipy.special import nctdtr
 
-    At a chance of one half that is where the difference itself is just beyond noise.
-    """
-    further = quantile(chance, math.inf)
+    return 1.0 if true > FAR else 1 - float(nctdtr(test.dof, true, beyond))
+
+
+FAR = 30.0
+"""Standard errors from which a difference is found always."""
+
+
+def _test(spread: Spread, seeds: int, rows: int) -> Difference:
+    """The test of two equal rows, with the noise that would be known by then."""
+    return foreseen(0.0, (spread, spread), (seeds, seeds), rows * (seeds - 1))
+
+
+def seeds_for(
+    log: float, spread: Spread, often: float | None = None, level: float = LEVEL, rows: int = 2
+) -> int | None:
+    """The fewest trainings a side from which on a difference of this size is beyond noise, or, where `often` is given,
+    that find it if it is true in so many of all cases."""
     for seeds in range(1, MOST_SEEDS + 1):
-        error = spread.sd * math.sqrt(2 / seeds)
-        if abs(log) > threshold(spread, seeds, level) + further * error:
+        if often is None and abs(log) > threshold(spread, seeds, level, rows):
+            return seeds
+        if often is not None and chance(log, spread, seeds, level, rows) >= often:
             return seeds
     return None
 
 
-def _compare(one: Claim, other: Claim, why: str, spread: Spread, seeds: int, hours: float, level: float) -> Comparison:
+def _compare(
+    one: Claim, other: Claim, why: str, spread: Spread, seeds: int, hours: float, level: float, rows: int
+) -> Comparison:
     lower, higher = sorted((one, other), key=_number)
     log = math.log(_number(higher) / _number(lower))
-    least = threshold(spread, seeds, level)
-    surely = seeds_for(log, spread, POWER, level)
+    least = threshold(spread, seeds, level, rows)
+    surely = seeds_for(log, spread, POWER, level, rows)
     return Comparison(
         lower=lower,
         higher=higher,
@@ -143,7 +170,7 @@ def _compare(one: Claim, other: Claim, why: str, spread: Spread, seeds: int, hou
         percent=100 * log,
         threshold=100 * least,
         resolvable=log > least,
-        seeds=seeds_for(log, spread, level=level),
+        seeds=seeds_for(log, spread, level=level, rows=rows),
         surely=surely,
         gpu_hours=seeds * hours,
         seeds_gpu_hours=None if surely is None else surely * hours,

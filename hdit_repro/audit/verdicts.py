@@ -79,7 +79,8 @@ NEVER = "no number of our seeds would settle it, since print is one training"
 
 
 def seeds_to_settle(log: float, ours: Spread, print_: Spread, seeds: int) -> int | None:
-    """The fewest further trainings after which the verdict is no longer inconclusive, the difference being as it is.
+    """The fewest further trainings after which the verdict is no longer inconclusive, difference and noise being as
+    they are.
 
     Args:
         log: ours less print, in logarithms.
@@ -92,8 +93,10 @@ def seeds_to_settle(log: float, ours: Spread, print_: Spread, seeds: int) -> int
     """
 
     def settled(more: int) -> bool:
-        spreads = [spread if spread.known else spread._replace(dof=spread.dof + more) for spread in (ours, print_)]
-        found = difference(log, (Share(spreads[0], seeds + more), Share(spreads[1], 1)))
+        trainings = seeds + more
+        dof = trainings - 1 if ours.known else ours.dof + more
+        spreads = [spread.after(trainings, dof) if more else spread for spread in (ours, print_)]
+        found = difference(log, (Share(spreads[0], trainings), Share(spreads[1], 1)))
         return verdict(found) != "inconclusive"
 
     return fewest(settled, 0)

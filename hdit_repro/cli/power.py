@@ -80,7 +80,8 @@ def power(
     remark(f"noise of one training: {(spread or _noise(records) or PRIOR).words()}")
     if left_out:
         remark(f"left out, since the terminal is narrow: {', '.join(left_out)}; --json has all")
-    remark("seeds: a side, from which on the printed difference is beyond noise; for 80 %: to find it that often")
+    remark("with several a side, noise is estimated from them, as `verify` does, and is no longer known")
+    remark("seeds: the fewest a side that put the printed difference beyond noise; for 80 %: to find it that often")
     trainings = f"{seeds} training{'s' if seeds > 1 else ''}"
     remark(f"GPU-hours of {trainings} a side with samples and measurement, on {cluster}")
 

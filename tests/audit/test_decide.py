@@ -81,7 +81,7 @@ def test_the_error_rate_is_what_it_is_said_to_be_and_not_far_below() -> None:
     assert abs(wrong / TABLES - LEVEL) < CHANCE
 
 
-@pytest.mark.parametrize(("seeds", "paired"), [(1, False), (3, False), (PAIRS, True), (8, True)])
+@pytest.mark.parametrize(("seeds", "paired"), [(1, False), (3, False), (8, False), (PAIRS, True)])
 def test_claims_of_order_among_equal_rows_err_in_five_percent_of_tables(seeds: int, paired: bool) -> None:
     """Any false verdict in a table of nine claims counts."""
     dice, wrong = random.Random(3), 0
@@ -106,10 +106,28 @@ def test_claims_of_order_that_are_true_are_found() -> None:
     assert right > 195
 
 
+def test_a_further_seed_does_not_open_what_fewer_had_settled() -> None:
+    """Two rows 5 % apart in a table of ten, at the strictest of Holm's levels of its nine steps.
+
+    Paired from five seeds on, 92, 99 and 68 % of them were found with three, four and five.
+    """
+
+    def found(seeds: int) -> float:
+        dice, right = random.Random(7), 0
+        for _ in range(300):
+            rows = {str(name): row(dice, 3.0 + 0.05 * name, 0.013, seeds) for name in range(ROWS)}
+            noise = estimate(rows)
+            right += compare(rows["0"], rows["1"], (noise.of("0"), noise.of("1")))[0].p_value() < LEVEL / 9
+        return right / 300
+
+    rates = [found(seeds) for seeds in range(3, 8)]
+    assert all(more >= fewer - 0.02 for fewer, more in pairwise(rates)), rates
+
+
 def test_pairing_takes_out_what_seeds_share() -> None:
     """A seed that is lucky for both rows tells nothing about their difference."""
     dice = random.Random(5)
-    luck = [dice.gauss(0, 0.05) for _ in range(6)]
+    luck = [dice.gauss(0, 0.05) for _ in range(PAIRS)]
     one = Replicates({seed: (3.0 + shared + dice.gauss(0, 1e-3),) for seed, shared in enumerate(luck)})
     other = Replicates({seed: (3.02 + shared + dice.gauss(0, 1e-3),) for seed, shared in enumerate(luck)})
     found, paired = compare(one, other, (PRIOR, PRIOR))
@@ -197,11 +215,14 @@ def test_the_seeds_that_settle_are_the_fewest(log: float, seeds: int) -> None:
     more = seeds_to_settle(log, PRIOR, PRIOR, seeds)
     assert more is not None
 
-    def after(trainings: int) -> str:
-        return verdict(difference(log, (Share(PRIOR, trainings), Share(PRIOR, 1))))
+    def after(further: int) -> str:
+        """The noise is known as the published one until the row's own trainings have four degrees of freedom."""
+        trainings = seeds + further
+        spread = PRIOR._replace(dof=trainings - 1) if further and trainings >= 5 else PRIOR
+        return verdict(difference(log, (Share(spread, trainings), Share(spread, 1))))
 
-    assert after(seeds + more) != "inconclusive"
-    assert all(after(seeds + fewer) == "inconclusive" for fewer in range(more))
+    assert after(more) != "inconclusive"
+    assert all(after(fewer) == "inconclusive" for fewer in range(more))
 
 
 def test_noise_of_print_can_be_too_large_to_settle_anything() -> None:

@@ -48,12 +48,12 @@ def test_one_training_of_a_row(ledger: Ledger, record: Make, fid: float, outcome
 
 
 def test_an_open_verdict_says_what_would_settle_it(ledger: Ledger, record: Make) -> None:
-    """1.96 x 1.3 % x sqrt(1 + 1/n) falls below ln(28.5 / 27.74) at n = 8."""
+    """Student's t of n - 1 times 1.3 % x sqrt(1 + 1/n) falls below ln(28.5 / 27.74) at n = 30; 1.96 would at n = 8."""
     found = finding(ledger, [record("table1/E", fid=28.5)], "table1/E/fid")
-    assert found.verdict.more == 7
-    assert "7 more seeds: " in found.note
+    assert found.verdict.more == 29
+    assert "29 more seeds: " in found.note
     hours = float(found.verdict.price.split(": ")[1].split()[0].replace(",", ""))
-    assert hours == pytest.approx(7 * 60.6, rel=0.05)
+    assert hours == pytest.approx(29 * 60.6, rel=0.05)
 
 
 def test_seeds_are_averaged_and_their_noise_used(ledger: Ledger, record: Make) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hdit_repro.audit.orders import PAIRS
 from hdit_repro.cli import main
 from hdit_repro.errors import UserError
 from hdit_repro.records.layout import Roots
@@ -18,7 +19,7 @@ Measure = Callable[..., Path]
 
 
 def test_what_differs_and_by_how_much(roots: Roots, measure: Measure) -> None:
-    for seed in range(5):
+    for seed in range(PAIRS):
         measure("table1/D", "smoke", 200.0 + seed % 2, seed=seed)
         measure("table1/E", "smoke", 180.0 + seed % 3, seed=seed)
     found = compare("table1/D", "table1/E", "smoke", roots)
@@ -30,7 +31,7 @@ def test_what_differs_and_by_how_much(roots: Roots, measure: Measure) -> None:
     low, high = contrast.difference.interval()
     assert 0.05 < low < contrast.difference.log < high < 0.15
     row = found.as_row()
-    assert row["metrics"][0]["one"]["n"] == 5
+    assert row["metrics"][0]["one"]["n"] == PAIRS
     assert row["metrics"][0]["p"] < 0.01
 
 
