@@ -141,7 +141,7 @@ def _difference(
         return None, ""
     one, other = (noise.of(row_key(job.run), side.samplings) for job, side in zip(pair, sides, strict=True) if side)
     found, paired = difference_of(sides[0], sides[1], (one, other))
-    return found, "paired by seed" if paired else f"noise {one.brief()}"
+    return found, "paired by seed" if paired else f"noise {one.words() if one.unknown else one.brief()}"
 
 
 def write_page(found: Comparison, roots: Roots, out: Path) -> Path:

@@ -39,7 +39,8 @@ def test_one_record_a_side_below_paper_scale_has_no_interval(roots: Roots, measu
     measure("table1/D", "smoke", 200.0)
     measure("table1/E", "smoke", 180.0)
     contrast = compare("table1/D", "table1/E", "smoke", roots).contrasts[0]
-    assert "noise unknown" in contrast.words()
+    assert "noise unknown (nothing is published for this scale: 4 degrees of freedom" in contrast.words()
+    assert "`--seeds 2`" in contrast.words(), "what would tell luck"
     assert "interval" not in contrast.words()
 
 
