@@ -56,6 +56,8 @@ def test_memory_is_that_of_the_microbatch_and_the_recomputing_that_the_profile_a
     again = trained(microbatch=16, recompute=True).room
     assert (again.memory, again.recompute) == (memory(16, True), True)
     assert again.words.endswith("in pieces of 16, recomputed")
+    only = trained(recompute=True).room
+    assert (only.memory, only.recompute) == (memory(plain.draws, True), True)
     large = trained(microbatch=10_000).room
     assert (large.draws, large.microbatch, large.memory) == (plain.draws, 0, memory(plain.draws, False))
     assert large.words.endswith("does not fit")

@@ -208,6 +208,8 @@ def test_a_small_card_recomputes_or_refuses() -> None:
     whole = training_memory(run.model, 1, run.training.precision, processes=64).total / 2**30
     assert whole < 24
     assert room(run, "L4", 256).words.startswith(f"{whole:.1f} of 24 GiB")
+    large = room(run, "L4", 256, averages=100)
+    assert (large.microbatch, large.recompute, large.words.partition(": ")[2]) == (0, True, "does not fit")
     assert (
         room(run, "no such card", 64).words
         == f"{training_memory(run.model, 4, run.training.precision, processes=64).total / 2**30:.1f} GiB"

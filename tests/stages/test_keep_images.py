@@ -1,5 +1,8 @@
 """What becomes of the images of samples: kept or not, by how much they would take, and written as one file, whole."""
 
+import itertools
+from types import SimpleNamespace
+
 import msgspec
 import pytest
 import torch
@@ -9,9 +12,10 @@ from hdit_repro.errors import RunError
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.spec.external import External
 from hdit_repro.stages import evaluate, sample
+from hdit_repro.stages.evaluate import stage_seconds
 from hdit_repro.stages.export import is_whole
 from hdit_repro.stages.imagesets import open_images
-from hdit_repro.stages.sample import GRID, keeps_images, write_images
+from hdit_repro.stages.sample import GRID, first_images, keeps_images, write_images
 from hdit_repro.stages.settings import Settings
 from hdit_repro.stages.shards import read_tensors, whole_shards
 
@@ -77,6 +81,36 @@ def test_which_images_are_kept(job, folder, keep, kept, file):
     assert torch.equal(features(folder), whole.double().mean((2, 3)).float())
     if file:
         assert torch.equal(torch.cat(list(open_images(folder.samples / file).batches(COUNT))), whole)
+
+
+def test_who_draws_a_part_leaves_the_grid_and_the_file_to_the_last(job, folder):
+    """An element of a job array cannot write what the others have not drawn yet."""
+    draw(job, folder, "zip", range(GRID, COUNT))
+    assert not folder.grid.exists()
+    assert not is_whole(folder.samples / "images.zip")
+    draw(job, folder, "zip", range(GRID))
+    assert folder.grid.exists()
+    assert is_whole(folder.samples / "images.zip")
+    assert torch.equal(first_images(folder, GRID), next(Pictures().batches(GRID)))
+
+
+def test_a_set_that_shows_the_first_alone_goes_on_so(job, folder, monkeypatch):
+    """They are no sign that somebody asked for all: at paper scale those of a run take gigabytes."""
+    monkeypatch.setattr(sample, "KEEP_BYTES", 0)
+    draw(job, folder, "auto", range(GRID))
+    assert draw(job, folder, "auto") == [True, False]
+
+
+def test_the_time_of_a_set_is_that_of_all_its_jobs(job, folder, monkeypatch):
+    """By a clock that ticks once a look: a shard is a tick, and so is what lies between two."""
+    monkeypatch.setattr(sample, "time", SimpleNamespace(monotonic=itertools.count().__next__))
+    for numbers in (range(GRID), range(COUNT)):
+        sample.run(job, folder, Settings(device="cpu", batch=GRID // 2), lambda _: None, numbers)
+    assert stage_seconds(folder)["sample"] == 3
+    sample.add_seconds(folder, 0.5, "graph")
+    sample.add_seconds(folder, 0.5, "eager")
+    assert stage_seconds(folder)["sample"] == 4
+    assert sample.spent_on(folder).network == ("eager", "graph")
 
 
 def test_auto_keeps_up_to_a_size(job):

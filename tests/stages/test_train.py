@@ -1,19 +1,23 @@
 """What the training stage does around its loop: the bill of all starts, and a signal that comes after the last step."""
 
+import contextlib
+import json
 import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
 from hdit_repro import jobs
-from hdit_repro.files import read_json
+from hdit_repro.files import read_json, write_json
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.spec.run import Run
 from hdit_repro.stages import spent, train
-from hdit_repro.stages.settings import Settings
+from hdit_repro.stages.settings import HowToTrain, Settings
 from hdit_repro.training.distributed import World
 from hdit_repro.training.journal import events_path
+from hdit_repro.training.loop import LoopSettings
 from hdit_repro.training.signals import Preempted, Stop
 
 SETTINGS = Settings(device="cpu", threads=1)
@@ -93,6 +97,67 @@ def test_every_average_counts_in_what_fits_and_each_once(job, monkeypatch):
     settings = train._loop(job.run, how, World(size=2), Stop())
     assert settings.averages == (0.9, 0.999)
     assert asked[0][2:4] == (2, 3), "processes, and averages with the run's own"
+
+
+def test_every_setting_reaches_the_loop(job):
+    """Without `stop` a job that is preempted would save nothing."""
+    how = HowToTrain(
+        microbatch=3, recompute=True, compile=True, ema_decays=(0.9, 0.5), snapshots=(1,), tensorboard=True,
+        save_seconds=7.0, log_every=3,
+    )  # fmt: skip
+    world, stop = World(1, 2), Stop()
+    found = train._loop(job.run, how, world, stop)
+    assert found == LoopSettings(world.device, 3, 7.0, world, 3, stop, (0.5, 0.9), (1,), True, True, True)
+    assert not [name for name, default in LoopSettings._field_defaults.items() if getattr(found, name) == default]
+
+
+def test_a_training_notes_its_time_while_it_goes_on(job, folder, monkeypatch):
+    """A start that is killed has a bill."""
+    monkeypatch.setattr(spent, "EVERY", 0.0)
+    noted = []
+    train.run(job, folder, SETTINGS, lambda _: noted.append((folder.path / "state" / "train.seconds.json").exists()))
+    assert noted
+    assert all(noted)
+
+
+def test_what_final_json_says_of_a_training(job, folder, monkeypatch):
+    state = SimpleNamespace(step=2, watchdog=SimpleNamespace(skipped=3))
+    monkeypatch.setattr(train, "train", lambda *_: state)
+    monkeypatch.setattr(train, "constant_loss", lambda *_: 1.25)
+    write_json(folder.checkpoints / "step-00000002.json", {"file": "step-00000002.safetensors"})
+    events = [("unreadable", {"image": 5}), ("unreadable", {"image": 5}), ("unreadable", {"image": 7}), ("skipped", {})]
+    lines = [json.dumps({"step": 1, "event": kind, **more}) for kind, more in events]
+    events_path(folder.metrics).write_text("\n".join(lines) + "\n")
+    folder.metrics.write_text('{"step": 1, "loss": 0.75}\n{"step": 2, "loss": 0.25}\n')
+    train._train(job.run, folder, SETTINGS, lambda _: None, World(0, 4), Stop())
+    found = read_json(folder.final_marker)
+    assert found["file"] == "step-00000002.safetensors"
+    counted = {name: found["summary"][name] for name in ("processes", "skipped_steps", "replaced_images")}
+    assert counted == {"processes": 4, "skipped_steps": 3, "replaced_images": 2}
+    assert (found["summary"]["loss_end"], found["summary"]["loss_constant"]) == (0.5, 1.25)
+
+
+@pytest.mark.parametrize(("draws", "steps"), [(4, (3, 5)), (5, (3, 5)), (1, (4, 5)), (2048, (0, 5))])
+def test_the_best_constant_is_fitted_to_the_last_steps(job, monkeypatch, draws, steps):
+    """Enough of them for `draws` draws, one at least, and no more than there were."""
+    training = msgspec.structs.replace(job.run.training, steps=5)
+    asked = []
+    monkeypatch.setattr(train, "CONSTANT_DRAWS", draws)
+    monkeypatch.setattr(train, "prepared", lambda run, images, first, last, device: asked.append((first, last)) or [])
+    monkeypatch.setattr(train, "best_constant_loss", lambda *_: 0.0)
+    train.constant_loss(msgspec.structs.replace(job.run, training=training), None, None)
+    assert asked == [steps]
+
+
+def test_how_to_train_reaches_what_is_around_the_loop(job, folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr(train, "deterministic", lambda on: asked.append(on) or contextlib.nullcontext())
+    monkeypatch.setattr(train, "open_dataset", lambda data: "images")
+    monkeypatch.setattr(train, "open_source", lambda *what: asked.append(what) or 1 / 0)
+    how = HowToTrain(deterministic=True, unreadable="skip")
+    with pytest.warns(UserWarning, match="data verify PATH --full"), pytest.raises(ZeroDivisionError):
+        train.run(job, folder, replace(SETTINGS, training=how), lambda _: None)
+    assert asked == [True, ("images", "skip")]
 
 
 def test_who_skips_images_hears_that_the_reference_does_not(job, folder, monkeypatch):
