@@ -45,6 +45,8 @@ def notes(
         found.append(_scale_note(table, scale))
     if _has(table, Ours):
         records = [record for row in rows for record in row.records]
+        if table.protocol and not (records and scale == "paper"):  # else it is said beside the differences
+            found.append(f"Print: {table.protocol}.")
         found += _measured_notes(table, rows, records, scale) if records else [_nothing_yet(rows, scale)]
         found += _aside(rows)
     found += [f"Left out: {problem.path.relative_to(folder).as_posix()}: {problem.reason}." for problem in problems]

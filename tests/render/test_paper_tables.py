@@ -92,6 +92,29 @@ def test_five_thousand_samples_are_measured_as_such(render, measure) -> None:
     assert (line["ours_metric"], line["ours_samples"]) == ("fid@5000", "5000")
 
 
+def test_table_1_has_prints_columns_in_prints_order(roots: Roots) -> None:
+    sheet = sheet_of(TABLES["table1"], material("paper", roots))
+    printed = [head.upper for head in sheet.heads if head.own == "printed"]
+    assert printed == ["FID", "GFLOP@128²", "Complexity", "GFLOP@256²", "GFLOP@512²"]
+    assert "R1 is sampled in 250 DDPM steps with learned σ(t)" in sheet.notes[0]
+
+
+@pytest.mark.parametrize(("scale", "rows"), [("paper", []), ("smoke", []), ("smoke", ["imagenet256"])])
+def test_how_print_measured_is_said_whatever_was_measured(roots: Roots, measure, scale: str, rows: list[str]) -> None:
+    for row in rows:
+        measure(row, scale, 7.0)
+    notes = sheet_of(TABLES["table4"], material(scale, roots)).notes
+    (said,) = [note for note in notes if note.startswith("Print: ")]
+    assert said.startswith("Print: FID and IS of 50,000 samples, without classifier-free guidance; ")
+
+
+def test_what_others_published_is_not_called_ours(roots: Roots) -> None:
+    """ADM's 250 steps are its own source's."""
+    sheet = sheet_of(TABLES["table4"], material("paper", roots))
+    steps = [number for number, head in enumerate(sheet.heads) if head.upper == "Steps"]
+    assert [sheet.heads[number].own for number in steps] == ["printed", "computed"]
+
+
 def test_table_4_computes_what_can_be_computed(render, measure) -> None:
     measure("imagenet256", "paper", 7.0, score=130.0)
     paths = render("paper", ["table4"])
@@ -120,7 +143,7 @@ def test_table_4_marks_the_score_that_another_source_contradicts(render) -> None
     shown = read(render("paper", ["table4"]), "md")
     assert cells(shown, "LDM-4 (Rombach et al., 2022)")[9] == "209.5†"
     assert "- † LDM-4, IS: 103.49, where print says 209.5 (FID 10.56 and IS 209.5 are not of one model" in shown
-    assert shown.count("†") == 4
+    assert shown.count("†") == 6
 
 
 def test_table_6_sets_print_beside_the_job(render) -> None:
@@ -164,7 +187,7 @@ def test_a_mark_comes_from_the_computation_and_not_from_the_ledger(roots: Roots)
 def test_growth_and_parameters_that_contradict_print_are_marked(roots: Roots) -> None:
     ledger = changed("table1/E/complexity", printed="O(n^2)", text="O(n^2)")
     sheet = sheet_of(TABLES["table1"], material("paper", roots, ledger))
-    assert [row[-2].text for row in sheet.rows[-2:]] == ["O(n)", "O(n)†"]
+    assert [row[7].text for row in sheet.rows[-2:]] == ["O(n)", "O(n)†"]
     assert "† E: O(n), and print says O(n²)." in sheet.notes
     ledger = changed("edition2-table6/p4-l/params", printed=558_000_000, text="558M")
     sheet = sheet_of(TABLES["edition2-table6"], material("paper", roots, ledger))
