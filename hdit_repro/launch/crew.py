@@ -16,15 +16,11 @@ from typing import Any
 from hdit_repro.files import lock
 from hdit_repro.launch.clusters import Local, cpus_here, gpus_here
 from hdit_repro.launch.graph import required
-from hdit_repro.launch.job import StageChain
+from hdit_repro.launch.job import PATIENCE, StageChain
 from hdit_repro.launch.progress import read_progress, write_failure
 
 FOREVER_MINUTES = 60 * 24 * 365
 """submitit ends a local job after two minutes unless it is told a limit."""
-
-PATIENCE = 10.0
-"""Seconds that interrupted workers get to end, a training to save; what is left of them then loses its leash."""
-
 
 ASKING = (signal.SIGTERM, signal.SIGHUP)
 """What ends a submission as Ctrl-C does: the time of a job around it is up, its terminal is gone."""
@@ -120,7 +116,7 @@ class Crew:
         return noted
 
     def _end(self) -> None:
-        """Interrupt the workers that are left, and see them gone."""
+        """Interrupt the workers that are left, and see them gone; what is not by then loses its leash."""
         left = [job for job in self._at_work.values() if not job.done()]
         for job in left:
             with contextlib.suppress(ProcessLookupError):

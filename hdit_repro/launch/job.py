@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -37,6 +38,8 @@ Around = Callable[[Task, Part], contextlib.AbstractContextManager[None]]
 
 POLL = 0.3
 """Seconds between two looks at what other processes hold."""
+PATIENCE = 10.0
+"""Seconds that an interrupted worker gets to end, a training to save."""
 
 
 def default_stages() -> Mapping[str, StageFunction]:
@@ -141,7 +144,7 @@ class StageChain:
         session: the submission's name; what fails or is asked to leave in it is not tried again in it.
         worker: this worker's name within the session.
         stages: what runs each stage; None is the suite's own.
-        leash: a file that the submitter keeps locked; when it lets go, the worker ends at once. None is no leash.
+        leash: a file that the submitter keeps locked; when it lets go, the worker is interrupted. None is no leash.
         environment: variables to set (None unsets one) before a stage is imported.
         around: see `execute`.
         deadline: by the system's clock (`time.time()`), when nothing more is begun and a training saves; 0 is
@@ -241,12 +244,15 @@ class StageChain:
 
 
 def _watch(leash: Path) -> None:
-    """End this process as soon as the submitter has let go; every file of a stage is whole or absent at any time."""
+    """End this process when the submitter has let go, killed perhaps: as Ctrl-C does, so that a training saves, and
+    after PATIENCE whatever it does. Every file of a stage is whole or absent at any time."""
     held = True
     while held:
         time.sleep(POLL)
         with contextlib.suppress(OSError):  # a file server that stumbles is asked again
             held = is_locked(leash)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(PATIENCE)
     os._exit(1)
 
 

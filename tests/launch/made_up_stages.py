@@ -15,7 +15,7 @@ from hdit_repro.jobs import Job
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.records.migrate import digest_of
 from hdit_repro.stages.settings import Progress, Report, Settings
-from hdit_repro.training.signals import Preempted
+from hdit_repro.training.signals import Preempted, Stop
 
 MADE_UP = {"made": "up", "digest": digest_of({"made": "up"})}
 """A measurement that passes for a whole one."""
@@ -43,11 +43,14 @@ def leave_output(folder: RunFolder, stage: str) -> None:
 
 def work(stage: str, job: Job, folder: RunFolder, report: Report) -> None:
     """Two ticks of work. A file `seconds` in runs/ says how long each takes, `together` how many workers must
-    have begun before one goes on; `fail` and `die` name what goes wrong."""
+    have begun before one goes on; `saves` makes trainings last until they are asked to leave; `fail` and `die` name
+    what goes wrong."""
     note(folder, stage, job, "start")
     runs = folder.roots.runs
     if (runs / "together").exists():
         wait_for_workers(runs / "history.txt", int((runs / "together").read_text()))
+    if (runs / "saves").exists() and stage == "train":
+        save_when_asked(folder, job)
     seconds = float((runs / "seconds").read_text()) if (runs / "seconds").exists() else 0.0
     for done in range(1, 3):
         time.sleep(seconds)
@@ -62,6 +65,18 @@ def work(stage: str, job: Job, folder: RunFolder, report: Report) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     leave_output(folder, stage)
     note(folder, stage, job, "end")
+
+
+def save_when_asked(folder: RunFolder, job: Job) -> None:
+    """A training that goes on until a signal asks it to leave, and saves."""
+    with Stop() as stop:
+        while not stop.reason:
+            time.sleep(0.02)
+    time.sleep(0.5)
+    note(folder, "train", job, "saved")
+    error = Preempted("the run was asked to leave and is saved")
+    error.signum = stop.signum
+    raise error
 
 
 def wait_for_workers(history: Path, count: int) -> None:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pickle
+import signal
 import threading
 import time
 from pathlib import Path
@@ -174,11 +175,15 @@ def test_a_worker_outlasts_a_file_server_that_stumbles_and_not_its_submitter(mon
         raise SystemExit(code)
 
     monkeypatch.setattr(job, "is_locked", look)
+    sent: list[tuple[int, int]] = []
     monkeypatch.setattr(job, "POLL", 0.0)
+    monkeypatch.setattr(job, "PATIENCE", 0.0)
+    monkeypatch.setattr("os.kill", lambda *to: sent.append(to))
     monkeypatch.setattr("os._exit", leave)
     with pytest.raises(SystemExit):
         job._watch(Path("leash"))
     assert answers == []
+    assert sent == [(os.getpid(), signal.SIGINT)]
 
 
 @pytest.mark.parametrize(

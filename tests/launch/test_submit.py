@@ -172,6 +172,19 @@ def test_a_submitter_that_ends_takes_its_workers_along_and_the_next_goes_on(
     assert ends(roots)[: len(finished)] == finished
 
 
+def test_a_training_saves_whose_submitter_was_killed(roots: Roots, submitter: list[str]) -> None:
+    (roots.runs / "saves").touch()
+    with subprocess.Popen([*submitter, "E"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        until(lambda: len(starts(roots)) == 1)
+        first.kill()
+    (worker,) = (int(line.split()[-1]) for line in starts(roots))
+    until(lambda: not alive(worker))
+    last = (roots.runs / "history.txt").read_text().splitlines()[-1]
+    assert last.startswith("saved train-")
+    folder = RunFolder(roots, jobs.find("table1/E", "smoke").run, "smoke")
+    assert folder.state("train") == "missing", "and it has not failed"
+
+
 @pytest.fixture(params=[signal.SIGTERM, signal.SIGHUP])
 def asking(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
     """A signal that would pass unnoticed, were it not for the submission."""
