@@ -127,12 +127,12 @@ def _read(path: Path, _state: int) -> Experiment:
         )
     tree = read_toml(path)
     refuse_unknown(tree, HEAD_KEYS, f"{path}")
-    if tree.get("experiment") != path.stem:
+    if tree.get("experiment", path.stem) != path.stem:
         raise UserError(
             "a job file does not say its own name",
             found=f"{path}: experiment = {tree.get('experiment')!r}",
             expected=f"experiment = {path.stem!r}",
-            fix="the key `experiment` and the file's name must agree",
+            fix="call the file so too, or leave the key out: the file's name is the experiment's",
         )
     rows = tree.get("row")
     if not isinstance(rows, dict) or not rows or not all(isinstance(row, dict) for row in rows.values()):

@@ -163,6 +163,8 @@ def test_a_file_that_says_another_name_is_refused(folder, tmp_path):
     folder("mine", '[row.x]\nextends = "table1/E"\n').rename(tmp_path / "jobs" / "yours.toml")
     with pytest.raises(UserError, match="own name"):
         jobs.load("yours")
+    (tmp_path / "jobs" / "ours.toml").write_text('[row.x]\nextends = "table1/E"\n')
+    assert jobs.find("ours/x").experiment == "ours", "a file need not say its name"
 
 
 @pytest.mark.parametrize("name", ["table1/F", "tabel1/E", "ffhq", "table1"])
