@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
 from types import ModuleType
@@ -12,9 +14,11 @@ from typing import Any
 import pytest
 
 from hdit_repro.files import lock
+from hdit_repro.launch.part import Part
 from hdit_repro.launch.plan import tasks_for, wanted
+from hdit_repro.launch.progress import Writer
+from hdit_repro.launch.slurm import attempts, journal, pack
 from hdit_repro.launch.slurm import job as jobs
-from hdit_repro.launch.slurm import journal
 from hdit_repro.launch.slurm.job import StageJob
 from hdit_repro.records.layout import Roots
 from hdit_repro.stages.settings import Settings
@@ -80,3 +84,40 @@ def test_the_first_worker_keeps_the_others_from_requeueing_for_as_long_as_it_wor
     tasks = tuple(tasks_for(wanted("table1", "smoke", ["A"]), roots))
     StageJob(tasks, "s", Settings(), 2, packed=True, stages={**made_up.STAGES, "train": look})()
     assert seen == [False]
+
+
+@pytest.mark.parametrize(
+    ("case", "owner", "dead"),
+    [
+        ("killed", "s/77.2.0", True),
+        ("alive", "s/77.2.0", False),
+        ("finished", "s/77.2.0", False),
+        ("noted by another worker meanwhile", "s/77.2.0", False),
+        ("killed in an earlier start", "s/77.1.0", False),
+        ("killed in a later one", "s/77.20.0", False),
+    ],
+)
+def test_what_counts_as_the_death_of_another_worker(
+    roots: Roots, made_up: ModuleType, monkeypatch: pytest.MonkeyPatch, case: str, owner: str, dead: bool
+) -> None:
+    """Else a row that trains well beside this worker would have failed."""
+    task = tasks_for(wanted("table1", "smoke", ["A"]), roots)[0]
+    part = Part(task.folder, "train")
+    attempts.begin(part, "s", "77", 1, "it")
+    Writer(part.progress, owner)
+    monkeypatch.setattr(pack, "MOMENTS", 0.0)
+    if case == "finished":
+        made_up.STAGES["train"](task.job, task.folder, Settings(), lambda _: None)
+
+    @contextlib.contextmanager
+    def noted(path: Path, wait: bool) -> Iterator[bool]:
+        attempts.close(part)
+        with lock(path, wait=wait) as held:
+            yield held
+
+    if "meanwhile" in case:
+        monkeypatch.setattr(pack, "lock", noted)
+    chain = pack.PackChain((task,), Settings(), "s", "77.2.1", stages={})
+    with lock(part.lock) if case == "alive" else contextlib.nullcontext():
+        assert chain._note_death(task) is dead
+    assert part.failure.exists() is dead
