@@ -18,8 +18,8 @@ SHARED = ".mod.1."
 TOLERANCE = 1e-5
 
 
-def as_released(tensors: Mapping[str, Tensor], network: spec.Model, path: Path) -> dict[str, Tensor]:
-    """The tensors of an hourglass under the names of ours and of k-diffusion; others stay as they are.
+def as_released(tensors: Mapping[str, Tensor], network: spec.Hourglass, path: Path) -> dict[str, Tensor]:
+    """The tensors of an hourglass under the names of ours and of k-diffusion.
 
     AdaLN's linear layer gives shift, scale and, where there is one, the gate: ours gives scale and shift, and the gate
     has a layer of its own. Fixed positions are not kept here, and must be what they should be.
@@ -32,8 +32,6 @@ def as_released(tensors: Mapping[str, Tensor], network: spec.Model, path: Path) 
     Raises:
         UserError: the positions are not the sines and cosines of DiT.
     """
-    if not isinstance(network, spec.Hourglass):
-        return dict(tensors)
     found = {name.replace(SHARED, ".linear."): tensor for name, tensor in tensors.items()}
     if isinstance(network.position, spec.SinCosPosition) and POSITIONS in found:
         _check_positions(found.pop(POSITIONS), path)

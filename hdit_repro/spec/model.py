@@ -246,9 +246,9 @@ class Hourglass(Choice, tag="hourglass"):
             found = len(getattr(self, name))
             require(found in (0, levels), f"{name} names {found} levels and widths {levels}")
         require(self.patch != (self.patch_height, self.patch_height), "write a square patch as one number")
-        require(
-            min(*self.widths, *self.depths, *self.heads, self.patch_height, self.patch_width) >= 1, "sizes start at 1"
-        )
+        sizes = (*self.widths, *self.depths, *self.heads, self.patch_height, self.patch_width, self.channels)
+        require(min(sizes) >= 1, "sizes start at 1")
+        require(self.classes >= 0, f"classes start at 0, and {self.classes} are asked for")
         hidden = [level.d_ff for level in self.levels]
         require(min(hidden) >= 1, f"hidden widths of the feed-forward start at 1, and {hidden} are asked for")
         require(min(self.augmentation_cond, self.mapping_cond) >= 0, "sizes of conditions start at 0")
@@ -342,7 +342,9 @@ class DiT(Choice, tag="dit"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(min(self.patch, self.width, self.depth, self.heads, self.resolution) >= 1, "sizes start at 1")
+        sizes = (self.patch, self.width, self.depth, self.heads, self.resolution, self.channels)
+        require(min(sizes) >= 1, "sizes start at 1")
+        require(self.classes >= 0, f"classes start at 0, and {self.classes} are asked for")
         require(self.d_ff >= 1, f"the feed-forward's hidden width starts at 1, and {self.d_ff} is asked for")
         require(0 <= self.class_dropout <= 1, f"class_dropout is a probability, and {self.class_dropout} is not")
         require(self.width % self.heads == 0, f"width {self.width} is no multiple of {self.heads} heads")

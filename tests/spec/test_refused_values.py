@@ -109,6 +109,8 @@ REFUSED: dict[str, list[tuple[str, Any, str]]] = {
         ("model.ratio", nan, "ratio must be finite"),
         ("model.ratio", 0.001, "hidden width starts at 1"),
         ("model.depth", 0, "sizes start at 1"),
+        ("model.channels", -1, "sizes start at 1"),
+        ("model.classes", -1, "classes start at 0"),
         ("model.heads", 5, "no multiple of 5 heads"),
         ("model.patch", 3, "cut into patches of 3"),
         ("model.class_dropout", 2.0, "class_dropout is a probability"),
