@@ -78,8 +78,9 @@ def _linked(cell: Cell, pages: dict[str, str], places: dict[str, str]) -> Span:
 def samples(facts: Facts) -> Page:
     """All rows' samples side by side; the same place is the same image number."""
     blocks: list[Block] = [
-        text("The first images of each row, numbers from 0, row by row. Not chosen. The same place in two grids is the "
-             "same image number: with the same seeds, size and classes the same start noise and the same label.")
+        text("The first images of each row whose samples are on this disk, numbers from 0, row by row. Not chosen. The "
+             "same place in two grids is the same image number: with the same seeds, size and classes the same start "
+             "noise and the same label.")
     ]  # fmt: skip
     found = [grids[0][0] for entry in facts.measured if (grids := grids_of(entry, facts))]
     if found:
@@ -91,7 +92,8 @@ def samples(facts: Facts) -> Page:
 
 def figures(facts: Facts) -> Page:
     """The paper's figures that are computed, and what this scale has beside them."""
-    blocks: list[Block] = [text("Computed from job files, print and records of paper scale.")]
+    apart = "" if facts.scale == "paper" else " Figure 9 draws measurements of paper scale alone."
+    blocks: list[Block] = [text(f"Computed from job files, print and records of {facts.scale} scale.{apart}")]
     for name in shown_figures(facts):
         drawing = FIGURES[name]
         title = drawing.title if "paper" in drawing.scales else f"{drawing.title}, {facts.scale} scale"

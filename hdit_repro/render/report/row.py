@@ -185,13 +185,20 @@ def _pictures(entry: Entry, facts: Facts) -> Iterable[Block]:
             f"images/{slug(entry.job.name)}-loss.svg",
             curves.draw(found),
             alt,
-            "Training loss, each point the mean of its stretch.",
+            f"Training loss{_part(len(found), len(trainings), 'trainings')}, each point the mean of its stretch.",
         )
     grids = grids_of(entry, facts)
     if grids:
         yield Heading(2, "Samples", "samples")
-        yield text("The first images of each sampling, numbers from 0, row by row. Not chosen.")
+        samplings = len({record.sampling_id for record in entry.records})
+        part = _part(len(grids), samplings, "samplings") or " of each sampling"
+        yield text(f"The first images{part}, numbers from 0, row by row. Not chosen.")
         yield Gallery(tuple(picture for picture, _ in grids))
+
+
+def _part(shown: int, of: int, what: str) -> str:
+    """That not all are shown: on a page the first SHOWN_SEEDS are, of those whose files lie on this disk."""
+    return f" of {shown} of {of} {what}" if shown < of else ""
 
 
 def grids_of(entry: Entry, facts: Facts) -> list[tuple[Picture, Path]]:

@@ -190,6 +190,21 @@ def test_a_bad_file_is_named_and_the_rest_is_there(roots: Roots, measure: Measur
     assert "181.00" in (made.folder / "tables.html").read_text()
 
 
+def test_a_page_says_how_many_of_many_trainings_it_shows(roots: Roots, measure: Measure, remains) -> None:
+    for seed in range(10):
+        measure("table1/E", "smoke", 181.0 + seed, seed=seed)
+        remains(roots, "table1/E", "smoke", seed)
+    for seed in range(2):
+        measure("table1/D", "smoke", 181.0 + seed, seed=seed)
+        remains(roots, "table1/D", "smoke", seed)
+    rows = build("smoke", roots).folder / "rows"
+    many, few = ((rows / f"table1-{name}.md").read_text() for name in "ED")
+    assert "The first images of 8 of 10 samplings, numbers from 0" in many
+    assert "Training loss of 8 of 10 trainings, each point" in many
+    assert "The first images of each sampling, numbers from 0" in few
+    assert "Training loss, each point" in few
+
+
 def test_signatures_are_shown_and_doubted(roots: Roots, measure: Measure) -> None:
     one, two = (measure("table1/E", "smoke", 181.0 + seed, seed=seed) for seed in range(2))
     signoff.sign(one, "Ada")
