@@ -72,15 +72,24 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return close[0] if close else None
 
 
-def pick(table: Mapping[str, T], name: str, *, kind: str, where: str = "") -> T:
+def pick(
+    table: Mapping[str, T], name: str, *, kind: str, where: str = "", called: Mapping[str, str] | None = None
+) -> T:  # fmt: skip
     """The one look-up behind every registry.
+
+    Args:
+        table: what there is, by name.
+        name: what is asked for.
+        kind: what it is, for the message.
+        where: where it was asked for.
+        called: names of `table` by what else they are called, which is offered and never taken.
 
     Raises:
         UserError: `name` is not in `table`; the message lists the names and offers the nearest.
     """
     if name in table:
         return table[name]
-    close = nearest(name, table)
+    close = (called or {}).get(name) or nearest(name, table)
     raise UserError(
         f"there is no {kind} called {name!r}",
         found=f"{name!r} in {where}" if where else repr(name),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast, get_args
 
 from hdit_repro.cli.output import as_json, remark, table
 from hdit_repro.errors import UserError, pick
 from hdit_repro.spec.base import kinds as tags
-from hdit_repro.spec.evaluation import Extractor, MetricKind
+from hdit_repro.spec.evaluation import EXTRACTOR_OF, KIND_OF, Extractor, MetricKind
 
 if TYPE_CHECKING:
     from hdit_repro.launch.graph import Task
@@ -27,7 +27,7 @@ def protocols_of(text: str) -> list[str]:
         UserError: a name is unknown.
     """
     known = {name: name for name in tags(Extractor)}
-    return list(known) if text == "all" else _picked(known, text, "protocol")
+    return list(known) if text == "all" else _picked(known, text, "protocol", EXTRACTOR_OF)
 
 
 def kinds_of(text: str) -> list[MetricKind]:
@@ -37,12 +37,12 @@ def kinds_of(text: str) -> list[MetricKind]:
         UserError: a name is unknown.
     """
     known = {name: cast(MetricKind, name) for name in get_args(MetricKind)}
-    return list(known.values()) if text == "all" else _picked(known, text, "metric")
+    return list(known.values()) if text == "all" else _picked(known, text, "metric", KIND_OF)
 
 
-def _picked(known: dict[str, T], text: str, kind: str) -> list[T]:
+def _picked(known: dict[str, T], text: str, kind: str, called: Mapping[str, str]) -> list[T]:
     """What names with commas stand for, each once, in their order."""
-    return list(dict.fromkeys(pick(known, name.strip(), kind=kind) for name in text.split(",")))
+    return list(dict.fromkeys(pick(known, name.strip(), kind=kind, called=called) for name in text.split(",")))
 
 
 def show_rows(rows: Sequence[Row], as_objects: bool) -> None:

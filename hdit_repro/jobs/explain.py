@@ -11,6 +11,7 @@ import msgspec
 
 from hdit_repro.errors import UserError, nearest
 from hdit_repro.jobs.values import as_written, in_words, items, members, mended, tags
+from hdit_repro.spec.evaluation import KIND_OF
 from hdit_repro.spec.run import Run
 
 _UNKNOWN = re.compile(r"^Object contains unknown field `(?P<field>[^`]+)`")
@@ -54,7 +55,9 @@ def explain(
         elsewhere = _elsewhere(path, name, shape)
         return _named("field", name, path or f"the top of {shape.name}", _fields(tree, path, shape), where, elsewhere)
     if match := _VALUE.match(message):
-        return _named("value", match["value"].strip("'\""), path, _allowed(tree, path, shape), where)
+        name = match["value"].strip("'\"")
+        called = [repr(KIND_OF[name])] if path.startswith("evaluation.metrics") and name in KIND_OF else []
+        return _named("value", name, path, _allowed(tree, path, shape), where, called)
     if match := _MISSING.match(message):
         inner = f"{path}.{match['field']}"
         return UserError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from hdit_repro.spec.base import Choice, Spec, kind_of, require
 
@@ -162,3 +162,10 @@ def metric_names(kind: MetricKind, extractor: str) -> tuple[str, ...]:
         "kernel-chunks": (f"{KERNEL_NAMES[extractor]}-chunks",),
         "precision-recall": (f"precision{end}", f"recall{end}"),
     }[kind]
+
+
+KIND_OF = {name: kind for kind in get_args(MetricKind) for at in FRECHET_NAMES for name in metric_names(kind, at)}
+"""The kind that gives a number of this name: "fid" is of "frechet"."""
+
+EXTRACTOR_OF = {name: extractor for extractor, name in FRECHET_NAMES.items()}
+"""The feature network on which a Frechet distance has this name: "fid" is on "inception-2015"."""
