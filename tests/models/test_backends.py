@@ -11,7 +11,7 @@ from einops import rearrange
 
 from hdit_repro import jobs
 from hdit_repro.errors import UserError
-from hdit_repro.models import backends, flex_backend, natten_backend
+from hdit_repro.models import backends, flex_backend, natten_backend, neighborhood
 from hdit_repro.models.attention import Neighborhood
 from hdit_repro.stages.device import facts
 
@@ -78,6 +78,20 @@ def test_tiled_passes_gradcheck(monkeypatch, kernel):
     monkeypatch.setattr("hdit_repro.models.neighborhood.TILE", 3)
     monkeypatch.setattr("hdit_repro.models.neighborhood.STRIP", 1)
     assert torch.autograd.gradcheck(lambda q, k, v: Neighborhood(kernel)(q, k, v), qkv(7, 5, head=3, batch=1))
+
+
+@pytest.mark.parametrize("limit", [1, 100_000, 1 << 21, 1 << 40])
+def test_strips_gather_as_much_as_they_may_and_take_every_row_once(monkeypatch, limit):
+    monkeypatch.setattr(neighborhood, "STRIP", limit)
+    q, cpu = torch.empty(2, 61, 30, 3, 16), torch.device("cpu")
+    rows, columns = neighborhood.cut_axis(61, 7, cpu), neighborhood.cut_axis(30, 7, cpu)
+    strips = list(neighborhood._strips(rows, columns, q))
+    row = neighborhood._halo(q, strips[0][0]._replace(keys=rows.keys[:1]), columns).numel()
+    most = min(max(1, limit // row), rows.tiles)
+    assert [strip.tiles for strip, _ in strips[:-1]] == [most] * (len(strips) - 1)
+    assert 1 <= strips[-1][0].tiles <= most
+    taken = [index for _, at in strips for index in range(at.start, at.stop)]
+    assert taken == list(range(rows.tiles * rows.tile))
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")

@@ -57,6 +57,7 @@ def test_many_keys_and_narrow_networks_are_torchs(monkeypatch):
     attend(*few)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         attend(*few)
+        attend(*(x.bfloat16() for x in few))
     assert asked == []
     attend(*many)
     assert asked == [torch.float32]

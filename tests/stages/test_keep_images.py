@@ -104,12 +104,13 @@ def test_a_set_that_shows_the_first_alone_goes_on_so(job, folder, monkeypatch):
 def test_the_time_of_a_set_is_that_of_all_its_jobs(job, folder, monkeypatch):
     """By a clock that ticks once a look: a shard is a tick, and so is what lies between two."""
     monkeypatch.setattr(sample, "time", SimpleNamespace(monotonic=itertools.count().__next__))
-    for numbers in (range(GRID), range(COUNT)):
-        sample.run(job, folder, Settings(device="cpu", batch=GRID // 2), lambda _: None, numbers)
-    assert stage_seconds(folder)["sample"] == 3
+    for numbers in (range(48), range(COUNT)):
+        sample.run(job, folder, Settings(device="cpu", batch=24), lambda _: None, numbers)
+    assert stage_seconds(folder)["sample"] == 4
+    assert len(first_images(folder, GRID)) == GRID, "of a shard that goes on beyond them too"
     sample.add_seconds(folder, 0.5, "graph")
     sample.add_seconds(folder, 0.5, "eager")
-    assert stage_seconds(folder)["sample"] == 4
+    assert stage_seconds(folder)["sample"] == 5
     assert sample.spent_on(folder).network == ("eager", "graph")
 
 

@@ -187,7 +187,7 @@ def test_what_a_process_dies_of_itself_is_no_lost_process(error, lost, monkeypat
 @pytest.mark.parametrize(
     ("device", "place", "cards", "found"),
     [
-        ("cuda", Place(5, 8, 1), 4, "cuda:1"),
+        ("cuda", Place(6, 8, 1), 4, "cuda:1"),
         ("cuda", Place(3, 4, 3), 1, "cuda:0"),  # each process sees a card of its own
         ("cuda", Place(1, 2, 1), 0, "cuda:0"),
         ("cuda", Place(0, 1, 3), 4, "cuda"),
