@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.declare import declared, refuse_name
+from hdit_repro.cli.declare import WEIGHTS, declared, refuse_name
 from hdit_repro.cli.output import data, group, near, remark
 from hdit_repro.errors import UserError
 
@@ -136,7 +136,7 @@ def _job_file(name: str, like: Job, source: str, released: Released, dataset: Fo
         parts.setdefault("evaluation", {"reference": reference})
     parts |= {part: own for part in ("diffusion", "sampling") if (own := getattr(released, part))}
     lines = [
-        f"# Weights that were trained elsewhere: {json.dumps(source)}, SHA-256 {released.sha256}.",
+        f"{WEIGHTS}{json.dumps(source)}, SHA-256 {released.sha256}.",
         "",
         f"experiment = {json.dumps(name)}",
         f"title = {json.dumps(f'Imported: {source}')}",

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hdit_repro.cli.declare import declared
+from hdit_repro.cli.declare import IMAGES, declared
 from hdit_repro.cli.output import data, near, remark
 from hdit_repro.errors import UserError
 
@@ -48,7 +48,7 @@ def import_images(path: Path, name: str, like: str) -> None:
 def job_file(name: str, like: str, described: External) -> str:
     """A job file with one row of kind external, with the data and the protocol of another row."""
     lines = [
-        f"# Images that were made elsewhere, measured by the protocol of {like}.",
+        f"{IMAGES}measured by the protocol of {like}.",
         "",
         f"experiment = {json.dumps(name)}",
         f"title = {json.dumps(f'Images of others: {described.name}')}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -319,6 +320,36 @@ def test_an_import_takes_nobodys_file(command: Command, tmp_path: Path, monkeypa
             assert (said.code, "cannot be called that" in said.err) == (2, True), said.err
     assert own.read_text() == "[smoke.all]\ntraining = { steps = 7 }\n"
     assert not (tmp_path / "nowhere.toml").exists()
+
+
+def test_the_same_import_again_goes_on_where_it_was_killed_or_brings_its_files(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, config = adapted(tmp_path)
+    like = like_row(tmp_path, config, monkeypatch)
+    line = f"import --from k-diffusion --name theirs --like {like}"
+    assert command(line, file).code == 0
+    run, network = imported("theirs", tmp_path)
+    shutil.rmtree(tmp_path / "runs")
+    declared = tmp_path / "jobs" / "theirs.toml"
+    text = declared.read_text()
+    said = command(line, file)
+    assert said.code == 0, said.err
+    assert declared.read_text() == text
+    again, same_network = imported("theirs", tmp_path)
+    assert (again.id, same(same_network.state_dict(), network.state_dict())) == (run.id, True)
+
+    def stop(*_: object) -> None:
+        raise KeyError("no user's error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hdit_repro.stages.exchange.put", stop)
+        assert command(line, file).code == 1
+    assert declared.read_text() == text, "it was there before"
+    declared.write_text(f"{text}# mine\n")
+    said = command(line, file)
+    assert (said.code, "of that name is there" in said.err) == (2, True), said.err
+    assert declared.read_text().endswith("# mine\n")
 
 
 def test_an_import_that_fails_in_any_way_leaves_no_job_file(
