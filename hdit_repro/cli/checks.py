@@ -222,7 +222,12 @@ def slurm() -> Iterator[Check]:
         return
     try:
         done = subprocess.run(
-            ["sinfo", "--noheader", "--format=%P"], capture_output=True, text=True, timeout=30, check=False
+            ["sinfo", "--noheader", "--format=%P"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=30,
+            check=False,
         )
         answer, well = (done.stdout if done.returncode == 0 else done.stderr), done.returncode == 0
     except (OSError, subprocess.TimeoutExpired) as error:

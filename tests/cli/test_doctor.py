@@ -180,6 +180,8 @@ def test_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     check = one(checks.slurm())
     assert (check.state, check.found) == ("works", "partitions: gpu* long")
+    script(tmp_path / "bin", "sinfo", "printf 'gpu\\n\\351t\\351\\n'")  # letters of another encoding
+    assert one(checks.slurm()).state == "works"
     script(tmp_path / "bin", "sinfo", "echo cannot connect >&2; exit 1")
     check = one(checks.slurm())
     assert (check.state, "cannot connect" in check.found) == ("limited", True)

@@ -116,6 +116,15 @@ def name_of(roots: Roots, unit: int) -> str:
     return journal.journals(roots)[0].units[unit].name
 
 
+def test_a_jobs_name_in_another_encoding_keeps_nothing_from_being_found(
+    roots: Roots, fake: Any, monkeypatch: pytest.MonkeyPatch, send: Send
+) -> None:
+    send(roots, ["E"])
+    with (fake.here / "queue").open("ab") as queued:
+        queued.write(b"7|RUNNING|None|0:01|gr\xf6\xdfe\n")
+    assert [row.state for row in look(roots, known_tasks(roots, "table1/E")).rows] == ["queued"] * 3
+
+
 def test_a_foreign_job_with_an_id_of_ours_is_not_counted_upon_and_not_cancelled(
     roots: Roots, fake: Any, send: Send
 ) -> None:

@@ -75,7 +75,14 @@ def ask(*command: str, text: str | None = None, environment: Mapping[str, str] |
     """
     try:
         done = subprocess.run(
-            command, input=text, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+            command,
+            input=text,
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",  # a job's name, or a greeting, in another encoding
+            timeout=PATIENCE,
+            check=False,
         )
     except FileNotFoundError as error:
         raise UserError(
