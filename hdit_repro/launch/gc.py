@@ -32,12 +32,12 @@ class Garbage(NamedTuple):
 
 
 def garbage(roots: Roots) -> list[Garbage]:
-    """Everything under the folder of runs that may be deleted. Deletes nothing.
+    """Everything under the folder of runs that may be deleted, and half-written records. Deletes nothing.
 
     Raises:
         RunError: there are submissions to SLURM, and it does not answer.
     """
-    found = [*_checkpoints(roots), *_submissions(roots), *_partial(roots)]
+    found = [*_checkpoints(roots), *_submissions(roots), *_ended(roots), *_partial(roots)]
     return [Garbage(path, _size(path), why) for path, why in found]
 
 
@@ -88,8 +88,17 @@ def _submissions(roots: Roots) -> Iterator[tuple[Path, str]]:
             yield path, "code that no job in the queue runs"
 
 
+def _ended(roots: Roots) -> Iterator[tuple[Path, str]]:
+    """Submissions to this machine that somebody waited for: killed, or with a failure, they leave their output."""
+    for leash in sorted((roots.runs / "submissions").glob("*/leash")):
+        if not is_locked(leash):
+            yield leash.parent, "a submission on this machine that has ended"
+
+
 def _partial(roots: Roots) -> Iterator[tuple[Path, str]]:
-    for path in sorted([*roots.runs.rglob("*.partial"), *(roots.runs / "code").glob(f"{MAKING}*")]):
+    """What killed processes left half-written: files, snapshots of code, reports."""
+    files = [*roots.runs.rglob("*.partial"), *roots.results.rglob(".*.partial")]
+    for path in sorted([*files, *(roots.runs / "code").glob(f"{MAKING}*"), *(roots.runs / "report").glob(".*")]):
         if time.time() - path.stat().st_mtime > DAY:
             yield path, "was never finished"
 

@@ -97,7 +97,23 @@ def test_what_cannot_be_deleted_is_said(
 
 
 def test_what_was_never_finished_goes_after_a_day(roots: Roots) -> None:
-    left = leave(roots.runs / "abc" / ".file.partial")
+    left = [
+        leave(roots.results / "abc" / ".record.json.1234.partial"),
+        leave(roots.runs / "abc" / ".file.partial"),
+        leave(roots.runs / "report" / ".smoke.abcd" / "index.html").parent,
+    ]
+    leave(roots.runs / "report" / "smoke" / "index.html")
     assert garbage(roots) == []
-    os.utime(left, (1.0, 1.0))
-    assert [item.path for item in garbage(roots)] == [left]
+    for path in left:
+        os.utime(path, (1.0, 1.0))
+    assert {item.path for item in garbage(roots)} == {*left}
+    assert remove(garbage(roots)) == []
+    assert (roots.runs / "report" / "smoke" / "index.html").exists()
+
+
+def test_submissions_on_this_machine_go_when_nobody_waits_for_them(roots: Roots) -> None:
+    leash = leave(roots.runs / "submissions" / "20260101T000000-1" / "leash")
+    leave(roots.runs / "submissions" / "unwaited" / "1_0_log.out")
+    with lock(leash):
+        assert garbage(roots) == []
+    assert [item.path for item in garbage(roots)] == [leash.parent]
