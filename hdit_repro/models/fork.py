@@ -8,14 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hdit_repro.errors import UserError
-from hdit_repro.models.positions import sin_cos
+from hdit_repro.models.positions import check_fixed
 from hdit_repro.spec import model as spec
 
 POSITIONS = "pos_emb"
 SHARED = ".mod.1."
 """Under this name an AdaLN's linear layer is kept once more."""
-TOLERANCE = 1e-5
 
 
 def as_released(tensors: Mapping[str, Tensor], network: spec.Hourglass, path: Path) -> dict[str, Tensor]:
@@ -34,7 +32,7 @@ def as_released(tensors: Mapping[str, Tensor], network: spec.Hourglass, path: Pa
     """
     found = {name.replace(SHARED, ".linear."): tensor for name, tensor in tensors.items()}
     if isinstance(network.position, spec.SinCosPosition) and POSITIONS in found:
-        _check_positions(found.pop(POSITIONS), path)
+        check_fixed(found.pop(POSITIONS).squeeze(0), POSITIONS, path)
     if not isinstance(network.norm, spec.DiTLayerNorm):
         return found
     return {ours: part for name, tensor in found.items() for ours, part in _parts(name, tensor).items()}
@@ -52,19 +50,3 @@ def _parts(name: str, tensor: Tensor) -> dict[str, Tensor]:
         shift, scale = tensor.chunk(2)
         return {name: torch.cat((scale, shift))}
     return {name: tensor}
-
-
-def _check_positions(found: Tensor, path: Path) -> None:
-    """Positions, 1 H W D, against DiT's."""
-    shape = tuple(found.shape)
-    if len(shape) == 4 and shape[0] == 1 and shape[3] % 4 == 0:
-        off = float((found[0].double() - sin_cos(*shape[1:])).abs().max())
-    else:
-        off = float("inf")
-    if not off <= TOLERANCE:
-        raise UserError(
-            f"{POSITIONS} is not the fixed position embedding of this network",
-            found=f"{path}: {shape}, which differ by up to {off:.3g}",
-            expected=f"sines and cosines, to {TOLERANCE}",
-            fix="use the weights of a network with these input_size and patch_size",
-        )

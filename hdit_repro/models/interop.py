@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from einops import rearrange
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -14,12 +15,11 @@ from hdit_repro.errors import UserError, nearest
 from hdit_repro.models.build import outline
 from hdit_repro.models.dit import DiT
 from hdit_repro.models.fork import as_released
-from hdit_repro.models.positions import sin_cos
+from hdit_repro.models.positions import check_fixed
 from hdit_repro.models.released import read_dit, read_k_diffusion
 
 # Ours on the left, k-diffusion's on the right; every other name is the same.
 ENDINGS = ((".similarity.scale", ".scale"), (".join.fac", ".fac"), (".join.proj.weight", ".skip_proj.weight"))
-TOLERANCE = 1e-5
 
 
 def load_k_diffusion(config_json: str | Path, weights_safetensors: str | Path) -> nn.Module:
@@ -56,15 +56,7 @@ def load_dit(config_json: str | Path, weights_safetensors: str | Path) -> nn.Mod
     network = _fill(outline(spec), _read(path), path, str)
     assert isinstance(network, DiT)
     side = spec.resolution // spec.patch
-    expected = sin_cos(side, side, spec.width, torch.device("cpu")).flatten(0, 1)[None]
-    off = float((network.pos_embed.double() - expected).abs().max())
-    if not off <= TOLERANCE:
-        raise UserError(
-            "pos_embed is not the fixed position embedding of this network",
-            found=f"{path}: pos_embed differs by up to {off:.3g}",
-            expected=f"sines and cosines of a {side} x {side} grid, to {TOLERANCE}",
-            fix="use the weights of a network of this input_size and patch_size",
-        )
+    check_fixed(rearrange(network.pos_embed, "1 (h w) d -> h w d", h=side), "pos_embed", path)
     return network
 
 

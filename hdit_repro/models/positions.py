@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +12,7 @@ from hdit_repro.spec import model as spec
 from hdit_repro.spec.base import kind_of
 
 SLOWEST = 10_000.0
+TOLERANCE = 1e-5
 
 
 def sin_cos(height: int, width: int, channels: int, device: torch.device | None = None) -> Tensor:
@@ -32,6 +35,28 @@ def sin_cos(height: int, width: int, channels: int, device: torch.device | None 
     columns = axis(width)[None].expand(height, -1, -1)
     rows = axis(height)[:, None].expand(-1, width, -1)
     return torch.cat((columns, rows), dim=-1)
+
+
+def check_fixed(found: Tensor, name: str, path: Path) -> None:
+    """Refuse fixed positions of a released file, H W D, that are not `sin_cos`; float32 may round.
+
+    Args:
+        name, path: of the tensor and its file, for the message.
+
+    Raises:
+        UserError: they differ, or have another shape.
+    """
+    off = float("inf")
+    if found.ndim == 3 and found.shape[2] % 4 == 0:
+        height, width, channels = found.shape
+        off = float((found.double() - sin_cos(height, width, channels, found.device)).abs().max())
+    if not off <= TOLERANCE:
+        raise UserError(
+            f"{name} is not the fixed position embedding of this network",
+            found=f"{path}: {name} of shape {tuple(found.shape)} differs by up to {off:.3g}",
+            expected=f"sines and cosines of a {' x '.join(map(str, found.shape[:2]))} grid, to {TOLERANCE}",
+            fix="use the weights of a network of this input_size and patch_size",
+        )
 
 
 class NoAddition(nn.Module):
