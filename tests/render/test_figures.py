@@ -78,6 +78,15 @@ def test_figure_9_draws_what_is_measured(roots: Roots, measure) -> None:
     assert not [text for text in words(figure) if "not measured" in text]
 
 
+def test_figure_9_of_a_sweep_far_from_print_cuts_no_marker() -> None:
+    """No Inception Score is negative, and the printed points on the edge are whole."""
+    points = (figure9.Point(1.0, 338.0, 13.0), figure9.Point(1.3, 303.0, 21.0))
+    (axes,) = figure9.draw(figure9.curve(paper.read(), {})._replace(points=points)).axes
+    assert axes.get_xlim()[0] == 0
+    printed = [line for line in axes.lines if str(line.get_label()).startswith("printed")]
+    assert [line.get_clip_on() for line in printed] == [False, False]
+
+
 def test_figure_9_writes_weights_on_the_outer_side_of_the_lowest_fid() -> None:
     points = [figure9.Point(1.0, 7.0, 130.0), figure9.Point(1.3, 3.5, 215.0), figure9.Point(2.0, 9.0, 300.0)]
     figure = figure9.draw(figure9.curve(paper.read(), {})._replace(points=tuple(points)))

@@ -100,11 +100,11 @@ def draw(material: Curve) -> Figure:
         where = f"FID {point.fid:g}, IS {point.inception_score:g} at w = {point.guidance:g}"
         axes.plot(
             point.inception_score, point.fid, marker=marker, markersize=8, linestyle="none", markerfacecolor="none",
-            markeredgecolor=OKABE_ITO["black"], markeredgewidth=1.5, label=f"printed, {name}: {where}",
+            markeredgecolor=OKABE_ITO["black"], markeredgewidth=1.5, clip_on=False, label=f"printed, {name}: {where}",
         )  # fmt: skip
     scores, fids = ([point[place] for point in (*marked, *points)] for place in (2, 1))
     spread = max(scores) - min(scores)
-    axes.set_xlim(min(scores) - 0.15 * spread, max(scores) + 0.15 * spread)
+    axes.set_xlim(max(0.0, min(scores) - 0.15 * spread), max(scores) + 0.15 * spread)
     axes.set_ylim(0, 1.5 * max(fids))
     axes.set_xlabel("Inception Score (higher is better)")
     axes.set_ylabel("FID (lower is better)")

@@ -109,15 +109,16 @@ def _look(number: int) -> str:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Round values from 10^low to 10^high: decades with 2 and 5, or even steps where these are fewer than three."""
-    found = [
-        factor * 10.0**power
-        for power in range(math.floor(low), math.ceil(high) + 1)
-        for factor in (1, 2, 5)
-        if low <= math.log10(factor) + power <= high
-    ]
-    if len(found) >= 3:
-        return found
+    """Round values from 10^low to 10^high: decades with 2 and 5, else 3 and 7 too, else even steps; three or more."""
+    for factors in ((1, 2, 5), (1, 2, 3, 5, 7)):
+        found = [
+            factor * 10.0**power
+            for power in range(math.floor(low), math.ceil(high) + 1)
+            for factor in factors
+            if low <= math.log10(factor) + power <= high
+        ]
+        if len(found) >= 3:
+            return found
     return even(10**low, 10**high, 2)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -337,6 +338,18 @@ def test_what_it_cost_counts_each_training_and_each_sampling_once(roots: Roots, 
     assert spent(records[:1]) == (42.5, 45_000.0)
     assert spent(records) == (45.0, 54_000.0)
     assert spent([*records, records[0]]) == (45.0, 54_000.0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.24, 1.2, [0.3, 0.5, 0.7, 1]),
+        (0.03, 0.4, [0.05, 0.1, 0.2]),
+        (0.31, 0.45, [0.35, 0.4, 0.45]),
+    ],
+)
+def test_a_loss_axis_has_three_values_or_more(low: float, high: float, said: list[float]) -> None:
+    assert curves.ticks(math.log10(low), math.log10(high)) == pytest.approx(said)
 
 
 def test_curves_differ_in_more_than_colour() -> None:
