@@ -18,6 +18,7 @@ _UNKNOWN = re.compile(r"^Object contains unknown field `(?P<field>[^`]+)`")
 _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`")
 _VALUE = re.compile(r"^Invalid (?:value|enum value) (?P<value>.+?)(?: - at|$)")
 _TYPE = re.compile(r"^Expected `[^`]+`, got `[^`]+`$")
+_LENGTH = re.compile(r"^Expected `array` of length (?P<length>\d+), got \d+$")
 _PLACE = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 
 
@@ -70,6 +71,14 @@ def explain(
         )
     if _TYPE.match(message):
         return _typed(tree, path, where, shape)
+    if match := _LENGTH.match(message):
+        kind, value = _walk(tree, path, shape)
+        return UserError(
+            f"a list has {match['length']} values, no more and no fewer",
+            found=f"{where}: {path} = {as_written(value)}",
+            expected=in_words(kind),
+            fix=f"write {match['length']} of them; {shape.example}",
+        )
     return UserError(
         "a job file asks for what cannot be",
         found=f"{where}: {path + ': ' if path else ''}{message}",

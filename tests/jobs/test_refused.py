@@ -34,6 +34,10 @@ REFUSED = {
     ),
     "one value where a list belongs": ("model = { heads = 4 }", ["a list, each a whole number", "heads = [4]"]),
     "one metric where a list belongs": ('evaluation = { metrics = "frechet" }', ['metrics = ["frechet"]']),
+    "a list of another length": (
+        "training = { optimizer = { betas = [0.9] } }",
+        ["a list has 2 values", "training.optimizer.betas = [0.9]", "each a number"],
+    ),
     "a metric by a name of its number": ('evaluation = { metrics = ["fid"] }', ["'fid'", "did you mean 'frechet'?"]),
     "one kind where a list belongs": ('model = { attention = { kind = "global" } }', ["attention = [{ ... }]"]),
     "a list where a table belongs": ("training = { growth = [[100, 64]] }", ["[100, 64]", "a table of: steps, batch"]),
