@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from hdit_repro.errors import UserError, pick
 from hdit_repro.jobs.explain import explain, field_names
 from hdit_repro.jobs.files import PARTS, at, experiment_files, file_states, read_experiment
 from hdit_repro.jobs.merge import drop_under, flatten, leaves, overlay
-from hdit_repro.jobs.scales import scale_overlays
+from hdit_repro.jobs.scales import scale_overlays, shape_of
 from hdit_repro.jobs.types import Job
 from hdit_repro.spec.data import DATASETS, Data, Folder
 from hdit_repro.spec.evaluation import SMALLEST_REFERENCE
@@ -61,7 +62,14 @@ def resolve(experiment: str, row: str, scale: str = "paper", seed: int = 0, data
         msgspec.convert(tree.tree, _OfData, strict=True)
         run = msgspec.convert({**tree.tree, "seed": seed}, Run, strict=True)
     except msgspec.ValidationError as error:
-        raise explain(error, tree.tree, place_of) from error
+        refused = explain(error, tree.tree, place_of)
+        if scale != "paper" and _stands(experiment, row, dataset):
+            section = f"[{scale}.shape.{shape_of(tree.tree['model'])}]"
+            refused.fix = (
+                f"it stands at paper scale, so say in jobs/scales.toml of your folder what it is at {scale} scale: "
+                f'[{scale}.row."{experiment}/{row}"], or {section} for all rows of that outline'
+            )
+        raise refused from error
     if run.external and size is not None and run.data.resolution != size:
         raise UserError(
             "images of others are not made smaller by a scale",
@@ -82,6 +90,13 @@ def resolve(experiment: str, row: str, scale: str = "paper", seed: int = 0, data
         scale=scale,
         sources=tree.sources,
     )
+
+
+def _stands(experiment: str, row: str, dataset: Folder | None) -> bool:
+    """Whether a row can be at paper scale, so that it is the scale that makes it impossible."""
+    with contextlib.suppress(UserError):
+        return bool(resolve(experiment, row, dataset=dataset))
+    return False
 
 
 def _size(resolved: Resolved) -> int | None:

@@ -298,3 +298,27 @@ def test_too_few_images_of_ones_own_are_no_fault_of_a_job_file():
     few = Folder(name="two", digest="0" * 64, images=2)
     with pytest.raises(UserError, match=r"too few images(.|\n)*--data: 2 in two"):
         jobs.find("table1/E", "smoke", dataset=few)
+
+
+def test_a_row_that_a_scale_makes_impossible_is_told_where_to_say_more(folder):
+    """Four levels of a paper row have no outline at smoke scale, where the innermost grid is smaller than a kernel."""
+    near = '{ kind = "neighborhood", kernel = 7 }'
+    row = f"""[row.deep]
+    extends = "table1/E"
+    [row.deep.model]
+    patch = 2
+    widths = [64, 64, 64, 64]
+    depths = [1, 1, 1, 1]
+    heads = [1, 1, 1, 1]
+    dropout = []
+    attention = [{near}, {near}, {near}, {{ kind = "global" }}]
+    """
+    folder("mine", row)
+    assert jobs.find("mine/deep")
+    with pytest.raises(UserError, match=r"kernel 7") as caught:
+        jobs.find("mine/deep", "smoke")
+    assert '[smoke.row."mine/deep"], or [smoke.shape.hourglass-4]' in caught.value.fix
+    folder("mine", row.replace("kernel = 7", "kernel = 71"))
+    with pytest.raises(UserError, match="kernel 71") as caught:
+        jobs.find("mine/deep", "smoke")
+    assert "scales.toml" not in caught.value.fix, "at paper scale it cannot be either"
