@@ -7,7 +7,7 @@ import types
 import pytest
 import torch
 
-from hdit_repro.models import natten_backend
+from hdit_repro.models import flex_backend, natten_backend
 from hdit_repro.models.attention import Neighborhood
 
 
@@ -116,3 +116,33 @@ def test_flex_on_a_cpu_takes_no_gradients():
     assert not flex.takes(q, 3)
     with torch.no_grad():
         assert flex.takes(q, 3)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "head", "kernel", "natten", "torchs"),
+    [
+        (torch.float32, 16, 3, True, True),
+        (torch.float64, 16, 3, False, False),
+        (torch.float32, 8, 3, True, False),
+        (torch.float32, 24, 3, False, True),
+        (torch.float32, 16, 1, False, True),
+    ],
+)
+def test_what_flex_takes_on_a_cpu(dtype, head, kernel, natten, torchs, monkeypatch):
+    """Either refuses the rest with an error of its own."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    q = torch.empty(1, 8, 8, 1, head, dtype=dtype)
+    assert natten_backend.Flex(na2d=builtins.max, version="0").takes(q, kernel) is natten
+    assert flex_backend.TorchFlex(builtins.max).takes(q, kernel) is torchs
+
+
+@pytest.mark.usefixtures("cuda")
+@pytest.mark.parametrize(
+    ("missing", "said"), [("natten", "natten is not installed"), ("triton", "installed and cannot be imported")]
+)
+def test_a_natten_that_lacks_a_package_is_not_called_missing(missing, said, monkeypatch):
+    def broken(_name):
+        raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+
+    monkeypatch.setattr(natten_backend.importlib, "import_module", broken)
+    assert said in str(natten_backend.kernels())
