@@ -18,6 +18,7 @@ from hdit_repro.metrics.reference import chosen
 from hdit_repro.metrics.statistics import statistics_of
 from hdit_repro.records.schema import Reference
 from hdit_repro.spec.evaluation import DatasetReference
+from hdit_repro.stages import reference
 from hdit_repro.stages.reference import check_adm, load_reference
 
 NAME, WIDTH = "VIRTUAL_imagenet128_labeled", 6
@@ -107,7 +108,7 @@ def test_what_does_not_go_with_adms_file_is_refused(file, name, width, size, wor
         check_adm(adm_reference(NAME), network, size)
 
 
-def test_a_data_set_is_its_own_reference():
+def test_a_data_set_is_its_own_reference(monkeypatch):
     """Evenly spaced images of it; spatial features are those of ADM's network alone."""
     run = jobs.find("table1/E", "smoke").run
     evaluation = msgspec.structs.replace(run.evaluation, reference=DatasetReference(count=12))
@@ -124,4 +125,6 @@ def test_a_data_set_is_its_own_reference():
     np.testing.assert_allclose(found.spatial()[0], spatial.mean)
     np.testing.assert_allclose(found.spatial()[1], spatial.cov, atol=1e-9)
     torch.testing.assert_close(found.features(), wanted["features"])
+    monkeypatch.setattr(reference, "REAL_IMAGES", 5)
+    assert len(found.features()) == 5
     assert load_reference(run, Bands("inception-clean"), quiet).spatial is None
