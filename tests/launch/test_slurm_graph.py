@@ -242,6 +242,16 @@ def test_ten_failures_are_enough_whatever_their_reasons(part: Part) -> None:
     fail(part, "trouble", session="another submission")
 
 
+@pytest.mark.parametrize("why", attempts.GOES_ON)
+def test_leaving_in_time_is_no_failure_however_often(part: Part, why: str) -> None:
+    """A long training on a queue of short jobs; two failures before are forgiven, for it went on."""
+    fail(part, "trouble", "trouble")
+    for _ in range(2 * attempts.MOST_IN_ALL):
+        attempts.begin(part, "s", "1", 4, "it")
+        attempts.end(part, why)
+    attempts.begin(part, "s", "1", 4, "it")
+
+
 def test_being_killed_counts_only_where_nothing_was_gained(part: Part) -> None:
     def killed_at(done: int) -> None:
         write_json(part.progress, {"done": done, "total": 100, "time": 5.0})

@@ -112,6 +112,9 @@ def test_conversions_are_counted(tmp_path):
         "palette files, brought to RGB": 1,
         "files with transparency, laid on white": 2,
     }
+    once = dict(found.remarks)
+    assert len(list(found.batches(8))) == 1, "for another feature network, say"
+    assert found.remarks == once
     grey = pixels[found.names.index("grey.png")]
     assert torch.equal(grey[0], grey[1])
 

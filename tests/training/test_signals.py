@@ -124,11 +124,15 @@ def test_places_from_the_environment():
     assert place("auto", {}) == ALONE
     assert place("none", TORCHRUN) == ALONE
     assert place("auto", TORCHRUN) == Place(3, 8, 1, "host", 29500)
+    by_hand = {name: value for name, value in TORCHRUN.items() if name != "LOCAL_RANK"}
+    assert place("auto", by_hand).local_rank == 3, "on one node, where each process needs a card of its own"
     assert place("auto", SLURM) == ALONE
     assert place("slurm", SLURM) == Place(5, 8, 1, "gpu003", 20_000 + 1234567 % 12_000)
     restarted = [place("slurm", {**SLURM, "SLURM_RESTART_COUNT": str(count)}).port for count in range(1, 11)]
     assert len({*restarted, place("slurm", SLURM).port}) == 11, "a port that another has taken is not tried again"
     assert 20_000 <= min(restarted) <= max(restarted) < 32_768, "no port of outgoing connections"
+    step = {"SLURM_JOB_NODELIST": "gpu[001-009]", "SLURM_STEP_NODELIST": "gpu[007-008]"}
+    assert place("slurm", {**SLURM, **step}).address == "gpu007", "where the first process runs"
     assert place("slurm", {**SLURM, "MASTER_ADDR": "a", "MASTER_PORT": "7"}) == Place(5, 8, 1, "a", 7)
     assert place("slurm", {"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_LOCALID": "0"}) == ALONE
     assert place("auto", {"RANK": "0", "WORLD_SIZE": "1"}) == ALONE
