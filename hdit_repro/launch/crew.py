@@ -104,15 +104,18 @@ class Crew:
         return {"CUDA_VISIBLE_DEVICES": seen, "OMP_NUM_THREADS": str(self._chain.settings.threads)}
 
     def _note_death(self, name: str) -> bool:
-        """Count what a dead worker ran as failed; False where it had nothing in hand or another took it up."""
+        """Count what a dead worker ran as failed, unless it was asked to leave and saved it; False where it had nothing
+        in hand or another took it up."""
         owner = f"{self._chain.session}/{name}"
         noted = False
         for task in required(self._chain.tasks):
             folder, stage = task.folder, task.stage
-            if read_progress(folder.progress(stage)).owner == owner and folder.state(stage) == "missing":
+            if read_progress(folder.progress(stage)).owner != owner or folder.state(stage) != "missing":
+                continue
+            if not self._chain.left(task):
                 error = f"the process that ran it ended without a word: killed, or out of memory. {self.last_words}"
                 write_failure(folder.failure(stage), error.strip(), self.last_words, owner)
-                noted = True
+            noted = True
         return noted
 
     def _end(self) -> None:

@@ -193,7 +193,7 @@ class StageChain:
         return owner.startswith(f"{self.session}/") and not task.folder.done(task.stage)
 
     def left(self, task: Task) -> bool:
-        """Whether the stage was asked to leave in this session, not by a signal to its process."""
+        """Whether the stage was asked to leave in this session; by a signal too, where somebody waits for it."""
         seen = read_progress(task.folder.progress(task.stage))
         return seen.note == LEFT and seen.owner.startswith(f"{self.session}/") and not task.folder.done(task.stage)
 
@@ -211,6 +211,8 @@ class StageChain:
                 return execute(task, function, how, owner=self.owner, wait=False, around=self.around)
             except Preempted as asked:
                 if asked.signum is not None:
+                    if self.leash is not None:  # whoever waits is to know that it is saved, and not lost
+                        note_left(task.folder.progress(task.stage), self.owner)
                     raise
                 print(asked)
                 return True

@@ -109,7 +109,8 @@ def submit(
     Raises:
         UserError: see `refuse_what_cannot_be`.
         RunError: all workers ended with something left, or the disk is full.
-        Preempted: the time is up and something is left, or a training was asked to leave by its file `stop`.
+        Preempted: the time is up and something is left, or a training was asked to leave, by its file `stop` or
+            by a signal.
     """
     plan = make_plan(jobs, roots, cluster)
     refuse_what_cannot_be(jobs, plan, cluster)
@@ -185,7 +186,7 @@ def _asked_to_leave(asked: Sequence[Task]) -> Preempted:
     return Preempted(
         "a training was asked to leave and is saved",
         found=", ".join(task.name for task in asked),
-        expected="no file `stop` in a run's folder",
+        expected="no file `stop` in a run's folder, and no signal to a worker",
         fix="run the same command again: it goes on from there",
     )
 

@@ -70,6 +70,7 @@ def work(stage: str, job: Job, folder: RunFolder, report: Report) -> None:
 def save_when_asked(folder: RunFolder, job: Job) -> None:
     """A training that goes on until a signal asks it to leave, and saves."""
     with Stop() as stop:
+        note(folder, "train", job, "ready")
         while not stop.reason:
             time.sleep(0.02)
     time.sleep(0.5)

@@ -70,6 +70,12 @@ def starts(roots: Roots) -> list[str]:
     return [line for line in path.read_text().splitlines() if line.startswith("start")] if path.exists() else []
 
 
+def ready(roots: Roots) -> int:
+    """How many trainings listen to signals by now."""
+    path = roots.runs / "history.txt"
+    return sum(line.startswith("ready") for line in path.read_text().splitlines()) if path.exists() else 0
+
+
 def ends(roots: Roots) -> list[str]:
     return [line.split()[1] for line in (roots.runs / "history.txt").read_text().splitlines() if line.startswith("end")]
 
@@ -175,7 +181,7 @@ def test_a_submitter_that_ends_takes_its_workers_along_and_the_next_goes_on(
 def test_a_training_saves_whose_submitter_was_killed(roots: Roots, submitter: list[str]) -> None:
     (roots.runs / "saves").touch()
     with subprocess.Popen([*submitter, "E"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
-        until(lambda: len(starts(roots)) == 1)
+        until(lambda: ready(roots) == 1)
         first.kill()
     (worker,) = (int(line.split()[-1]) for line in starts(roots))
     until(lambda: not alive(worker))
@@ -183,6 +189,21 @@ def test_a_training_saves_whose_submitter_was_killed(roots: Roots, submitter: li
     assert last.startswith("saved train-")
     folder = RunFolder(roots, jobs.find("table1/E", "smoke").run, "smoke")
     assert folder.state("train") == "missing", "and it has not failed"
+
+
+def test_a_training_whose_worker_was_asked_to_leave_is_saved_and_others_go_on(
+    roots: Roots, submitter: list[str]
+) -> None:
+    (roots.runs / "saves").touch()
+    with subprocess.Popen([*submitter, "A,E"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as first:
+        until(lambda: ready(roots) == 2)
+        for line in starts(roots):
+            os.kill(int(line.split()[-1]), signal.SIGTERM)
+        _, errors = first.communicate(timeout=30)
+    assert "a training was asked to leave and is saved" in errors
+    assert "without a word" not in errors
+    for row in ("A", "E"):
+        assert RunFolder(roots, jobs.find(f"table1/{row}", "smoke").run, "smoke").state("train") == "missing"
 
 
 @pytest.fixture(params=[signal.SIGTERM, signal.SIGHUP])
