@@ -242,10 +242,17 @@ def read_final(folder: Path, run: str) -> Checkpoint:
     """The finished run's checkpoint.
 
     Raises:
-        RunError: it is damaged; the message says how it is made again.
-        UserError: there is no final.json, it is damaged itself, or it is of another run.
+        RunError: there is none, or it is damaged; the message says how it is made.
+        UserError: final.json is damaged itself, or it is of another run.
     """
     final = folder / "final.json"
+    if not final.exists():
+        raise RunError(
+            "the run is not trained to its end here",
+            found=f"no {final}",
+            expected="the folder of a finished training",
+            fix="hdit-repro train --run RUN --scale SCALE, in the folder that holds its runs/",
+        )
     try:
         return read_checkpoint(folder, read_json(final), run)
     except DamageError as error:

@@ -176,6 +176,8 @@ def test_damaged_checkpoints_that_were_passed_over_do_not_count_as_the_newest(tm
 
 
 def test_a_damaged_final_network_is_named_and_can_be_made_again(tmp_path):
+    with pytest.raises(RunError, match=r"not trained to its end(.|\n)*final\.json(.|\n)*hdit-repro train"):
+        read_final(tmp_path, "run")
     marker = save_checkpoint(tmp_path, make_state().tensors(), 7, "run")
     write_json(tmp_path / "final.json", marker)
     assert read_final(tmp_path, "run").step == 7
