@@ -59,23 +59,23 @@ class Writer:
 
     def __init__(self, path: Path, owner: str, onward: Report | None = None) -> None:
         self._path, self._owner, self._onward = path, owner, onward
-        self._began = self._written = time.time()
+        self._began = time.time()
         self._first: int | None = None
         self._put(Progress("", 0, 0, "starting"))
 
     def __call__(self, progress: Progress) -> None:
         if self._first is None:  # what was done before a restart is no pace of this process
             self._first, self._began = progress.done, time.time()
-        if time.time() - self._written >= EVERY or progress.done == progress.total:
+        if time.monotonic() - self._written >= EVERY or progress.done == progress.total:
             self._put(progress)
         if self._onward is not None:
             self._onward(progress)
 
     def _put(self, progress: Progress) -> None:
-        self._written = time.time()
+        self._written = time.monotonic()  # the system's clock may be set back meanwhile
         values = _finite(progress.values)
         seen = Seen(
-            int(progress.done), int(progress.total), progress.note, values, self._written, self._began,
+            int(progress.done), int(progress.total), progress.note, values, time.time(), self._began,
             self._first or 0, self._owner,
         )  # fmt: skip
         with contextlib.suppress(OSError):  # of a file server that stumbles: no stage is lost over a note

@@ -222,6 +222,15 @@ def test_progress_is_written_about_once_a_second_and_at_the_end(tmp_path: Path) 
     assert read_progress(path) == Seen()
 
 
+def test_progress_goes_on_where_the_clock_is_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = Writer(tmp_path / "progress.json", "me")
+    passed, set_back = time.monotonic() + 2.0, time.time() - 3600.0
+    monkeypatch.setattr("time.time", lambda: set_back)
+    monkeypatch.setattr("time.monotonic", lambda: passed)
+    writer(Progress("train", 5, 100, ""))
+    assert read_progress(tmp_path / "progress.json").done == 5
+
+
 def test_time_left_counts_only_what_this_process_did() -> None:
     resumed = Seen(done=60, total=100, first=50, began=1000.0, time=1020.0)
     assert resumed.seconds_left == pytest.approx(80.0)
