@@ -48,7 +48,7 @@ def model_card(job: Job, folder: RunFolder) -> str:
         f"- Network: {_network(run)}",
         f"- Images: {_images(run)}",
         f"- Recipe: {_recipe(run)}",
-        f"- Weights: {'the moving average' if run.sampling.weights == 'ema' else 'the raw weights'} draw the samples",
+        f"- Weights: samples are drawn by {'the moving average' if run.sampling.weights == 'ema' else 'the raw ones'}",
         *_numbers(folder),
         f"- Licence: {_licence(run)}",
         "",

@@ -33,6 +33,7 @@ from hdit_repro.render.report.blocks import (
     words,
 )
 from hdit_repro.render.report.facts import Entry, Facts
+from hdit_repro.spec.base import kind_of
 
 SHORT = 12
 OWN = ("seeds", "time", "file", "digest")
@@ -72,7 +73,7 @@ def _summary(entry: Entry, facts: Facts) -> Iterable[tuple[Span, ...]]:
         cost = count(run.model, run.data.resolution)
         yield words(
             f"{cost.parameters:,} parameters, {cost.macs / 1e9:,.2f} × 10⁹ MACs a forward pass at "
-            f"{run.data.resolution}², {run.training.samples_seen:,} images seen."
+            f"{run.data.resolution}², {run.training.samples_seen:,} images of {kind_of(run.data.dataset)} seen."
         )
     said: dict[tuple[str, str], list[Finding]] = {}
     for item in sorted(facts.findings, key=lambda item: item.claim.edition):

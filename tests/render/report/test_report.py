@@ -200,6 +200,7 @@ def test_a_page_says_how_many_of_many_trainings_it_shows(roots: Roots, measure: 
         remains(roots, "table1/D", "smoke", seed)
     rows = build("smoke", roots).folder / "rows"
     many, few = ((rows / f"table1-{name}.md").read_text() for name in "ED")
+    assert "6,400 images of emoji seen" in many
     assert "The first images of 8 of 10 samplings, numbers from 0" in many
     assert "Training loss of 8 of 10 trainings, each point" in many
     assert "The first images of each sampling, numbers from 0" in few
