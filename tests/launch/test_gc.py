@@ -14,6 +14,7 @@ from hdit_repro.launch.gc import garbage, remove
 from hdit_repro.launch.slurm import queue
 from hdit_repro.launch.slurm.journal import Journal, Noted, Unit, save
 from hdit_repro.launch.slurm.queue import Queued
+from hdit_repro.launch.slurm.snapshot import look
 from hdit_repro.records.layout import Roots
 
 
@@ -56,6 +57,18 @@ def test_submissions_and_code_go_when_no_job_is_left(roots: Roots, monkeypatch: 
     making.rename(roots.runs / "made")
     monkeypatch.setattr(queue, "present", lambda: False)
     assert garbage(roots) == [], "nobody can say what still waits"
+
+
+def test_what_a_submission_that_is_being_made_needs_stays(roots: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no job yet; and one that has only copied this checkout's code has no journal yet."""
+    monkeypatch.setattr(queue, "squeue", lambda users: {})
+    monkeypatch.setattr(queue, "present", lambda: True)
+    unit = Unit(name="a", kind="train", gpus=1, hours=1, elements=(Noted(stages=("train-a",)),), begun=True)
+    save(roots, Journal(session="s", cluster="c", request={}, code="its", units=[unit]))
+    here = look(roots, allow_dirty=True).path
+    for path in (roots.runs / "code" / "its", here, roots.runs / "code" / "old"):
+        leave(path / "file")
+    assert [item.path.name for item in garbage(roots)] == ["old"]
 
 
 def test_a_submission_goes_only_when_no_job_of_whoever_made_it_is_left(
