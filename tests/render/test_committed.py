@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from PIL import Image
 
 from hdit_repro.errors import UserError
 from hdit_repro.records.layout import Roots
+from hdit_repro.records.provenance import git
 from hdit_repro.render.everything import render
 
 CHECKOUT = Path(__file__).parents[2]
@@ -18,12 +18,13 @@ COMMAND = "hdit-repro render-tables"
 
 def tracked(folder: str) -> set[str]:
     """Names of git's files in a folder of the checkout, that folder's own only."""
-    done = subprocess.run(
-        ["git", "ls-files", "--", folder], cwd=CHECKOUT, capture_output=True, text=True, check=False
-    )  # fmt: skip
+    try:
+        done = git(CHECKOUT, "ls-files", "--", folder)
+    except OSError:
+        pytest.skip("git is not installed")
     if done.returncode:
         pytest.skip("not a git checkout")
-    paths = [Path(line) for line in done.stdout.splitlines()]
+    paths = [Path(line) for line in done.stdout.decode().splitlines()]
     return {path.name for path in paths if path.parent == Path(folder)}
 
 
