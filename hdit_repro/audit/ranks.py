@@ -2,9 +2,10 @@
 
 The interval is of the tau that values without luck would have: each pair of rows that either side's noise could have
 turned round may agree or not. Values drawn again with their noise would count luck twice: of two equal orders of ten
-rows that lie close together, an interval made of them almost never holds the true 1. Where the noise is not known, the
-rows count as a sample of all that could have been compared, and the interval is Fieller, Hartley and Pearson's (1957)
-for tau: -1 to 1 below five rows.
+rows that lie close together, an interval made of them almost never holds the true 1. Noise pooled over repeats counts
+as known, by the normal quantile, so that of few repeats the interval is somewhat too narrow. Where the noise is not
+known, the rows count as a sample of all that could have been compared, and the interval is Fieller, Hartley and
+Pearson's (1957) for tau: -1 to 1 below five rows.
 """
 
 from __future__ import annotations

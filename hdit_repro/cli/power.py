@@ -68,7 +68,16 @@ def power(
         pick(ledger.tables, table_name, kind="table")
     spread = None if cv is None else Spread(cv / 100, math.inf, f"--cv {cv:g}")
     records, _ = load(workplace().records(SCALE))
-    found = compare(ledger, read_cluster(cluster), seeds, Measurements(records), table_name, spread)
+    profile, measurements = read_cluster(cluster), Measurements(records)
+    found = compare(ledger, profile, seeds, measurements, table_name, spread)
+    if not found:
+        full = [name for name in ledger.tables if compare(ledger, profile, seeds, measurements, name, spread)]
+        raise UserError(
+            "a table has no two rows to compare",
+            found=f"{table_name}: no two printed FIDs of rows with one data set, resolution and training budget",
+            expected=", ".join(full),
+            fix="name one of these tables, or none for the differences that the paper speaks of",
+        )
     if as_objects:
         as_json([comparison.as_row() for comparison in found])
         return

@@ -9,16 +9,16 @@ from hdit_repro.errors import UserError
 
 
 def check_image(x: Tensor, channels: int) -> None:
-    """Refuse what is no batch of floating-point images of `channels` channels.
+    """Refuse what is no batch of floating-point images of `channels` channels, an empty one too.
 
     Raises:
         UserError: with the shape or dtype found.
     """
-    if x.ndim != 4 or x.shape[1] != channels or not x.is_floating_point():
+    if x.ndim != 4 or x.shape[1] != channels or not len(x) or not x.is_floating_point():
         raise UserError(
             "this is no batch of images for this network",
             found=f"{tuple(x.shape)}, {x.dtype}",
-            expected=f"B C H W with C = {channels}, floating point",
+            expected=f"B C H W with one image or more, C = {channels}, floating point",
             fix="x.float(), and the channels of the network's configuration",
         )
 

@@ -47,7 +47,7 @@ def load_dit(config_json: str | Path, weights_safetensors: str | Path) -> nn.Mod
         weights_safetensors: its state dict. `pos_embed` is fixed and must be the sines and cosines that it should be.
 
     Returns:
-        The network, called as (x, t, y).
+        The network, called as (x, t, y); by name, y is `class_cond`, as in every network here.
 
     Raises:
         UserError: as `load_k_diffusion`; or `pos_embed` differs.

@@ -326,7 +326,11 @@ TimeInput = Timestep | LogSigma | NestedDdpm
 
 
 class DiT(Choice, tag="dit"):
-    """The Diffusion Transformer of Peebles & Xie (2023) in pixel space: adaLN-Zero blocks, sin-cos positions."""
+    """The Diffusion Transformer of Peebles & Xie (2023) in pixel space: adaLN-Zero blocks, sin-cos positions.
+
+    `class_dropout` above 0 gives the network a class for dropped labels; how often labels are dropped is
+    `training.class_dropout`.
+    """
 
     resolution: int
     patch: int

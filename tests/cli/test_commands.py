@@ -107,6 +107,7 @@ def test_examples_of_data_commands_run(command: Command) -> None:
         "power --cv nan",
         "power --cv inf",
         "power --cv 1e308",
+        "power table4",
         "train --run table1/E --scale smoke --microbatch -1",
         "train --run table1/E --scale smoke --distributed sometimes",
         "eval --run table1/E --scale smoke --metrics kernel",

@@ -43,6 +43,13 @@ def test_every_variant_builds_runs_and_counts(variant, inputs):
     assert sum(each.numel() for each in network.parameters()) == count(variant, variant.resolution).parameters
 
 
+def test_a_batch_of_no_images_is_refused_by_every_network(variant, inputs):
+    """Windows and strips of a neighborhood ended in a division by zero."""
+    empty = {name: value[:0] for name, value in inputs(variant).items()}
+    with pytest.raises(UserError, match="no batch of images"):
+        build(variant)(**empty)
+
+
 def test_every_level_starts_as_the_identity(variant):
     network, cond = build(variant), torch.randn(2, variant.mapping.width)
     stacks = [*network.down_levels, network.mid_level, *network.up_levels]
