@@ -208,8 +208,11 @@ def compiler() -> Iterator[Check]:
     if done.returncode == 0:
         yield Check("compile", "works", "torch.compile compiles and gives the right numbers")
         return
-    said = [line for line in done.stderr.splitlines() if line.strip()]
-    found = f"torch.compile fails: {said[-1].strip() if said else 'no message'}"
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    begun = max((place for place, line in enumerate(lines) if line.startswith('  File "')), default=-1) + 1
+    said = [line for line in lines[begun:] if not line.startswith(" ")]  # the error, then advice for torch's developers
+    reason = " ".join(said[: 2 if said[0].endswith(":") else 1]) if said else "no message"
+    found = f"torch.compile fails: {reason}"
     has = any(shutil.which(name) for name in ("g++", "clang++", "c++"))
     yield Check("compile", "limited", found, "train without --compile" if has else "apt-get install g++")
 

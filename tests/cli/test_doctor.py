@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -192,6 +193,13 @@ def test_compile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(checks.sys, "executable", str(tmp_path / "python"))
     check = one(checks.compiler())
     assert (check.state, check.found) == ("limited", "torch.compile fails: RuntimeError: no compiler")
+    traced = 'Traceback (most recent call last):\n  File "a.py", line 1, in a\n    b()\n  File "b.py", line 2, in b\n'
+    for error in ("exc.InductorError: no C++ compiler", "exc.BackendCompilerFailed: it raised:\nNoCompiler: g++"):
+        (tmp_path / "said").write_text(f"{traced}    raise\n    ^^^^^\n{error}\n\nSet TORCHDYNAMO_VERBOSE=1 for more\n")
+        script(tmp_path, "python", f"cat {quote(str(tmp_path / 'said'))} >&2; exit 1")
+        assert one(checks.compiler()).found == f"torch.compile fails: {' '.join(error.splitlines())}"
+    script(tmp_path, "python", "exit 1")
+    assert one(checks.compiler()).found == "torch.compile fails: no message"
     script(tmp_path, "python", "exit 0")
     assert one(checks.compiler()).state == "works"
 
