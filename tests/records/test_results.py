@@ -16,7 +16,7 @@ from hdit_repro.cli import main
 from hdit_repro.errors import UserError
 from hdit_repro.records import export, migrate, schema, signoff, store
 from hdit_repro.records.layout import Roots
-from hdit_repro.records.lint import lint
+from hdit_repro.records.lint import difference, lint
 from hdit_repro.records.rows import row_key, split
 from hdit_repro.records.schema import Metric, Protocol, Provenance, Record, Reference
 from hdit_repro.spec.external import External
@@ -232,6 +232,17 @@ def test_a_count_in_a_metrics_name_is_the_protocols() -> None:
         else:
             with pytest.raises(msgspec.ValidationError, match="another number of samples"):
                 msgspec.convert(plain, Record)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("extractor", "inception-clean"), ("weights_digest", "cd" * 32), ("resize", "clean"), ("quantised", False)],
+)
+def test_what_is_measured_otherwise_is_not_averaged(field: str, value: object) -> None:
+    one, two, three = (make(seed=seed) for seed in range(3))
+    other = msgspec.structs.replace(two, protocol=msgspec.structs.replace(two.protocol, **{field: value}))
+    assert split([one, other, three]) == ([one, three], [other])
+    assert difference(other, one) == field.replace("_", " ")
 
 
 def test_protocols_are_split() -> None:
