@@ -18,7 +18,7 @@ from hdit_repro.launch.graph import required
 from hdit_repro.launch.part import Part, drawn, ranges
 from hdit_repro.launch.plan import make_plan, tasks_for, wanted
 from hdit_repro.launch.slurm import attempts
-from hdit_repro.launch.slurm.coverage import Coverage, cover
+from hdit_repro.launch.slurm.coverage import Coverage, cover, made
 from hdit_repro.launch.slurm.graph import Group, graph
 from hdit_repro.launch.slurm.journal import Journal, Noted, Unit, journals, save, strays
 from hdit_repro.launch.slurm.profile import Slurm
@@ -299,3 +299,15 @@ def test_the_profile_of_a_site_is_found_beside_the_work(tmp_path: Path, monkeypa
     monkeypatch.setenv("HDIT_REPRO_RUNS", "~nobody-of-that-name/runs")
     with pytest.raises(UserError, match="a home that the system does not know"):
         workplace()
+
+
+def test_a_stage_is_made_by_its_output_or_the_samples_asked_of_it(roots: Roots) -> None:
+    """What waits for a training that ended without its output would wait for ever."""
+    tasks = tasks_for(wanted("table1", "smoke", ["E"]), roots)
+    train, sample = (next(task for task in tasks if task.stage == stage) for stage in ("train", "sample"))
+    answer = made(tasks, lambda task: task is sample)
+    assert not answer(train.key, None)
+    assert not answer(train.key, (0, 4))
+    assert answer(sample.key, None)
+    assert answer(sample.key, (0, 4))
+    assert answer("train-of-another-experiment", None)

@@ -233,6 +233,7 @@ def test_the_way_is_in_the_record_and_not_in_its_identity(roots, tmp_path, monke
     trained = {name: plain.provenance.versions[f"{name} while training"] for name in ("processes", "device")}
     assert trained == {"processes": "1", "device": plain.provenance.device}
     assert min(plain.provenance.seconds[stage] for stage in ("train", "sample", "evaluate")) > 0
+    assert plain.provenance.gpu_hours == 0, "on a CPU"
     assert plain.evaluation_id == other.evaluation_id
     assert other.metrics["fd-efficientnet-lite0"].value == pytest.approx(plain.metrics["fd-efficientnet-lite0"].value)
 
