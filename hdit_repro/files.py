@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import errno
 import fcntl
 import hashlib
 import io
 import json
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -56,7 +54,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     with needing_room(path, "room for the whole file; the one before is untouched"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+        temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.partial")
         temporary.touch(mode=0o666, exist_ok=False)  # the system takes the umask off, which no thread can read safely
         mode = stat.S_IMODE(temporary.stat().st_mode)
         try:
@@ -114,6 +112,8 @@ def as_json(value: Any) -> str:
 def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """A line of headings and a line a row; what is missing is empty, and a text that a spreadsheet would compute
     (`=HYPERLINK(...)` as a label in somebody's record) has an apostrophe before it. Numbers stay numbers."""
+    import csv  # few commands write any, and each would wait for it
+
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
