@@ -32,7 +32,7 @@ class UserError(Exception):
         self.fix = fix
 
     def __str__(self) -> str:
-        lines = [self.problem]
+        lines = [" ".join(self.problem.splitlines())]  # it may name what somebody wrote, a line break in it
         for name, text in (("found", self.found), ("expected", self.expected), ("fix", self.fix)):
             if text:
                 first, *more = text.splitlines()

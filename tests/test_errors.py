@@ -45,3 +45,13 @@ def test_a_look_up_offers_the_nearest_name() -> None:
     assert caught.value.found == "'smok' in --scale"
     assert caught.value.expected == "paper, smoke"
     assert nearest("zzz", table) is None
+
+
+def test_a_line_break_in_a_name_breaks_no_error_apart():
+    shown = str(UserError("there is no row called 'a\nb'", found="a\nb", expected="a row", fix="name one"))
+    assert shown.splitlines()[:4] == [
+        "there is no row called 'a b'",
+        "  found     a",
+        "            b",
+        "  expected  a row",
+    ]
