@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hdit_repro.errors import UserError
-from hdit_repro.files import is_locked, read_json
+from hdit_repro.files import cache_folder, is_locked, read_json
 from hdit_repro.launch.slurm import journal, queue
 from hdit_repro.launch.slurm.snapshot import Code, look
 from hdit_repro.records.layout import Roots
@@ -32,7 +32,7 @@ class Garbage(NamedTuple):
 
 
 def garbage(roots: Roots) -> list[Garbage]:
-    """Everything under the folder of runs that may be deleted, and half-written records. Deletes nothing.
+    """Everything under the folder of runs that may be deleted, and what is half-written elsewhere. Deletes nothing.
 
     Raises:
         RunError: there are submissions to SLURM, and it does not answer.
@@ -96,8 +96,13 @@ def _ended(roots: Roots) -> Iterator[tuple[Path, str]]:
 
 
 def _partial(roots: Roots) -> Iterator[tuple[Path, str]]:
-    """What killed processes left half-written: files, snapshots of code, reports."""
-    files = [*roots.runs.rglob("*.partial"), *roots.results.rglob(".*.partial")]
+    """What killed processes left half-written: files, snapshots of code, reports. An archive of images that a journal
+    lies beside goes on from there."""
+    others = [roots.results, roots.results.parent / "tables"]
+    with contextlib.suppress(UserError):
+        others.append(cache_folder())
+    files = {*roots.runs.rglob("*.partial"), *(path for folder in others for path in folder.rglob(".*.partial"))}
+    files = {path for path in files if not path.with_suffix(".journal").exists()}
     for path in sorted([*files, *(roots.runs / "code").glob(f"{MAKING}*"), *(roots.runs / "report").glob(".*")]):
         if time.time() - path.stat().st_mtime > DAY:
             yield path, "was never finished"

@@ -18,6 +18,12 @@ from hdit_repro.launch.slurm.snapshot import look
 from hdit_repro.records.layout import Roots
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
 def leave(path: Path, text: str = "x") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -122,6 +128,19 @@ def test_what_was_never_finished_goes_after_a_day(roots: Roots) -> None:
     assert {item.path for item in garbage(roots)} == {*left}
     assert remove(garbage(roots)) == []
     assert (roots.runs / "report" / "smoke" / "index.html").exists()
+
+
+def test_what_was_never_finished_is_found_in_the_cache_and_under_tables_too(roots: Roots, cache: Path) -> None:
+    left = [
+        leave(cache / "references" / ".moments.npz.1234.partial"),
+        leave(roots.results.parent / "tables" / "mini" / ".table1.md.1234.partial"),
+    ]
+    goes_on = leave(cache / ".pets.zip.partial")
+    leave(cache / ".pets.zip.journal")
+    assert garbage(roots) == []
+    for path in (*left, goes_on):
+        os.utime(path, (1.0, 1.0))
+    assert {item.path for item in garbage(roots)} == {*left}
 
 
 def test_submissions_on_this_machine_go_when_nobody_waits_for_them(roots: Roots) -> None:
