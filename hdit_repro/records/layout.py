@@ -91,7 +91,7 @@ class RunFolder:
         return self.path / "state" / f"{self.stage_key(stage)}.progress.json"
 
     def failure(self, stage: str) -> Path:
-        """Why a stage last failed: {"error", "traceback", "time"}; removed when it succeeds."""
+        """Why a stage last failed: {"error", "traceback", "time", "owner", "pid"}; removed when it runs again."""
         return self.path / "state" / f"{self.stage_key(stage)}.failure.json"
 
     def log(self, stage: str) -> Path:
