@@ -63,5 +63,6 @@ def percent(log: float) -> float:
 
 
 def change(log: float) -> str:
-    """The same in words: "+1.2 %", "−3.4 %"."""
-    return f"{percent(log):+.1f} %".replace("-", "−")
+    """The same in words: "+1.2 %", "−3.4 %", from 1,000 % on "+24,321 %"."""
+    found = percent(log)
+    return f"{found:+,.{0 if found >= 1000 else 1}f} %".replace("-", "−")

@@ -26,7 +26,7 @@ from hdit_repro.audit.decide import (
 )
 from hdit_repro.audit.noise import PRIOR, Noise, Spread, estimate
 from hdit_repro.audit.orders import PAIRS, compare
-from hdit_repro.audit.replicates import Replicates
+from hdit_repro.audit.replicates import Replicates, change
 from hdit_repro.audit.verdicts import seeds_to_settle
 
 TABLES = 1_000
@@ -245,3 +245,10 @@ def test_identical_repetitions_are_no_division_by_zero() -> None:
 def test_noise_is_a_value() -> None:
     noise = Noise(PRIOR, PRIOR, {})
     assert noise.of("any") is PRIOR
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"), [(1.012, "+1.2 %"), (0.966, "−3.4 %"), (10.99, "+999.0 %"), (24321.668, "+2,432,067 %")]
+)
+def test_a_change_in_percent_can_be_read_however_large_it_is(factor: float, said: str) -> None:
+    assert change(math.log(factor)) == said
