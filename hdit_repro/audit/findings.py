@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
-from hdit_repro import paper
+from hdit_repro import jobs, paper
 from hdit_repro.audit.agreement import agrees, rule
 from hdit_repro.audit.bench import Bench
 from hdit_repro.audit.bills import Bills
@@ -171,3 +171,8 @@ def _missing(claim: Claim) -> str:
 
 def _joined(parts: list[str]) -> str:
     return "; ".join(part for part in parts if part)
+
+
+def count_rows(claims: Iterable[Claim]) -> int:
+    """How many different rows claims are about: one row is printed in several tables."""
+    return len({jobs.find(claim.run).run.row_id for claim in claims if claim.run})

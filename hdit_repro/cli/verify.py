@@ -207,6 +207,7 @@ def _summary(findings: Sequence[Finding]) -> list[Finding]:
 def _rules(findings: Sequence[Finding]) -> list[str]:
     """What was measured: how many verdicts of which kind, and the rule behind them."""
     from hdit_repro.audit.decide import RULE
+    from hdit_repro.audit.findings import count_rows
     from hdit_repro.audit.orders import ORDER_RULE
 
     said = []
@@ -215,16 +216,11 @@ def _rules(findings: Sequence[Finding]) -> list[str]:
         if found:
             outcomes = Counter(f.verdict.outcome for f in found if f.verdict)
             words = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
-            rows = "" if order else f" of {_count(_rows(found), 'row')}, each wherever it is printed"
+            rows = (
+                "" if order else f" of {_count(count_rows(f.claim for f in found), 'row')}, each wherever it is printed"
+            )
             said.append(f"verdicts on {what}{rows}: {words}. {rule}")
     return said
-
-
-def _rows(findings: Sequence[Finding]) -> int:
-    """How many different rows they are about: one row is printed in several tables."""
-    from hdit_repro import jobs
-
-    return len({jobs.find(finding.claim.run).run.row_id for finding in findings if finding.claim.run})
 
 
 def _count(number: int, word: str) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from hdit_repro.audit.decide import RULE
+from hdit_repro.audit.findings import count_rows
 from hdit_repro.audit.orders import ORDER_RULE
 from hdit_repro.audit.verdicts import Verdict
 from hdit_repro.paper import Claim
@@ -76,7 +77,10 @@ def _tiles(facts: Facts) -> Iterable[Tile]:
         "#measured" if facts.measured else "reproduce.html",
     )
     if facts.scale == "paper":
-        yield _outcomes("Printed numbers", [verdict for _, verdict in _cells(facts)], "#cells")
+        cells = _cells(facts)
+        rows = count_rows(claim for claim, _ in cells)
+        where = f", of {rows} {_plural('row', rows)}, each wherever it is printed"
+        yield _outcomes("Printed numbers", [verdict for _, verdict in cells], "#cells", where)
     yield _outcomes("Claims of order", list(facts.orders.values()), "#orders")
 
 
@@ -90,13 +94,13 @@ def _plural(word: str, count: int) -> str:
     return word if count == 1 else f"{word}s"
 
 
-def _outcomes(what: str, verdicts: list[Verdict], href: str) -> Tile:
-    """How many were reproduced, of how many that were measured."""
+def _outcomes(what: str, verdicts: list[Verdict], href: str, where: str = "") -> Tile:
+    """How many were reproduced, of how many that were measured, and `where` they stand."""
     found = Counter(verdict.outcome for verdict in verdicts)
     if not found:
         return Tile("none yet", what.lower(), "no verdict without a measurement")
     rest = ", ".join(f"{found[outcome]} {outcome}" for outcome in TONES if outcome != "reproduced")
-    return Tile(f"{found['reproduced']} of {len(verdicts)}", f"{what.lower()} reproduced", rest, href)
+    return Tile(f"{found['reproduced']} of {len(verdicts)}", f"{what.lower()} reproduced", rest + where, href)
 
 
 def _measured(facts: Facts) -> Iterable[Block]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import shutil
 import tempfile
 from pathlib import Path
@@ -107,11 +109,18 @@ def _refuse_strangers(folder: Path) -> None:
 
 
 def _swap(made: Path, target: Path) -> None:
-    """Put the folder in its place; what was there goes when the new one stands."""
-    if not target.exists():
-        made.rename(target)
-        return
-    old = made.with_name(f"{made.name}.old")
-    target.rename(old)
-    made.rename(target)
-    shutil.rmtree(old)
+    """Put the folder in its place; what was there goes when the new one stands. Another report may take the place
+    meanwhile, and then goes in its turn."""
+    old: list[Path] = []
+    while True:
+        try:
+            made.rename(target)
+            break
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        old.append(made.with_name(f"{made.name}.old{len(old)}"))
+        with contextlib.suppress(FileNotFoundError):
+            target.rename(old[-1])
+    for folder in old:
+        shutil.rmtree(folder, ignore_errors=True)

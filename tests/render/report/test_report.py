@@ -258,6 +258,39 @@ def test_trainings_of_a_row_are_counted_apart_from_its_records(roots: Roots, mea
     assert "<li>Trainings measured: 2. Records: 3.</li>" in page
 
 
+def test_a_report_that_another_one_overtakes_replaces_it(
+    roots: Roots, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Between the moment when the old one is put aside and that when the new one stands."""
+    target = build("smoke", roots).folder
+    other = tmp_path / "other"
+    write_text(other / "report.json", "{}")
+    rename = Path.rename
+
+    def overtaken(path: Path, to: Path) -> Path:
+        moved = rename(path, to)
+        if path == target and other.exists():
+            rename(other, target)
+        return moved
+
+    monkeypatch.setattr(Path, "rename", overtaken)
+    assert (build("smoke", roots).folder / "index.html").is_file()
+    assert [path.name for path in target.parent.iterdir()] == ["smoke"]
+
+
+def test_a_report_that_another_one_moved_away_is_no_error(roots: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = build("smoke", roots).folder
+    rename = Path.rename
+
+    def taken(path: Path, to: Path) -> Path:
+        if path == target:
+            rename(path, target.with_name(".smoke.another.old0"))
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", taken)
+    assert (build("smoke", roots).folder / "index.html").is_file()
+
+
 def test_paper_scale_has_verdicts(roots: Roots, measure: Measure) -> None:
     measure("table1/E", "paper", 27.9)
     measure("table1/D", "paper", 50.0)
@@ -267,6 +300,8 @@ def test_paper_scale_has_verdicts(roots: Roots, measure: Measure) -> None:
     assert '<span class="bad">not reproduced</span>' in page
     assert "two one-sided tests" in page
     assert "Kendall" in page
+    (tile,) = re.findall("<span>printed numbers reproduced</span>(.*)", page)
+    assert ", of 2 rows, each wherever it is printed" in tile
     notes = (made.folder / "tables.md").read_text()
     assert "Verdict (E): reproduced: ours is" in notes
 
