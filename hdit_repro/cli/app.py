@@ -66,6 +66,8 @@ CUT_OFF = 141
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 """What writing to an open file fails with, stdout too: such errors name no file."""
 
+REFUSED = "name another place, or mend its permissions (`hdit-repro doctor` looks at those of runs and cache)"
+
 
 class LazyGroup(TyperGroup):
     """A group whose commands live in modules that are imported when they are needed."""
@@ -179,9 +181,15 @@ def _failed(error: UserError) -> int:
 def _of_the_system(error: OSError) -> RunError:
     """A file or a folder that the system refuses, told like every other failure."""
     places = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    reason, fix = error.strerror or str(error), REFUSED
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        fix = "free some space, then run the same command again"
+    elif error.errno == errno.EEXIST and places and Path(places[-1]).is_symlink():
+        reason = f"a link to {Path(places[-1]).readlink()}, where nothing is"
+        fix = "make what it leads to, or delete the link"
     return RunError(
         "the system refused a file or a folder",
-        found=f"{' -> '.join(places) or 'an open file, or the output'}: {error.strerror or error}",
+        found=f"{' -> '.join(places) or 'an open file, or the output'}: {reason}",
         expected="a place that exists, can be read and written, and has room",
-        fix="name another place, or mend its permissions (`hdit-repro doctor` looks at those of runs and cache)",
+        fix=fix,
     )

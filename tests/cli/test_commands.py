@@ -256,3 +256,23 @@ def test_an_output_that_takes_no_more_is_no_traceback(
     assert said.code == code
     assert told in said.err
     assert "Traceback" not in said.err
+
+
+def test_a_folder_that_a_full_disk_refuses_asks_for_space(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    said = command("report --scale smoke")
+    assert said.code == 1
+    assert "runs: No space left on device" in said.err
+    assert "free some space" in said.err
+    assert "permissions" not in said.err
+
+
+def test_a_folder_of_runs_that_is_a_link_to_nothing_is_called_one(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "runs").symlink_to(tmp_path / "unmounted")
+    said = command("report --scale smoke")
+    assert said.code == 1
+    assert f"runs: a link to {tmp_path / 'unmounted'}, where nothing is" in said.err
+    assert "delete the link" in said.err
