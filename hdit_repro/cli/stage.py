@@ -188,6 +188,7 @@ def _execute(
     Raises:
         UserError: at paper scale, a stage before it is not done: hours of GPUs are not begun in passing.
     """
+    from hdit_repro.launch.cards import mend_cards
     from hdit_repro.launch.clusters import workplace
     from hdit_repro.launch.describe import describe
     from hdit_repro.launch.plan import only, tasks_for
@@ -212,6 +213,8 @@ def _execute(
     for task in asked:
         if task not in left:
             remark(f"{stage} of {task.name} at {scale} scale is done")
+            for wrong in mend_cards([task.job], roots):
+                remark(wrong)
     if not left:
         return asked
     _say_what_comes_first(stage, left, scale)

@@ -94,6 +94,7 @@ def submit(
             slurm.show(jobs, roots, profile, as_objects)
         elif slurm.start(jobs, roots, profile, yes=yes, allow_dirty=allow_dirty, wait=wait, as_objects=as_objects):
             _say_where(jobs, roots)
+            _say_cards(jobs, roots)
             _say_tables(_rendered(scale), jobs[0].experiment)
         return
     _here(jobs, roots, profile, dry_run, wait, as_objects, 60 * stop_after, no_tables)
@@ -144,6 +145,7 @@ def _here(
         return
     if not as_objects:
         _say_where(jobs, roots)
+    _say_cards(jobs, roots)
     try:
         written = [] if no_tables else _rendered(jobs[0].scale)
         if as_objects:
@@ -183,6 +185,14 @@ def _say_where(jobs: Sequence[Job], roots: Roots) -> None:
         grid = RunFolder(roots, job.run, job.scale).grid
         if grid.exists():
             data(f"samples  {near(grid)}  {row_name(job)}")
+
+
+def _say_cards(jobs: Sequence[Job], roots: Roots) -> None:
+    """Draw the cards that a stage left behind, and say which cannot be drawn."""
+    from hdit_repro.launch.cards import mend_cards
+
+    for wrong in mend_cards(jobs, roots):
+        remark(f"{wrong}; the same command tries again")
 
 
 def _say_tables(written: Sequence[Path], experiment: str) -> None:

@@ -218,7 +218,9 @@ class StageChain:
                 return True
             except Exception:
                 traceback.print_exc()
-                if not (self.failed(task) or task.folder.done(task.stage)):
+                if task.folder.done(task.stage):
+                    print(f"{task.stage} of {task.name} is done; what failed came after its output")
+                elif not self.failed(task):
                     raise  # it could not be noted, and would be tried for ever
                 return True
 

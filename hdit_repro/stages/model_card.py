@@ -35,6 +35,17 @@ def write_card(job: Job, folder: RunFolder) -> Path:
     return folder.card
 
 
+def mend_card(job: Job, folder: RunFolder) -> None:
+    """Write the card of a run that is trained where it is missing or lacks a number: what wrote the last of them was
+    ended, or failed, before it came to the card."""
+    if folder.done("train") and "\n".join(_numbers(folder)) not in _card_there(folder):
+        write_card(job, folder)
+
+
+def _card_there(folder: RunFolder) -> str:
+    return folder.card.read_text(encoding="utf-8", errors="replace") if folder.card.exists() else ""
+
+
 def model_card(job: Job, folder: RunFolder) -> str:
     """The card of a run in markdown. A number stands with its protocol, or there is none."""
     run = job.run
