@@ -19,6 +19,7 @@ import msgspec
 
 from hdit_repro.errors import UserError
 from hdit_repro.files import read_json, write_json
+from hdit_repro.records.implied import contradictions
 from hdit_repro.records.migrate import digest_of, migrate, untouched
 from hdit_repro.records.schema import SCHEMA, Record, seal
 from hdit_repro.spec.numerics import NUMERICS
@@ -66,10 +67,11 @@ def read(path: Path) -> Record:
     """The record under `path`, checked.
 
     Raises:
-        UserError: the file is damaged, of another schema, edited by hand, out of date or in another's place.
+        UserError: the file is damaged, of another schema, edited by hand, out of date, in another's place, or says
+            other than its own run.
     """
     record = _as_written(path) or _examined(path)
-    for check in (_current, _own_ids, _own_place):
+    for check in (_current, _own_ids, _own_protocol, _own_place):
         check(path, record)
     return record
 
@@ -193,6 +195,11 @@ def _own_ids(path: Path, record: Record) -> None:
     expected = (run.training_id, run.sampling_id, run.evaluation_id, run.seed, run.sampling.seed)
     if found != expected:
         raise _refusal(path, "a record was edited by hand: ids and run do not belong together", found, expected)
+
+
+def _own_protocol(path: Path, record: Record) -> None:
+    if wrong := list(contradictions(record)):
+        raise _refusal(path, "a record contradicts its own run", "; ".join(wrong), "what its run says")
 
 
 def upgrade(path: Path) -> bool:

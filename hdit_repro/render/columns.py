@@ -91,9 +91,7 @@ class Ours:
             return ABSENT
         found = row.measured(self.metric)
         if found is None:
-            base = row.base(self.metric)
-            others = sorted({name for record in row.records for name in record.metrics if _base(name) == base})
-            return Cell(NOT_RUN, f"only {', '.join(others)}" if others else NOT_RUN)
+            return Cell(NOT_RUN, NOT_RUN)
         text = fixed(found.mean, self.digits)
         if found.sd is not None:
             text += f" ± {fixed(found.sd, self.digits)} (n = {found.seeds})"
@@ -131,7 +129,3 @@ class Difference:
             return EMPTY
         difference = found.mean - claim.printed
         return Cell(difference, signed(difference, self.digits))
-
-
-def _base(name: str) -> str:
-    return name.partition("@")[0]

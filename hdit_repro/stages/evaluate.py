@@ -16,19 +16,18 @@ from hdit_repro.files import read_json
 from hdit_repro.jobs import Job
 from hdit_repro.metrics.extractors import FeatureExtractor, build_extractor
 from hdit_repro.metrics.frechet import frechet_distance
-from hdit_repro.records import schema
+from hdit_repro.records import implied, schema
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.records.provenance import collect
 from hdit_repro.records.rows import row_key
 from hdit_repro.records.schema import Metric, Protocol, Record, asked_samples
 from hdit_repro.records.store import write
 from hdit_repro.spec.base import kind_of
-from hdit_repro.spec.run import Run
 from hdit_repro.stages.device import facts, prepare
 from hdit_repro.stages.measure import Sides, measure
 from hdit_repro.stages.model_card import write_card
 from hdit_repro.stages.reference import LoadedReference, load_reference
-from hdit_repro.stages.sample import features_of, network_calls, show_first, spent_on
+from hdit_repro.stages.sample import features_of, show_first, spent_on
 from hdit_repro.stages.sample import run as draw
 from hdit_repro.stages.settings import Progress, Report, Settings
 from hdit_repro.stages.shards import missing_numbers, read_tensors, whole_shards
@@ -160,13 +159,10 @@ def make_record(
 ) -> Record:
     """The measurement with its protocol and provenance."""
     protocol = Protocol(
-        extractor=extractor.name,
         weights_digest=extractor.digest,
         resize=extractor.protocol,
         reference=reference.described,
-        samples=job.run.sampling.count,
-        precision=job.run.sampling.precision,
-        **drawing(job.run),
+        **implied.protocol(job.run),
     )
     here = facts(device)
     summary = training_summary(folder)
@@ -190,21 +186,6 @@ def make_record(
         provenance=provenance,
         context=context,
     )
-
-
-def drawing(run: Run) -> dict[str, Any]:
-    """The protocol's fields that say how the samples were drawn: none of them is known of somebody's images."""
-    if run.external:
-        return dict.fromkeys(schema.DRAWING)
-    sampling = run.sampling
-    return {
-        "sampler": kind_of(sampling.sampler),
-        "steps": sampling.sampler.steps,
-        "network_evaluations": network_calls(run),
-        "guidance": sampling.guidance,
-        "weights": sampling.weights,
-        "labels": sampling.labels if run.model.classes else schema.UNLABELLED,
-    }
 
 
 def names_of(job: Job) -> tuple[str, ...]:

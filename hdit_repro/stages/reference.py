@@ -15,12 +15,11 @@ from hdit_repro.metrics.extractors import FeatureExtractor
 from hdit_repro.metrics.extractors.base import FEATURES, SPATIAL
 from hdit_repro.metrics.reference import cached_features, dataset_features, dataset_reference, floor
 from hdit_repro.metrics.statistics import Array
+from hdit_repro.records import implied
 from hdit_repro.records.schema import Reference
-from hdit_repro.spec.evaluation import REAL_IMAGES, AdmReference
+from hdit_repro.spec.data import Data
+from hdit_repro.spec.evaluation import REAL_IMAGES, AdmReference, DatasetReference
 from hdit_repro.spec.run import Run
-
-ADM_COUNTS = {"VIRTUAL_imagenet128_labeled": 1_281_167, "VIRTUAL_imagenet256_labeled": 1_281_167}
-"""Images behind ADM's published statistics: all of ImageNet's training set."""
 
 BATCH = 64
 
@@ -51,7 +50,7 @@ def load_reference(run: Run, extractor: FeatureExtractor, progress: Callable[[in
     """
     spec = run.evaluation.reference
     if isinstance(spec, AdmReference):
-        return _adm(spec.name, run.data.resolution, extractor)
+        return _adm(spec, run.data, extractor)
     return of_dataset(run, extractor, spec.count, progress)
 
 
@@ -66,15 +65,8 @@ def of_dataset(
     images = open_dataset(run.data)
     statistics = dataset_reference(images, extractor, count, progress)
     whole, facts = statistics.whole, statistics.facts
-    described = Reference(
-        kind="dataset",
-        name=images.name,
-        digest=str(facts["dataset_digest"]),
-        count=whole.count,
-        split="train",
-        resolution=run.data.resolution,
-        transform=run.data.transform,
-    )
+    asked = implied.reference(DatasetReference(count=count), run.data)
+    described = Reference(digest=str(facts["dataset_digest"]), **asked)
 
     def spatial() -> Stats:
         found = dataset_reference(images, extractor, count, progress, SPATIAL).whole
@@ -90,19 +82,10 @@ def of_dataset(
     return LoadedReference(whole.mean, whole.cov, described, of_real, spatial if has_spatial else None, features)
 
 
-def _adm(name: str, resolution: int, extractor: FeatureExtractor) -> LoadedReference:
-    found = adm_reference(name)
-    check_adm(found, extractor, (resolution, resolution))
-    described = Reference(
-        kind="adm",
-        name=name,
-        digest=found.digest,
-        count=ADM_COUNTS.get(name, 0),
-        split="train",
-        resolution=resolution,
-        transform="adm",
-    )
-    return adm_target(found, extractor, described)
+def _adm(spec: AdmReference, data: Data, extractor: FeatureExtractor) -> LoadedReference:
+    found = adm_reference(spec.name)
+    check_adm(found, extractor, (data.resolution, data.resolution))
+    return adm_target(found, extractor, Reference(digest=found.digest, **implied.reference(spec, data)))
 
 
 def adm_target(found: AdmStatistics, extractor: FeatureExtractor, described: Reference) -> LoadedReference:

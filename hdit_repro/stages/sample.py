@@ -126,13 +126,6 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def network_calls(run: Run) -> int:
-    """How often the network is called for one sample; guidance calls it twice a step. 0 for images of others."""
-    if run.external:
-        return 0
-    return run.sampling.network_calls
-
-
 def _draw(
     run: Run,
     folder: RunFolder,

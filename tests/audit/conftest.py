@@ -15,7 +15,7 @@ from hdit_repro.audit.bench import Bench
 from hdit_repro.cli import main
 from hdit_repro.files import shipped
 from hdit_repro.paper import Ledger, checks
-from hdit_repro.records import schema
+from hdit_repro.records import implied, schema
 from hdit_repro.records.schema import Metric, Protocol, Provenance, Record, Reference
 
 
@@ -112,9 +112,8 @@ def _only(ledger: Ledger, *names: str) -> Ledger:
     return Ledger(tuple(ledger.claim(name) for name in kept), ledger.tables)
 
 
-def _record(name: str, *, scale: str = "paper", seed: int = 0, samples: int | None = None, **metrics: float) -> Record:
+def _record(name: str, *, scale: str = "paper", seed: int = 0, **metrics: float) -> Record:
     job = jobs.find(name, scale, seed)
-    sampling = job.run.sampling
     return schema.make(
         job.run,
         names=(name,),
@@ -122,20 +121,10 @@ def _record(name: str, *, scale: str = "paper", seed: int = 0, samples: int | No
         scale=scale,  # type: ignore[arg-type]
         metrics={key.replace("_at_", "@").replace("_", "-"): Metric(value=value) for key, value in metrics.items()},
         protocol=Protocol(
-            extractor="inception-2015",
             weights_digest="0" * 64,
             resize="in-graph",
-            reference=Reference(
-                kind="adm", name="statistics", digest="0" * 64, count=1_281_167, split="train", resolution=128,
-                transform="adm",
-            ),
-            samples=samples or sampling.count,
-            sampler="dpmpp_3m_sde",
-            steps=50,
-            network_evaluations=50,
-            guidance=1.0,
-            weights="ema",
-            labels="random",
+            reference=Reference(digest="0" * 64, **implied.reference(job.run.evaluation.reference, job.run.data)),
+            **implied.protocol(job.run),
         ),
         provenance=Provenance(
             commit="0" * 40, dirty=False, versions={}, device="A100", host="slurm", seconds={}, gpu_hours=61.0,

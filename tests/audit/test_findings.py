@@ -228,7 +228,8 @@ def test_a_record_is_set_beside_the_print(found_with: Found, record: Make) -> No
     assert found.note == (
         "reproduced: ours is +1.1 % from print, 90 % interval −1.9 % to +4.2 %, margin ±5 %, n = 1, noise 1.3 % "
         "(published); ours 28.04, printed 27.74, difference +0.3; fid on inception-2015, 50,000 samples against "
-        "1,281,167 images of statistics, dpmpp_3m_sde with 50 steps, guidance 1, ema weights, random labels"
+        "1,281,167 images of VIRTUAL_imagenet128_labeled, dpmpp_3m_sde with 50 steps, guidance 1, ema weights, "
+        "random labels"
     )
 
 

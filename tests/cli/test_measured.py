@@ -11,7 +11,7 @@ from PIL import Image
 from hdit_repro import jobs
 from hdit_repro.cli.app import main
 from hdit_repro.data.places import describe
-from hdit_repro.records import schema, store
+from hdit_repro.records import implied, schema, store
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.records.migrate import digest_of
 from hdit_repro.records.schema import Metric, Protocol, Provenance, Reference
@@ -41,12 +41,9 @@ def measure(
         run, names=(job.name,), label=job.label, scale="paper",
         metrics={"fid": Metric(value=value)},
         protocol=Protocol(
-            extractor="inception-2015", weights_digest="ab" * 32, resize=resize,
-            reference=Reference(
-                kind="adm", name="x", digest="cd" * 32, count=9, split="train", resolution=128, transform="adm"
-            ),
-            samples=run.sampling.count, sampler="dpmpp_3m_sde", steps=50, network_evaluations=50, guidance=1.0,
-            weights="ema", labels="random",
+            weights_digest="ab" * 32, resize=resize,
+            reference=Reference(digest="cd" * 32, **implied.reference(run.evaluation.reference, run.data)),
+            **implied.protocol(run),
         ),
         provenance=Provenance(
             commit="0" * 40, dirty=dirty, versions={}, device="none", host="none", seconds={}, gpu_hours=0.0,

@@ -14,7 +14,7 @@ import pytest
 from hdit_repro import jobs
 from hdit_repro.cli import main
 from hdit_repro.errors import UserError
-from hdit_repro.records import export, migrate, schema, signoff, store
+from hdit_repro.records import export, implied, migrate, schema, signoff, store
 from hdit_repro.records.layout import Roots
 from hdit_repro.records.lint import difference, lint
 from hdit_repro.records.rows import row_key, split
@@ -33,20 +33,10 @@ def make(row: str = "E", seed: int = 0, value: float = 12.5, scale: str = "smoke
         scale=scale,  # type: ignore[arg-type]
         metrics={"fd-efficientnet-lite0": Metric(value=value, low=value - 1, high=value + 1, interval="made up")},
         protocol=Protocol(
-            extractor="efficientnet-lite0",
             weights_digest="ab" * 32,
             resize="bicubic 224",
-            reference=Reference(
-                kind="dataset", name="emoji", digest=reference * 32, count=9, split="all", resolution=16,
-                transform="adm",
-            ),
-            samples=job.run.sampling.count,
-            sampler="dpmpp_3m_sde",
-            steps=50,
-            network_evaluations=50,
-            guidance=1.0,
-            weights="ema",
-            labels="random",
+            reference=Reference(digest=reference * 32, **implied.reference(job.run.evaluation.reference, job.run.data)),
+            **implied.protocol(job.run),
         ),
         provenance=Provenance(
             commit="f" * 40, dirty=False, versions={}, device="cpu", host="Linux", seconds={}, gpu_hours=0.0,

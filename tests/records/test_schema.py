@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hdit_repro import jobs
-from hdit_repro.records import store
+from hdit_repro.records import implied, store
 from hdit_repro.records.schema import (
     CONTEXT,
     METRICS,
@@ -87,16 +87,13 @@ def test_a_record_as_json_and_back() -> None:
 def test_numbers_that_are_no_floats_read_back_whole(number: float, tmp_path: Path) -> None:
     """What a stage hands in may be an int or numpy's; the digest is over what the file says."""
     run = jobs.find("table1/E", "smoke").run
-    reference = Reference(kind="dataset", name="emoji", digest="", count=9, split="all", resolution=32, transform="adm")
-    protocol = Protocol(
-        extractor="x", weights_digest="", resize="", reference=reference, samples=128, sampler="heun", steps=50,
-        network_evaluations=99, guidance=1, weights="ema", labels="random",
-    )  # fmt: skip
+    reference = Reference(digest="", **implied.reference(run.evaluation.reference, run.data))
+    protocol = Protocol(weights_digest="", resize="", reference=reference, **{**implied.protocol(run), "guidance": 1})
     provenance = Provenance(
         commit="", dirty=None, versions={}, device="", host="", seconds={"train": 2}, gpu_hours=0, time=""
     )
     record = make(
-        run, names=("table1/E",), label="E", scale="smoke", metrics={"fid": Metric(value=number)},
+        run, names=("table1/E",), label="E", scale="smoke", metrics={"fd-efficientnet-lite0": Metric(value=number)},
         protocol=protocol, provenance=provenance, context={"floor": number},
     )  # fmt: skip
     path = store.write(record, tmp_path / record.training_id / f"{record.evaluation_id}.json")

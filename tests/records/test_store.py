@@ -13,7 +13,7 @@ import pytest
 
 from hdit_repro import jobs
 from hdit_repro.errors import UserError
-from hdit_repro.records import schema, store
+from hdit_repro.records import implied, schema, store
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.records.schema import Metric, Protocol, Provenance, Record, Reference
 from hdit_repro.spec import numerics
@@ -22,19 +22,10 @@ from hdit_repro.spec import numerics
 def make(seed: int = 0, value: float = 12.5, row: str = "E", **changes: object) -> Record:
     job = jobs.find(f"table1/{row}", "smoke", seed)
     protocol = Protocol(
-        extractor="efficientnet-lite0",
         weights_digest="ab" * 32,
         resize="bicubic 224",
-        reference=Reference(
-            kind="dataset", name="emoji", digest="cd" * 32, count=3781, split="all", resolution=32, transform="adm"
-        ),
-        samples=job.run.sampling.count,
-        sampler="dpmpp_3m_sde",
-        steps=50,
-        network_evaluations=50,
-        guidance=1.0,
-        weights="ema",
-        labels="random",
+        reference=Reference(digest="cd" * 32, **implied.reference(job.run.evaluation.reference, job.run.data)),
+        **implied.protocol(job.run),
     )
     provenance = Provenance(
         commit="f" * 40,
@@ -103,6 +94,66 @@ def test_a_digest_in_another_place_does_not_pass_for_the_records_own(tmp_path: P
         path.write_text(json.dumps(moved, indent=2, sort_keys=True, ensure_ascii=False))
         with pytest.raises(UserError, match="edited by hand"):
             store.read(path)
+
+
+def resealed(record: Record, folder: Path, **protocol: object) -> Path:
+    """The record with other fields of its protocol, under a digest that fits: as somebody may send one."""
+    changed = msgspec.structs.replace(record.protocol, **protocol)
+    return store.write(msgspec.structs.replace(record, protocol=changed), place(folder, record))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "had"),
+    [
+        ("extractor", "inception-2015", "efficientnet-lite0"),
+        ("samples", 65, "64"),
+        ("sampler", "heun", "dpmpp_3m_sde"),
+        ("steps", 25, "50"),
+        ("network_evaluations", 100, "50"),
+        ("guidance", 2.0, "1.0"),
+        ("weights", "raw", "ema"),
+        ("labels", "balanced", "random"),
+        ("precision", "bfloat16", "unset"),
+    ],
+)
+def test_a_protocol_that_its_own_run_denies_is_no_record(tmp_path: Path, field: str, value: object, had: str) -> None:
+    path = resealed(make(), tmp_path, **{field: value})
+    with pytest.raises(UserError, match=f"(?m)protocol.{field} is {value}, and its run has {had}$") as caught:
+        store.read(path)
+    assert caught.value.problem == "a record contradicts its own run"
+    records, (problem,) = store.load(tmp_path)
+    assert (records, problem.path) == ([], path)
+    assert f"protocol.{field} is {value}, and its run has {had}" in problem.reason
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "had"),
+    [
+        ("kind", "adm", "dataset"),
+        ("name", "imagenet", "emoji"),
+        ("count", 3781, "1500"),
+        ("split", "all", "train"),
+        ("resolution", 256, "16"),
+        ("transform", "none", "adm"),
+    ],
+)
+def test_a_reference_of_another_run_is_no_record(tmp_path: Path, field: str, value: object, had: str) -> None:
+    record = make()
+    path = resealed(record, tmp_path, reference=msgspec.structs.replace(record.protocol.reference, **{field: value}))
+    with pytest.raises(UserError, match=f"(?m)protocol.reference.{field} is {value}, and its run has {had}$"):
+        store.read(path)
+
+
+@pytest.mark.parametrize("name", ["fid", "recall-efficientnet-lite0", "fd-efficientnet-lite0@64"])
+def test_a_number_that_its_run_does_not_ask_for_is_no_record(tmp_path: Path, name: str) -> None:
+    record = make(metrics={name: Metric(value=1.0)})
+    with pytest.raises(UserError, match=f"(?m)metrics has {name}, and its run has fd-efficientnet-lite0$"):
+        store.read(store.write(record, place(tmp_path, record)))
+
+
+def test_all_that_contradicts_is_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"(?m)steps is 25, and its run has 50; .*weights is raw, and its run has ema$"):
+        store.read(resealed(make(), tmp_path, steps=25, weights="raw"))
 
 
 def test_a_missing_folder_holds_nothing(tmp_path: Path) -> None:

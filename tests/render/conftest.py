@@ -13,12 +13,11 @@ from PIL import Image
 from hdit_repro import jobs, paper
 from hdit_repro.files import write_text
 from hdit_repro.paper import Claim, Ledger
-from hdit_repro.records import schema, store
+from hdit_repro.records import implied, schema, store
 from hdit_repro.records.layout import Roots, RunFolder
-from hdit_repro.records.schema import Metric, Protocol, Provenance, Record, Reference, asked_samples, metric_name
+from hdit_repro.records.schema import Metric, Protocol, Provenance, Reference, asked_samples, metric_name
 from hdit_repro.render.measured import frechet_name
 from hdit_repro.render.tables import material, render_tables, table_folder
-from hdit_repro.spec.base import kind_of
 
 Measure = Callable[..., Path]
 
@@ -47,7 +46,6 @@ def _measurer(roots: Roots) -> Measure:
         scale: str,
         value: float,
         seed: int = 0,
-        samples: int | None = None,
         score: float = 1.0,
         seconds: float = 0.0,
         interval: str = "",
@@ -58,28 +56,23 @@ def _measurer(roots: Roots) -> Measure:
         job = jobs.find(name, scale, seed)
         sampling = msgspec.structs.replace(job.run.sampling, seed=sampling_seed)
         run = msgspec.structs.replace(job.run, sampling=sampling)
-        sampler = run.sampling.sampler
+        ends = {"low": value - 1, "high": value + 1, "interval": interval} if interval else {}
+        count = run.sampling.count
+        name_ = metric_name(frechet_name(run), count, asked_samples(scale, count))  # type: ignore[arg-type]
+        metrics = {name_: Metric(value=value, **ends)}  # type: ignore[arg-type]
+        if "inception-score" in run.evaluation.metrics:
+            metrics["inception-score"] = Metric(value=score)
         record = schema.make(
             run,
             names=(name,),
             label=job.label,
             scale=scale,  # type: ignore[arg-type]
-            metrics={"inception-score": Metric(value=score)},
+            metrics=metrics,
             protocol=Protocol(
-                extractor=kind_of(run.evaluation.extractor),
                 weights_digest=weights,
                 resize="bicubic",
-                reference=Reference(
-                    kind=kind_of(run.evaluation.reference), name="images", digest="cd" * 32, count=3781,
-                    split="all", resolution=run.data.resolution, transform=run.data.transform,
-                ),
-                samples=samples or run.sampling.count,
-                sampler=kind_of(sampler),
-                steps=sampler.steps,
-                network_evaluations=sampler.steps,
-                guidance=run.sampling.guidance,
-                weights="ema",
-                labels="random",
+                reference=Reference(digest="cd" * 32, **implied.reference(run.evaluation.reference, run.data)),
+                **implied.protocol(run),
             ),
             provenance=Provenance(
                 commit="0123456789abcdef", dirty=True, versions={}, device="cpu", host="Linux",
@@ -87,18 +80,9 @@ def _measurer(roots: Roots) -> Measure:
             ),
             context={key.replace("_", "-"): number for key, number in context.items()},
         )  # fmt: skip
-        return store.write(named(record, value, interval), RunFolder(roots, run, scale).record)
+        return store.write(record, RunFolder(roots, run, scale).record)
 
     return write
-
-
-def named(record: Record, value: float, interval: str) -> Record:
-    """The record with its Fréchet distance under the name that its sample count allows, with an interval if asked."""
-    asked = asked_samples(record.scale, record.spec.sampling.count)
-    name = metric_name(frechet_name(record.spec), record.protocol.samples, asked)
-    ends = {"low": value - 1, "high": value + 1, "interval": interval} if interval else {}
-    metrics = {name: Metric(value=value, **ends), **record.metrics}  # type: ignore[arg-type]
-    return msgspec.structs.replace(record, metrics=metrics)
 
 
 @pytest.fixture

@@ -67,7 +67,6 @@ def test_figure_9_prints_the_optimum_and_says_that_nothing_is_measured() -> None
 def test_figure_9_draws_what_is_measured(roots: Roots, measure) -> None:
     measure("guidance/w1.0", "paper", 7.0, score=130.0)
     measure("guidance/w1.3", "paper", 3.5, score=215.0)
-    measure("guidance/w1.1", "paper", 5.0, score=170.0, samples=5_000)
     measure("guidance/w2.0", "smoke", 5.0, score=300.0)
     index = measured.index(store.load(roots.results)[0])
     assert figure9.ours(index) == ([(1.0, 7.0, 130.0), (1.3, 3.5, 215.0)], 9)

@@ -166,14 +166,6 @@ def test_a_difference_that_rounds_to_nothing_has_no_sign(roots: Roots, render, m
     assert [rows[name][4].strip() for name in ("E ", "D ")] == ["0.00", "−0.01"]
 
 
-def test_too_few_samples_are_no_fid(roots: Roots, render, measure) -> None:
-    measure("table1/E", "paper", 30.0, samples=5000)
-    paths = render("paper")
-    assert lines(paths)["E"]["ours"] == "not run"
-    assert "only fid@5000" in text(paths, "table1.md")
-    assert lines(paths)["E"]["difference"] == ""
-
-
 def test_notes_name_protocol_floor_and_commit(roots: Roots, render, measure) -> None:
     measure("table1/E", "smoke", 30.0, floor=3.25)
     measure("table1/R1", "smoke", 60.0, floor=3.25)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from hdit_repro import jobs
+from hdit_repro.records import implied
 from hdit_repro.records.schema import Protocol
 from hdit_repro.stages.denoiser import Drawer, sample_keys
-from hdit_repro.stages.evaluate import drawing
 
 UNLABELLED_RUN = jobs.find("ffhq1024").run
 MEASURED = {
@@ -59,8 +59,10 @@ def test_a_label_is_its_numbers_whatever_the_shard(labels):
 
 def test_how_labels_were_chosen_is_recorded_and_part_of_the_samples_id():
     random, balanced = run_with("random"), run_with("balanced")
-    assert (drawing(random)["labels"], drawing(balanced)["labels"]) == ("random", "balanced")
-    protocols = [msgspec.convert({**MEASURED, **drawing(run)}, Protocol) for run in (random, balanced, UNLABELLED_RUN)]
+    assert (implied.drawing(random)["labels"], implied.drawing(balanced)["labels"]) == ("random", "balanced")
+    protocols = [
+        msgspec.convert({**MEASURED, **implied.drawing(run)}, Protocol) for run in (random, balanced, UNLABELLED_RUN)
+    ]
     assert [protocol.label_words() for protocol in protocols] == ["random labels", "balanced labels", "no labels"]
     assert all(protocol.label_words() in protocol.sampling_words() for protocol in protocols)
     assert random.training_id == balanced.training_id

@@ -430,11 +430,13 @@ def test_steps_under_a_curve_are_round(last: float, said: list[str]) -> None:
 
 
 def test_small_values_keep_their_digits(roots: Roots, measure: Measure) -> None:
-    path = measure("table1/E", "smoke", 181.0)
+    path = measure("guidance/w1.3", "smoke", 181.0)
     record = store.read(path)
     small = Metric(value=0.00123, low=0.00101, high=0.00148, interval="made up")
-    store.write(seal(msgspec.structs.replace(record, metrics={**record.metrics, "kd-efficientnet-lite0": small})), path)
-    shown = (build("smoke", roots).folder / "rows" / "table1-E.html").read_text()
+    store.write(
+        seal(msgspec.structs.replace(record, metrics={**record.metrics, "recall-efficientnet-lite0": small})), path
+    )
+    shown = (build("smoke", roots).folder / "rows" / "guidance-w1.3.html").read_text()
     assert '<td class="number">0.00123</td>' in shown
     assert "0.00123 [0.00101, 0.00148]" in shown
     assert ">181.000<" in shown
