@@ -63,6 +63,7 @@ def start(
     as_objects: bool,
 ) -> bool:
     """Submit, and print the new jobs' ids; True where everything is done and the tables may be rendered."""
+    from hdit_repro.launch.slurm.coverage import held_words
     from hdit_repro.launch.slurm.submit import submit
 
     render = ("hdit_repro.cli", "render-tables", "--scale", jobs[0].scale)
@@ -73,6 +74,8 @@ def start(
         for job_id in made.job_ids:
             data(job_id)
     remark(_outcome(made, _there(profile)))
+    if held := held_words(made.held):
+        remark(held)
     if not wait:
         return made.open == 0 and not as_objects
     _stay(jobs, roots, profile)
@@ -142,6 +145,7 @@ def _stay(jobs: Sequence[Job], roots: Roots, profile: Slurm) -> None:
     from hdit_repro.launch.graph import required
     from hdit_repro.launch.plan import make_plan, tasks_for
     from hdit_repro.launch.slurm import journal, queue
+    from hdit_repro.launch.slurm.coverage import held_words
     from hdit_repro.launch.slurm.draft import coverage_of
 
     tasks = tasks_for(jobs, roots)
@@ -149,13 +153,16 @@ def _stay(jobs: Sequence[Job], roots: Roots, profile: Slurm) -> None:
     hours = {stage.key: max(stage.hours, 1e-9) for stage in make_plan(jobs, roots, profile)}
     there = _there(profile)
     covered: Coverage | None = None
-    looked = -math.inf
+    looked, told = -math.inf, ""
 
     def alive() -> bool:
-        nonlocal covered, looked
+        nonlocal covered, looked, told
         if time.monotonic() - looked > EVERY:
             with contextlib.suppress(RunError):
                 covered = coverage_of(tasks, roots, queue.squeue(journal.submitters(roots)))
+                if (held := held_words(covered.held)) and held != told:
+                    shown.event(held)
+                told = held
             looked = time.monotonic()
         return covered is None or any(covered.jobs(task.key) for task in tasks)
 

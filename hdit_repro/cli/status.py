@@ -107,7 +107,9 @@ def _trouble(path: Path) -> str:
 
 
 def _remarks(live: Live) -> list[str]:
-    """How many stages are in which state, GPU-hours, and whether the queue answers."""
+    """How many stages are in which state, GPU-hours, what is held, and whether the queue answers."""
+    from hdit_repro.launch.slurm.coverage import held_words
+
     if not live.rows:
         return ["nothing was submitted here yet; `hdit-repro submit table1 --scale smoke --wait` is a start"]
     states = [row.state for row in live.rows]
@@ -116,6 +118,8 @@ def _remarks(live: Live) -> list[str]:
     planned = [row.planned_gpu_hours for row in live.rows if row.planned_gpu_hours is not None]
     if planned:
         found.append(f"GPU-hours: {sum(row.gpu_hours for row in live.rows):,.2f} used, {sum(planned):,.2f} planned")
+    if held := held_words(live.covered.held):
+        found.append(held)
     if not live.asked:
         found.append("SLURM does not answer here: what waits in its queue is not shown")
     return found

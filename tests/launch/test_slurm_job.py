@@ -43,7 +43,7 @@ class Site:
         (folder / "scontrol").write_text(f'#!/bin/sh\necho "$*" >> {quote(str(self._told))}\n')
         (folder / "scontrol").chmod(0o755)
         patch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-        for wait in ("GRACE", "MOMENTS"):
+        for wait in ("GRACE", "MOMENTS", "PAUSE"):
             patch.setattr(jobs, wait, 0.0)
         self.rank(0, 1)
 
@@ -115,6 +115,25 @@ def test_without_scontrol_the_real_error_stays(
     assert "not requeued: [Errno 2]" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("ping", "tries", "said"), [("rm $0.away; exit 1", 3, "requeued 77"), ("exit 0", 2, "not requeued: no, 77")]
+)
+def test_a_controller_that_does_not_answer_is_waited_for_and_a_refusal_is_not(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str], ping: str, tries: int, said: str
+) -> None:
+    """A job that fails, or whose time ends, while slurmctld is started again came back no more."""
+    scontrol, calls = tmp_path / "bin" / "scontrol", tmp_path / "calls"
+    refusal = '[ -e "$0.away" ] && { echo "no, $2" >&2; exit 1; }'
+    twice = ping.replace("rm $0.away", '[ -e "$0.once" ] && rm "$0.away"; touch "$0.once"')
+    scontrol.write_text(
+        f'#!/bin/sh\n[ "$1" = ping ] && {{ {twice}; }}\necho "$*" >> {quote(str(calls))}\n{refusal}\ntrue\n'
+    )
+    scontrol.with_name("scontrol.away").touch()
+    jobs.requeue()
+    assert calls.read_text().splitlines() == ["requeue 77"] * tries
+    assert capsys.readouterr().err.splitlines() == [said]
+
+
 def test_a_training_that_leaves_is_requeued_by_submitit_and_says_so_where_it_cannot_be(
     site: Site, training: Task, handler: list[int]
 ) -> None:
@@ -127,6 +146,7 @@ def test_a_training_that_leaves_is_requeued_by_submitit_and_says_so_where_it_can
         with pytest.raises(Preempted, match="is saved"):
             run(training, leaving)
     assert handler == [signal.SIGUSR2] * 2
+    assert site.requeues == ["requeue 77"], "where submitit could not"
     assert not Part(training.folder, "train").failure.exists()
 
 

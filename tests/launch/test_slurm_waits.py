@@ -14,10 +14,13 @@ from hdit_repro.cli import slurm
 from hdit_repro.cli.app import main
 from hdit_repro.errors import RunError
 from hdit_repro.files import lock, write_json
+from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.part import Part
+from hdit_repro.launch.plan import wanted
 from hdit_repro.launch.progress import LEFT, note_left, write_failure
 from hdit_repro.launch.slurm import act, attempts, journal, queue
 from hdit_repro.launch.slurm.live import look
+from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.slurm.submit import Submitted
 from hdit_repro.launch.status import known_tasks
 from hdit_repro.records.layout import Roots
@@ -110,6 +113,56 @@ def test_logs_print_what_a_job_said_that_did_not_begin_again(
     with lock(train.lock):  # it runs again, and will say what there is to say
         assert main(["logs", "table1/E"]) == 0
     assert "no module" not in capsys.readouterr().out
+
+
+def test_logs_print_what_the_job_said_of_a_stage_that_was_killed(
+    roots: Roots, fake: Any, capsys: pytest.CaptureFixture[str], send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SLURM says it within a moment of the stage's last word, which is all that the stage's own log has."""
+    monkeypatch.chdir(roots.runs.parent)
+    send(roots, ["E"])
+    fake.end_all()
+    folder = journal.folder(roots, journal.journals(roots)[0].session)
+    train = train_of(roots)
+    train.log.write_text("it trains\n")
+    attempts.begin(train, folder.name, "100", 8, "train of table1/E")
+    own = folder / "100_0_log.err"
+    own.write_text("oom_kill event\n")
+    os.utime(own, (time.time() + 5,) * 2)
+    for _ in range(2):
+        capsys.readouterr()
+        assert main(["logs", "table1/E"]) == 0
+        assert capsys.readouterr().out.splitlines()[0::2] == ["it trains", "oom_kill event"]
+        attempts.close(train)  # as whoever looks at it next does
+
+
+def test_what_is_held_is_told_with_what_lets_it_go(
+    roots: Roots, fake: Any, capsys: pytest.CaptureFixture[str], send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start that SLURM could not make leaves a job held: it is in the queue, and waits for ever."""
+    monkeypatch.chdir(roots.runs.parent)
+    send(roots, ["E"])
+    training = f"100|PENDING|launch failed requeued held|0:00|{name_of(roots, 0)}"
+    shards = [one for one in fake.queue if one.startswith("101")]
+    fake.show(training, *(f"{one}|PENDING|JobHeldUser|0:00|{name_of(roots, 1)}" for one in shards))
+    words = "held until `scontrol release 100,101`"
+    for command in (["status"], ["submit", "table1/E", "--cluster", "a100", "--allow-dirty"]):
+        capsys.readouterr()
+        assert main(command) == 0
+        assert words in capsys.readouterr().err
+    monkeypatch.setattr(slurm, "EVERY", 0.0)
+    looks = iter([training, training, training.replace("launch failed requeued held", "None")])
+
+    def squeue(*_: object) -> dict[str, queue.Queued]:
+        line = next(looks, None)
+        return {"100": queue._queued(*line.split("|", 4))} if line else {}
+
+    cluster = read_cluster("a100")
+    assert isinstance(cluster, Slurm)
+    monkeypatch.setattr(queue, "squeue", squeue)
+    with pytest.raises(RunError, match="nothing of them is in the queue"):
+        slurm._stay(wanted("table1", "paper", ["E"]), roots, cluster)
+    assert capsys.readouterr().err.count("held until `scontrol release 100`") == 1
 
 
 def name_of(roots: Roots, unit: int) -> str:

@@ -42,6 +42,11 @@ class Coverage:
         return {number for span in spans if span for number in range(*span)}
 
     @property
+    def held(self) -> list[str]:
+        """The jobs that somebody has to release, in words that `scontrol` takes: an array is one of them."""
+        return list(dict.fromkeys(one.job.id.partition("_")[0] for one in self.all if one.job.held))
+
+    @property
     def all(self) -> list[InQueue]:
         return list({id(element): element for found in self.elements.values() for element in found}.values())
 
@@ -116,3 +121,9 @@ def cover(known: Iterable[Journal], listed: Mapping[str, Queued], done: Done) ->
 def span(element: Noted, key: str) -> tuple[int, int] | None:
     """The samples that an element draws, if `key` is the stage that it draws samples for."""
     return element.numbers if key.startswith("sample-") else None
+
+
+def held_words(jobs: Sequence[str]) -> str:
+    """What lets held jobs go on, which SLURM never does by itself; empty where there are none."""
+    names = ",".join(jobs)
+    return f"held until `scontrol release {names}` (an administrator's hold: by an administrator)" if jobs else ""

@@ -71,7 +71,7 @@ class Executor(SlurmExecutor):  # type: ignore[misc]
         except (FailedJobError, FailedSubmissionError) as error:
             raise RunError(
                 "sbatch refuses a job",
-                found=" ".join(str(error).split()),
+                found=" ".join(str(error).split()) or "it ended without a word",
                 expected=f"{self.parameters['job_name']} in the queue",
                 fix="mend the cluster's profile in jobs/clusters/ (`hdit-repro cluster check NAME` tries it); "
                 "where SLURM was only busy, run the same command again",

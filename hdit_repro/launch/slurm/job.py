@@ -32,6 +32,9 @@ from hdit_repro.training.signals import Preempted
 GRACE = 900.0
 """Seconds that a process waits to be ended by the scheduler, after it has done what it could."""
 
+AWAY, PAUSE = 600.0, 10.0
+"""Seconds for which a controller that is being restarted is waited for, and between two tries."""
+
 MOMENTS = 10.0
 """Seconds within which what happens to one process of a job has reached the others: a signal, a loss."""
 
@@ -210,11 +213,17 @@ def may_try_again(error: Exception, part: Part, session: str) -> bool:
 
 def requeue() -> None:
     """Put this job back into the queue, which ends it; where that is not allowed, or not possible, return."""
-    try:
-        subprocess.run(["scontrol", "requeue", job_id()], check=True, capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        _not_requeued(error)
-        return
+    deadline, answers = time.monotonic() + AWAY, False
+    while True:
+        try:
+            subprocess.run(["scontrol", "requeue", job_id()], check=True, capture_output=True, text=True)
+            break
+        except (OSError, subprocess.CalledProcessError) as error:
+            if answers or isinstance(error, OSError) or time.monotonic() > deadline:
+                _not_requeued(error)
+                return
+        answers = subprocess.run(["scontrol", "ping"], check=False, capture_output=True).returncode == 0
+        time.sleep(0.0 if answers else PAUSE)
     print(f"requeued {job_id()}", file=sys.stderr, flush=True)
     time.sleep(GRACE)
 
@@ -237,8 +246,8 @@ def _leave(told: Callable[..., Any] | int | None, signum: int | None) -> None:
     elif callable(told):
         try:
             told(signal.SIGUSR2, None)
-        except (OSError, subprocess.CalledProcessError) as error:
-            _not_requeued(error)
+        except (OSError, subprocess.SubprocessError):
+            requeue()
 
 
 def _silent(progress: Progress) -> None:

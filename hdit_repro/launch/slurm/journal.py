@@ -21,7 +21,10 @@ from hdit_repro.records.layout import Roots
 
 NAME = "journal.json"
 
-_SRUN = re.compile(r"srun: error: .*: tasks? .*: Exited with exit code|srun: (launch/slurm: \S+: )?Terminating")
+_SRUN = re.compile(
+    r"srun: error: .*: tasks? .*: Exited with exit code|srun: (launch/slurm: \S+: )?Terminating"
+    r"|srun: (Force Terminated|forcing job termination|Job step aborted)"
+)
 
 
 class Noted(msgspec.Struct, frozen=True, kw_only=True):

@@ -126,14 +126,17 @@ def unheard(roots: Roots, tasks: Iterable[Task]) -> list[Path]:
 
 
 def _heard(task: Task, sent: Sent) -> float:
-    """Until when a stage told of a job, in Unix seconds: without end while it runs, 0 where it knows nothing of it."""
+    """Until when a stage told of a job, in Unix seconds: without end while it runs, 0 where it knows nothing of it.
+    Of one that was killed its job alone knows, at once."""
     if state_of(task.folder, task.stage) == "running":
         return math.inf
     state = task.folder.path / "state"
     times = [0.0]
     for name in (task.key, *(path.name.removesuffix(".lock") for path in state.glob(f"{task.key}.*-*.lock"))):
         mine = [one for one in attempts.read(state / f"{name}.attempts.json") if one.job == sent.id]
-        times += [one.ended or max(one.began, read_progress(state / f"{name}.progress.json").time) for one in mine]
+        for one in mine:
+            last = one.ended or max(one.began, read_progress(state / f"{name}.progress.json").time)
+            times.append(last - SETTLES if one.why in ("", attempts.SILENT) else last)
         failure = read_failure(state / f"{name}.failure.json")
         if failure.get("owner") == f"{sent.session}/{sent.id}":
             times.append(float(failure.get("time", 0.0)))

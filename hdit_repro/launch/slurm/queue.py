@@ -42,6 +42,11 @@ class Queued(NamedTuple):
         return self.state in WAITING
 
     @property
+    def held(self) -> bool:
+        """Whether it waits until somebody releases it: by hand, or after a start that SLURM could not make."""
+        return self.waits and "held" in self.reason.lower()
+
+    @property
     def ends(self) -> bool:
         """Whether it makes nothing any more: its processes are being ended, for as long as they are given."""
         return self.state == ENDING

@@ -32,12 +32,13 @@ SETTLING = 5.0
 
 
 class Submitted(NamedTuple):
-    """How many stages were open and in the queue already, and the ids of the new jobs."""
+    """How many stages were open and in the queue already, the ids of the new jobs, and those of jobs that are held."""
 
     open: int
     queued: int
     job_ids: tuple[str, ...]
     session: str
+    held: tuple[str, ...] = ()
 
 
 def submit(
@@ -73,7 +74,7 @@ def submit(
         planned = draft(jobs, roots, profile, listed, allow_dirty=allow_dirty)
         waiting = sum(bool(planned.covered.jobs(task.key)) for task in planned.left)
         if not planned.groups:
-            return Submitted(len(planned.left), waiting, (), "")
+            return Submitted(len(planned.left), waiting, (), "", tuple(planned.covered.held))
         preflight.check_cap(profile, len(queue.squeue()) if profile.submit_cap else 0, len(planned.elements) + 1)
         preflight.check_room(roots.runs, planned.disk)
         for script in {script.kind: script for script in scripts(planned)}.values():
@@ -83,7 +84,7 @@ def submit(
         queue.scancel(queue.own(planned.covered.doomed))
         _prepare(planned)
         ids = _act(planned, tuple(render), stages)
-        return Submitted(len(planned.left), waiting, tuple(ids), planned.session)
+        return Submitted(len(planned.left), waiting, tuple(ids), planned.session, tuple(planned.covered.held))
 
 
 def recover(roots: Roots) -> dict[str, queue.Queued]:
