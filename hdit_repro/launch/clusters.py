@@ -75,14 +75,23 @@ def read_cluster(name: str) -> Cluster:
     """The profile of a cluster.
 
     Raises:
-        UserError: there is none of that name, or its file has unknown keys, wrong types or impossible values.
+        UserError: there is none of that name, or its file has unknown keys, a name of its own, wrong types or
+            impossible values.
     """
     path = pick(clusters(), name, kind="cluster", where="jobs/clusters/")
     tree = read_toml(path)
+    if "name" in tree:
+        raise UserError(
+            "a cluster's profile is called as its file is, and not by a key",
+            found=f"{path}:{_line(path, 'name')}: name = {tree['name']!r}",
+            expected=f"no `name`; the file's own is {name}",
+            fix="delete that line, or rename the file",
+        )
     try:
         profile: Cluster = msgspec.convert({**tree, "name": name}, Cluster)
     except msgspec.ValidationError as error:
         refused = explain(error, tree, lambda field: f"{path}:{_line(path, field)}", PROFILE)
+        refused.expected = ", ".join(word for word in str(refused.expected).split(", ") if word != "name")
         refused.problem = f"a cluster's profile is not understood: {refused.problem}"
         raise refused from error
     return profile

@@ -198,6 +198,20 @@ def test_clusters_are_checked_when_they_are_read(tmp_path: Path, monkeypatch: py
             read_cluster("mine")
 
 
+def test_a_profile_is_called_as_its_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    profiles = tmp_path / "jobs" / "clusters"
+    profiles.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    (profiles / "mine.toml").write_text('kind = "local"\nname = "theirs"\n')
+    with pytest.raises(UserError, match="called as its file is") as refusal:
+        read_cluster("mine")
+    assert "mine.toml:2: name = 'theirs'" in str(refusal.value)
+    (profiles / "mine.toml").write_text('kind = "local"\njobs = 3\n')
+    with pytest.raises(UserError, match="profile is not understood") as refusal:
+        read_cluster("mine")
+    assert str(refusal.value.expected).startswith("kind, jobs_at_once, ")
+
+
 def test_workers_follow_the_machine() -> None:
     local = Local(name="x", cpu_macs_per_second=1.0, cpu_features_per_second=1.0, threads=4)
     assert [local.workers(cpus, 0) for cpus in (1, 4, 9)] == [1, 1, 2]
