@@ -64,8 +64,8 @@ def on_cell(claim: Claim, job: Job, measurements: Measurements, bills: Bills) ->
     more = seeds_to_settle(found.log, shares[0].spread, shares[1].spread, ours.seeds)
     low, high = found.interval(1 - 2 * LEVEL)
     words = (
-        f"{outcome}: ours is {change(found.log)} from print, 90 % interval {change(low)} to {change(high)}, "
-        f"margin ±{100 * MARGIN:g} %, n = {ours.seeds}, noise {shares[1].spread.brief()}"
+        f"{outcome}: ours is {change(found.log)} from print, 90 % interval {change(low)} to {change(high)}"
+        f"{SHARED}{100 * MARGIN:g} %, n = {ours.seeds}, noise {shares[1].spread.brief()}"
     )
     price = ""
     if outcome == "inconclusive":
@@ -74,6 +74,9 @@ def on_cell(claim: Claim, job: Job, measurements: Measurements, bills: Bills) ->
         words = f"{words}; {settled}"
     return Verdict(outcome, found, ours.seeds, more if price else None, shares[1].spread.basis, words, price)
 
+
+SHARED = ", margin ±"
+"""Where what is a row's own ends in the words of a verdict: the rest may be that of others too."""
 
 NEVER = "no number of our seeds would settle it, since print is one training"
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from hdit_repro.audit.decide import RULE
+from hdit_repro.audit.verdicts import SHARED
 from hdit_repro.cost.complexity import RESOLUTIONS
 from hdit_repro.records.lint import difference
 from hdit_repro.records.schema import FLOOR, MADE_ELSEWHERE, Protocol, Record
@@ -116,7 +117,7 @@ def _measured_notes(table: Table, rows: Sequence[Row], records: list[Record], sc
             if _has(table, Difference)
             else f"Print: {table.protocol}."
         )
-        found += [f"Verdict ({_judged(row, column)}): {said}." for row in rows for column, said in row.judged.items()]
+        found += _verdicts(rows)
         if any(row.judged for row in rows):
             found.append(f"Verdicts: {RULE}.")
     floors = _grouped(rows, _floor)
@@ -180,6 +181,20 @@ def _intervals(table: Table, rows: Sequence[Row]) -> list[tuple[str, str]]:
         if text:
             groups.setdefault(text, []).append(row.key)
     return [(text, ", ".join(names)) for text, names in groups.items()]
+
+
+def _verdicts(rows: Sequence[Row]) -> list[str]:
+    """A line a verdict; of a margin, noise and price that several share, one line for all of them."""
+    said = {_judged(row, column): words.partition(SHARED) for row in rows for column, words in row.judged.items()}
+    sharing: dict[str, list[str]] = {}
+    for name, (_, _, rest) in said.items():
+        sharing.setdefault(rest, []).append(name)
+    found = []
+    for name, (own, mark, rest) in said.items():
+        found.append(f"Verdict ({name}): {own}{'' if len(sharing[rest]) > 1 else mark + rest}.")
+    shared = {rest: names for rest, names in sharing.items() if rest and len(names) > 1}
+    mark = SHARED.lstrip(", ")
+    return found + [f"Behind the verdicts on {', '.join(names)}: {mark}{rest}." for rest, names in shared.items()]
 
 
 def _judged(row: Row, column: str) -> str:

@@ -292,3 +292,15 @@ def test_all_csv_rows_are_full(roots: Roots) -> None:
     for line in csv.DictReader(io.StringIO(text)):
         assert re.fullmatch(r"\d*", line["params_printed"])
         assert re.fullmatch(r"\d*(\.\d+)?", line["fid_printed"])
+
+
+def test_what_verdicts_of_several_rows_share_is_said_once(roots: Roots, measure) -> None:
+    for row, value in (("C", 28.2), ("D", 50.0), ("E", 28.5)):
+        measure(f"table1/{row}", "paper", value)
+    notes = sheet_of(TABLES["table1"], material("paper", roots)).notes
+    apart, far, open_ = [note for note in notes if note.startswith("Verdict (")]
+    assert apart.startswith("Verdict (C): not reproduced: ours is ")
+    assert far.startswith("Verdict (D): not reproduced: ours is ")
+    assert "margin" not in apart + far
+    assert ", margin ±5 %, n = 1, noise 1.3 % (published); 29 more seeds: " in open_
+    assert "Behind the verdicts on C, D: margin ±5 %, n = 1, noise 1.3 % (published)." in notes
