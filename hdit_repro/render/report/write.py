@@ -46,12 +46,13 @@ def build(scale: str, roots: Roots, out: Path | None = None) -> Built:
     _refuse_strangers(target)
     facts = gather(scale, roots)
     pages = pages_of(facts)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    place = target.resolve()  # a link to a report stays one
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
     try:
         _write(pages, facts, temporary)
         temporary.chmod(0o755)
-        _swap(temporary, target)
+        _swap(temporary, place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Built(target, target / "index.html", len(pages), len(facts.given.records), len(facts.problems))

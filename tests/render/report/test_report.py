@@ -291,6 +291,16 @@ def test_a_report_that_another_one_moved_away_is_no_error(roots: Roots, monkeypa
     assert (build("smoke", roots).folder / "index.html").is_file()
 
 
+def test_a_link_to_a_report_stays_one(roots: Roots, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(build("smoke", roots).folder)
+    (link / "stale").touch()
+    assert build("smoke", roots, link).folder == link
+    assert link.is_symlink()
+    assert (link / "index.html").is_file()
+    assert not (link / "stale").exists()
+
+
 def test_paper_scale_has_verdicts(roots: Roots, measure: Measure) -> None:
     measure("table1/E", "paper", 27.9)
     measure("table1/D", "paper", 50.0)
