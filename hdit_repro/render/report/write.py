@@ -46,7 +46,7 @@ def build(scale: str, roots: Roots, out: Path | None = None) -> Built:
     _refuse_strangers(target)
     facts = gather(scale, roots)
     pages = pages_of(facts)
-    place = target.resolve()  # a link to a report stays one
+    place = target.resolve() if target.is_symlink() else target  # a link to a report stays one
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
     try:
