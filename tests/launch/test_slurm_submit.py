@@ -231,3 +231,17 @@ def test_what_lies_in_a_folder_of_the_profiles_own_is_found_by_the_commands_that
     assert "3 stages: 3 queued" in capsys.readouterr().err
     assert main([*asked, "a100"]) == 0
     assert "`hdit-repro status`" in capsys.readouterr().err
+
+
+def test_the_id_is_the_one_of_sbatchs_own_line(roots: Roots, fake: Any, send: Send) -> None:
+    """A wrapper of a site may say more: jobs of another id would be waited for, cancelled, and sent once more."""
+    script = fake.here / "sbatch"
+    script.write_text(script.read_text().replace("#!/bin/bash", "#!/bin/bash\necho 'welcome: your job 17 of 40'", 1))
+    assert send(roots, ["E"]).job_ids == ("100", "101", "102")
+
+
+def test_an_sbatch_that_is_killed_without_a_word_is_told_so(roots: Roots, fake: Any, send: Send) -> None:
+    (fake.here / "sbatch").write_text('#!/bin/bash\n[ "$1" = --test-only ] || kill -9 $$\n')
+    with pytest.raises(RunError, match="sbatch refuses") as refusal:
+        send(roots, ["E"])
+    assert refusal.value.found == "it ended without a word"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -88,6 +89,13 @@ class Executor(SlurmExecutor):  # type: ignore[misc]
         path = Path(self.folder) / f"{uuid.uuid4().hex}.pkl"
         write_bytes(path, pickle.dumps(delayed, pickle.HIGHEST_PROTOCOL))
         return path
+
+    @staticmethod
+    def _get_job_id_from_submission_command(string: bytes | str) -> str:
+        """The id in sbatch's own line: a site's greeting before it may speak of jobs too."""
+        text = string if isinstance(string, str) else string.decode(errors="replace")
+        said = re.findall(r"^Submitted batch job (\d+)", text, re.MULTILINE)
+        return str(said[-1] if said else SlurmExecutor._get_job_id_from_submission_command(text))
 
     def _make_submission_file_text(self, command: str, uid: str) -> str:
         return without(str(super()._make_submission_file_text(command, uid)), self.omit)
