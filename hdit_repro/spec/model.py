@@ -12,6 +12,21 @@ from typing import Literal
 import msgspec
 
 from hdit_repro.spec.base import Choice, Spec, require
+from hdit_repro.spec.data import LARGEST_SIDE
+
+LARGEST_SIZE = 2**24
+"""Of a width, a depth, a patch's numbers and the like: a matrix of two of them has a length that int64 holds."""
+
+
+def require_network(resolution: int, *sizes: int) -> None:
+    """Refuse a network that no machine can hold.
+
+    Raises:
+        ValueError: a size above the largest.
+    """
+    require(resolution <= LARGEST_SIDE, f"images have at most {LARGEST_SIDE} pixels a side, and not {resolution}")
+    require(max(sizes) <= LARGEST_SIZE, f"sizes of a network end at {LARGEST_SIZE}, and {max(sizes)} is asked for")
+
 
 # Attention (Section 4.3). How far a token sees.
 
@@ -169,6 +184,7 @@ class Mapping(Spec):
         if self.activation == "geglu":
             msgspec.structs.force_setattr(self, "activation", msgspec.UNSET)
         require(self.depth >= 1 and self.width >= 2 and self.d_ff >= 1, "depth, width and d_ff must be positive")
+        require_network(1, self.depth, self.width, self.d_ff)
         require(self.width % 2 == 0, f"width must be even for the Fourier features, and {self.width} is odd")
         require(0 <= self.dropout < 1, f"dropout must be in [0, 1), and {self.dropout} is not")
 
@@ -252,6 +268,9 @@ class Hourglass(Choice, tag="hourglass"):
         hidden = [level.d_ff for level in self.levels]
         require(min(hidden) >= 1, f"hidden widths of the feed-forward start at 1, and {hidden} are asked for")
         require(min(self.augmentation_cond, self.mapping_cond) >= 0, "sizes of conditions start at 0")
+        numbers = self.patch_height * self.patch_width * self.channels
+        conditions = (self.classes, self.augmentation_cond, self.mapping_cond)
+        require_network(self.resolution, *sizes, *hidden, *conditions, numbers)
         require(all(0 <= p < 1 for p in self.dropout), f"dropout must be in [0, 1), and {list(self.dropout)} are not")
         for width, heads, attention in zip(self.widths, self.heads, self.attention, strict=True):
             require(width % heads == 0, f"width {width} is no multiple of {heads} heads")
@@ -350,6 +369,7 @@ class DiT(Choice, tag="dit"):
         require(min(sizes) >= 1, "sizes start at 1")
         require(self.classes >= 0, f"classes start at 0, and {self.classes} are asked for")
         require(self.d_ff >= 1, f"the feed-forward's hidden width starts at 1, and {self.d_ff} is asked for")
+        require_network(self.resolution, *sizes[:4], self.classes, self.d_ff, self.patch**2 * self.channels)
         require(0 <= self.class_dropout <= 1, f"class_dropout is a probability, and {self.class_dropout} is not")
         require(self.width % self.heads == 0, f"width {self.width} is no multiple of {self.heads} heads")
         require(

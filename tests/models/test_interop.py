@@ -225,6 +225,13 @@ def test_dit_defaults_are_the_released_codes(tmp_path):
         read_dit(write(tmp_path, {"model": {"hidden_size": 90}}))
 
 
+@pytest.mark.parametrize("key", ["hidden_size", "in_channels", "num_classes", "depth", "mlp_ratio", "patch_size"])
+def test_sizes_that_torch_cannot_hold_are_refused_when_the_configuration_is_read(tmp_path, key):
+    """Building such a network ended in torch's own words on overflowing storage."""
+    with pytest.raises(UserError, match=r"sizes of a network end at 16777216|at most 65535 pixels"):
+        read_dit(write(tmp_path, {"model": {key: 2**31, **({"input_size": 2**31} if key == "patch_size" else {})}}))
+
+
 def test_what_a_dits_configuration_says_is_read(tmp_path):
     said = {
         "input_size": 16, "patch_size": 4, "in_channels": 3, "hidden_size": 64, "depth": 3, "num_heads": 8,
