@@ -98,10 +98,11 @@ def test_an_array_is_throttled_and_a_render_takes_no_gpu() -> None:
 
 def test_every_value_of_a_site_reaches_the_script() -> None:
     site = profile(
-        account="acc", qos="long", constraint="a100_80g", gpu_request="gpus-per-node", memory_per_gpu_gb=0.0,
+        account="acc", qos="long", constraint="a100_80g", gpu_request="gpus-per-node", gres="gpu",
         sbatch={"mail-type": "END", "exclusive": True, "time": 99, "hint": False}, omit=("signal", "open_mode"),
         setup=("module load cuda",), scratch="$SCRATCH/$SLURM_JOB_ID", python="apptainer exec --nv x.sif python",
         environment={"NCCL_SOCKET_IFNAME": "ib0"}, srun_args=("--mpi=none",), signal_seconds=300,
+        memory_per_gpu_gb=0.0,
     )  # fmt: skip
     found = text(site, Resources(2, 8, 1, 60, 3))
     for line in (
@@ -116,7 +117,7 @@ def test_every_value_of_a_site_reaches_the_script() -> None:
     assert "--mpi=none apptainer exec --nv x.sif python -u -m submitit" in found
     assert found.index("module load cuda") < found.index("export PYTHONPATH")
     assert "#SBATCH --signal=USR2@300" in text(msgspec.structs.replace(site, omit=()))
-    assert "gpus" not in text(profile(gpu_request="none"))
+    assert "gpus" not in text(profile(gpu_request="none", gres="gpu"))
 
 
 def lines_of(profile: Slurm, *names: str) -> list[str]:
@@ -158,7 +159,7 @@ def test_the_signal_of_the_script_is_the_one_that_jobs_hear(monkeypatch: pytest.
         'sbatch = { "--time" = 3 }', 'sbatch = { array = "1-3" }', 'omit = ["dependency"]', "signal_seconds = 1",
         "gpus_per_node = 3", "throttle = 0", "partitions = 'a'", '[environment]\n"A B" = "1"', "submit_cap = -1",
         'gpu_request = "cards"', "time_limit_hours = 0.01", "signal_seconds = 3600",
-        'sbatch = { job_name = "mine" }', 'omit = ["job-name"]',
+        'sbatch = { job_name = "mine" }', 'omit = ["job-name"]', 'gpu_request = "gpus-per-node"\ngres = "gpu:a100"',
     ],
 )  # fmt: skip
 def test_a_profile_that_cannot_be_is_refused(wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,7 @@ class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
         )
         require(min(self.price_per_gpu_hour, self.ask_above_gpu_hours) >= 0, "a price is not negative")
         require(self.cpus_per_gpu >= 1 and self.memory_per_gpu_gb >= 0, "a GPU has a CPU, and memory is not negative")
+        require(self.gres == "gpu" or self.gpu_request == "gres", 'gres goes with gpu_request = "gres" and no other')
         require(self.shard_hours > 0 and self.pack_hours >= 0, "shard_hours is positive, pack_hours 0 or more")
         counts = (self.sample_batch, self.max_array_size, self.throttle)
         require(min(counts) >= 1, "sample_batch, max_array_size and throttle start at 1")
