@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -16,13 +16,13 @@ WAITS = (0.1, 0.5, 2.0, 5.0, 10.0)
 """Seconds before each further attempt; then the error stands."""
 
 
-def patiently(action: Callable[[], T], waits: Sequence[float] = WAITS) -> T:
+def patiently(action: Callable[[], T]) -> T:
     """What `action` returns, tried again where the file system was away.
 
     Raises:
         OSError: of another kind at once, of these kinds after the last attempt.
     """
-    for wait in waits:
+    for wait in WAITS:
         try:
             return action()
         except OSError as error:

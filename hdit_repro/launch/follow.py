@@ -16,6 +16,9 @@ from hdit_repro.stages.settings import Progress
 HEARTBEAT = 10.0
 """Seconds between two plain lines, at most."""
 
+LOOKS = 0.5
+"""Seconds between two looks at the disk."""
+
 SHORTEST_BAR, LONGEST_BAR, BESIDE_BAR = 10, 40, 70
 """Letters of a bar, and those that a stage's name, words and time take beside it."""
 
@@ -160,7 +163,6 @@ def follow(
     alive: Callable[[], bool],
     failed: Callable[[Task], bool],
     shown: Display,
-    poll: float = 0.5,
 ) -> None:
     """Show the progress of `tasks` until `alive` says that nobody works any more.
 
@@ -186,7 +188,7 @@ def follow(
         fraction = sum(hours[key] * _fraction(row) for key, row in rows.items()) / whole
         running = [row for row in rows.values() if row.state == "running"]
         shown.update(running, _overall(rows, fraction, time.monotonic() - began), fraction)
-        time.sleep(poll)
+        time.sleep(LOOKS)
 
 
 def _fraction(row: Row) -> float:
