@@ -25,7 +25,7 @@ import msgspec
 
 from hdit_repro import jobs
 from hdit_repro.files import as_json
-from hdit_repro.records import schema
+from hdit_repro.records import implied, schema
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.records.rows import row_key
 from hdit_repro.records.schema import Metric, Protocol, Provenance, Record, Reference
@@ -57,7 +57,7 @@ def records(scale: schema.Scale) -> Iterator[Record]:
 
 def record(run: jobs.Run, job: jobs.Job, scale: schema.Scale) -> Record:
     """A record with a made-up Frechet distance of 20 to 30."""
-    sampler, evaluation = run.sampling.sampler, run.evaluation
+    evaluation = run.evaluation
     extractor = kind_of(evaluation.extractor)
     value = 20 + derive(run.seed, run.sampling.seed, job.name) % 10_000 / 1_000
     samples = run.sampling.count
@@ -69,20 +69,10 @@ def record(run: jobs.Run, job: jobs.Job, scale: schema.Scale) -> Record:
         scale=scale,
         metrics={name: Metric(value=value, low=value - 1, high=value + 1, interval="made up")},
         protocol=Protocol(
-            extractor=extractor,
             weights_digest="ab" * 32,
             resize="bicubic",
-            reference=Reference(
-                kind=kind_of(evaluation.reference), name="images", digest="cd" * 32, count=1500, split="train",
-                resolution=run.data.resolution, transform=run.data.transform,
-            ),
-            samples=samples,
-            sampler=kind_of(sampler),
-            steps=sampler.steps,
-            network_evaluations=sampler.steps,
-            guidance=run.sampling.guidance,
-            weights="ema",
-            labels="random",
+            reference=Reference(digest="cd" * 32, **implied.reference(evaluation.reference, run.data)),
+            **implied.protocol(run),
         ),
         provenance=Provenance(
             commit="0" * 40, dirty=False, versions={"torch": "made up"}, device="none", host="none",
