@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -16,13 +14,12 @@ import pytest
 from hdit_repro import jobs, paper
 from hdit_repro.audit import audit
 from hdit_repro.cli.external import job_file
-from hdit_repro.errors import UserError
 from hdit_repro.files import write_text
 from hdit_repro.records import signoff, store
 from hdit_repro.records.layout import Roots
 from hdit_repro.records.schema import Metric, seal
 from hdit_repro.render.figures import FIGURES
-from hdit_repro.render.report import build, curves
+from hdit_repro.render.report import build
 from hdit_repro.render.report.blocks import SENTENCE, Grid, words
 from hdit_repro.render.report.facts import Entry, gather
 from hdit_repro.render.report.overview import spent
@@ -258,49 +255,6 @@ def test_trainings_of_a_row_are_counted_apart_from_its_records(roots: Roots, mea
     assert "<li>Trainings measured: 2. Records: 3.</li>" in page
 
 
-def test_a_report_that_another_one_overtakes_replaces_it(
-    roots: Roots, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Between the moment when the old one is put aside and that when the new one stands."""
-    target = build("smoke", roots).folder
-    other = tmp_path / "other"
-    write_text(other / "report.json", "{}")
-    rename = Path.rename
-
-    def overtaken(path: Path, to: Path) -> Path:
-        moved = rename(path, to)
-        if path == target and other.exists():
-            rename(other, target)
-        return moved
-
-    monkeypatch.setattr(Path, "rename", overtaken)
-    assert (build("smoke", roots).folder / "index.html").is_file()
-    assert [path.name for path in target.parent.iterdir()] == ["smoke"]
-
-
-def test_a_report_that_another_one_moved_away_is_no_error(roots: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = build("smoke", roots).folder
-    rename = Path.rename
-
-    def taken(path: Path, to: Path) -> Path:
-        if path == target:
-            rename(path, target.with_name(".smoke.another.old0"))
-        return rename(path, to)
-
-    monkeypatch.setattr(Path, "rename", taken)
-    assert (build("smoke", roots).folder / "index.html").is_file()
-
-
-def test_a_link_to_a_report_stays_one(roots: Roots, tmp_path: Path) -> None:
-    link = tmp_path / "link"
-    link.symlink_to(build("smoke", roots).folder)
-    (link / "stale").touch()
-    assert build("smoke", roots, link).folder == link
-    assert link.is_symlink()
-    assert (link / "index.html").is_file()
-    assert not (link / "stale").exists()
-
-
 def test_paper_scale_has_verdicts(roots: Roots, measure: Measure) -> None:
     measure("table1/E", "paper", 27.9)
     measure("table1/D", "paper", 50.0)
@@ -386,59 +340,6 @@ def test_what_it_cost_counts_each_training_and_each_sampling_once(roots: Roots, 
     assert spent([*records, records[0]]) == (45.0, 54_000.0)
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "said"),
-    [
-        (0.24, 1.2, [0.3, 0.5, 0.7, 1]),
-        (0.03, 0.4, [0.05, 0.1, 0.2]),
-        (0.31, 0.45, [0.35, 0.4, 0.45]),
-    ],
-)
-def test_a_loss_axis_has_three_values_or_more(low: float, high: float, said: list[float]) -> None:
-    assert curves.ticks(math.log10(low), math.log10(high)) == pytest.approx(said)
-
-
-def test_curves_differ_in_more_than_colour() -> None:
-    """On grey paper too: neighbours in dashes, and 21 of them in colour and dashes together."""
-    drawn = curves.draw([curves.Curve(f"seed {number}", ((0.0, 1.0), (10.0, 0.5))) for number in range(21)])
-    looks = re.findall(r'fill="none" stroke-width="1.8" ([^/]*)/>', drawn)
-    assert len(set(looks)) == len(looks) == 21
-    dashes = [look.partition("dasharray")[2] for look in looks]
-    assert all(one != other for one, other in pairwise(dashes))
-
-
-@pytest.mark.parametrize(("label", "across"), [("seed 0", 3), ("table1/E seed 0", 3), ("a" * 24, 2), ("a" * 60, 1)])
-def test_labels_of_curves_do_not_lie_over_each_other(label: str, across: int) -> None:
-    drawn = curves.draw([curves.Curve(label, ((0.0, 1.0), (10.0, 0.5)))] * 6)
-    places = [(int(x), int(y)) for x, y in re.findall(rf'<text x="(\d+)" y="(\d+)">{label}<', drawn)]
-    assert len(places) == len(set(places)) == 6
-    assert len({x for x, _ in places}) == across
-    assert min([b - a for (a, _), (b, _) in pairwise(places[:across])], default=999) >= 7.5 * len(label) + 32
-    height = int(drawn.partition(f'viewBox="0 0 {curves.WIDTH} ')[2].partition('"')[0])
-    assert max(y for _, y in places) < height
-
-
-def test_the_last_step_is_inside_the_drawing() -> None:
-    drawn = curves.draw([curves.Curve("seed 0", ((0.0, 1.0), (400_000.0, 0.5)))])
-    (end,) = re.findall(r'<text x="([\d.]+)" y="\d+" text-anchor="middle">400,000</text>', drawn)
-    assert float(end) + curves.LETTER * len("400,000") / 2 <= curves.WIDTH
-    assert re.search(r'<text x="485\.5" y="\d+" text-anchor="middle">300,000</text>', drawn)
-
-
-@pytest.mark.parametrize(
-    ("last", "said"),
-    [
-        (2395.0, ["0", "500", "1,000", "1,500", "2,000"]),
-        (399.5, ["0", "50", "100", "150", "200", "250", "300", "350"]),
-        (1_000_000.0, ["0", "200,000", "400,000", "600,000", "800,000", "1,000,000"]),
-        (2.0, ["0", "0.5", "1", "1.5", "2"]),
-    ],
-)
-def test_steps_under_a_curve_are_round(last: float, said: list[str]) -> None:
-    drawn = curves.draw([curves.Curve("seed 0", ((0.0, 1.0), (last, 0.5)))])
-    assert re.findall(rf'y="{curves.HEIGHT - curves.BOTTOM + 18}" text-anchor="middle">([^<]*)<', drawn) == said
-
-
 def test_small_values_keep_their_digits(roots: Roots, measure: Measure) -> None:
     path = measure("guidance/w1.3", "smoke", 181.0)
     record = store.read(path)
@@ -488,20 +389,6 @@ def test_rows_with_sentences_stand_as_blocks_on_a_phone(made: Path) -> None:
     assert "prose" not in (made / "tables.html").read_text()
     assert not Grid("c", ("a", "b"), ((words("x"), words("y" * SENTENCE)),), (True, True)).prose
     assert Grid("c", ("a", "b"), ((words("x"), words("y" * SENTENCE, "z")),), (True, True)).prose
-
-
-def test_a_report_replaces_a_report_and_nothing_else(roots: Roots, tmp_path: Path) -> None:
-    made = build("smoke", roots, tmp_path / "mine")
-    (made.folder / "stale.html").write_text("old")
-    build("smoke", roots, tmp_path / "mine")
-    assert not (made.folder / "stale.html").exists()
-    assert not list(tmp_path.glob(".mine*"))
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "thesis.tex").write_text("years of work")
-    with pytest.raises(UserError, match="something that is none"):
-        build("smoke", roots, other)
-    assert (other / "thesis.tex").read_text() == "years of work"
 
 
 def test_two_reports_of_one_workplace_are_equal(roots: Roots, measure: Measure, tmp_path: Path) -> None:
