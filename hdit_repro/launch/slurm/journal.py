@@ -10,6 +10,7 @@ import contextlib
 import re
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,13 @@ def journals(roots: Roots) -> list[Journal]:
 def submitters(roots: Roots) -> set[int]:
     """The users, by number, who submitted from this workplace, which a group may share."""
     return {path.parent.stat().st_uid for path in (roots.runs / "submissions").glob(f"*/{NAME}")}
+
+
+def began(session: str) -> float:
+    """When a submission was begun, in Unix seconds, which its name tells; 0 where it does not."""
+    with contextlib.suppress(ValueError):
+        return datetime.strptime(session.partition("-")[0], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC).timestamp()
+    return 0.0
 
 
 def age(roots: Roots, entry: Journal) -> float:

@@ -32,12 +32,13 @@ SETTLES = 60.0
 
 
 class Sent(NamedTuple):
-    """One element that was submitted for a stage: its id, the samples it draws, its submission and cluster."""
+    """One element that was submitted for a stage: its id, the samples it draws, its submission, cluster and kind."""
 
     id: str
     numbers: tuple[int, int] | None
     session: str
     cluster: str
+    kind: str
 
 
 @dataclass
@@ -59,6 +60,7 @@ class Live:
     covered: Coverage
     asked: bool
     ends: dict[str, str] = field(default_factory=dict)
+    owing: dict[str, Sent] = field(default_factory=dict)
     bills: dict[str, Bills | None] = field(default_factory=dict)
     files: dict[Path, set[str]] = field(default_factory=dict)
 
@@ -92,8 +94,12 @@ def look(roots: Roots, tasks: Sequence[Task], *, sure: bool = False) -> Live:
                 raise
     done = {task.key for task, row in zip(tasks, rows, strict=True) if row.state == "done"}
     live = Live(roots, rows, _sent(known), cover(known, listed, made(tasks, lambda task: task.key in done)), asked)
-    lost = [live.sent[task.key][-1].id for task in tasks if task.key in live.sent and _may_be_lost(live, task, done)]
-    live.ends = queue.ended(lost) if asked else {}
+    live.owing = {
+        task.key: _owing(task, live.sent[task.key])
+        for task in tasks
+        if task.key in live.sent and _may_be_lost(live, task, done)
+    }
+    live.ends = queue.ended(sent.id for sent in live.owing.values()) if asked else {}
     live.rows = [_overlaid(live, task, row, done) for task, row in zip(tasks, rows, strict=True)]
     return live
 
@@ -156,7 +162,7 @@ def _sent(known: Iterable[Journal]) -> dict[str, list[Sent]]:
         for unit in entry.units:
             for place, element in enumerate(unit.elements if unit.job_id else ()):
                 for key in element.stages:
-                    sent = Sent(unit.id_of(place), span(element, key), entry.session, entry.cluster)
+                    sent = Sent(unit.id_of(place), span(element, key), entry.session, entry.cluster, unit.kind)
                     found.setdefault(key, []).append(sent)
     return found
 
@@ -168,6 +174,18 @@ def _may_be_lost(live: Live, task: Task, done: set[str]) -> bool:
 
 def _ready(task: Task, done: set[str]) -> bool:
     return task.before is None or task.folder.stage_key(task.before) in done
+
+
+def _owing(task: Task, sent: Sequence[Sent]) -> Sent:
+    """The element that a lost stage hung on last: of samples, one whose range is not drawn; of what several elements
+    come to, the one of the latest submission that last began it."""
+    if task.stage == "sample":
+        there = drawn(task.folder)
+        hung = [one for one in sent if one.numbers is None or not there.issuperset(range(*one.numbers))]
+    else:
+        began = [(one.session, one.job) for one in attempts.read(Part(task.folder, task.stage).attempts)[-1:]]
+        hung = [one for one in sent if one.session == sent[-1].session and (one.session, one.id) in began]
+    return (hung or sent)[-1]
 
 
 def _overlaid(live: Live, task: Task, row: Row, done: set[str]) -> Row:
@@ -186,7 +204,7 @@ def _overlaid(live: Live, task: Task, row: Row, done: set[str]) -> Row:
         return row._replace(state=state, queue=queue_words(waiting), error="")
     if row.state == "running" or not live.asked:
         return row
-    why = _why(live, sent[-1], found, _ready(task, done))
+    why = _why(live, task, found, _ready(task, done))
     return row._replace(state="failed", error=why) if why else row
 
 
@@ -220,12 +238,15 @@ def queue_words(waiting: Sequence[InQueue]) -> str:
     return ", ".join(f"{count} {word}" for word, count in states.items())
 
 
-def _why(live: Live, sent: Sent, found: Sequence[Part], ready: bool) -> str:
+def _why(live: Live, task: Task, found: Sequence[Part], ready: bool) -> str:
     """Why a stage that is not done is in the queue no more; empty where it never had its turn."""
+    sent = live.owing.get(task.key, live.sent[task.key][-1])
     for part in found:
-        if error := last_line(str(read_failure(part.failure).get("error", ""))):
+        failure, seen = read_failure(part.failure), read_progress(part.progress)
+        error = last_line(str(failure.get("error", "")))
+        if error and _stands(live, task, sent, str(failure.get("owner", "")), failure.get("time")):
             return error
-        if read_progress(part.progress).note == LEFT:
+        if seen.note == LEFT and _stands(live, task, sent, seen.owner, seen.time):
             return LEFT
     if not ready:
         return ""
@@ -233,6 +254,17 @@ def _why(live: Live, sent: Sent, found: Sequence[Part], ready: bool) -> str:
     gone = f"{ended.lower()} without a result" if ended else "is in the queue no more and left no result"
     said = journal.last_said(journal.folder(live.roots, sent.session), sent.id)
     return "; ".join(filter(None, (f"job {sent.id} {gone}", said)))
+
+
+def _stands(live: Live, task: Task, sent: Sent, owner: str, when: object) -> bool:
+    """Whether what a stage said is its latest word: of no submission before `sent`'s, and of no start of its job after
+    which the job itself has said why there is no other. A pack's job says more, of other rows."""
+    if not isinstance(when, int | float):
+        return True
+    if owner.partition("/")[0] != sent.session and when < journal.began(sent.session):
+        return False
+    own = _written(journal.output(journal.folder(live.roots, sent.session), sent.id, "err"))
+    return sent.kind == "pack" or own <= max(when, _heard(task, sent)) + SETTLES
 
 
 def _paid(part: Part) -> list[attempts.Attempt]:
