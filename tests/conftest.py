@@ -15,6 +15,10 @@ for name in [name for name in os.environ if name.startswith("HDIT_REPRO_")]:
         del os.environ[name]
 for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):  # a pod of one of several has them
     os.environ.pop(name, None)
+for name in [name for name in os.environ if name.startswith("GIT_")]:  # a hook's: tests would commit to its repository
+    del os.environ[name]
+for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):  # hooks and settings of the user's
+    os.environ[name] = os.devnull
 os.environ["SLURM_CONF"] = os.devnull  # else a scheduler that answers is given jobs; tests/slurm has its own
 
 with contextlib.suppress(ImportError):  # tests/device runs where hypothesis is not
