@@ -4,6 +4,7 @@ run, are not timed, and leave nothing in the checkout."""
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 
 import pytest
 
@@ -26,3 +27,11 @@ with contextlib.suppress(ImportError):  # tests/device runs where hypothesis is 
 
     settings.register_profile("the same for everybody", derandomize=True, deadline=None, database=None)
     settings.load_profile("the same for everybody")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_cache_of_the_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """References that are there already would be taken, and those that tests make would stay."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HDIT_REPRO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

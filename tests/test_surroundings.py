@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from hdit_repro.files import cache_folder
+
 HERE = Path(__file__).resolve().parent
+
+
+def test_the_users_cache_is_left_alone(tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert cache_folder().is_relative_to(tmp_path_factory.getbasetemp())
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")

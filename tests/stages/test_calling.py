@@ -22,12 +22,13 @@ CPU = torch.device("cpu")
 
 
 def row(**sampling):
-    """Row E in miniature: one step of training, three samples of two steps."""
+    """Row E in miniature: one step of training, three samples of two steps, a reference of 48 images."""
     job = jobs.find("table1/E", "smoke")
     tree = msgspec.to_builtins(job.run)
     tree["training"] |= {"steps": 1, "batch": 2}
     tree["sampling"] |= {"count": 3, **sampling}
     tree["sampling"]["sampler"] |= {"steps": 2}
+    tree["evaluation"]["reference"]["count"] = 48
     return msgspec.structs.replace(job, run=msgspec.convert(tree, Run))
 
 
