@@ -59,6 +59,7 @@ def test_the_rows_of_an_evaluation_come_from_what_was_measured(bench, monkeypatc
     evaluation = import_module("evaluation")
     monkeypatch.setattr(bench, "pictures", lambda count, side: evaluation.pictures(4, 32))
     monkeypatch.setattr(evaluation, "WIDTH", 16)
+    monkeypatch.setattr(evaluation, "BATCHES", (4, evaluation.DEFAULT_BATCH))
     rows = bench.measurement()
     names = [row.peer_name for row in rows]
     assert names[0::2] == ["torch-fidelity, default batch, 64"] * 2 + ["scipy.linalg.sqrtm"]
@@ -100,6 +101,7 @@ def test_the_rows_of_a_step_come_from_what_was_measured(bench, monkeypatch, tmp_
     for module in (bench, step):
         monkeypatch.setattr(module, "authors", lambda checkout, compiled: object())
     monkeypatch.setattr(step, "OwnProcess", Here)
+    monkeypatch.setattr(bench, "measure", lambda at, kind, batch, turns, **how: step.measure(at, kind, 2, 1, **how))
     monkeypatch.setattr(step, "keep_freed_memory", lambda: True)
     rows = {row.what: row for row in bench.steps(tmp_path)}
     for kind in step.KINDS:
