@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -256,9 +257,8 @@ class Bar:
         from rich.progress import BarColumn as Column
         from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), Column(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._rich = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._rich = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
         self._task = self._rich.add_task(self.title, total=None)
         self._rich.start()
         return self

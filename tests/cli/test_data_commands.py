@@ -52,6 +52,16 @@ def test_a_file_name_cannot_write_to_the_terminal(command: Command, photographs:
     assert not {"\x1b", "\x9b"} & set(said.err + shown.out + shown.err + beside.err)
 
 
+def test_a_log_has_no_bar_even_where_colours_are_forced(
+    command: Command, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at a service that runs tests; a bar there would be a page of control characters."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    said = command("data prepare photographs set.zip --resolution 32")
+    assert said.code == 0
+    assert "\x1b" not in said.err
+
+
 def test_prepare_verify_and_info(command: Command, photographs: Path, tmp_path: Path) -> None:
     (photographs / "class1" / "broken.png").write_bytes(b"broken")
     said = command("data prepare photographs set.zip --resolution 32 --transform adm --workers 2")
