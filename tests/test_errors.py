@@ -18,7 +18,7 @@ def raised() -> Iterator[tuple[str, set[str]]]:
     root = Path(hdit_repro.__file__).parent
     for path in sorted(root.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("UserError", "RunError", "Preempted"):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("UserError", "RunError", "Preempted", "Lost"):
                 yield f"{path.relative_to(root)}:{node.lineno}", {str(word.arg) for word in node.keywords}
 
 
