@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hdit_repro.records.migrate import digest_of, untouched
+from hdit_repro.records.migrate import digest_of, migrate, untouched
+from hdit_repro.records.schema import SCHEMA
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
@@ -27,3 +28,9 @@ def test_numbers_that_are_written_in_several_ways(value: object) -> None:
     assert untouched(plain)
     assert not untouched({**plain, "value": [value, value]})
     assert not untouched({"value": value})
+
+
+@pytest.mark.parametrize("schema", [0, -1, SCHEMA, SCHEMA + 1, True, 1.0, "1", [1], None])
+def test_what_has_no_step_comes_back_as_it_is(schema: object) -> None:
+    plain = {"schema": schema, "value": 1.0, "digest": "0" * 64}
+    assert migrate(plain) is plain
