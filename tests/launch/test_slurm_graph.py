@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -76,6 +77,16 @@ def test_training_takes_whole_nodes_and_as_many_time_outs_as_its_hours(roots: Ro
     assert 15 * 60 <= one.resources.minutes <= 24 * 60
 
 
+def test_half_as_much_again_as_planned_is_asked_for(roots: Roots) -> None:
+    """Long jobs ask for quarters of a day, that rows of about one length share an array."""
+    (train, *_) = groups_of(roots, ["E"], cluster(train_gpus=16, time_limit_hours=100.0))
+    assert train.elements[0].hours == pytest.approx(60 / 16)
+    assert train.resources.minutes == 6 * 60, "5.6 hours, in half hours"
+    (train, *_) = groups_of(roots, ["E"], cluster(time_limit_hours=100.0))
+    assert train.elements[0].hours == pytest.approx(15)
+    assert train.resources.minutes == 24 * 60, "22.5 hours, in quarters of a day"
+
+
 def test_shards_are_cut_at_multiples_of_the_batch_of_the_profile(roots: Roots) -> None:
     found = groups_of(roots, ["E"], cluster(shard_hours=1e-9, sample_batch=96, max_array_size=10_000))
     (sizes,) = ([len(e.numbers or ()) for e in group.elements] for group in found if group.kind == "sample")
@@ -103,6 +114,19 @@ def test_small_rows_share_an_allocation(roots: Roots) -> None:
     assert len(element.tasks) == 9
     alone = groups_of(roots, ["R1", "A", "E"], cluster(pack_hours=0.0), scale="mini")
     assert "pack" not in {group.kind for group in alone}
+
+
+def test_more_small_rows_than_an_allocation_has_time_for_share_several(roots: Roots) -> None:
+    rows = ["R1", "R2", "A", "B1", "E"]
+    plan = make_plan(wanted("table1", "mini", rows), roots, cluster())
+    hours = [sum(stage.gpu_hours for stage in plan if stage.run == f"table1/{row}") for row in rows]
+    found = groups_of(roots, rows, cluster(pack_hours=1.01 * max(hours), gpus_per_node=1), scale="mini")
+    elements = [element for group in found for element in group.elements]
+    assert {element.kind for element in elements} == {"pack"}
+    assert len(elements) == math.ceil(sum(hours) / (1.01 * max(hours))) > 1
+    assert sorted(task.name for element in elements for task in element.tasks) == sorted(
+        f"table1/{row}" for row in rows for _ in range(3)
+    )
 
 
 def test_rows_that_share_a_checkpoint_train_it_once(roots: Roots) -> None:
@@ -135,6 +159,14 @@ def test_what_is_queued_is_built_upon(roots: Roots) -> None:
     numbers = [number for group in found for element in group.elements for number in element.numbers or ()]
     assert numbers == list(range(12_800, 50_000))
     assert found[0].elements[0].tasks[-1].stage == "evaluate"
+    # Shards that are queued do not measure: what does waits for them and for the new ones, which do not either.
+    drawing = msgspec.structs.replace(shards, elements=(msgspec.structs.replace(noted, stages=(sample.key,)),))
+    both = msgspec.structs.replace(trains, units=[*trains.units, drawing])
+    *drawn, measuring = groups_of(roots, ["E"], profile, covered=cover([both], queued, lambda *_: False))
+    new = [element for group in drawn for element in group.elements]
+    assert {tuple(task.stage for task in element.tasks) for element in new} == {("sample",)}
+    assert measuring.kind == "evaluate"
+    assert measuring.after == ("8", *(element.name for element in new))
 
 
 def test_a_job_that_waits_for_what_cannot_come_is_doomed() -> None:
