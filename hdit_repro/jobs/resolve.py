@@ -167,7 +167,26 @@ def _lay_out(experiment: str, row: str, under: Resolved | None) -> Resolved:
         _refuse_idle(remarks, lambda: f"{source.path}, [base]")
         under = _lay(Resolved({}, {}), _values(source.base), remarks, "")
     _refuse_idle(body.get("source", {}), lambda: at(source.path, row, "source"))
+    if "external" in body or "external" in under.tree:
+        _refuse_unread(body, lambda part: at(source.path, row, part))
     return _lay(under, _values(body), body.get("source", {}), f"row {row}")
+
+
+def _refuse_unread(body: dict[str, Any], place: Callable[[str], str]) -> None:
+    """Images of others have data and a protocol; how they were made, a row cannot say. A network it may change, for the
+    one that it extends must fit its resolution.
+
+    Raises:
+        UserError: a row of kind external changes a part that nothing reads.
+    """
+    for part in ("diffusion", "training", "sampling"):
+        if part in body:
+            raise UserError(
+                f"images of others are measured, and nothing reads their {part}",
+                found=f"{part} in {place(part)}",
+                expected="external, data and evaluation",
+                fix="take it out; what the images are goes into label or note",
+            )
 
 
 def _values(table: dict[str, Any]) -> dict[str, Any]:

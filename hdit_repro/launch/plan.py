@@ -104,7 +104,7 @@ def wanted(
 
     Raises:
         UserError: an unknown experiment, row or scale, or fewer than one seed of either kind, or too
-            many.
+            many; several of images of others alone, which no seed changes.
     """
     if seeds < 1:
         raise UserError(
@@ -146,6 +146,13 @@ def wanted(
         rows = [row]
     chosen = list(dict.fromkeys(rows)) if rows is not None else None
     first = load(name, scale, chosen, 0, dataset)
+    if seeds * samplings > 1 and all(job.run.external for job in first):
+        raise UserError(
+            "images of others are what they are, whatever the seed",
+            found=f"--seeds {seeds}, --sampling-seeds {samplings} of {', '.join(job.name for job in first)}",
+            expected="one of each",
+            fix="leave --seeds and --sampling-seeds out",
+        )
     return [with_seed(job, seed, drawn) for seed in range(seeds) for drawn in range(samplings) for job in first]
 
 

@@ -59,7 +59,7 @@ class ShiftedWindowAttention(Choice, tag="shifted-window"):
 
 
 class NoAttention(Choice, tag="none"):
-    """The level's layers are feed-forward only."""
+    """The level's layers are feed-forward only. Its `heads` and the kind of `similarity` say nothing there."""
 
 
 Attention = GlobalAttention | NeighborhoodAttention | ShiftedWindowAttention | NoAttention
@@ -348,7 +348,7 @@ class DiT(Choice, tag="dit"):
     """The Diffusion Transformer of Peebles & Xie (2023) in pixel space: adaLN-Zero blocks, sin-cos positions.
 
     `class_dropout` above 0 gives the network a class for dropped labels; how often labels are dropped is
-    `training.class_dropout`.
+    `training.class_dropout`, which a run says alike, or as 0 for never.
     """
 
     resolution: int

@@ -13,7 +13,7 @@ from hdit_repro.spec.data import Data, facts_of
 from hdit_repro.spec.diffusion import Diffusion, Edm, Gaussian
 from hdit_repro.spec.evaluation import ADM_SIDES, AdmReference, DatasetReference, Evaluation
 from hdit_repro.spec.external import External
-from hdit_repro.spec.model import DiT, Hourglass, Model, Timestep
+from hdit_repro.spec.model import DiT, Hourglass, LerpSkip, Model, Timestep
 from hdit_repro.spec.numerics import NUMERICS
 from hdit_repro.spec.sampling import RHO, Ancestral, Sampling
 from hdit_repro.spec.training import Training
@@ -79,6 +79,7 @@ class Run(Spec, dict=True):
         )
         self._check_conditions()
         self._check_diffusion()
+        self._check_idle()
 
     def _check_conditions(self) -> None:
         """Classes, guidance towards them, augmentation."""
@@ -139,6 +140,31 @@ class Run(Spec, dict=True):
         require(
             discrete or 0 < self.sampled_sigmas[0] < self.sampled_sigmas[1],
             "0 < sampling.sigma_min < sampling.sigma_max must hold",
+        )
+
+    def _check_idle(self) -> None:
+        """Values that nothing reads beside the others, and that contradict them."""
+        model, drawn = self.model, self.sampling
+        if isinstance(model, Hourglass):
+            require(
+                len(model.widths) > 1 or isinstance(model.skip, LerpSkip) or bool(self.training.imported),
+                "model.skip joins levels, and a network of one level has none to join: leave it at lerp",
+            )
+            usual = type(model.feed_forward)().ratio
+            require(
+                not model.d_ffs or model.feed_forward.ratio == usual,
+                f"model.d_ffs are the hidden widths, and model.feed_forward.ratio says nothing: leave it at {usual}",
+            )
+        elif model.classes and not self.training.imported:
+            require(
+                not self.training.class_dropout or self.training.class_dropout == model.class_dropout,
+                f"model.class_dropout {model.class_dropout} is not training.class_dropout "
+                f"{self.training.class_dropout}, which is how often labels are dropped: say the same twice",
+            )
+        own = drawn.weights == "ema" and drawn.at_step is drawn.ema_decay is msgspec.UNSET
+        require(
+            own or not self.training.imported,
+            "an imported checkpoint has one set of weights: leave out sampling.weights, at_step and ema_decay",
         )
 
     @cached_property

@@ -14,7 +14,8 @@ RHO = 7.0
 
 
 class Solver(Choice, tag=""):
-    """What all samplers share: the number of steps."""
+    """What all samplers share: the number of steps. One alone goes from the highest noise level to 0, whatever the
+    noise, the spacing and the lowest level."""
 
     steps: int = 50
 

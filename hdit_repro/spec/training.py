@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -91,8 +92,9 @@ class Span(NamedTuple):
 
 class Training(Spec):
     """The recipe. `growth` are phases after the first, with a larger batch (ImageNet-256^2, Table 6 footnote 6).
-    `clip` bounds the gradient's norm; 0 leaves it alone. `imported` is SHA-256 of a file of weights that were trained
-    elsewhere: such a run is never trained here, and what its recipe says is not known to hold."""
+    `clip` bounds the gradient's norm; 0 leaves it alone. `class_dropout` is how often a label is dropped, where there
+    are labels. `imported` is SHA-256 of a file of weights that were trained elsewhere (64 hexadecimal digits): such a
+    run is never trained here, and what its recipe says is not known to hold."""
 
     steps: int
     batch: int
@@ -110,6 +112,11 @@ class Training(Spec):
         require(self.steps >= 1 and self.batch >= 1, "steps and batch start at 1")
         require(self.batch <= LARGEST_BATCH, f"batch is at most {LARGEST_BATCH}, and {self.batch} is not")
         require(self.samples_seen <= LARGEST, f"steps times batch must fit int64, and {self.samples_seen} does not")
+        require(
+            self.imported is msgspec.UNSET
+            or (len(self.imported) == 64 and set(self.imported) <= set(string.hexdigits.lower())),
+            f"imported is SHA-256 in 64 hexadecimal digits, and {self.imported!r} is not",
+        )
         require(self.clip >= 0, f"clip is a norm or 0, and {self.clip} is neither")
         for name in ("class_dropout", "augmentation"):
             value = getattr(self, name)

@@ -149,8 +149,9 @@ def test_a_raw_parameter_that_is_false_or_excludes_ours_leaves_it_out() -> None:
 def test_the_signal_of_the_script_is_the_one_that_jobs_hear(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("submitit.slurm.slurm.SlurmJobEnvironment.USR_SIG", "USR1")  # the submitter's own variable
     assert text(profile()) == A100
-    found = text(profile(environment={"SUBMITIT_PREEMPT_SIGNAL": "USR1"}))
-    assert [line for line in found.splitlines() if "PREEMPT" in line] == ["export SUBMITIT_PREEMPT_SIGNAL=USR2"]
+    assert [line for line in text(profile()).splitlines() if "PREEMPT" in line] == [
+        "export SUBMITIT_PREEMPT_SIGNAL=USR2"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -160,6 +161,9 @@ def test_the_signal_of_the_script_is_the_one_that_jobs_hear(monkeypatch: pytest.
         "gpus_per_node = 3", "throttle = 0", "partitions = 'a'", '[environment]\n"A B" = "1"', "submit_cap = -1",
         'gpu_request = "cards"', "time_limit_hours = 0.01", "signal_seconds = 3600",
         'sbatch = { job_name = "mine" }', 'omit = ["job-name"]', 'gpu_request = "gpus-per-node"\ngres = "gpu:a100"',
+        'environment = { SUBMITIT_PREEMPT_SIGNAL = "USR1" }', 'environment = { HDIT_REPRO_RUNS = "/elsewhere" }',
+        'scratch = "/scratch"\nenvironment = { TMPDIR = "/tmp" }', 'omit = ["memm"]',
+        'sbatch = { mem = "1G" }\nomit = ["mem"]', 'sbatch = { mail-type = "END", mail_type = "FAIL" }',
     ],
 )  # fmt: skip
 def test_a_profile_that_cannot_be_is_refused(wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,7 @@ REFUSED: dict[str, list[tuple[str, Any, str]]] = {
         ("model.mapping.dropout", 1.0, "dropout must be in"),
         ("model.attention", [{"kind": "neighborhood", "kernel": 6}, {"kind": "global"}], "kernel must be odd"),
         ("model.attention", [{"kind": "shifted-window", "window": 1}, {"kind": "global"}], "at least 2"),
+        ("training.imported", "abc", "imported is SHA-256"),
         ("training.steps", 0, "start at 1"),
         ("training.batch", 0, "start at 1"),
         ("training.clip", NEVER, "clip"),
@@ -120,12 +121,18 @@ REFUSED: dict[str, list[tuple[str, Any, str]]] = {
         ("model.patch", 3, "cut into patches of 3"),
         ("model.class_dropout", 2.0, "class_dropout is a probability"),
         ("model.class_dropout", 0.0, "a class that stands for none"),
+        ("model.class_dropout", 0.2, "training.class_dropout 0.1, which is how often"),
+        ("training.class_dropout", 0.2, "model.class_dropout 0.1 is not training.class_dropout 0.2"),
         ("model.learn_sigma", False, "learn_sigma must be true"),
         ("model.time", {"kind": "log-sigma"}, "do not go together"),
         ("training.augmentation", 0.1, "nine-value condition"),
         ("sampling.sampler.steps", 1, "2 steps or more"),
         ("sampling.sigma_max", 160.0, "gaussian diffusion has its own"),
         ("sampling.rho", 3.0, "gaussian diffusion has its own"),
+    ],
+    "R3": [
+        ("model.skip", {"kind": "concat"}, "a network of one level has none to join"),
+        ("model.skip", {"kind": "add"}, "a network of one level has none to join"),
     ],
     "R2": [("model.learn_sigma", True, "learn_sigma must be false")],
 }
@@ -160,6 +167,32 @@ def test_an_imported_network_needs_no_dropped_class_unless_it_is_guided() -> Non
     tree["sampling"]["guidance"] = 2.0
     with pytest.raises(msgspec.ValidationError, match="a class that stands for none"):
         msgspec.convert(tree, Run)
+
+
+def test_a_ratio_beside_the_hidden_widths_that_it_would_give_is_refused() -> None:
+    tree = msgspec.to_builtins(jobs.find("table1/E").run)
+    tree["model"]["d_ffs"] = [1152, 2304]
+    msgspec.convert(tree, Run)
+    tree["model"]["feed_forward"]["ratio"] = 4
+    with pytest.raises(msgspec.ValidationError, match=r"feed_forward.ratio says nothing: leave it at 3"):
+        msgspec.convert(tree, Run)
+
+
+@pytest.mark.parametrize(("field", "value"), [("weights", "raw"), ("at_step", 3), ("ema_decay", 0.9)])
+def test_an_imported_network_has_no_other_weights(field: str, value: Any) -> None:
+    """`raw` gave the same samples under another id, and the others failed when they were to be drawn."""
+    tree = msgspec.to_builtins(jobs.find("table1/E").run)
+    tree["sampling"][field] = value
+    msgspec.convert(tree, Run)
+    tree["training"]["imported"] = "0" * 64
+    with pytest.raises(msgspec.ValidationError, match="an imported checkpoint has one set of weights"):
+        msgspec.convert(tree, Run)
+
+
+def test_labels_of_a_dit_may_be_dropped_never() -> None:
+    tree = msgspec.to_builtins(jobs.find("table1/R1").run)
+    tree["training"]["class_dropout"] = 0.0
+    msgspec.convert(tree, Run)
 
 
 def test_adms_statistics_are_of_one_network() -> None:

@@ -10,6 +10,15 @@ import msgspec
 from hdit_repro.spec.base import Choice, require
 from hdit_repro.stages.settings import HowToSample, HowToTrain
 
+OURS = ("HDIT_REPRO_WORKPLACE", "HDIT_REPRO_RUNS", "SUBMITIT_PREEMPT_SIGNAL")
+"""Variables that the suite itself sets in each job, whose profile must not say otherwise: `runs` names the folder."""
+
+WRITTEN = (
+    "account", "chdir", "constraint", "cpus-per-task", "gpus-per-node", "gres", "mem", "nodes", "ntasks-per-node",
+    "open-mode", "partition", "qos", "requeue", "signal", "time",
+)  # fmt: skip
+"""Parameters of sbatch that a script may have and a site may forbid."""
+
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -105,8 +114,22 @@ class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
         )
         wrong = [name for name in self.environment if not _VARIABLE.fullmatch(name)]
         require(not wrong, f"no name of an environment variable: {', '.join(wrong)}")
+        ours = [name for name in OURS if name in self.environment]
+        require(
+            not ours, f"the suite itself sets these variables of a job (`runs` names its folder): {', '.join(ours)}"
+        )
+        require(
+            not self.scratch or "TMPDIR" not in self.environment, "scratch is TMPDIR, so environment must not say it"
+        )
         for name in (*self.sbatch, *self.omit):
             require(not name.startswith("-"), f"parameters of sbatch are named without dashes, and {name!r} is found")
         named = {name.replace("_", "-") for name in (*self.sbatch, *self.omit)}
-        ours = sorted({"array", "dependency", "output", "error", "job-name"} & named)
-        require(not ours, f"the suite itself sets these parameters of sbatch: {', '.join(ours)}")
+        set_here = sorted({"array", "dependency", "output", "error", "job-name"} & named)
+        require(not set_here, f"the suite itself sets these parameters of sbatch: {', '.join(set_here)}")
+        raw, omitted = ([name.replace("_", "-") for name in names] for names in (self.sbatch, self.omit))
+        twice = sorted({name for name in raw if raw.count(name) > 1} | ({*raw} & {*omitted}))
+        require(not twice, f"sbatch and omit say two things of these parameters: {', '.join(twice)}")
+        none = [name for name in omitted if name not in WRITTEN]
+        require(
+            not none, f"no script has these parameters to omit: {', '.join(none)}; it may have {', '.join(WRITTEN)}"
+        )
