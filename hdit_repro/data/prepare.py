@@ -6,15 +6,16 @@ import hashlib
 import io
 import json
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import PIL
 from PIL import Image, features
 
+from hdit_repro.ahead import ahead
 from hdit_repro.data.card import Card, card_path
 from hdit_repro.data.journal import Growing, member_name, paths
 from hdit_repro.data.notes import MOVING, NOTES, ORIENTED, PROFILED
@@ -163,7 +164,9 @@ def _fill(
     """Make what the journal does not have yet, in the source's order, a commit every few images."""
     refused: list[tuple[str, str]] = []
     notes: Counter[str] = Counter()
-    for index, made in _made(store, range(growing.done, len(store)), resolution, transform, workers):
+    numbers = range(growing.done, len(store))
+    make = partial(_make, store, side=resolution, transform=transform)
+    for index, made in zip(numbers, ahead(make, numbers, IN_FLIGHT * workers, workers=workers), strict=True):
         notes.update(made.notes)
         if made.refused:
             if kind != "folder":
@@ -181,24 +184,6 @@ def _fill(
             refused, notes = [], Counter()
             if progress:
                 progress(index + 1, len(store))
-
-
-def _made(store: Store, numbers: range, side: int, transform: str, workers: int) -> Iterator[tuple[int, Made]]:
-    """The images in order, a few ahead of the one that is asked for."""
-    waiting: deque[tuple[int, Future[Made]]] = deque()
-    todo = iter(numbers)
-    with ThreadPoolExecutor(workers, thread_name_prefix="prepare") as pool:
-        try:
-            while True:
-                while len(waiting) < IN_FLIGHT * workers and (index := next(todo, None)) is not None:
-                    waiting.append((index, pool.submit(_make, store, index, side, transform)))
-                if not waiting:
-                    return
-                index, future = waiting.popleft()
-                yield index, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
 
 
 def _make(store: Store, index: int, side: int, transform: str) -> Made:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hdit_repro.ahead import ahead
 from hdit_repro.errors import UserError
 from hdit_repro.files import cache_folder
 from hdit_repro.metrics.cache import alone, keep
@@ -165,16 +166,14 @@ def _features(
     output: str,
 ) -> Iterator[Tensor]:
     """Features of images `numbers`, a batch at a time. The next batch is decoded while the network works."""
-    starts = range(0, len(numbers), BATCH)
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(images.batch, numbers[:BATCH])
-        for first in starts:
-            pixels, after = coming.result(), first + BATCH
-            if after < len(numbers):
-                coming = reader.submit(images.batch, numbers[after : after + BATCH])
+    parts = [numbers[first : first + BATCH] for first in range(0, len(numbers), BATCH)]
+    done = 0
+    with closing(ahead(images.batch, parts, 1)) as batches:
+        for pixels in batches:
             yield extractor.features(pixels)[output]
+            done += len(pixels)
             if progress:
-                progress(min(after, len(numbers)), len(numbers))
+                progress(done, len(numbers))
 
 
 def dataset_features(

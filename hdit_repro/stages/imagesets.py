@@ -8,9 +8,10 @@ JPEG files are counted too, since their artefacts alone can move a FID by severa
 from __future__ import annotations
 
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hdit_repro.ahead import ahead
 from hdit_repro.data.archive import Archive
 from hdit_repro.data.decode import decode
 from hdit_repro.data.digest import file_digest, folder_digest
@@ -106,23 +108,9 @@ class FileSet:
         """
         self.remarks.clear()
         _ = self.size  # known before the threads compare with it
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="decode") as pool:
-            waiting: deque[list[Future[tuple[NDArray[np.uint8], tuple[str, ...]]]]] = deque()
-            starts = iter(range(0, self.count, size))
-            try:
-                while True:
-                    for first in starts:
-                        last = min(first + size, self.count)
-                        waiting.append([pool.submit(self._decoded, index) for index in range(first, last)])
-                        if len(waiting) > AHEAD:
-                            break
-                    if not waiting:
-                        return
-                    yield self._stacked([future.result() for future in waiting.popleft()])
-            finally:
-                for futures in waiting:
-                    for future in futures:
-                        future.cancel()
+        with closing(ahead(self._decoded, range(self.count), AHEAD * size, workers=self.workers)) as decoded:
+            while batch := list(islice(decoded, size)):
+                yield self._stacked(batch)
 
     def _stacked(self, decoded: list[tuple[NDArray[np.uint8], tuple[str, ...]]]) -> Tensor:
         for _, remarks in decoded:

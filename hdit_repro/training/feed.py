@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator
 from contextlib import closing
-from itertools import islice, pairwise
-from typing import Literal, NamedTuple, TypeVar
+from itertools import pairwise
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hdit_repro.ahead import ahead
 from hdit_repro.data.images import Indices
 from hdit_repro.data.loader import Batch, read_batch
 from hdit_repro.data.loader import Source as Source
@@ -26,7 +25,6 @@ AHEAD = 2
 FAR = 1000
 """How many images in a row may be unreadable before the data set is given up."""
 
-T = TypeVar("T")
 Unreadable = Literal["fatal", "skip"]
 Share = Callable[[int, int], tuple[int, int]]
 
@@ -79,25 +77,9 @@ def feed(
         replaced = images.replaced(indices) if isinstance(images, Readable) else ()
         return Fed(first, count, batch, replaced), carrier.send(batch)
 
-    with closing(ahead(read, range(begin, end), AHEAD)) as parts:
+    with closing(ahead(read, range(begin, end), AHEAD, name="feed")) as parts:
         for fed, sent in parts:
             yield fed._replace(batch=sent.arrived())
-
-
-def ahead(work: Callable[[int], T], numbers: Iterable[int], depth: int) -> Generator[T, None, None]:
-    """`work` of each number, in order, computed in one background thread `depth` before it is asked for."""
-    waiting = iter(numbers)
-    pending: deque[Future[T]] = deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool:
-        try:
-            pending.extend(pool.submit(work, number) for number in islice(waiting, depth))
-            while pending:
-                result = pending.popleft().result()
-                pending.extend(pool.submit(work, number) for number in islice(waiting, 1))
-                yield result
-        finally:
-            for future in pending:
-                future.cancel()
 
 
 class Readable:

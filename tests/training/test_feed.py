@@ -1,7 +1,5 @@
 """What reaches a step: the draws in order, augmented where asked, unreadable images by the chosen policy."""
 
-import threading
-
 import msgspec
 import numpy as np
 import pytest
@@ -11,7 +9,7 @@ from hdit_repro.data.augmentation import augment
 from hdit_repro.data.order import index_of
 from hdit_repro.errors import UserError
 from hdit_repro.spec.run import Run
-from hdit_repro.training.feed import Readable, ahead, cut, feed, open_source
+from hdit_repro.training.feed import Readable, cut, feed, open_source
 from hdit_repro.training.objective import make_objective
 from hdit_repro.training.step import draws_of
 
@@ -101,21 +99,6 @@ def test_an_unreadable_image_is_replaced_by_the_next_and_noted(tiny):
 def test_a_data_set_of_which_nothing_can_be_read_is_refused(tiny):
     with pytest.raises(UserError, match="damaged"):
         next(feed(tiny(batch=4, augmentation=0.0), Readable(Damaged(*range(12))), 0, 1))
-
-
-def test_reading_ahead_keeps_the_order_and_ends_its_thread():
-    asked = []
-
-    def work(number):
-        asked.append(number)
-        return number * number
-
-    found = ahead(work, range(1000), 2)
-    assert [next(found) for _ in range(5)] == [0, 1, 4, 9, 16]
-    found.close()
-    assert len(asked) <= 7
-    assert not any(thread.name.startswith("feed") for thread in threading.enumerate())
-    assert list(ahead(work, range(3), 5)) == [0, 1, 4]
 
 
 def test_mirrored_and_augmented_draws_do_not_depend_on_the_process(tiny, tiny_images):

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import zip_longest
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from hdit_repro.ahead import ahead
 
 CPU_GROUP = 4
 GPU_GROUP = 64
@@ -63,7 +63,7 @@ def in_groups(
     images: Tensor,
     device: torch.device,
     network: Callable[[Tensor], dict[str, Tensor]],
-    ahead: Callable[[Tensor], Tensor] | None = None,
+    before: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Put images through `network` in groups of one fixed size; the last group is filled up with its last image.
 
@@ -73,8 +73,8 @@ def in_groups(
     Args:
         images: uint8 B 3 H W.
         device: where `network` computes.
-        network: uint8 N 3 H W on `device` to tensors N ...; what `ahead` makes of them, where that is given.
-        ahead: what processors do to a group before the network has it, such as Pillow's resize: the next group's is
+        network: uint8 N 3 H W on `device` to tensors N ...; what `before` makes of them, where that is given.
+        before: what processors do to a group before the network has it, such as Pillow's resize: the next group's is
             done in a thread while the network works on one.
 
     Raises:
@@ -85,7 +85,7 @@ def in_groups(
     size = CPU_GROUP if device.type == "cpu" else GPU_GROUP
     parts: list[dict[str, Tensor]] = []
     with exact_float32(device):
-        for count, group in _groups(images, size, ahead):
+        for count, group in _groups(images, size, before):
             out = network(_moved(group, device))
             parts.append({name: value[:count] for name, value in out.items()})
         joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -93,20 +93,13 @@ def in_groups(
 
 
 def _groups(
-    images: Tensor, size: int, ahead: Callable[[Tensor], Tensor] | None
+    images: Tensor, size: int, before: Callable[[Tensor], Tensor] | None
 ) -> Iterator[tuple[int, Tensor]]:  # fmt: skip
-    """How many images of each group count, and the group of `size`, through `ahead` where that is given."""
+    """How many images of each group count, and the group of `size`, through `before` where that is given."""
     groups = torch.split(images, size)
-    if ahead is None:
-        yield from ((len(group), _full(group, size)) for group in groups)
-        return
-    with ThreadPoolExecutor(1, thread_name_prefix="resize") as pool:
-        coming = pool.submit(ahead, _full(groups[0], size))
-        for group, after in zip_longest(groups, groups[1:]):
-            made = coming.result()
-            if after is not None:
-                coming = pool.submit(ahead, _full(after, size))
-            yield len(group), made
+    full = (_full(group, size) for group in groups)
+    made = full if before is None else ahead(before, full, 1, name="resize")
+    yield from zip(map(len, groups), made, strict=True)
 
 
 def _full(group: Tensor, size: int) -> Tensor:
