@@ -59,11 +59,11 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         mode = stat.S_IMODE(temporary.stat().st_mode)
         try:
             yield temporary
-            _sync(temporary)
+            sync(temporary)
             temporary.chmod(mode)  # a library may have put a file of its own there
             temporary.replace(path)
             with contextlib.suppress(OSError):  # makes the rename durable; some file systems cannot sync a folder
-                _sync(path.parent)
+                sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -79,7 +79,7 @@ def atomic_file(path: Path | str) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Wait until what was written to a file or a folder is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:

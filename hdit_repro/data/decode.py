@@ -59,18 +59,11 @@ def decode(data: bytes, name: str, *, cmyk: bool = False, upright: bool = False)
             expected=SIZE,
             fix="take it out, or bring it to a sane size first",
         ) from error
-    except UnidentifiedImageError as error:
-        found = f"{name}: its first bytes are of no format that is taken"
-        raise UserError(
-            "an image is damaged or no image",
-            found=found,
-            expected=WHOLE,
-            fix="get or export the file again, or take it out",
-        ) from error
     except DAMAGED as error:
+        unknown = isinstance(error, UnidentifiedImageError)
         raise UserError(
             "an image is damaged or no image",
-            found=f"{name}: {error}",
+            found=f"{name}: {'its first bytes are of no format that is taken' if unknown else error}",
             expected=WHOLE,
             fix="get or export the file again, or take it out",
         ) from error

@@ -66,8 +66,11 @@ class Store(Protocol):
 
 
 class Numbered:
-    """What all stores derive from their names and labels."""
+    """What all stores derive from their names, labels and files; `cmyk` and `upright` are passed to `decode`."""
 
+    path: Path
+    cmyk: bool
+    upright: bool
     names: list[str]
     labels: NDArray[np.int64] | None
     label_names: tuple[str, ...]
@@ -75,20 +78,20 @@ class Numbered:
     def __len__(self) -> int:
         return len(self.names)
 
-    def image(self, index: int) -> Image.Image:
+    def bytes_of(self, index: int) -> bytes:
         raise NotImplementedError
 
-    def read(self, index: int) -> NDArray[np.uint8]:
-        """Image number `index` as uint8 H W 3.
+    def where(self, index: int) -> str:
+        """What messages call image number `index`."""
+        return f"{self.names[index]} in {self.path}"
+
+    def image(self, index: int) -> Image.Image:
+        """See `Store`.
 
         Raises:
             UserError: the image is damaged or of a kind that is not taken; the message names it.
         """
-        return np.array(self.image(index), dtype=np.uint8)
-
-    def label(self, index: int) -> int | None:
-        """The class of image number `index`, or None where there are no labels."""
-        return None if self.labels is None else int(self.labels[index])
+        return decode(self.bytes_of(index), self.where(index), cmyk=self.cmyk, upright=self.upright)
 
     @property
     def unlabelled(self) -> str:
@@ -101,6 +104,13 @@ class Numbered:
         if self.labels is None or not len(self.labels):
             return 0
         return len(self.label_names) or int(self.labels.max()) + 1
+
+
+def numbered(folders: list[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Labels and names of classes, from each image's folder: numbered in the order of their names."""
+    names = sorted(set(folders))
+    number = {name: index for index, name in enumerate(names)}
+    return np.array([number[folder] for folder in folders], np.int64), tuple(names)
 
 
 def images_in(archive: Archive) -> tuple[list[int], list[tuple[str, str]]]:
@@ -134,10 +144,6 @@ class ZipStore(Numbered):
         labels = self.archive.names.index(LABELS) if LABELS in self.archive.names else None
         text = None if labels is None else self.archive.read(labels)
         self.labels, self.label_names, self.facts = read_labels(text, self.names, str(self.path))
-
-    def image(self, index: int) -> Image.Image:
-        where = f"{self.names[index]} in {self.path}"
-        return decode(self.bytes_of(index), where, cmyk=self.cmyk, upright=self.upright)
 
     def bytes_of(self, index: int) -> bytes:
         return self.archive.read(self._members[index])
@@ -210,22 +216,19 @@ class FolderStore(Numbered):
 
     def _classes(self) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
         tops = [name.split("/")[0] if "/" in name else "" for name in self.names]
-        folders = sorted(set(tops))
-        if folders == [""]:
+        if not any(tops):
             return None, ()
-        if "" in folders:
+        if "" in tops:
             raise UserError(
                 "a folder has images both in class folders and beside them",
                 found=f"{self.names[tops.index('')]} in {self.path}",
                 expected="all images in subfolders, one a class, or none",
                 fix="move the images beside the folders into one of them, or elsewhere",
             )
-        number = {name: index for index, name in enumerate(folders)}
-        return np.array([number[top] for top in tops], np.int64), tuple(folders)
+        return numbered(tops)
 
-    def image(self, index: int) -> Image.Image:
-        where = str(self.path / self.names[index])
-        return decode(self.bytes_of(index), where, cmyk=self.cmyk, upright=self.upright)
+    def where(self, index: int) -> str:
+        return str(self.path / self.names[index])
 
     def bytes_of(self, index: int) -> bytes:
         file = self.path / self.names[index]

@@ -10,15 +10,11 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-import numpy as np
-from PIL import Image
-
 from hdit_repro.data.archive import MAX_MEMBER, check_name, climbs
-from hdit_repro.data.decode import decode
 from hdit_repro.data.digest import file_digest, state_digest
 from hdit_repro.data.names import none_of_the_set
 from hdit_repro.data.retry import patiently
-from hdit_repro.data.store import Numbered
+from hdit_repro.data.store import Numbered, numbered
 from hdit_repro.errors import RunError, UserError
 
 TAR_SUFFIXES = frozenset({".tar"})
@@ -86,10 +82,7 @@ class TarStore(Numbered):
             )
         self._places = places
         self.names = [place.name for place in places]
-        tops = [name.split("/")[0] for name in self.names]
-        self.label_names = tuple(sorted(set(tops)))
-        number = {name: index for index, name in enumerate(self.label_names)}
-        self.labels = np.array([number[top] for top in tops], np.int64)
+        self.labels, self.label_names = numbered([name.split("/")[0] for name in self.names])
 
     def _read(self, file: Path) -> Iterator[Place]:
         try:
@@ -141,10 +134,6 @@ class TarStore(Numbered):
                     check_name(f"{label}/{member.name}")
                     name = f"{label}/{PurePosixPath(member.name).name}"
                     yield Place(name, file, start + member.offset_data, member.size)
-
-    def image(self, index: int) -> Image.Image:
-        where = f"{self.names[index]} in {self.path}"
-        return decode(self.bytes_of(index), where, cmyk=self.cmyk, upright=self.upright)
 
     def bytes_of(self, index: int) -> bytes:
         place = self._places[index]

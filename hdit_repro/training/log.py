@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from hdit_repro.files import needing_room, write_text
+from hdit_repro.files import needing_room, sync, write_text
 
 TIMED = ("images_per_s", "data_wait", "mfu", "memory_gib")
 """What depends on the machine and the moment. Everything else in a line is the same bits after any restart."""
@@ -39,11 +38,7 @@ class MetricsLog:
 
     def sync(self) -> None:
         """Make the lines so far durable; called before a checkpoint that they belong to is written."""
-        handle = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync(self.path)
 
 
 def numbers(line: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def test_the_archive_holds_what_the_transform_makes(tmp_path, plain):
         store = ZipStore(tmp_path / f"{transform}.zip")
         source = open_store(root)
         for index in range(6):
-            np.testing.assert_array_equal(store.read(index), TRANSFORMS[transform](source.image(index), 16))
+            np.testing.assert_array_equal(store.image(index), TRANSFORMS[transform](source.image(index), 16))
         assert store.labels.tolist() == [0, 0, 0, 1, 1, 1]
         assert store.label_names == ("n01", "n02")
         assert (card.images, card.classes, card.transform, card.resolution) == (6, 2, transform, 16)
@@ -75,8 +75,8 @@ def test_upright_and_cmyk_are_options(tmp_path):
     as_stored = prepare(open_source(root, "folder"), tmp_path / "stored.zip", 20, "none")
     turned = prepare(open_source(root, "folder", upright=True), tmp_path / "turned.zip", 20, "none")
     assert (as_stored.oriented, as_stored.upright, turned.oriented, turned.upright) == (1, False, 0, True)
-    np.testing.assert_array_equal(ZipStore(tmp_path / "stored.zip").read(0), pixels)
-    np.testing.assert_array_equal(ZipStore(tmp_path / "turned.zip").read(0), pixels[::-1])
+    np.testing.assert_array_equal(ZipStore(tmp_path / "stored.zip").image(0), pixels)
+    np.testing.assert_array_equal(ZipStore(tmp_path / "turned.zip").image(0), pixels[::-1])
     Image.new("CMYK", (20, 20), (255, 0, 0, 0)).save(root / "cyan.jpg")
     assert prepare(open_source(root, "folder"), tmp_path / "a.zip", 20, "none").images == 1
     assert prepare(open_source(root, "folder", cmyk=True), tmp_path / "b.zip", 20, "none").images == 2

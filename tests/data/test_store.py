@@ -57,8 +57,8 @@ def test_images_and_labels(tmp_path, compression):
     assert store.label_names == ("a", "b", "c", "d")
     assert store.facts == {"resolution": 8}
     for i in range(5):
-        np.testing.assert_array_equal(store.read(i), pixels(i))
-        assert store.label(i) == i % 3
+        np.testing.assert_array_equal(store.image(i), pixels(i))
+        assert store.labels[i] == i % 3
     assert store.digest == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -80,7 +80,7 @@ def test_forms_of_labels(tmp_path, document, labels):
 
 def test_no_labels_at_all(tmp_path):
     store = ZipStore(write(tmp_path / "a.zip", IMAGES))
-    assert store.label(0) is None
+    assert store.labels is None
     assert store.classes == 0
 
 
@@ -128,10 +128,10 @@ def test_a_damaged_member_is_named_and_the_others_are_read(tmp_path):
     path.write_bytes(data)
     store = ZipStore(path)
     with pytest.raises(UserError, match="damaged") as caught:
-        store.read(2)
+        store.image(2)
     assert NAMES[2] in str(caught.value)
     assert "checksum" in str(caught.value)
-    np.testing.assert_array_equal(store.read(3), pixels(3))
+    np.testing.assert_array_equal(store.image(3), pixels(3))
 
 
 def test_a_lost_header_is_named(tmp_path):
@@ -140,7 +140,7 @@ def test_a_lost_header_is_named(tmp_path):
     data[0:4] = b"\0\0\0\0"
     path.write_bytes(data)
     with pytest.raises(UserError, match="header"):
-        ZipStore(path).read(0)
+        ZipStore(path).image(0)
 
 
 def test_a_deflated_bomb_is_cut_short(tmp_path):
@@ -229,7 +229,7 @@ def test_a_name_that_comes_twice(tmp_path):
 
 
 def _sums(store, out):
-    out.put([int(store.read(i).sum()) for i in range(len(store))])
+    out.put([int(np.asarray(store.image(i)).sum()) for i in range(len(store))])
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
@@ -239,7 +239,7 @@ def test_other_processes_read_the_same(tmp_path, method):
     context = multiprocessing.get_context(method)
     if method == "spawn":  # a spawned worker gets the store pickled; importing this file there is not needed
         copy = pickle.loads(pickle.dumps(store))
-        assert [int(copy.read(i).sum()) for i in range(5)] == wanted
+        assert [int(np.asarray(copy.image(i)).sum()) for i in range(5)] == wanted
         return
     out = context.SimpleQueue()
     workers = [context.Process(target=_sums, args=(store, out)) for _ in range(2)]
@@ -254,7 +254,7 @@ def test_other_processes_read_the_same(tmp_path, method):
 def test_threads_read_the_same(tmp_path):
     store = ZipStore(write(tmp_path / "a.zip", IMAGES, zipfile.ZIP_DEFLATED))
     with ThreadPoolExecutor(4) as pool:
-        sums = list(pool.map(lambda i: int(store.read(i % 5).sum()), range(100)))
+        sums = list(pool.map(lambda i: int(np.asarray(store.image(i % 5)).sum()), range(100)))
     assert sums == [int(pixels(i % 5).sum()) for i in range(100)]
 
 
@@ -272,7 +272,7 @@ def test_folder_with_classes(tmp_path):
     assert store.names == ["n01/z.PNG", "n02/b.png", "n02/deep/c.png"]
     assert store.labels.tolist() == [0, 1, 1]
     assert store.label_names == ("n01", "n02")
-    np.testing.assert_array_equal(store.read(1), pixels(1))
+    np.testing.assert_array_equal(store.image(1), pixels(1))
 
 
 def test_folder_without_classes(tmp_path):
@@ -310,7 +310,7 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path):
 def test_a_damaged_file_of_a_folder_is_named(tmp_path):
     store = open_store(make_folder(tmp_path / "set", {"a/1.png": png(1)[:40]}))
     with pytest.raises(UserError, match=r"1\.png"):
-        store.read(0)
+        store.image(0)
 
 
 def test_the_digest_follows_the_file(tmp_path):

@@ -7,11 +7,11 @@ import io
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hdit_repro.errors import UserError
 from hdit_repro.metrics.extractors.base import FEATURES, LOGITS, fold_norm, in_groups
+from hdit_repro.metrics.extractors.resize import torch_bicubic_clamped
 
 SIDE = 224
 MEAN, STD = 127.0, 128.0
@@ -55,8 +55,7 @@ class EfficientNetLite0Features:
 
 def prepared(images: Tensor) -> Tensor:
     """What the network sees: uint8 N 3 H W to float32 N 3 224 224, about [-1, 1]."""
-    resized = F.interpolate(images.float(), (SIDE, SIDE), mode="bicubic", antialias=True, align_corners=False)
-    return (resized.clamp(0, 255) - MEAN) / STD
+    return (torch_bicubic_clamped(images, SIDE) - MEAN) / STD
 
 
 def weights_file() -> Path:
