@@ -47,7 +47,7 @@ class Growing:
     """
 
     def __init__(self, destination: Path, plan: dict[str, Any]) -> None:
-        self.destination, self.plan = destination, plan
+        self.destination = destination
         self.partial, self.journal = paths(destination)
         self.batches = _read(self.journal, plan)
         if self.batches and (not self.partial.exists() or self.partial.stat().st_size < self.end):
