@@ -97,6 +97,8 @@ def submit(
             _say_cards(jobs, roots)
             _say_tables(_rendered(scale), jobs[0].experiment)
         return
+    for name in [name for name, given in (("--yes", yes), ("--allow-dirty", allow_dirty)) if given]:
+        remark(f"{name} changes nothing here: it is for clusters of SLURM, and {cluster} is this machine")
     _here(jobs, roots, profile, dry_run, wait, as_objects, 60 * stop_after, no_tables)
 
 

@@ -165,3 +165,13 @@ def test_status_asks_how_wide_the_terminal_is(
     assert command("status").out.splitlines()[1].split() == ["table1/E", "-", "-", "-"]
     monkeypatch.setattr("hdit_repro.cli.status.width", lambda stream: 30 * (stream is sys.stdout))
     assert command("status").out.splitlines() == ["table1/E", "  train: -", "  sample: -", "  evaluate: -"]
+
+
+def test_options_of_slurm_that_change_nothing_on_this_machine_are_told(command: Command) -> None:
+    plain = command("submit table1/E --scale smoke --dry-run")
+    said = command("submit table1/E --scale smoke --dry-run --yes --allow-dirty")
+    assert (said.code, said.out) == (0, plain.out)
+    told = " ".join(said.err.split())
+    assert "--yes changes nothing here" in told
+    assert "--allow-dirty changes nothing here" in told
+    assert "changes nothing" not in plain.err
