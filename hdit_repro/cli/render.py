@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -16,6 +17,9 @@ app = group()
 
 @app.command("render-tables")
 def render_tables(
+    experiment: Annotated[
+        str | None, typer.Argument(metavar="[EXPERIMENT]", help="Only the table of this experiment, yours or ours.")
+    ] = None,
     scale: options.Scale = "paper",
     tables: Annotated[
         str | None, typer.Option("--tables", metavar="table1,figure2", help="Only these tables and figures.")
@@ -25,10 +29,10 @@ def render_tables(
 ) -> None:
     """Render the tables of a scale, with figures and the README's blocks at paper scale, and print the files.
 
-    Example: hdit-repro render-tables --scale smoke
+    Example: hdit-repro render-tables mine --scale smoke
     """
     from hdit_repro.launch.clusters import workplace
-    from hdit_repro.render.everything import render
+    from hdit_repro.render.everything import render, render_experiment
 
     chosen = options.names(tables)
     if chosen is not None and not chosen:
@@ -38,7 +42,17 @@ def render_tables(
             expected="names with commas",
             fix="leave --tables out for all tables and figures",
         )
-    written = render(scale, workplace(), out, chosen, beside=True)
+    if experiment is not None and chosen is not None:
+        raise UserError(
+            "an experiment and tables of the paper are asked for at once",
+            found=f"{experiment} --tables {tables}",
+            expected="one of the two",
+            fix=f"hdit-repro render-tables {quote(experiment)} --scale {scale}",
+        )
+    if experiment is not None:
+        written = render_experiment(experiment, scale, workplace(), out)
+    else:
+        written = render(scale, workplace(), out, chosen, beside=True)
     if as_objects:
         as_json([str(item.path) for item in written])
         return

@@ -199,8 +199,10 @@ def _say_cards(jobs: Sequence[Job], roots: Roots) -> None:
 
 def _say_tables(written: Sequence[Path], experiment: str) -> None:
     """The experiment's own tables, and the folder with all."""
+    from hdit_repro.render.experiments import PREFIX
+
     for path in written:
-        if path.stem == experiment and path.suffix == ".md":
+        if path.stem in (experiment, f"{PREFIX}{experiment}") and path.suffix == ".md":
             data(f"table    {near(path)}")
     for folder in dict.fromkeys(path.parent for path in written):
         data(f"tables   {near(folder)}")

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from hdit_repro.errors import UserError, nearest
 from hdit_repro.jobs.files import Experiment, experiment_files, read_experiment
+from hdit_repro.jobs.resolve import parent as parent
 from hdit_repro.jobs.resolve import resolve
 from hdit_repro.jobs.types import SCALES as SCALES
 from hdit_repro.jobs.types import Job as Job
@@ -14,7 +15,8 @@ from hdit_repro.jobs.types import Paper as Paper
 from hdit_repro.spec.data import Folder
 
 __all__ = [
-    "SCALES", "Experiment", "Job", "Paper", "all_jobs", "experiments", "find", "load", "read", "standing", "survey",
+    "SCALES", "Experiment", "Job", "Paper", "all_jobs", "experiments", "find", "load", "parent", "read", "standing",
+    "survey",
 ]  # fmt: skip
 
 

@@ -125,7 +125,7 @@ def _lineage(experiment: str, row: str) -> Resolved:
                 fix="let one of them stand on its own",
             )
         over.append(below)
-        below = _parent(*below)
+        below = parent(*below)
     under = None if below is None else _RESOLVED[*below, states]
     for name in reversed(over):
         under = _RESOLVED[*name, states] = _lay_out(*name, under)
@@ -133,8 +133,12 @@ def _lineage(experiment: str, row: str) -> Resolved:
     return under
 
 
-def _parent(experiment: str, row: str) -> tuple[str, str] | None:
-    """The row that a row extends; None where it stands on [base]."""
+def parent(experiment: str, row: str) -> tuple[str, str] | None:
+    """The experiment and the row that a row extends; None where it stands on [base].
+
+    Raises:
+        UserError: an unknown experiment or row, here or in `extends`.
+    """
     source = read_experiment(experiment)
     body = pick(source.rows, row, kind=f"row of {experiment}", where=str(source.path))
     parent = body.get("extends")

@@ -53,9 +53,9 @@ def _protocols(folder: Path, records: list[Record]) -> Iterator[Problem]:
 
 
 def difference(record: Record, other: Record) -> str:
-    """In what two records of one row were measured differently, in words."""
+    """In what two records were measured differently, in words."""
     ours, theirs = record.protocol, other.protocol
-    names = ("extractor", "weights_digest", "resize", "reference", "quantised")
+    names = ("extractor", "weights_digest", "resize", "reference", "quantised", "samples")
     return ", ".join(name.replace("_", " ") for name in names if getattr(ours, name) != getattr(theirs, name))
 
 

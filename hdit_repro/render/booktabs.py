@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import chain, combinations, groupby, pairwise
 from math import ceil
@@ -13,6 +14,9 @@ from hdit_repro.render.sheet import Head, Sheet, by_group
 
 RANKS = {1: r"\textbf{%s}", 2: r"\underline{%s}"}
 """How the best and the second best measured value are marked, as in the paper."""
+
+UNLABELLED = re.compile(r"[^A-Za-z0-9.-]")
+"""What is left out of the name under which a document refers to a table."""
 
 MARKED = "Bold is the best of ours in its column, underlined the second best."
 
@@ -34,6 +38,13 @@ ORDINARY, WIDEST = 470, 560
 SLIM, BROAD = "ijlt.,:;'|!()[]* ", "mwMW%&@"
 """Letters of about half a digit's width, and of one and a half; capitals and signs are a third wider than digits."""
 
+NAME = 240
+"""Points: a row's name, or a sub-heading, that is wider is set in lines of that width."""
+
+UNBROKEN = re.compile(r"\S{24}(?=\S)")
+BREAK = r"\allowbreak{}"
+"""Letters after which a word may break, for no line holds a word of any length; and that it may."""
+
 LINES, LINE = 62, 85
 """Lines that a page holds at these sizes, and letters of a note's line; notes beyond stand below, and may break."""
 
@@ -45,7 +56,7 @@ def latex(sheet: Sheet) -> str:
     """
     parts = [_of(sheet, columns) for columns in _parts(sheet)]
     size = WIDE if max(_width(part, NARROW) for part in parts) > ORDINARY else NARROW
-    label = f"tab:{sheet.name}{'' if sheet.scale == 'paper' else f'-{sheet.scale}'}"
+    label = f"tab:{UNLABELLED.sub('-', sheet.name)}{'' if sheet.scale == 'paper' else f'-{sheet.scale}'}"
     marked = any(cell.rank for row in sheet.rows for cell in row)
     notes = (*sheet.notes, *([MARKED] if marked else []))
     below = _height(sheet, notes) > LINES
@@ -77,8 +88,9 @@ def _said(notes: Sequence[str]) -> Iterator[str]:
 
 def _height(sheet: Sheet, notes: Sequence[str]) -> int:
     """Lines of a part with all notes below it, caption and rules counted as six."""
-    groups = sum(bool(group) for group, _ in by_group(sheet))
-    return 6 + len(sheet.rows) + groups + sum(ceil(len(note) / LINE) for note in notes)
+    names = [*(row[0].text for row in sheet.rows), *(group for group, _ in by_group(sheet) if group)]
+    named = sum(max(1, ceil(_digits(name) * NARROW.digit / NAME)) for name in names)
+    return 6 + named + sum(ceil(len(note) / LINE) for note in notes)
 
 
 def _parts(sheet: Sheet) -> list[list[int]]:
@@ -115,6 +127,7 @@ def _width(sheet: Sheet, size: Size) -> float:
         size.gap + size.digit * max(map(_digits, (head.own, *(cell.text for cell in cells))))
         for head, *cells in columns
     ]
+    widths[0] = min(widths[0], size.gap + NAME)
     total, at = 0.0, 0
     for upper, heads in groupby(sheet.heads, key=lambda head: head.upper):
         count = len(list(heads))
@@ -140,9 +153,17 @@ def _tabular(sheet: Sheet) -> list[str]:
         if number:
             lines.append(r"\midrule")
         if group:
-            lines.append(rf"\multicolumn{{{len(sheet.heads)}}}{{l}}{{\textit{{{escape(group)}}}}} \\")
-        lines += [" & ".join(_cell(cell) for cell in row) + r" \\" for row in rows]
+            lines.append(rf"\multicolumn{{{len(sheet.heads)}}}{{l}}{{\textit{{{_named(group)}}}}} \\")
+        lines += [" & ".join([_named(row[0].text), *map(_cell, row[1:])]) + r" \\" for row in rows]
     return [*lines, r"\bottomrule", r"\end{tabular}}"]
+
+
+def _named(text: str) -> str:
+    """A row's name or a sub-heading, in as many lines as it needs."""
+    if _digits(text) * NARROW.digit <= NAME:
+        return escape(text)
+    parts = UNBROKEN.sub(r"\g<0>\n", " ".join(text.split())).split("\n")
+    return rf"\parbox[t]{{{NAME}pt}}{{\raggedright {BREAK.join(map(escape, parts))}\strut}}"
 
 
 def _heads(heads: Sequence[Head]) -> list[str]:

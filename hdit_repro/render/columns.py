@@ -86,10 +86,14 @@ class Ours:
     digits: int = MEASURED_DIGITS
     prefix: str = "ours"
 
+    def found(self, row: Row) -> measured.Measured | None:
+        """The row's number; None where it has none."""
+        return row.measured(self.metric)
+
     def cell(self, row: Row) -> Cell:
         if row.job is None:
             return ABSENT
-        found = row.measured(self.metric)
+        found = self.found(row)
         if found is None:
             return Cell(NOT_RUN, NOT_RUN)
         text = fixed(found.mean, self.digits)

@@ -11,20 +11,16 @@ import msgspec
 
 from hdit_repro import jobs
 from hdit_repro.audit.computed import say
-from hdit_repro.audit.decide import Difference
 from hdit_repro.audit.measured import Measurements
-from hdit_repro.audit.noise import Noise
-from hdit_repro.audit.orders import compare as difference_of
-from hdit_repro.audit.replicates import change, percent
 from hdit_repro.files import write_text
 from hdit_repro.jobs import Job
 from hdit_repro.jobs.merge import flatten
 from hdit_repro.records import store
 from hdit_repro.records.layout import Roots, RunFolder
-from hdit_repro.records.rows import how, row_key
 from hdit_repro.records.schema import Record
 from hdit_repro.render.cells import decimals, fixed
-from hdit_repro.render.measured import Measured, summarise
+from hdit_repro.render.contrasts import Contrast, contrasts
+from hdit_repro.render.measured import Measured
 from hdit_repro.render.report import curves, html
 from hdit_repro.render.report.blocks import Block, Drawing, Gallery, Heading, Page, Picture, grid, slug, text
 from hdit_repro.spec.data import Folder
@@ -36,31 +32,6 @@ class Change(NamedTuple):
     field: str
     one: Any
     other: Any
-
-
-class Contrast(NamedTuple):
-    """A metric of both rows. `difference` is the first less the second in logarithms; None where that is undefined.
-
-    `protocol` is False where the two were measured in different ways, so that the difference holds that too.
-    """
-
-    metric: str
-    one: Measured
-    other: Measured
-    difference: Difference | None
-    test: str
-    protocol: bool
-
-    def words(self) -> str:
-        """The relative difference with its interval."""
-        if self.difference is None:
-            return "no difference: not both are positive"
-        low, high = self.difference.interval()
-        note = "" if self.protocol else "; measured by different protocols, which the difference holds too"
-        away = change(self.difference.log)
-        if self.difference.error == float("inf"):
-            return f"{away}, {self.test}{note}"
-        return f"{away}, 95 % interval {change(low)} to {change(high)}, {self.test}{note}"
 
 
 class Comparison(NamedTuple):
@@ -79,24 +50,8 @@ class Comparison(NamedTuple):
             "other": self.other.name,
             "scale": self.one.scale,
             "changes": [change._asdict() for change in self.changes],
-            "metrics": [_contrast_row(contrast) for contrast in self.contrasts],
+            "metrics": [contrast.as_row() for contrast in self.contrasts],
         }
-
-
-def _contrast_row(contrast: Contrast) -> dict[str, Any]:
-    found = contrast.difference
-    known = found is not None and found.error != float("inf")
-    low, high = found.interval() if found is not None and known else (None, None)
-    return {
-        "metric": contrast.metric,
-        "one": {"mean": contrast.one.mean, "sd": contrast.one.sd, "n": contrast.one.seeds},
-        "other": {"mean": contrast.other.mean, "sd": contrast.other.sd, "n": contrast.other.seeds},
-        "percent": None if found is None else percent(found.log),
-        "low": None if low is None else percent(low),
-        "high": None if high is None else percent(high),
-        "p": found.p_value() if found is not None and known else None,
-        "same_protocol": contrast.protocol,
-    }
 
 
 def compare(one: str, other: str, scale: str, roots: Roots, dataset: Folder | None = None) -> Comparison:
@@ -108,9 +63,7 @@ def compare(one: str, other: str, scale: str, roots: Roots, dataset: Folder | No
     pair = (jobs.find(one, scale, dataset=dataset), jobs.find(other, scale, dataset=dataset))
     measurements = Measurements(store.load(roots.records(scale))[0], scale)  # type: ignore[arg-type]
     left, right = (tuple(measurements.records(job.run)) for job in pair)
-    return Comparison(
-        pair[0], pair[1], tuple(changes(*pair)), tuple(_contrasts(pair, left, right, measurements)), (left, right)
-    )
+    return Comparison(pair[0], pair[1], tuple(changes(*pair)), tuple(contrasts(pair, measurements)), (left, right))
 
 
 def changes(one: Job, other: Job) -> list[Change]:
@@ -118,30 +71,6 @@ def changes(one: Job, other: Job) -> list[Change]:
     left, right = (flatten(msgspec.to_builtins(job.run)) for job in (one, other))
     names = dict.fromkeys((*left, *right))
     return [Change(name, left.get(name), right.get(name)) for name in names if left.get(name) != right.get(name)]
-
-
-def _contrasts(
-    pair: tuple[Job, Job], left: tuple[Record, ...], right: tuple[Record, ...], measurements: Measurements
-) -> Iterable[Contrast]:
-    names = dict.fromkeys(name for record in left for name in record.metrics)
-    for name in names:
-        ours, theirs = summarise(list(left), name), summarise(list(right), name)
-        if ours is None or theirs is None:
-            continue
-        noise = measurements.noise(pair[0].run, name)
-        found, test = _difference(pair, name, measurements, noise)
-        yield Contrast(name, ours, theirs, found, test, how(left[0]) == how(right[0]))
-
-
-def _difference(
-    pair: tuple[Job, Job], name: str, measurements: Measurements, noise: Noise
-) -> tuple[Difference | None, str]:
-    sides = [measurements.replicates(job.run, name) for job in pair]
-    if sides[0] is None or sides[1] is None:
-        return None, ""
-    one, other = (noise.of(row_key(job.run), side.samplings) for job, side in zip(pair, sides, strict=True) if side)
-    found, paired = difference_of(sides[0], sides[1], (one, other))
-    return found, "paired by seed" if paired else f"noise {one.words() if one.unknown else one.brief()}"
 
 
 def write_page(found: Comparison, roots: Roots, out: Path) -> Path:

@@ -13,9 +13,10 @@ from hdit_repro.jobs import SCALES
 from hdit_repro.paper import Ledger
 from hdit_repro.records.layout import Roots
 from hdit_repro.render import readme
-from hdit_repro.render.definitions import TABLES
+from hdit_repro.render.definitions import FORMATS, TABLES
+from hdit_repro.render.experiments import measured_experiments, sheet_of_experiment
 from hdit_repro.render.figures import FIGURES, Easel
-from hdit_repro.render.tables import Material, material, render_tables, sheet_of, table_folder
+from hdit_repro.render.tables import Material, material, render_tables, sheet_of, table_folder, write
 
 
 class Written(NamedTuple):
@@ -35,6 +36,8 @@ def render(
     beside: bool = False,
 ) -> list[Written]:
     """Render the tables and figures of a scale; at paper scale the marked blocks of the workplace's README too.
+
+    Experiments with records that no table of the paper shows have one each, `experiment-NAME`, unless names are given.
 
     Args:
         scale: "paper", "mini" or "smoke".
@@ -62,10 +65,25 @@ def render(
             if names is not None or FIGURES[name].worth(shown):
                 easel.put(name, shown)
         written = [Written("table", path) for path in render_tables(given, folder, tables)]
+        for name in measured_experiments(given) if names is None else ():
+            written += _experiment(name, given, folder)
         written += [Written("figure", path) for path in easel.take()]
     if scale == "paper" and out is None and names is None:
         written += _refresh(roots.results.parent / "README.md", given)
     return written
+
+
+def render_experiment(experiment: str, scale: str, roots: Roots, out: Path | None = None) -> list[Written]:
+    """Render the table of one experiment at a scale, measured or not: `experiment-NAME` beside the paper's.
+
+    Raises:
+        UserError: an unknown scale or experiment, or a row that cannot be at this scale.
+    """
+    return _experiment(experiment, material(scale, roots), out or table_folder(scale, roots))
+
+
+def _experiment(name: str, given: Material, out: Path) -> list[Written]:
+    return [Written("table", path) for path in write(sheet_of_experiment(name, given), FORMATS, out)]
 
 
 def _split(names: Sequence[str] | None, scale: str) -> tuple[list[str] | None, list[str]]:

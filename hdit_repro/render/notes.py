@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 from hdit_repro.audit.decide import RULE
 from hdit_repro.audit.verdicts import SHARED
@@ -17,6 +18,8 @@ from hdit_repro.render.columns import Difference, Guidance, Ours
 from hdit_repro.render.companions import Context
 from hdit_repro.render.costs import Complexity, Counted, Parameters
 from hdit_repro.render.definitions import Table
+from hdit_repro.render.experiment_columns import Change
+from hdit_repro.render.measured import Measured
 from hdit_repro.render.references import reference_notes
 from hdit_repro.render.rows import Row
 
@@ -48,7 +51,7 @@ def notes(
         records = [record for row in rows for record in row.records]
         if table.protocol and not (records and scale == "paper"):  # else it is said beside the differences
             found.append(f"Print: {table.protocol}.")
-        found += _measured_notes(table, rows, records, scale) if records else [_nothing_yet(rows, scale)]
+        found += _measured_notes(table, rows, records, scale) if records else [_nothing_yet(table, rows, scale)]
         found += _aside(rows)
     found += [f"Left out: {problem.path.relative_to(folder).as_posix()}: {problem.reason}." for problem in problems]
     return list(dict.fromkeys(found))
@@ -81,9 +84,10 @@ def _cost_notes(table: Table, rows: Sequence[Row]) -> list[str]:
 def _scale_note(table: Table, scale: str) -> str:
     costs = ", and so is what is counted" if _has(table, Counted, Complexity, Parameters) else ""
     printed = f"What is printed is of paper scale{costs}. " if table.ledger else ""
+    none = "" if _has(table, Change) else ", so no difference is shown"
     return (
         f"Measured numbers are of {scale} scale: the same experiments with smaller networks, images and budgets. "
-        f"{printed}Numbers of different scales are not compared, so no difference is shown."
+        f"{printed}Numbers of different scales are not compared{none}."
     )
 
 
@@ -97,9 +101,13 @@ def _aside(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _nothing_yet(rows: Sequence[Row], scale: str) -> str:
-    names = dict.fromkeys(row.job.experiment for row in rows if row.job)
-    commands = ", ".join(f"`hdit-repro submit {name} --scale {scale}`" for name in names)
+def _nothing_yet(table: Table, rows: Sequence[Row], scale: str) -> str:
+    """The commands that measure the rows; where print has no such table, those of its experiment alone."""
+    asked = [row.job for row in rows if row.job and (table.ledger or row.job.experiment == table.experiment)]
+    lines = dict.fromkeys(
+        f"eval --run {quote(job.name)}" if job.run.external else f"submit {quote(job.experiment)}" for job in asked
+    )
+    commands = ", ".join(f"`hdit-repro {line} --scale {scale}`" for line in lines)
     return f"Nothing has been measured at {scale} scale yet: {commands}."
 
 
@@ -108,9 +116,9 @@ def _measured_notes(table: Table, rows: Sequence[Row], records: list[Record], sc
     found = [f"Ours ({names}): {text}." for text, names in _grouped(rows, partial(_protocol, guided=not own))]
     found += [f"Sampler ({names}): {text}." for text, names in _grouped(rows, _sampler) if text]
     found += [f"Intervals ({names}): {text}." for text, names in _intervals(table, rows)]
-    if any((number := row.measured()) and number.sd is not None for row in rows):
+    if any(number.sd is not None for row in rows for number in _numbers(table, row)):
         found.append("±: sample standard deviation over n training seeds.")
-    if scale == "paper":
+    if scale == "paper" and table.ledger:
         found.append(
             f"Differences are ours less print. Print: {table.protocol}. Where ours above is another protocol, the "
             "difference holds that too."
@@ -171,16 +179,20 @@ def _intervals(table: Table, rows: Sequence[Row]) -> list[tuple[str, str]]:
 
     Cells over several records show none.
     """
-    metrics = [column.source.metric for column in table.columns if isinstance(column.source, Ours)]
     groups: dict[str, list[str]] = {}
     for row in rows:
-        numbers = [number for name in metrics if (number := row.measured(name))]
-        said = {number.name: str(number.interval.interval) for number in numbers if number.interval}
+        said = {number.name: str(number.interval.interval) for number in _numbers(table, row) if number.interval}
         shared = set(said.values())
         text = shared.pop() if len(shared) == 1 else "; ".join(f"{name}: {words}" for name, words in said.items())
         if text:
             groups.setdefault(text, []).append(row.key)
     return [(text, ", ".join(names)) for text, names in groups.items()]
+
+
+def _numbers(table: Table, row: Row) -> list[Measured]:
+    """The measured numbers that stand in a row."""
+    sources = [column.source for column in table.columns if isinstance(column.source, Ours)]
+    return [number for source in sources if (number := source.found(row))]
 
 
 def _verdicts(rows: Sequence[Row]) -> list[str]:

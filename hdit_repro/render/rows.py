@@ -94,6 +94,13 @@ def rows_of(source: Source, table: str, experiment: str, scale: str) -> list[Row
     return rows
 
 
+def row_of(source: Source, job: Job, key: str) -> Row:
+    """A row that print does not have, from its job alone."""
+    kept = measured.of_row(source.records, job.scale, job.run)
+    aside = measured.set_aside(source.records, job.scale, job.run)
+    return Row(key, job.label, job.group, job, None, tuple(kept), tuple(aside), {}, {}, {}, {})
+
+
 def _row(
     source: Source, key: str, label: str, group: str, run: str | None, scale: str, claims: Mapping[str, Claim]
 ) -> Row:

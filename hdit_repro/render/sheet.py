@@ -77,7 +77,7 @@ def build(
 def _fill(column: Column, rows: Sequence[Row]) -> list[Cell]:
     """Only numbers of one protocol are set against each other."""
     cells = [column.source.cell(row) for row in rows]
-    protocols = {how(row.records[0]) for row in rows if row.records}
+    protocols = {(how(row.records[0]), row.records[0].protocol.samples) for row in rows if row.records}
     return ranked(cells, column.better) if column.better and len(protocols) == 1 else cells
 
 

@@ -81,7 +81,7 @@ def render_tables(given: Material, out: Path, names: Iterable[str] | None = None
     Raises:
         UserError: an unknown table, or one that this scale does not have.
     """
-    return [path for table in chosen(names, given.scale) for path in _write(sheet_of(table, given), table.formats, out)]
+    return [path for table in chosen(names, given.scale) for path in write(sheet_of(table, given), table.formats, out)]
 
 
 def chosen(names: Iterable[str] | None, scale: str) -> list[Table]:
@@ -104,7 +104,8 @@ def chosen(names: Iterable[str] | None, scale: str) -> list[Table]:
     return tables
 
 
-def _write(sheet: Sheet, formats: Iterable[str], out: Path) -> list[Path]:
+def write(sheet: Sheet, formats: Iterable[str], out: Path) -> list[Path]:
+    """A filled table as files of these formats ("md", "tex", "csv") in `out`."""
     paths = []
     for name in formats:
         path = out / f"{sheet.name}.{name}"

@@ -1,0 +1,94 @@
+"""Two rows' numbers set against each other, metric by metric, as the audit tests differences."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from hdit_repro.audit.decide import Difference
+from hdit_repro.audit.measured import Measurements
+from hdit_repro.audit.noise import Noise
+from hdit_repro.audit.orders import compare
+from hdit_repro.audit.replicates import change, percent
+from hdit_repro.jobs import Job
+from hdit_repro.records.lint import difference as otherwise
+from hdit_repro.records.rows import row_key
+from hdit_repro.render.measured import Measured, summarise
+
+
+class Contrast(NamedTuple):
+    """A metric of both rows. `difference` is the first less the second in logarithms; None where that is undefined.
+
+    `otherwise` names in what the two were measured differently, so that the difference holds that too.
+    """
+
+    metric: str
+    one: Measured
+    other: Measured
+    difference: Difference | None
+    test: str
+    otherwise: str
+
+    @property
+    def protocol(self) -> bool:
+        """Whether the two were measured in the same way."""
+        return not self.otherwise
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the relative difference, in percent; None where luck is unknown."""
+        if self.difference is None or math.isinf(self.difference.error):
+            return None
+        low, high = self.difference.interval()
+        return percent(low), percent(high)
+
+    def as_row(self) -> dict[str, Any]:
+        """The contrast as `compare --json` prints it; the difference and its interval are in percent."""
+        low, high = self.interval or (None, None)
+        return {
+            "metric": self.metric,
+            "one": {"mean": self.one.mean, "sd": self.one.sd, "n": self.one.seeds},
+            "other": {"mean": self.other.mean, "sd": self.other.sd, "n": self.other.seeds},
+            "percent": None if self.difference is None else percent(self.difference.log),
+            "low": low,
+            "high": high,
+            "p": None if self.difference is None or self.interval is None else self.difference.p_value(),
+            "same_protocol": self.protocol,
+        }
+
+    def words(self) -> str:
+        """The relative difference with its interval."""
+        if self.difference is None:
+            return "no difference: not both are positive"
+        low, high = self.difference.interval()
+        note = "" if self.protocol else "; measured by different protocols, which the difference holds too"
+        away = change(self.difference.log)
+        if self.difference.error == float("inf"):
+            return f"{away}, {self.test}{note}"
+        return f"{away}, 95 % interval {change(low)} to {change(high)}, {self.test}{note}"
+
+
+def contrasts(pair: tuple[Job, Job], measurements: Measurements) -> list[Contrast]:
+    """The first row less the second, by each metric that both have, in the order of the first's records."""
+    left, right = (measurements.records(job.run) for job in pair)
+    found = []
+    names = dict.fromkeys(name for record in left for name in record.metrics)
+    for name in names:
+        ours, theirs = summarise(left, name), summarise(right, name)
+        if ours is None or theirs is None:
+            continue
+        noise = measurements.noise(pair[0].run, name)
+        change_, test = _difference(pair, name, measurements, noise)
+        found.append(Contrast(name, ours, theirs, change_, test, otherwise(left[0], right[0])))
+    return found
+
+
+def _difference(
+    pair: tuple[Job, Job], name: str, measurements: Measurements, noise: Noise
+) -> tuple[Difference | None, str]:
+    sides = [measurements.replicates(job.run, name) for job in pair]
+    if sides[0] is None or sides[1] is None:
+        return None, ""
+    one, other = (noise.of(row_key(job.run), side.samplings) for job, side in zip(pair, sides, strict=True) if side)
+    found, paired = compare(sides[0], sides[1], (one, other))
+    return found, "paired by seed" if paired else f"noise {one.words() if one.unknown else one.brief()}"

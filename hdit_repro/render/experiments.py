@@ -1,0 +1,177 @@
+"""The table of one experiment that print has no table of: a user's own job file, or one of the project's."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from shlex import quote
+from typing import NamedTuple
+
+from hdit_repro import jobs
+from hdit_repro.audit.measured import Measurements
+from hdit_repro.errors import UserError
+from hdit_repro.jobs import Job
+from hdit_repro.paper import Ledger
+from hdit_repro.records.schema import METRICS, asked_samples, metric_name
+from hdit_repro.render import measured
+from hdit_repro.render.cells import decimals
+from hdit_repro.render.columns import MEASURED_DIGITS, Column
+from hdit_repro.render.contrasts import Contrast, contrasts
+from hdit_repro.render.definitions import LETTERED, TABLES, Table
+from hdit_repro.render.experiment_columns import Change, Extends, Macs, Named, Samples, Seeds, Size
+from hdit_repro.render.rows import Row, row_of
+from hdit_repro.render.sheet import DISPLAY, Sheet, build
+from hdit_repro.render.tables import Material
+
+PREFIX = "experiment-"
+"""Before an experiment's name, so that its table lies over none of the paper's, whatever it is called."""
+
+BASELINES = "Baselines"
+"""Over the rows of other files that the experiment's extend."""
+
+
+class Own(NamedTuple):
+    """An experiment's rows in the order of its file, then those of other files that they extend.
+
+    `extended` is by row: the key of what it extends, where that stands in the table. `contrasts` are by row, each
+    against what it extends.
+    """
+
+    rows: tuple[Row, ...]
+    extended: Mapping[str, str]
+    contrasts: Mapping[str, Sequence[Contrast]]
+
+
+def sheet_of_experiment(experiment: str, given: Material) -> Sheet:
+    """The table of an experiment at the scale of what is given, from its job file and its records.
+
+    Raises:
+        UserError: an unknown experiment, or a row that cannot be at this scale.
+    """
+    own = _own(experiment, given)
+    table = Table(
+        name=PREFIX + experiment,
+        ledger="",
+        experiment=experiment,
+        title=_title(experiment),
+        columns=tuple(_columns(own, experiment)),
+        notes=tuple(_notes(own, given.scale)),
+    )
+    return build(table, None, own.rows, given.scale, given.problems, given.folder)
+
+
+def measured_experiments(given: Material) -> list[str]:
+    """The experiments with records that no table of the paper shows; but for those with a row that cannot be."""
+    found = []
+    for experiment in _unprinted(given.ledger):
+        with contextlib.suppress(UserError):
+            rows = jobs.load(experiment, given.scale)
+            if any(measured.of_row(given.source.records, given.scale, job.run) for job in rows):
+                found.append(experiment)
+    return found
+
+
+def _unprinted(ledger: Ledger) -> list[str]:
+    printed = {row.run.partition("/")[0] for table in ledger.tables.values() for row in table.rows if row.run}
+    printed |= {table.experiment for table in TABLES.values()}
+    return [name for name in jobs.experiments() if name not in printed]
+
+
+def _title(experiment: str) -> str:
+    """With the experiment's name in front, so that no title of a user's reads as one of the paper's tables."""
+    title = jobs.read(experiment).title
+    return f"Experiment {experiment}" + ("" if title == experiment else f": {title}")
+
+
+def _own(experiment: str, given: Material) -> Own:
+    rows = {job.row: row_of(given.source, job, job.row) for job in jobs.load(experiment, given.scale)}
+    measurements = Measurements(given.records, given.scale)  # type: ignore[arg-type]
+    extended: dict[str, str] = {}
+    found: dict[str, Sequence[Contrast]] = {}
+    for name, row in list(rows.items()):
+        baseline = _baseline(experiment, name, given.scale)
+        if baseline is None or row.job is None:
+            continue
+        key = baseline.row if baseline.experiment == experiment else baseline.name
+        rows.setdefault(key, row_of(given.source, baseline, key)._replace(group=BASELINES))
+        extended[name] = key
+        found[name] = contrasts((row.job, baseline), measurements)
+    return Own(tuple(rows.values()), extended, found)
+
+
+def _baseline(experiment: str, row: str, scale: str) -> Job | None:
+    """What a row extends; None where it extends nothing, or what cannot be at this scale."""
+    name = jobs.parent(experiment, row)
+    with contextlib.suppress(UserError):
+        return jobs.load(name[0], scale, [name[1]])[0] if name else None
+    return None
+
+
+def _columns(own: Own, experiment: str) -> Iterator[Column]:
+    yield LETTERED
+    if own.extended:
+        yield Column("extends", "", "Extends", Extends(own.extended), left=True)
+    yield Column("parameters", "", "Parameters", Size())
+    yield Column("macs", "", "10⁹ MACs", Macs())
+    yield Column("seeds", "", "Seeds", Seeds())
+    yield Column("samples", "", "Samples", Samples())
+    for name in _metrics(own.rows, experiment):
+        base, _, samples = name.partition("@")
+        upper = DISPLAY.get(base, base) + (f"@{samples}" if samples else "")
+        source = Named(name, _digits(own.rows, name), name)
+        yield Column(name, upper, "ours", source, below=", {scale}", better=METRICS[base])
+        changes = {row: one for row, all_ in own.contrasts.items() for one in all_ if one.metric == name}
+        if changes:
+            yield Column(f"{name}_change", upper, "from what it extends", Change(name, changes), below=", {scale}")
+
+
+def _metrics(rows: Sequence[Row], experiment: str) -> list[str]:
+    """Those of the experiment's records; where it has none, of its baselines'; without either, the one it asks for."""
+    mine = [row for row in rows if row.job and row.job.experiment == experiment]
+    for some in (mine, rows):
+        if names := dict.fromkeys(name for row in some for record in row.records for name in record.metrics):
+            return list(names)
+    return list(dict.fromkeys(_asked(row.job) for row in mine if row.job))
+
+
+def _asked(job: Job) -> str:
+    count = job.run.sampling.count
+    return metric_name(measured.frechet_name(job.run), count, asked_samples(job.scale, count))  # type: ignore[arg-type]
+
+
+def _digits(rows: Sequence[Row], metric: str) -> int:
+    """Decimals at which each number of a column shows three digits."""
+    numbers = [number.mean for row in rows if (number := measured.summarise(list(row.records), metric))]
+    return max((decimals(number, MEASURED_DIGITS) for number in numbers), default=MEASURED_DIGITS)
+
+
+def _notes(own: Own, scale: str) -> Iterator[str]:
+    sides = sorted({row.job.run.data.resolution for row in own.rows if row.job and not row.job.run.external})
+    if sides:
+        yield (
+            f"Parameters and MACs are counted from the configurations at {scale} scale. MACs are multiply-accumulates, "
+            f"of one forward pass of one image at {', '.join(f'{side}²' for side in sides)}; a MAC is two "
+            "floating-point operations."
+        )
+    for row in own.rows:
+        if row.group == BASELINES and row.job and not row.records and any(other.records for other in own.rows):
+            missing = f"{quote(row.job.experiment)} --rows {quote(row.job.row)}"
+            yield f"{row.key} is not measured at {scale} scale: `hdit-repro submit {missing} --scale {scale}`."
+    tests: dict[str, list[str]] = {}
+    for name, contrast in chain(*([(name, one) for one in found] for name, found in own.contrasts.items())):
+        if contrast.otherwise:
+            yield (
+                f"Not set against each other ({name}, {own.extended[name]}): {contrast.metric} was measured otherwise "
+                f"({contrast.otherwise})."
+            )
+        else:
+            tests.setdefault(contrast.test or contrast.words(), []).append(f"{name}: {contrast.metric}")
+    if tests:
+        yield (
+            "From what it extends: the row's mean less that of the row it extends, relative, as `hdit-repro compare` "
+            "has it, with a 95 % interval where luck is known; an interval that holds 0 tells nothing from luck. Each "
+            "is tested alone."
+        )
+    for test, names in tests.items():
+        yield f"Test ({', '.join(names)}): {test}."

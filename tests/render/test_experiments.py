@@ -1,0 +1,203 @@
+"""The table of an experiment of one's own: rows, baselines, differences, and what must not stand there."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hdit_repro.cli import main
+from hdit_repro.errors import UserError
+from hdit_repro.records.layout import Roots
+from hdit_repro.render.booktabs import latex
+from hdit_repro.render.everything import render, render_experiment
+from hdit_repro.render.experiments import sheet_of_experiment
+from hdit_repro.render.tables import material
+from tests.render.test_booktabs import A4, set_by_latex
+
+MINE = """
+title = "Table of widths"
+
+[row.wide]
+extends = "table1/E"
+label = "E_% wide & deep #1"
+sampling = { guidance = 1.5 }
+
+[row.again]
+extends = "wide"
+sampling = { guidance = 2.0 }
+"""
+METRIC = "fd-efficientnet-lite0"
+
+
+@pytest.fixture
+def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Write a job file of one's own."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "results").mkdir()
+
+    def write(name: str = "mine", text: str = MINE) -> None:
+        (tmp_path / "jobs" / f"{name}.toml").write_text(text)
+
+    write()
+    return write
+
+
+def texts(roots: Roots, name: str = "mine", scale: str = "smoke") -> dict[str, str]:
+    """The files by their endings."""
+    return {item.path.suffix: item.path.read_text() for item in render_experiment(name, scale, roots)}
+
+
+def lines(found: dict[str, str]) -> dict[str, dict[str, str]]:
+    return {line["run"]: line for line in csv.DictReader(io.StringIO(found[".csv"]))}
+
+
+def test_rows_stand_in_the_files_order_without_any_run(roots: Roots, declare) -> None:
+    found = texts(roots)
+    table = lines(found)
+    assert list(table) == ["mine/wide", "mine/again", "table1/E"]
+    assert [line["extends"] for line in table.values()] == ["table1/E", "wide", ""]
+    assert {line[METRIC] for line in table.values()} == {"not measured"}
+    assert {int(line["parameters"]) for line in table.values()} == {419_485}
+    assert "Nothing has been measured at smoke scale yet: `hdit-repro submit mine --scale smoke`." in found[".md"]
+    assert "# Experiment mine: Table of widths, smoke scale\n" in found[".md"]
+    assert "printed" not in "".join(found.values())
+    assert r"E\_\% wide \& deep \#1" in found[".tex"]
+    assert r"\caption{Experiment mine: Table of widths, smoke scale}" in found[".tex"]
+
+
+def test_one_seed_has_its_own_interval_and_no_test(roots: Roots, declare, measure) -> None:
+    measure("mine/wide", "smoke", 110.0, interval="jackknife")
+    measure("table1/E", "smoke", 100.0)
+    found = texts(roots)
+    line = lines(found)["mine/wide"]
+    assert (line[METRIC], line["seeds"], line[f"{METRIC}_low"]) == ("110.0", "1", "109.0")
+    assert line["samples"] == line[f"{METRIC}_samples"] == "64"
+    assert float(line[f"{METRIC}_change"]) == pytest.approx(10)
+    assert (line[f"{METRIC}_change_low"], line[f"{METRIC}_change_p"]) == ("", "")
+    assert f"Test (wide: {METRIC}): noise unknown (nothing is published for this scale" in found[".md"]
+    assert "commit 0123456789ab" in found[".md"]
+    assert lines(found)["mine/again"][METRIC] == "not measured"
+
+
+def test_several_seeds_have_a_spread_and_the_test_of_compare(
+    roots: Roots, declare, measure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in range(4):
+        measure("mine/wide", "smoke", 110.0 + seed, seed=seed)
+        measure("table1/E", "smoke", 100.0 + seed, seed=seed)
+    found = texts(roots)
+    line = lines(found)["mine/wide"]
+    assert "111.50 ± 1.29 (n = 4)" in found[".md"]
+    assert line["seeds"] == "4"
+    assert main(["compare", "mine/wide", "table1/E", "--scale", "smoke", "--json"]) == 0
+    shown = capsys.readouterr().out
+    for name, field in (("percent", "change"), ("low", "change_low"), ("high", "change_high"), ("p", "change_p")):
+        assert f'"{name}": {line[f"{METRIC}_{field}"]}' in shown
+    assert re.search(r"\| +\+9\.\d % \\\[\+?\S+ %, \+\S+ %\\\] \|", found[".md"])
+
+
+def test_a_baseline_without_a_record_is_named_with_its_command(roots: Roots, declare, measure) -> None:
+    measure("mine/wide", "smoke", 110.0)
+    measure("table1/E", "mini", 100.0)
+    found = texts(roots)
+    assert lines(found)["table1/E"][METRIC] == "not measured"
+    assert "from what it extends" not in found[".md"]
+    assert "table1/E is not measured at smoke scale: `hdit-repro submit table1 --rows E --scale smoke`." in found[".md"]
+
+
+def test_two_protocols_are_not_set_against_each_other(roots: Roots, declare, measure) -> None:
+    measure("mine/wide", "smoke", 110.0)
+    odd = measure("mine/wide", "smoke", 90.0, seed=1, weights="ef" * 32).stem
+    measure("mine/wide", "smoke", 111.0, seed=2)
+    measure("table1/E", "smoke", 100.0, weights="ef" * 32)
+    found = texts(roots)
+    line = lines(found)["mine/wide"]
+    assert (line[METRIC], line[f"{METRIC}_change"]) == ("110.5", "")
+    assert f"Left out (wide): {odd}, measured otherwise" in found[".md"]
+    assert f"Not set against each other (wide, table1/E): {METRIC} was measured otherwise" in found[".md"]
+    assert r"\textbf" not in found[".tex"]
+
+
+def test_numbers_of_unlike_sample_counts_are_not_set_against_each_other(roots: Roots, declare, measure) -> None:
+    """Below paper scale a metric's name does not tell them apart."""
+    (roots.results.parent / "jobs" / "scales.toml").write_text('[smoke.row."mine/wide"]\nsampling = { count = 32 }\n')
+    measure("mine/wide", "smoke", 110.0)
+    measure("table1/E", "smoke", 100.0)
+    found = texts(roots)
+    assert lines(found)["mine/wide"][f"{METRIC}_change"] == ""
+    assert "was measured otherwise (samples)" in found[".md"]
+    assert r"\textbf" not in found[".tex"]
+
+
+def test_scales_never_mix(roots: Roots, declare, measure) -> None:
+    for scale, value in (("paper", 30.5), ("mini", 40.5), ("smoke", 50.5)):
+        measure("mine/wide", scale, value)
+    shown = {scale: texts(roots, scale=scale)[".csv"] for scale in ("paper", "mini", "smoke")}
+    assert [[value for value in ("30.5", "40.5", "50.5") if value in text] for text in shown.values()] == [
+        ["30.5"],
+        ["40.5"],
+        ["50.5"],
+    ]
+    assert "Print:" not in texts(roots, scale="paper")[".md"]
+
+
+def test_a_record_that_contradicts_its_run_is_named_and_left_out(roots: Roots, declare, measure) -> None:
+    path = measure("mine/wide", "smoke", 110.0)
+    path.write_text(path.read_text().replace('"cpu"', '"gpu"'))
+    found = texts(roots)
+    assert lines(found)["mine/wide"][METRIC] == "not measured"
+    assert f"Left out: {path.parent.name}/{path.name}: a record was edited by hand" in found[".md"]
+
+
+def test_an_experiment_called_like_a_table_lies_beside_it(roots: Roots, declare, measure) -> None:
+    declare("table3")
+    measure("table3/wide", "paper", 30.0)
+    written = [item.path for item in render("paper", roots, names=None, out=roots.runs / "out")]
+    tables = sorted(path.name for path in written if "table3" in path.name and not path.name.startswith("edition2"))
+    assert tables == [f"{name}.{form}" for name in ("experiment-table3", "table3") for form in ("csv", "md", "tex")]
+    assert "experiment-scaling.md" not in {path.name for path in written}, "it has no record"
+
+
+def test_an_unknown_experiment_is_refused(roots: Roots, declare) -> None:
+    with pytest.raises(UserError, match="did you mean 'mine'"):
+        render_experiment("mien", "smoke", roots)
+
+
+def test_the_command(declare, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render-tables", "mine", "--scale", "mini"]) == 0
+    assert "tables/mini/experiment-mine.tex" in capsys.readouterr().out
+    assert len(list((tmp_path / "tables" / "mini").iterdir())) == 3
+    assert main(["render-tables", "mine", "--tables", "table1"]) == 2
+    assert "one of the two" in capsys.readouterr().err
+
+
+def test_a_name_beyond_a_line_is_set_in_several(roots: Roots, declare) -> None:
+    long = "x" * 300
+    declare("my table_#1", f'[row."{"y" * 150}"]\nextends = "table1/E"\nlabel = "{long} and_more"\ngroup = "{long}"\n')
+    shown = latex(sheet_of_experiment("my table_#1", material("smoke", roots)))
+    assert r"\label{tab:experiment-my-table--1-smoke}" in shown
+    assert not re.search(r"[xy]{40}", shown)
+    assert shown.count(r"\parbox[t]") == 2
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_it_compiles_and_fits_a_page(roots: Roots, declare, measure, tmp_path: Path) -> None:
+    long = "xm" * 150
+    declare("my table_#1", f'[row.a]\nextends = "table1/E"\nlabel = "{long} $and_more~^"\ngroup = "{long}"\n')
+    for seed in range(4):
+        measure("mine/wide", "smoke", 110.0 + seed, seed=seed)
+        measure("table1/E", "smoke", 100.0 + seed, seed=seed)
+    given = material("smoke", roots)
+    sheets = [sheet_of_experiment(name, given) for name in ("mine", "my table_#1")]
+    said = set_by_latex({f"t{at}": latex(sheet) for at, sheet in enumerate(sheets)}, tmp_path)
+    widths = [float(width) for width in re.findall(r"WIDTH \S+ ([\d.]+)pt", said)]
+    assert len(widths) >= 2
+    assert max(widths) < A4
+    assert "Overfull" not in said
