@@ -57,3 +57,9 @@ def test_a_reader_that_leaves_is_no_traceback(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout == "["
     assert "Traceback" not in done.stderr
+
+
+def test_the_package_is_a_command_too(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "hdit_repro", "--version"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("hdit-repro ")

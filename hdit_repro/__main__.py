@@ -1,0 +1,8 @@
+"""`python -m hdit_repro`: the command without its script."""
+
+import sys
+
+from hdit_repro.cli.app import main
+
+if __name__ == "__main__":
+    sys.exit(main())
