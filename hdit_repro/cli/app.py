@@ -187,9 +187,29 @@ def _of_the_system(error: OSError) -> RunError:
     elif error.errno == errno.EEXIST and places and Path(places[-1]).is_symlink():
         reason = f"a link to {Path(places[-1]).readlink()}, where nothing is"
         fix = "make what it leads to, or delete the link"
+    elif error.errno == errno.EACCES and places and (owner := _another(Path(places[-1]))):
+        reason += f"; it belongs to {owner}"
+        fix = (
+            f"ask {owner} for `chmod -R g+rwX` and `chmod g+s` on the folders that you share, of a group that you are "
+            "both in; and work there under `umask 002`, both of you"
+        )
     return RunError(
         "the system refused a file or a folder",
         found=f"{' -> '.join(places) or 'an open file, or the output'}: {reason}",
         expected="a place that exists, can be read and written, and has room",
         fix=fix,
     )
+
+
+def _another(path: Path) -> str:
+    """Whose a file or a folder is, where that is another user; empty where it is not, or cannot be seen."""
+    try:
+        number = path.stat().st_uid
+    except OSError:
+        return ""
+    if number == os.geteuid():
+        return ""
+    try:
+        return path.owner()
+    except KeyError:  # a user without a name, as in a container
+        return f"user {number}"
