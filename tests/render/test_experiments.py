@@ -89,13 +89,13 @@ def test_one_seed_has_its_own_interval_and_no_test(roots: Roots, declare, measur
 def test_several_seeds_have_a_spread_and_the_test_of_compare(
     roots: Roots, declare, measure, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for seed in range(4):
+    for seed in range(5):
         measure("mine/wide", "smoke", 110.0 + seed, seed=seed)
         measure("table1/E", "smoke", 100.0 + seed, seed=seed)
     found = texts(roots)
     line = lines(found)["mine/wide"]
-    assert "111.50 ± 1.29 (n = 4)" in found[".md"]
-    assert line["seeds"] == "4"
+    assert "112.00 ± 1.58 (n = 5)" in found[".md"]
+    assert line["seeds"] == "5"
     assert main(["compare", "mine/wide", "table1/E", "--scale", "smoke", "--json"]) == 0
     shown = capsys.readouterr().out
     for name, field in (("percent", "change"), ("low", "change_low"), ("high", "change_high"), ("p", "change_p")):
