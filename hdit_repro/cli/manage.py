@@ -12,9 +12,11 @@ from hdit_repro.cli.output import as_json, data, group, near, remark, table
 from hdit_repro.errors import RunError, UserError
 
 if TYPE_CHECKING:
+    from hdit_repro.launch.clusters import Slurm
     from hdit_repro.launch.gc import Garbage
     from hdit_repro.launch.graph import Task
     from hdit_repro.launch.slurm.act import Retry
+    from hdit_repro.launch.slurm.submit import Submitted
     from hdit_repro.records.layout import Roots
 
 app = group()
@@ -58,6 +60,7 @@ def retry(
 
     Example: hdit-repro retry table1
     """
+    from hdit_repro.cli.slurm import outcome
     from hdit_repro.launch.slurm.act import failed
 
     roots, tasks = _known(experiment, scale, cluster)
@@ -66,8 +69,10 @@ def retry(
         remark(f"nothing of {experiment} failed on SLURM; `hdit-repro submit` goes on with what is missing")
     ids: list[str] = []
     for found in lost:
-        remark(f"again, on {found.cluster}: {', '.join(found.stages)}")
-        ids += _submit(found, roots, allow_dirty, yes)
+        remark(f"failed or cancelled on {found.cluster}: {', '.join(found.stages)}")
+        made, profile = _submit(found, roots, allow_dirty, yes)
+        remark(outcome(made, profile))
+        ids += made.job_ids
     if as_objects:
         as_json(ids)
         return
@@ -134,7 +139,7 @@ def _known(experiment: str, scale: str | None, cluster: str, *, earlier: bool = 
     return roots, tasks
 
 
-def _submit(found: Retry, roots: Roots, allow_dirty: bool, yes: bool) -> list[str]:
+def _submit(found: Retry, roots: Roots, allow_dirty: bool, yes: bool) -> tuple[Submitted, Slurm]:
     from hdit_repro.cli.slurm import confirmed
     from hdit_repro.launch.clusters import Slurm, read_cluster
     from hdit_repro.launch.slurm.submit import submit
@@ -142,5 +147,5 @@ def _submit(found: Retry, roots: Roots, allow_dirty: bool, yes: bool) -> list[st
     profile = read_cluster(found.cluster)
     assert isinstance(profile, Slurm)
     render = ("hdit_repro.cli", "render-tables", "--scale", found.scale)
-    made = submit(found.jobs, roots, profile, render=render, allow_dirty=allow_dirty, confirm=confirmed(yes))
-    return list(made.job_ids)
+    confirm = confirmed(yes)
+    return submit(found.jobs, roots, profile, render=render, allow_dirty=allow_dirty, confirm=confirm), profile

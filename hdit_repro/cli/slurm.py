@@ -73,7 +73,7 @@ def start(
     else:
         for job_id in made.job_ids:
             data(job_id)
-    remark(_outcome(made, _there(profile)))
+    remark(outcome(made, profile))
     if held := held_words(made.held):
         remark(held)
     if not wait:
@@ -127,12 +127,13 @@ def _there(profile: Slurm) -> str:
     return f" --cluster {profile.name}" if profile.runs else ""
 
 
-def _outcome(made: Submitted, there: str) -> str:
+def outcome(made: Submitted, profile: Slurm) -> str:
+    """What came of a submission, in a line: the queue may hold all of it, by another command of the same moment."""
     if not made.open:
         return "every stage is done"
     if not made.job_ids:
         return f"nothing new to submit: {made.queued} of {made.open} open stages are in the queue"
-    return f"submitted as {made.session}; `hdit-repro status{there}` shows how far it is"
+    return f"submitted as {made.session}; `hdit-repro status{_there(profile)}` shows how far it is"
 
 
 def _stay(jobs: Sequence[Job], roots: Roots, profile: Slurm) -> None:

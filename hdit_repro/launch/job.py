@@ -104,8 +104,7 @@ def execute(
                 note_left(part.progress, owner)
             raise
         except Exception as error:
-            with contextlib.suppress(OSError, RunError):  # a full disk takes no note, and what failed is to be told
-                note_failure(part.failure, error, owner)
+            note_failure(part.failure, error, owner)
             raise
         return True
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from hdit_repro.errors import UserError
+from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import read_json, write_json
 from hdit_repro.stages.settings import Progress, Report
 
@@ -102,9 +102,13 @@ def note_left(path: Path, owner: str) -> None:
 
 
 def note_failure(path: Path, error: BaseException, owner: str) -> None:
-    """Keep why a stage failed, whole, for `status`, `logs` and whoever runs it again."""
+    """Keep why a stage failed, whole, for `status`, `logs` and whoever runs it again.
+
+    A full disk takes no note, and that hides nothing: `error` is what is to be told.
+    """
     trace = "".join(traceback.format_exception(error))
-    write_failure(path, _words(error), trace, owner)
+    with contextlib.suppress(OSError, RunError):
+        write_failure(path, _words(error), trace, owner)
 
 
 def write_failure(path: Path, error: str, trace: str, owner: str) -> None:

@@ -15,7 +15,7 @@ from types import ModuleType
 import pytest
 
 from hdit_repro.errors import RunError, UserError
-from hdit_repro.files import lock
+from hdit_repro.files import lock, write_json
 from hdit_repro.launch import job
 from hdit_repro.launch.graph import Task
 from hdit_repro.launch.job import StageChain, by_urgency, execute
@@ -129,10 +129,12 @@ def test_what_failed_is_told_where_it_cannot_be_noted(
     """A full disk, or a quota of files: the note's own failure hid the reason, and a worker tried again for ever."""
     found = tasks(roots, "E")
 
-    def full(path: Path, *_: object) -> None:
-        raise RunError(f"no space left to write {path.name}")
+    def full(path: Path, value: object) -> None:
+        if path.name.endswith(".failure.json"):
+            raise RunError(f"no space left to write {path.name}")
+        write_json(path, value)
 
-    monkeypatch.setattr("hdit_repro.launch.job.note_failure", full)
+    monkeypatch.setattr("hdit_repro.launch.progress.write_json", full)
     (roots.runs / "fail").write_text("table1/E train")
     with pytest.raises(UserError, match="a made-up failure"):
         execute(found[0], made_up.STAGES["train"], Settings(), owner="me")

@@ -17,6 +17,7 @@ import pytest
 
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import lock, write_json
+from hdit_repro.launch import progress
 from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.graph import Task
 from hdit_repro.launch.part import Part
@@ -320,3 +321,16 @@ def test_a_worker_of_a_pack_takes_up_what_another_was_asked_to_leave(
     site.rank(1, 2)
     StageJob(tasks, "s", Settings(), 2, packed=True, stages=made_up.STAGES)()
     assert [attempt.why for attempt in attempts.read(part.attempts)] == ["preempted", "done"]
+
+
+def test_a_process_whose_note_the_disk_refuses_tells_what_failed(
+    site: Site, training: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *_: object) -> None:
+        raise RunError(f"no space left to write {path.name}")
+
+    monkeypatch.setattr(progress, "write_json", full)
+    monkeypatch.setattr(ranks, "write_bytes", full)
+    site.rank(1, 2)
+    with pytest.raises(ZeroDivisionError):
+        run(training, lambda *_: 1 / 0, gpus=2)

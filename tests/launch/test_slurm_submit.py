@@ -18,7 +18,7 @@ from hdit_repro.jobs import files
 from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.plan import tasks_for, wanted
 from hdit_repro.launch.progress import write_failure
-from hdit_repro.launch.slurm import executor, journal
+from hdit_repro.launch.slurm import act, executor, journal
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.slurm.submit import Submitted
 from hdit_repro.launch.status import known_tasks
@@ -177,6 +177,32 @@ def test_retry_sends_every_row_of_a_training_that_failed_and_asks_as_submit_does
     assert fake.calls == first
     assert main(["retry", "guidance", "--allow-dirty", "--yes"]) == 0
     assert len(fake.queue) == queued, "the training and the samples of all three rows"
+
+
+def test_retry_says_so_where_another_terminal_was_quicker(
+    roots: Roots, fake: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It looked before the other had submitted, and printed stages that it then left alone."""
+    monkeypatch.chdir(roots.runs.parent)
+    again = ["retry", "table1/E", "--allow-dirty", "--yes"]
+    assert main(["submit", "table1/E", "--cluster", "a100", "--allow-dirty", "--yes"]) == 0
+    fake.end_all()
+    write_failure(tasks_for(wanted("table1", "paper", ["E"]), roots)[0].folder.failure("train"), "boom", "boom", "x")
+    looked = act.failed
+
+    def and_then_the_other(*given: Any) -> Any:
+        found = looked(*given)
+        monkeypatch.setattr(act, "failed", looked)
+        assert main(again) == 0
+        capsys.readouterr()
+        return found
+
+    monkeypatch.setattr(act, "failed", and_then_the_other)
+    assert main(again) == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "nothing new to submit: " in said.err
+    assert " are in the queue" in said.err
 
 
 def test_jobs_of_a_row_whose_sampling_was_edited_since_can_be_cancelled(

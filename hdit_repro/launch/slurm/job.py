@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hdit_repro.errors import UserError
+from hdit_repro.errors import RunError, UserError
 from hdit_repro.launch.graph import Task
 from hdit_repro.launch.job import StageFunction, default_stages, execute, into_log, settings_for
 from hdit_repro.launch.part import Part
@@ -115,7 +115,8 @@ class StageJob:
             if not isinstance(error, Lost):
                 part = Part(task.folder, task.stage)
                 note_failure(part.failure, error, f"{self.session}/{job_id()}")  # the first may be ended before it can
-                ranks.leave(part, job_id(), rank, error)
+                with contextlib.suppress(OSError, RunError):
+                    ranks.leave(part, job_id(), rank, error)
             raise
 
     @contextlib.contextmanager
