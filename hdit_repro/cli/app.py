@@ -17,8 +17,9 @@ import typer
 from typer.core import TyperGroup
 
 from hdit_repro import __version__
-from hdit_repro.cli.output import told, width
+from hdit_repro.cli.output import remark, told, width
 from hdit_repro.cli.usage import Usage, shows_help, teach
+from hdit_repro.cli.variables import unread
 from hdit_repro.errors import RunError, UserError, escaped
 
 COMMANDS = {
@@ -118,6 +119,8 @@ def root(
             expected="a folder that exists",
             fix="cd to another folder, or back to this one if it was made again, then run the same command",
         ) from error
+    for line in unread():
+        remark(line)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

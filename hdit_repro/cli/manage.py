@@ -28,7 +28,7 @@ OneScale = Annotated[str | None, typer.Option("--scale", metavar="SCALE", help="
 def cancel(
     experiment: options.Experiment,
     scale: OneScale = None,
-    cluster: options.Cluster = "local",
+    cluster: options.Place = "local",
     as_objects: options.Json = False,
 ) -> None:
     """Cancel the jobs that wait or run for an experiment or a row, and for nothing else, and print their ids.
@@ -51,7 +51,7 @@ def cancel(
 def retry(
     experiment: options.Experiment,
     scale: OneScale = None,
-    cluster: options.Cluster = "local",
+    cluster: options.Place = "local",
     allow_dirty: Annotated[bool, typer.Option("--allow-dirty", help="Run code with uncommitted changes.")] = False,
     yes: options.Yes = False,
     as_objects: options.Json = False,
@@ -83,7 +83,7 @@ def retry(
 @app.command("gc")
 def gc(
     delete: Annotated[bool, typer.Option("--delete", help="Delete what is listed.")] = False,
-    cluster: options.Cluster = "local",
+    cluster: options.Place = "local",
     as_objects: options.Json = False,
 ) -> None:
     """List what may be deleted without losing a result: old checkpoints, snapshots of code, ended submissions.

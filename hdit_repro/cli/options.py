@@ -21,6 +21,16 @@ Cluster = Annotated[
     str,
     typer.Option("--cluster", metavar="NAME", envvar="HDIT_REPRO_CLUSTER", help="A profile of jobs/clusters/."),
 ]
+Place = Annotated[
+    str,
+    typer.Option(
+        "--cluster",
+        metavar="NAME",
+        envvar="HDIT_REPRO_CLUSTER",
+        help="A profile of jobs/clusters/: look where it keeps runs. All that was submitted there counts, to whatever "
+        "cluster.",
+    ),
+]
 Rows = Annotated[str | None, typer.Option("--rows", metavar="A,E", help="Only these rows.")]
 Seeds = Annotated[int, typer.Option("--seeds", metavar="N", help="Run seeds 0 to N - 1.")]
 SamplingSeeds = Annotated[

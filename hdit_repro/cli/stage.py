@@ -215,6 +215,8 @@ def _execute(
             remark(f"{stage} of {task.name} at {scale} scale is done")
             for wrong in mend_cards([task.job], roots):
                 remark(wrong)
+            if stage == "train" and (settings.training.ema_decays or settings.training.snapshots):
+                remark("--ema-decay and --snapshot keep nothing of a training that is over")
     if not left:
         return asked
     _say_what_comes_first(stage, left, scale)

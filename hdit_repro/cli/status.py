@@ -38,7 +38,7 @@ def status(
         str | None, typer.Argument(metavar="EXPERIMENT", help=f"{options.EXPERIMENT_HELP} Default: all.")
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds until nothing runs.")] = False,
-    cluster: options.Cluster = "local",
+    cluster: options.Place = "local",
     as_objects: options.Json = False,
 ) -> None:
     """Show each row that was submitted here, from disk and queue: stages, loss, speed, time left, GPU-hours, failures.
@@ -130,7 +130,7 @@ def logs(
     run: options.Run,
     scale: Annotated[str | None, typer.Option("--scale", metavar="SCALE", help="Only this scale.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on printing what comes until nothing runs.")] = False,
-    cluster: options.Cluster = "local",
+    cluster: options.Place = "local",
 ) -> None:
     """Print what the stages of a run printed, and why one failed.
 

@@ -46,6 +46,7 @@ weights-inception-2015-12-05-6726825d.pth."""
 
 
 OFFLINE_VARIABLE = "HDIT_REPRO_OFFLINE"
+NO = ("", "0", "false", "no", "off")
 """Set to anything but 0, no connection is opened, whoever asks."""
 
 SCHEMES = ("https",)
@@ -108,7 +109,7 @@ def fetch(url: str, name: str | None = None, progress: Progress = lambda done, t
             published file.
         RunError: it cannot be reached or breaks off, or the disk is full.
     """
-    if os.environ.get(OFFLINE_VARIABLE, "0") not in ("", "0"):
+    if os.environ.get(OFFLINE_VARIABLE, "").lower() not in NO:
         raise UserError(
             "this machine is said to be offline",
             found=f"{OFFLINE_VARIABLE}={os.environ[OFFLINE_VARIABLE]}",

@@ -155,6 +155,8 @@ def test_a_row_trains_on_a_folder_of_ones_own(command: Command, photographs: Pat
     run = jobs.find("short", dataset=describe("set.zip")).run
     assert (tmp_path / "runs" / run.id / "checkpoints" / "final.json").exists()
     assert command("train --run short --data set.zip --device cpu").err.strip().endswith("is done")
+    late = command("train --run short --data set.zip --device cpu --snapshot 1").err
+    assert "--snapshot keep nothing of a training that is over" in late
 
 
 def _add(path: str) -> None:

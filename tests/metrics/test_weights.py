@@ -102,9 +102,10 @@ def test_offline_no_connection_is_opened(cache, monkeypatch):
     with pytest.raises(UserError, match="missing"):
         weights.load("inception-2015")
     build_extractor(EfficientNetLite0(), torch.device("cpu"))
-    monkeypatch.setenv("HDIT_REPRO_OFFLINE", "0")
-    with pytest.raises(AssertionError, match="a connection"):
-        weights.fetch("https://example.org/small.pth")
+    for no in ("0", "False", "off", ""):
+        monkeypatch.setenv("HDIT_REPRO_OFFLINE", no)
+        with pytest.raises(AssertionError, match="a connection"):
+            weights.fetch("https://example.org/small.pth")
     assert not list(cache.rglob("small*"))
 
 

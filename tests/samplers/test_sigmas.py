@@ -45,7 +45,15 @@ def test_grid_falls_from_end_to_end_in_even_steps_of_its_root(n: int, low: float
 
 
 @pytest.mark.parametrize(
-    "bad", [(0, 0.1, 1.0, 7.0), (5, 0.0, 1.0, 7.0), (5, 2.0, 1.0, 7.0), (5, 0.1, 1.0, 0.0), (5, 0.1, float("inf"), 7.0)]
+    "bad",
+    [
+        (0, 0.1, 1.0, 7.0),
+        (5, 0.0, 1.0, 7.0),
+        (5, 2.0, 1.0, 7.0),
+        (5, 0.1, 1.0, 0.0),
+        (5, 0.1, float("inf"), 7.0),
+        (5, 0.1, 80.0, 1e-3),
+    ],
 )
 def test_impossible_grids_are_refused(bad: tuple[int, float, float, float]) -> None:
     with pytest.raises(UserError, match="no such grid"):
