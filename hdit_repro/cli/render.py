@@ -24,6 +24,7 @@ def render_tables(
     tables: Annotated[
         str | None, typer.Option("--tables", metavar="table1,figure2", help="Only these tables and figures.")
     ] = None,
+    own: options.OwnData = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where to; default: the scale's.")] = None,
     as_objects: options.Json = False,
 ) -> None:
@@ -49,8 +50,15 @@ def render_tables(
             expected="one of the two",
             fix=f"hdit-repro render-tables {quote(experiment)} --scale {scale}",
         )
+    if experiment is None and own is not None:
+        raise UserError(
+            "the paper's tables are not of images of your own",
+            found=f"--data {own}",
+            expected="an experiment with it",
+            fix=f"hdit-repro render-tables table1 --scale {scale} --data {quote(str(own))}",
+        )
     if experiment is not None:
-        written = render_experiment(experiment, scale, workplace(), out)
+        written = render_experiment(experiment, scale, workplace(), out, options.own_data(own))
     else:
         written = render(scale, workplace(), out, chosen, beside=True)
     if as_objects:

@@ -17,6 +17,7 @@ from hdit_repro.render.definitions import FORMATS, TABLES
 from hdit_repro.render.experiments import measured_experiments, sheet_of_experiment
 from hdit_repro.render.figures import FIGURES, Easel
 from hdit_repro.render.tables import Material, material, render_tables, sheet_of, table_folder, write
+from hdit_repro.spec.data import Folder
 
 
 class Written(NamedTuple):
@@ -73,17 +74,20 @@ def render(
     return written
 
 
-def render_experiment(experiment: str, scale: str, roots: Roots, out: Path | None = None) -> list[Written]:
-    """Render the table of one experiment at a scale, measured or not: `experiment-NAME` beside the paper's.
+def render_experiment(
+    experiment: str, scale: str, roots: Roots, out: Path | None = None, dataset: Folder | None = None
+) -> list[Written]:
+    """Render the table of one experiment at a scale, measured or not: `experiment-NAME` beside the paper's, and
+    `experiment-NAME-DATA` on the user's own images.
 
     Raises:
         UserError: an unknown scale or experiment, or a row that cannot be at this scale.
     """
-    return _experiment(experiment, material(scale, roots), out or table_folder(scale, roots))
+    return _experiment(experiment, material(scale, roots), out or table_folder(scale, roots), dataset)
 
 
-def _experiment(name: str, given: Material, out: Path) -> list[Written]:
-    return [Written("table", path) for path in write(sheet_of_experiment(name, given), FORMATS, out)]
+def _experiment(name: str, given: Material, out: Path, dataset: Folder | None = None) -> list[Written]:
+    return [Written("table", path) for path in write(sheet_of_experiment(name, given, dataset), FORMATS, out)]
 
 
 def _split(names: Sequence[str] | None, scale: str) -> tuple[list[str] | None, list[str]]:

@@ -20,9 +20,11 @@ from hdit_repro.render.columns import MEASURED_DIGITS, Column
 from hdit_repro.render.contrasts import Contrast, contrasts
 from hdit_repro.render.definitions import LETTERED, TABLES, Table
 from hdit_repro.render.experiment_columns import Change, Extends, Macs, Named, Samples, Seeds, Size
+from hdit_repro.render.notes import on_data
 from hdit_repro.render.rows import Row, row_of
 from hdit_repro.render.sheet import DISPLAY, Sheet, build
 from hdit_repro.render.tables import Material
+from hdit_repro.spec.data import Folder
 
 PREFIX = "experiment-"
 """Before an experiment's name, so that its table lies over none of the paper's, whatever it is called."""
@@ -43,18 +45,23 @@ class Own(NamedTuple):
     contrasts: Mapping[str, Sequence[Contrast]]
 
 
-def sheet_of_experiment(experiment: str, given: Material) -> Sheet:
+def sheet_of_experiment(experiment: str, given: Material, dataset: Folder | None = None) -> Sheet:
     """The table of an experiment at the scale of what is given, from its job file and its records.
+
+    Args:
+        experiment: its name.
+        given: records and ledger.
+        dataset: the user's own images, which its runs are on; the table's name has theirs behind it.
 
     Raises:
         UserError: an unknown experiment, or a row that cannot be at this scale.
     """
-    own = _own(experiment, given)
+    own = _own(experiment, given, dataset)
     table = Table(
-        name=PREFIX + experiment,
+        name=PREFIX + experiment + (f"-{dataset.name}" if dataset else ""),
         ledger="",
         experiment=experiment,
-        title=_title(experiment),
+        title=_title(experiment, dataset),
         columns=tuple(_columns(own, experiment)),
         notes=tuple(_notes(own, given.scale)),
     )
@@ -78,19 +85,21 @@ def _unprinted(ledger: Ledger) -> list[str]:
     return [name for name in jobs.experiments() if name not in printed]
 
 
-def _title(experiment: str) -> str:
+def _title(experiment: str, dataset: Folder | None) -> str:
     """With the experiment's name in front, so that no title of a user's reads as one of the paper's tables."""
     title = jobs.read(experiment).title
-    return f"Experiment {experiment}" + ("" if title == experiment else f": {title}")
+    images = f" on {dataset.name}, {dataset.images:,} images" if dataset else ""
+    return f"Experiment {experiment}{images}" + ("" if title == experiment else f": {title}")
 
 
-def _own(experiment: str, given: Material) -> Own:
-    rows = {job.row: row_of(given.source, job, job.row) for job in jobs.load(experiment, given.scale)}
+def _own(experiment: str, given: Material, dataset: Folder | None) -> Own:
+    declared = jobs.load(experiment, given.scale, dataset=dataset)
+    rows = {job.row: row_of(given.source, job, job.row) for job in declared}
     measurements = Measurements(given.records, given.scale)  # type: ignore[arg-type]
     extended: dict[str, str] = {}
     found: dict[str, Sequence[Contrast]] = {}
     for name, row in list(rows.items()):
-        baseline = _baseline(experiment, name, given.scale)
+        baseline = _baseline(experiment, name, given.scale, dataset)
         if baseline is None or row.job is None:
             continue
         key = baseline.row if baseline.experiment == experiment else baseline.name
@@ -100,11 +109,11 @@ def _own(experiment: str, given: Material) -> Own:
     return Own(tuple(rows.values()), extended, found)
 
 
-def _baseline(experiment: str, row: str, scale: str) -> Job | None:
+def _baseline(experiment: str, row: str, scale: str, dataset: Folder | None) -> Job | None:
     """What a row extends; None where it extends nothing, or what cannot be at this scale."""
     name = jobs.parent(experiment, row)
     with contextlib.suppress(UserError):
-        return jobs.load(name[0], scale, [name[1]])[0] if name else None
+        return jobs.load(name[0], scale, [name[1]], dataset=dataset)[0] if name else None
     return None
 
 
@@ -156,8 +165,8 @@ def _notes(own: Own, scale: str) -> Iterator[str]:
         )
     for row in own.rows:
         if row.group == BASELINES and row.job and not row.records and any(other.records for other in own.rows):
-            missing = f"{quote(row.job.experiment)} --rows {quote(row.job.row)}"
-            yield f"{row.key} is not measured at {scale} scale: `hdit-repro submit {missing} --scale {scale}`."
+            missing = f"{quote(row.job.experiment)} --rows {quote(row.job.row)} --scale {scale}{on_data(row.job)}"
+            yield f"{row.key} is not measured at {scale} scale: `hdit-repro submit {missing}`."
     tests: dict[str, list[str]] = {}
     for name, contrast in chain(*([(name, one) for one in found] for name, found in own.contrasts.items())):
         if contrast.otherwise:

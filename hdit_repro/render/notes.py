@@ -10,6 +10,7 @@ from shlex import quote
 from hdit_repro.audit.decide import RULE
 from hdit_repro.audit.verdicts import SHARED
 from hdit_repro.cost.complexity import RESOLUTIONS
+from hdit_repro.jobs import Job
 from hdit_repro.records.lint import difference
 from hdit_repro.records.schema import FLOOR, MADE_ELSEWHERE, Protocol, Record
 from hdit_repro.records.store import Problem
@@ -22,6 +23,7 @@ from hdit_repro.render.experiment_columns import Change
 from hdit_repro.render.measured import Measured
 from hdit_repro.render.references import reference_notes
 from hdit_repro.render.rows import Row
+from hdit_repro.spec.data import Folder
 
 SHORT = 12
 """Digits of a digest or commit that are shown."""
@@ -105,10 +107,17 @@ def _nothing_yet(table: Table, rows: Sequence[Row], scale: str) -> str:
     """The commands that measure the rows; where print has no such table, those of its experiment alone."""
     asked = [row.job for row in rows if row.job and (table.ledger or row.job.experiment == table.experiment)]
     lines = dict.fromkeys(
-        f"eval --run {quote(job.name)}" if job.run.external else f"submit {quote(job.experiment)}" for job in asked
+        (f"eval --run {quote(job.name)}" if job.run.external else f"submit {quote(job.experiment)}")
+        + f" --scale {scale}{on_data(job)}"
+        for job in asked
     )
-    commands = ", ".join(f"`hdit-repro {line} --scale {scale}`" for line in lines)
+    commands = ", ".join(f"`hdit-repro {line}`" for line in lines)
     return f"Nothing has been measured at {scale} scale yet: {commands}."
+
+
+def on_data(job: Job) -> str:
+    """What a command on a run needs besides where the run is on the user's own images."""
+    return " --data PATH" if isinstance(job.run.data.dataset, Folder) else ""
 
 
 def _measured_notes(table: Table, rows: Sequence[Row], records: list[Record], scale: str) -> list[str]:

@@ -18,6 +18,7 @@ from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.records.schema import Metric, Protocol, Provenance, Reference, asked_samples, metric_name
 from hdit_repro.render.measured import frechet_name
 from hdit_repro.render.tables import material, render_tables, table_folder
+from hdit_repro.spec.data import Folder
 
 Measure = Callable[..., Path]
 
@@ -51,9 +52,10 @@ def _measurer(roots: Roots) -> Measure:
         interval: str = "",
         weights: str = "ab" * 32,
         sampling_seed: int = 0,
+        dataset: Folder | None = None,
         **context: float,
     ) -> Path:
-        job = jobs.find(name, scale, seed)
+        job = jobs.find(name, scale, seed, dataset)
         sampling = msgspec.structs.replace(job.run.sampling, seed=sampling_seed)
         run = msgspec.structs.replace(job.run, sampling=sampling)
         ends = {"low": value - 1, "high": value + 1, "interval": interval} if interval else {}

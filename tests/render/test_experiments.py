@@ -18,6 +18,7 @@ from hdit_repro.render.booktabs import latex
 from hdit_repro.render.everything import render, render_experiment
 from hdit_repro.render.experiments import sheet_of_experiment
 from hdit_repro.render.tables import material
+from hdit_repro.spec.data import Folder
 from tests.render.test_booktabs import A4, set_by_latex
 
 MINE = """
@@ -84,6 +85,26 @@ def test_one_seed_has_its_own_interval_and_no_test(roots: Roots, declare, measur
     assert f"Test (wide: {METRIC}): noise unknown (nothing is published for this scale" in found[".md"]
     assert "commit 0123456789ab" in found[".md"]
     assert lines(found)["mine/again"][METRIC] == "not measured"
+
+
+def test_on_images_of_ones_own_it_has_a_table_besides(
+    roots: Roots, declare, measure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pets = Folder(name="pets & co", digest="ab" * 32, images=1234, classes=3)
+    measure("mine/wide", "smoke", 150.0)
+    measure("mine/wide", "smoke", 110.0, dataset=pets)
+    written = {item.path.suffix: item.path for item in render_experiment("mine", "smoke", roots, dataset=pets)}
+    assert written[".md"].name == "experiment-mine-pets & co.md"
+    found = {suffix: path.read_text() for suffix, path in written.items()}
+    assert lines(found)["mine/wide"][METRIC] == "110.0"
+    assert lines(texts(roots))["mine/wide"][METRIC] == "150.0"
+    assert "# Experiment mine on pets & co, 1,234 images: Table of widths, smoke scale\n" in found[".md"]
+    assert "`hdit-repro submit table1 --rows E --scale smoke --data PATH`" in found[".md"]
+    cats = Folder(name="cats", digest="cd" * 32, images=5, classes=3)
+    empty = next(item.path for item in render_experiment("mine", "smoke", roots, dataset=cats))
+    assert "`hdit-repro submit mine --scale smoke --data PATH`" in empty.with_suffix(".md").read_text()
+    assert main(["render-tables", "--scale", "smoke", "--data", "pets"]) == 2
+    assert "hdit-repro render-tables table1 --scale smoke --data pets" in capsys.readouterr().err
 
 
 def test_several_seeds_have_a_spread_and_the_test_of_compare(
