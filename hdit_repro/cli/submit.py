@@ -95,7 +95,7 @@ def submit(
         elif slurm.start(jobs, roots, profile, yes=yes, allow_dirty=allow_dirty, wait=wait, as_objects=as_objects):
             _say_where(jobs, roots)
             _say_cards(jobs, roots)
-            _say_tables(_rendered(scale), jobs[0].experiment)
+            _say_tables(_rendered(scale), jobs)
         return
     for name in [name for name, given in (("--yes", yes), ("--allow-dirty", allow_dirty)) if given]:
         remark(f"{name} changes nothing here: it is for clusters of SLURM, and {cluster} is this machine")
@@ -153,7 +153,7 @@ def _here(
         if as_objects:
             as_json([str(path) for path in written])
         else:
-            _say_tables(written, jobs[0].experiment)
+            _say_tables(written, jobs)
     finally:
         if done.failures:
             raise _failed(done.failures)
@@ -197,12 +197,15 @@ def _say_cards(jobs: Sequence[Job], roots: Roots) -> None:
         remark(f"{wrong}; the same command tries again")
 
 
-def _say_tables(written: Sequence[Path], experiment: str) -> None:
+def _say_tables(written: Sequence[Path], jobs: Sequence[Job]) -> None:
     """The experiment's own tables, and the folder with all."""
-    from hdit_repro.render.experiments import PREFIX
+    from hdit_repro.render.experiments import file_name
+    from hdit_repro.spec.data import Folder
 
+    experiment, images = jobs[0].experiment, jobs[0].run.data.dataset
+    names = (file_name(experiment, images),) if isinstance(images, Folder) else (experiment, file_name(experiment))
     for path in written:
-        if path.stem in (experiment, f"{PREFIX}{experiment}") and path.suffix == ".md":
+        if path.stem in names and path.suffix == ".md":
             data(f"table    {near(path)}")
     for folder in dict.fromkeys(path.parent for path in written):
         data(f"tables   {near(folder)}")

@@ -38,7 +38,8 @@ def render(
 ) -> list[Written]:
     """Render the tables and figures of a scale; at paper scale the marked blocks of the workplace's README too.
 
-    Experiments with records that no table of the paper shows have one each, `experiment-NAME`, unless names are given.
+    Experiments with records that no table of the paper shows have one each, `experiment-NAME`, unless names are given;
+    `experiment-NAME-DATA` on the user's own images.
 
     Args:
         scale: "paper", "mini" or "smoke".
@@ -66,8 +67,8 @@ def render(
             if names is not None or FIGURES[name].worth(shown):
                 easel.put(name, shown)
         written = [Written("table", path) for path in render_tables(given, folder, tables)]
-        for name in measured_experiments(given) if names is None else ():
-            written += _experiment(name, given, folder)
+        for name, dataset in measured_experiments(given) if names is None else ():
+            written += _experiment(name, given, folder, dataset)
         written += [Written("figure", path) for path in easel.take()]
     if scale == "paper" and out is None and names is None:
         written += _refresh(roots.results.parent / "README.md", given)

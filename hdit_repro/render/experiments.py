@@ -25,6 +25,7 @@ from hdit_repro.render.rows import Row, row_of
 from hdit_repro.render.sheet import DISPLAY, Sheet, build
 from hdit_repro.render.tables import Material
 from hdit_repro.spec.data import Folder
+from hdit_repro.spec.run import Run
 
 PREFIX = "experiment-"
 """Before an experiment's name, so that its table lies over none of the paper's, whatever it is called."""
@@ -58,7 +59,7 @@ def sheet_of_experiment(experiment: str, given: Material, dataset: Folder | None
     """
     own = _own(experiment, given, dataset)
     table = Table(
-        name=PREFIX + experiment + (f"-{dataset.name}" if dataset else ""),
+        name=file_name(experiment, dataset),
         ledger="",
         experiment=experiment,
         title=_title(experiment, dataset),
@@ -68,15 +69,32 @@ def sheet_of_experiment(experiment: str, given: Material, dataset: Folder | None
     return build(table, None, own.rows, given.scale, given.problems, given.folder)
 
 
-def measured_experiments(given: Material) -> list[str]:
-    """The experiments with records that no table of the paper shows; but for those with a row that cannot be."""
+def file_name(experiment: str, dataset: Folder | None = None) -> str:
+    """What the table of an experiment is called, on the project's images or on the user's own."""
+    return PREFIX + experiment + (f"-{dataset.name}" if dataset else "")
+
+
+def measured_experiments(given: Material) -> list[tuple[str, Folder | None]]:
+    """The experiments with records that no table of the paper shows, and those with records of the user's own images:
+    of two folders of one name the one that was measured last. But for those with a row that cannot be."""
+    folders: dict[str, Folder] = {}
+    for record in sorted(given.records, key=lambda record: record.provenance.time):
+        if isinstance(record.spec.data.dataset, Folder) and not record.spec.external:
+            folders[record.spec.data.dataset.name] = record.spec.data.dataset
+    asked: list[tuple[str, Folder | None]] = [(name, None) for name in _unprinted(given.ledger)]
+    asked += [(name, folder) for folder in folders.values() for name in jobs.experiments()]
     found = []
-    for experiment in _unprinted(given.ledger):
+    for experiment, dataset in asked:
         with contextlib.suppress(UserError):
-            rows = jobs.load(experiment, given.scale)
-            if any(measured.of_row(given.source.records, given.scale, job.run) for job in rows):
-                found.append(experiment)
+            rows = [job.run for job in jobs.load(experiment, given.scale, dataset=dataset)]
+            if any(measured.of_row(given.source.records, given.scale, run) for run in rows if _on(run, dataset)):
+                found.append((experiment, dataset))
     return found
+
+
+def _on(run: Run, dataset: Folder | None) -> bool:
+    """Whether a run is on those images: images that others made are on none but their own."""
+    return dataset is None or (run.data.dataset == dataset and not run.external)
 
 
 def _unprinted(ledger: Ledger) -> list[str]:

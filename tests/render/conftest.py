@@ -53,6 +53,7 @@ def _measurer(roots: Roots) -> Measure:
         weights: str = "ab" * 32,
         sampling_seed: int = 0,
         dataset: Folder | None = None,
+        year: int = 2030,
         **context: float,
     ) -> Path:
         job = jobs.find(name, scale, seed, dataset)
@@ -78,7 +79,7 @@ def _measurer(roots: Roots) -> Measure:
             ),
             provenance=Provenance(
                 commit="0123456789abcdef", dirty=True, versions={}, device="cpu", host="Linux",
-                seconds={"train": seconds}, gpu_hours=0.0, time="2030-01-01T00:00:00+00:00",
+                seconds={"train": seconds}, gpu_hours=0.0, time=f"{year}-01-01T00:00:00+00:00",
             ),
             context={key.replace("_", "-"): number for key, number in context.items()},
         )  # fmt: skip

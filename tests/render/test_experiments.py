@@ -103,8 +103,23 @@ def test_on_images_of_ones_own_it_has_a_table_besides(
     cats = Folder(name="cats", digest="cd" * 32, images=5, classes=3)
     empty = next(item.path for item in render_experiment("mine", "smoke", roots, dataset=cats))
     assert "`hdit-repro submit mine --scale smoke --data PATH`" in empty.with_suffix(".md").read_text()
+    shown = {item.path.stem for item in render("smoke", roots) if item.path.stem.startswith("experiment-")}
+    assert shown == {"experiment-mine", "experiment-mine-pets & co"}
     assert main(["render-tables", "--scale", "smoke", "--data", "pets"]) == 2
     assert "hdit-repro render-tables table1 --scale smoke --data pets" in capsys.readouterr().err
+
+
+def test_of_two_folders_of_one_name_the_last_measured_has_the_table(roots: Roots, declare, measure) -> None:
+    old, new = (Folder(name="pets", digest=digest * 32, images=1234, classes=3) for digest in ("ab", "cd"))
+    measure("mine/wide", "smoke", 120.0, dataset=new, year=2031)
+    measure("mine/wide", "smoke", 110.0, dataset=old)
+    measure("table1/E", "smoke", 100.0, dataset=new)
+    written = {item.path.name: item.path for item in render("smoke", roots)}
+    with written["experiment-mine-pets.csv"].open() as file:
+        line = next(csv.DictReader(file))
+    assert line[METRIC] == "120.0"
+    assert float(line[f"{METRIC}_change"]) == pytest.approx(20)
+    assert "experiment-table1-pets.md" in written
 
 
 def test_several_seeds_have_a_spread_and_the_test_of_compare(
