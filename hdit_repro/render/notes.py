@@ -19,7 +19,6 @@ from hdit_repro.render.columns import Difference, Guidance, Ours
 from hdit_repro.render.companions import Context
 from hdit_repro.render.costs import Complexity, Counted, Parameters
 from hdit_repro.render.definitions import Table
-from hdit_repro.render.experiment_columns import Change
 from hdit_repro.render.measured import Measured
 from hdit_repro.render.references import reference_notes
 from hdit_repro.render.rows import Row
@@ -86,7 +85,7 @@ def _cost_notes(table: Table, rows: Sequence[Row]) -> list[str]:
 def _scale_note(table: Table, scale: str) -> str:
     costs = ", and so is what is counted" if _has(table, Counted, Complexity, Parameters) else ""
     printed = f"What is printed is of paper scale{costs}. " if table.ledger else ""
-    none = "" if _has(table, Change) else ", so no difference is shown"
+    none = ", so no difference is shown" if table.ledger else ""  # from print
     return (
         f"Measured numbers are of {scale} scale: the same experiments with smaller networks, images and budgets. "
         f"{printed}Numbers of different scales are not compared{none}."

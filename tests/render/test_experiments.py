@@ -97,6 +97,7 @@ def test_on_images_of_ones_own_it_has_a_table_besides(
     assert written[".md"].name == "experiment-mine-pets & co.md"
     found = {suffix: path.read_text() for suffix, path in written.items()}
     assert lines(found)["mine/wide"][METRIC] == "110.0"
+    assert "Numbers of different scales are not compared.\n" in found[".md"]
     assert lines(texts(roots))["mine/wide"][METRIC] == "150.0"
     assert "# Experiment mine on pets & co, 1,234 images: Table of widths, smoke scale\n" in found[".md"]
     assert "`hdit-repro submit table1 --rows E --scale smoke --data PATH`" in found[".md"]
