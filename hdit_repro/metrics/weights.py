@@ -46,8 +46,8 @@ weights-inception-2015-12-05-6726825d.pth."""
 
 
 OFFLINE_VARIABLE = "HDIT_REPRO_OFFLINE"
+"""Set to anything but one of `NO`, no connection is opened, whoever asks."""
 NO = ("", "0", "false", "no", "off")
-"""Set to anything but 0, no connection is opened, whoever asks."""
 
 SCHEMES = ("https",)
 """How weights are fetched."""
