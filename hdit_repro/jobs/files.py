@@ -180,7 +180,7 @@ def _refuse_dotted(path: Path, row: str, body: dict[str, Any]) -> None:
     """A dot in a TOML name begins a table in a table, so `[row.v1.5]` is no row of that name."""
     for key, value in body.items():
         if key not in ROW_KEYS and isinstance(value, dict) and not value.keys().isdisjoint(ROW_KEYS):
-            line = _lines(path, path.stat().st_mtime_ns).of(("row", row, key))
+            line = line_of(path, "row", row, key)
             raise UserError(
                 "a row's name has a dot without quotes, which TOML reads as a table in a table",
                 found=f"[row.{row}.{key}] in {path}:{line}",
@@ -198,14 +198,19 @@ def at(path: Path, row: str = "", field: str = "") -> str:
         field: dotted, list positions in brackets ("model.attention[0].kind"); empty for the row itself.
     """
     keys = [int(number) if number else name for name, number in _STEP.findall(field)]
-    line = _lines(path, path.stat().st_mtime_ns).of(("row", row, *keys)) if row else 1
+    line = line_of(path, "row", row, *keys) if row else 1
     return f"{path}:{line}" + (f", row {row}" if row else "")
+
+
+def line_of(path: Path, *keys: str | int) -> int:
+    """The line of a value in a TOML file, or of the nearest thing around it."""
+    return _lines(path, path.stat().st_mtime_ns).of(keys)
 
 
 @lru_cache(maxsize=256)
 def _lines(path: Path, _state: int) -> Lines:
     """Where everything stands in one file, looked through once for each state it is met in."""
-    return Lines(path.read_text(encoding="utf-8"), keys=True)
+    return Lines(path.read_text(encoding="utf-8-sig"), keys=True)
 
 
 def refuse_unknown(table: dict[str, Any], allowed: tuple[str, ...], where: str) -> None:

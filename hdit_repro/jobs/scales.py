@@ -20,13 +20,13 @@ from hdit_repro.jobs.files import (
     experiment_files,
     file_states,
     folders,
+    line_of,
     read_experiment,
     read_toml,
     refuse_types,
     refuse_unknown,
 )
 from hdit_repro.jobs.types import SCALES
-from hdit_repro.lines import Lines
 
 SECTIONS = ("all", "shape", "experiment", "row")
 
@@ -42,8 +42,7 @@ class Overlay(NamedTuple):
 
     def at(self, field: str) -> str:
         """The file and the line of a dotted field, or of the section."""
-        keys = (*self.section, *field.split("."))
-        line = Lines(self.path.read_text(encoding="utf-8"), keys=True).of(keys)
+        line = line_of(self.path, *self.section, *field.split("."))
         return f"{self.path}:{line}, {_header(self.section)}"
 
 

@@ -11,9 +11,8 @@ import msgspec
 
 from hdit_repro.errors import UserError, pick
 from hdit_repro.jobs.explain import Shape, explain
-from hdit_repro.jobs.files import folders, read_toml
+from hdit_repro.jobs.files import folders, line_of, read_toml
 from hdit_repro.launch.slurm.profile import Slurm as Slurm
-from hdit_repro.lines import Lines
 from hdit_repro.machine import cpus_here as cpus_here
 from hdit_repro.records.layout import Roots
 from hdit_repro.spec.base import Choice, require
@@ -166,4 +165,4 @@ def workplace(start: Path | None = None, cluster: Cluster | None = None) -> Root
 
 
 def _line(path: Path, field: str) -> int:
-    return Lines(path.read_text(encoding="utf-8"), keys=True).of(tuple(field.partition("[")[0].split(".")))
+    return line_of(path, *field.partition("[")[0].split("."))

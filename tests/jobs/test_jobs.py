@@ -178,6 +178,9 @@ def test_a_byte_order_mark_is_no_part_of_a_file(folder):
     path.write_bytes(path.read_bytes().replace(b"depths", b"depthz"))
     with pytest.raises(UserError, match=r"mine\.toml:4, row x"):
         jobs.find("mine/x")
+    path.write_text('\ufeff[row.x]\nextends = "table1/E"\nmodel = { depthz = [2, 12] }\n', encoding="utf-8")
+    with pytest.raises(UserError, match=r"mine\.toml:3, row x"):
+        jobs.find("mine/x")
 
 
 @pytest.mark.parametrize("name", ["w1.0", "E+aug", "a b", "é", "x_2-y", "γ=4"])
