@@ -34,16 +34,13 @@ class Growth(NamedTuple):
         return ("O(1)", "O(n)", "O(n²)")[self.order]
 
 
-def growth(model_spec: Model, resolutions: Sequence[int] = RESOLUTIONS) -> Growth:
+def growth(model_spec: Model) -> Growth:
     """Fit the cost of a row under the paper's resolution rule (`cost.at_resolution`).
 
     Raises:
-        ValueError: fewer than four sizes (three determine any parabola), or one that the network cannot take.
+        ValueError: a size that the network cannot take.
     """
-    if len(set(resolutions)) < 4:
-        raise ValueError(f"four sizes or more are needed to fit three coefficients, and {resolutions} are given")
-    points = [(side * side, count(at_resolution(model_spec, side), side).macs) for side in resolutions]
-    return fit(points)
+    return fit([(side * side, count(at_resolution(model_spec, side), side).macs) for side in RESOLUTIONS])
 
 
 def fit(points: Sequence[tuple[int, int]]) -> Growth:

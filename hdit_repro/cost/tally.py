@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 PARTS = (
     "patch in", "positions", "mapping", "norms", "attention projections", "attention", "feed-forward", "gates",
@@ -36,7 +36,9 @@ class Cost(NamedTuple):
 
 
 class Tally:
-    """Adds up linear layers, attention products and loose parameters under the names of PARTS."""
+    """Adds up linear layers, attention products and loose parameters under the names of `order`."""
+
+    order: ClassVar[tuple[str, ...]] = PARTS
 
     def __init__(self) -> None:
         self._macs: dict[str, int] = defaultdict(int)
@@ -57,8 +59,8 @@ class Tally:
 
     def close(self) -> Cost:
         """The sums; parts that cost nothing are left out."""
-        names = [part for part in PARTS if self._macs[part] or self._parameters[part]]
-        unknown = {*self._macs, *self._parameters} - {*PARTS}
-        assert not unknown, f"parts without a place in PARTS: {unknown}"
+        names = [part for part in self.order if self._macs[part] or self._parameters[part]]
+        unknown = {*self._macs, *self._parameters} - {*self.order}
+        assert not unknown, f"parts without a place: {unknown}"
         parts = {name: Part(self._macs[name], self._parameters[name]) for name in names}
         return Cost(sum(part.macs for part in parts.values()), sum(part.parameters for part in parts.values()), parts)

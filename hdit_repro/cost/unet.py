@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-
-from hdit_repro.cost.tally import Cost, Part
+from hdit_repro.cost.tally import Cost, Tally
 from hdit_repro.spec.unet import UNet
 
 EMBEDDING = 4
 """Width of the embedding of noise level and class, in base channels."""
 
 
-class _Sum:
-    """MACs and parameters by part."""
+class _Sum(Tally):
+    """Adds up convolutions and blocks."""
+
+    order = ("embedding", "convolutions", "norms", "attention projections", "attention", "skips")
 
     def __init__(self, embedding: int) -> None:
+        super().__init__()
         self.embedding = embedding
-        self._macs: dict[str, int] = defaultdict(int)
-        self._parameters: dict[str, int] = defaultdict(int)
 
     def conv(self, part: str, inputs: int, outputs: int, pixels: int, kernel: int = 3) -> None:
         """A convolution with bias; a linear layer is one with kernel 1 on one pixel."""
-        weights = inputs * outputs * kernel * kernel
-        self._macs[part] += weights * pixels
-        self._parameters[part] += weights + outputs
-
-    def parameters(self, part: str, count: int) -> None:
-        self._parameters[part] += count
+        self.linear(part, inputs * kernel * kernel, outputs, pixels, bias=True)
 
     def residual(self, inputs: int, outputs: int, side: int) -> None:
         """Norm, convolution, scale and shift from the embedding, norm, convolution, and the skip past them.
@@ -41,18 +35,13 @@ class _Sum:
         if inputs != outputs:
             self.conv("skips", inputs, outputs, pixels, kernel=1)
 
-    def attention(self, width: int, side: int) -> None:
-        """Every pixel attends to every pixel: q @ k and weights @ v are 2 * width MACs a pair."""
+    def attend(self, width: int, side: int) -> None:
+        """Every pixel attends to every pixel."""
         pixels = side * side
         self.parameters("norms", 2 * width)
         self.conv("attention projections", width, 3 * width, pixels, kernel=1)
-        self._macs["attention"] += 2 * pixels * pixels * width
+        self.attention(pixels, pixels, width)
         self.conv("attention projections", width, width, pixels, kernel=1)
-
-    def close(self) -> Cost:
-        parts = {name: Part(self._macs[name], count) for name, count in self._parameters.items()}
-        parts |= {name: Part(macs, self._parameters[name]) for name, macs in self._macs.items()}
-        return Cost(sum(part.macs for part in parts.values()), sum(part.parameters for part in parts.values()), parts)
 
 
 def unet(spec: UNet) -> Cost:
@@ -76,7 +65,7 @@ def unet(spec: UNet) -> Cost:
             kept.append(width)
 
     total.residual(width, width, side)
-    total.attention(width, side)
+    total.attend(width, side)
     total.residual(width, width, side)
 
     for level, outputs in reversed(list(enumerate(spec.widths))):
@@ -95,4 +84,4 @@ def unet(spec: UNet) -> Cost:
 def _block(total: _Sum, spec: UNet, inputs: int, outputs: int, side: int) -> None:
     total.residual(inputs, outputs, side)
     if side in spec.attention:
-        total.attention(outputs, side)
+        total.attend(outputs, side)

@@ -42,11 +42,3 @@ class Ledger:
             expected="an id of `hdit-repro verify`",
             fix=f"did you mean {close!r}?" if close else "`hdit-repro verify --json` lists all ids",
         )
-
-    def cell(self, table: str, row: str, column: str) -> Claim:
-        """The claim of a table's cell.
-
-        Raises:
-            UserError: there is none.
-        """
-        return self.claim(f"{table}/{row}/{column}")

@@ -27,7 +27,6 @@ class Unit(enum.StrEnum):
     CALLS = "calls"  # of the network, a sample
     HOURS = "hours"
     DAYS = "days"
-    GPUS = "GPUs"
     RATIO = "ratio"
     PERCENT = "percent"
     TIMES = "times"
@@ -37,7 +36,6 @@ class Unit(enum.StrEnum):
     LAYERS = "layers"
     WIDTH = "width"
     HEADS = "heads"
-    MODELS = "models"
     PROBABILITY = "probability"
     RATE = "rate"
     DECAY = "decay"

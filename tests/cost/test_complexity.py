@@ -36,8 +36,3 @@ def test_local_rows_have_no_quadratic_term(row: str) -> None:
     found = growth(jobs.find(f"table1/{row}").run.model)
     assert abs(found.quadratic) * SIZES[-1] ** 2 < 1e-4 * found.linear * SIZES[-1]
     assert found.order == 1
-
-
-def test_three_sizes_are_too_few() -> None:
-    with pytest.raises(ValueError, match="four sizes"):
-        growth(jobs.find("table1/E").run.model, (128, 256, 512))

@@ -83,7 +83,7 @@ def test_a_claim_for_each_cell(tmp_path: Path) -> None:
         "table9/other/gflop-256",
         "abstract/steps",
     ]
-    cell = found.cell("table9", "E", "gflop-256")
+    cell = found.claim("table9/E/gflop-256")
     assert cell.place == "Table 9, E, GFLOP@256²"
     assert (cell.printed, cell.text, cell.unit.value, cell.edition) == (6341, "6,341", "GFLOP", 1)
     assert cell.check == checks.Cost(run="table1/E", resolution=256)
@@ -93,9 +93,9 @@ def test_a_claim_for_each_cell(tmp_path: Path) -> None:
 
 def test_what_a_cell_inherits_and_what_it_has_of_its_own(tmp_path: Path) -> None:
     found = ledger(tmp_path, GOOD)
-    empty = found.cell("table9", "other", "fid")
+    empty = found.claim("table9/other/fid")
     assert (empty.printed, empty.text, empty.needs, empty.cites) == (None, "-", "citation", "Some, 2020")
-    own = found.cell("table9", "other", "gflop-256")
+    own = found.claim("table9/other/gflop-256")
     assert own.check == checks.Cost(run="table1/D")
     assert own.needs is None, "a check of the cell's own takes the place of the row's needs"
     assert (own.expect, own.reason) == ("erratum", "because")
@@ -251,5 +251,5 @@ def test_no_toml_no_text_no_folder(tmp_path: Path) -> None:
 def test_a_claim_that_is_not_there(tmp_path: Path) -> None:
     found = ledger(tmp_path, GOOD)
     with pytest.raises(UserError, match="no claim called") as caught:
-        found.cell("table9", "E", "gflop-265")
+        found.claim("table9/E/gflop-265")
     assert "table9/E/gflop-256" in caught.value.fix
