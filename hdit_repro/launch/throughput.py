@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +21,22 @@ FOLDER = "benchmarks/results"
 
 UNSAID: Precision = "bfloat16"
 """Of networks in files that do not say: the first ones measured nothing else."""
+
+
+class Machine(msgspec.Struct):
+    """The part of a file that says whose measurement it is and when it was begun."""
+
+    card: str
+    began: str
+
+
+class File(msgspec.Struct):
+    """A file of measurements as it is written; what else it holds is not looked at."""
+
+    format: int
+    tiny: bool
+    machine: Machine
+    parts: dict[str, dict[str, Any]]
 
 
 class Rate(NamedTuple):
@@ -69,27 +84,24 @@ def measured(card: str, folder: Path | None = None) -> Measured | None:
         return None
     found = [(path, _read(path)) for path in sorted((folder or shipped(FOLDER)).glob("*.json"))]
     fitting = [
-        (path, tree)
-        for path, tree in found
-        if tree.get("format") == FORMAT and not tree["tiny"] and card_key(tree["machine"]["card"]) == key
+        (path, file)
+        for path, file in found
+        if file.format == FORMAT and not file.tiny and card_key(file.machine.card) == key
     ]
     if not fitting:
         return None
-    path, tree = max(fitting, key=lambda item: str(item[1]["machine"]["began"]))
+    path, file = max(fitting, key=lambda item: item[1].machine.began)
     try:
-        return _measured(tree, f"{FOLDER}/{path.name}")
+        return _measured(file, f"{FOLDER}/{path.name}")
     except (KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> File:
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return msgspec.json.decode(path.read_bytes(), type=File)
+    except (ValueError, msgspec.DecodeError) as error:
         raise _damaged(path, str(error)) from error
-    if not isinstance(tree, dict) or not isinstance(tree.get("machine"), dict) or "tiny" not in tree:
-        raise _damaged(path, "no measurement of a card")
-    return tree
 
 
 def _damaged(path: Path, found: str) -> UserError:
@@ -101,9 +113,9 @@ def _damaged(path: Path, found: str) -> UserError:
     )
 
 
-def _measured(tree: dict[str, Any], where: str) -> Measured:
+def _measured(file: File, where: str) -> Measured:
     rates, features = [], None
-    for part in tree["parts"].values():
+    for part in file.parts.values():
         use = part.get("use")
         if "error" in part:
             continue
@@ -119,4 +131,4 @@ def _measured(tree: dict[str, Any], where: str) -> Measured:
             rates.append(Rate(use, part["macs"], speed, words, precision))
         elif use == "features":
             features = max(features or 0.0, float(part["images_per_s"]))
-    return Measured(tree["machine"]["card"], where, tuple(rates), features)
+    return Measured(file.machine.card, where, tuple(rates), features)
