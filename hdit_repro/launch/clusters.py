@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -98,13 +97,14 @@ def read_cluster(name: str) -> Cluster:
 
 def gpus_here(devices: Path = Path("/dev")) -> list[str]:
     """GPUs that a process started here would see, as CUDA_VISIBLE_DEVICES names them. Asks the driver, not torch; where
-    its command is not, as in many containers, its devices are counted."""
+    its command is not, as in many containers, or gives no answer, its devices are counted."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
-    if shutil.which("nvidia-smi") is None:
+    try:
+        asked = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
         return [str(index) for index, _ in enumerate(devices.glob("nvidia[0-9]*"))]
-    asked = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=60, check=False)
     lines = asked.stdout.splitlines() if asked.returncode == 0 else []
     return [str(index) for index, line in enumerate(line for line in lines if line.startswith("GPU "))]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hdit_repro.launch import price, throughput
 from hdit_repro.launch.clusters import Cluster, card_here, gpus_here, read_cluster
 from hdit_repro.launch.plan import make_plan, wanted
 from hdit_repro.launch.room import room
+from hdit_repro.launch.slurm import probe
 from hdit_repro.launch.throughput import FORMAT, measured
 from hdit_repro.records.layout import Roots
 
@@ -139,7 +141,9 @@ def test_the_newest_file_of_a_card_counts(results: Path) -> None:
     assert found.rates[0].macs_per_second == pytest.approx(3 * 500 * E_MACS)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"format": 1}', ""])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"format": 1}', '{"format": 1, "tiny": false, "machine": {}, "parts": {}}', ""]
+)
 def test_a_damaged_file_is_named(results: Path, text: str) -> None:
     (results / "bad.json").write_text(text)
     with pytest.raises(UserError, match=r"bad\.json"):
@@ -147,9 +151,10 @@ def test_a_damaged_file_is_named(results: Path, text: str) -> None:
 
 
 def test_a_part_without_its_numbers_is_named(results: Path) -> None:
-    write(results, "bad", eager={"use": "train"})
-    with pytest.raises(UserError, match=r"bad\.json"):
-        measured("A100")
+    for part in ({"use": "train"}, []):
+        write(results, "bad", eager=part)
+        with pytest.raises(UserError, match=r"bad\.json"):
+            measured("A100")
 
 
 def test_the_card_of_this_machine_is_read_from_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,13 +171,25 @@ def test_the_card_of_this_machine_is_read_from_the_driver(tmp_path: Path, monkey
 def test_cards_are_counted_where_the_drivers_command_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With none, as many rows as there are CPUs would start on one card."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
     assert gpus_here(tmp_path) == []
     for name in ("nvidia0", "nvidia3", "nvidiactl", "nvidia-uvm"):
         (tmp_path / name).touch()
     assert gpus_here(tmp_path) == ["0", "1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     assert gpus_here(tmp_path) == ["3"]
+
+
+def test_a_driver_that_gives_no_answer_hides_no_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hangs(command: list[str], *, timeout: float, **_: object) -> None:
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr("subprocess.run", hangs)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    (tmp_path / "nvidia0").touch()
+    assert gpus_here(tmp_path) == ["0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert probe.gpus() == ["3"]
 
 
 def test_a_card_in_this_machine_is_priced_by_its_peak(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:

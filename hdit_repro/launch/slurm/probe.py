@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -70,13 +71,12 @@ class ProbeJob:
 
 def gpus() -> list[str]:
     """GPUs that this job may use: by name from the driver, else by number from SLURM."""
-    chosen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    if shutil.which("nvidia-smi"):
-        command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         if asked.returncode == 0:
             return [line.strip() for line in asked.stdout.splitlines() if line.strip()]
-    return chosen
+    return [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
 
 
 def torch_facts() -> dict[str, Any]:
