@@ -70,5 +70,8 @@ def _signatures(folder: Path) -> Iterator[Problem]:
         except UserError as error:
             yield Problem(file, f"{error.problem} ({error.found})")
             continue
+        except OSError as error:
+            yield Problem(file, f"a file cannot be read ({error.filename}: {error.strerror})")
+            continue
         if signature.digest != digest:
             yield Problem(file, f"the record was changed after {signature.by} signed it")

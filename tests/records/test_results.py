@@ -183,6 +183,8 @@ def test_lint_names_scale_protocol_and_orphans(roots: Roots) -> None:
     lost = roots.results / "0" / "1.ada.signed"
     lost.parent.mkdir()
     lost.write_text("{}")
+    closed = odd.with_suffix(".ada.signed")
+    closed.symlink_to(closed)
     found = lint(roots)
     said = {problem.path: problem.reason for problem in found.problems}
     assert found.records == 4
@@ -190,7 +192,8 @@ def test_lint_names_scale_protocol_and_orphans(roots: Roots) -> None:
     assert "(reference)" in said[odd]
     assert "smoke scale belongs under runs/results/smoke/" in said[stray]
     assert said[lost] == "a signature stands under no record"
-    assert len(said) == 3
+    assert "a file cannot be read" in said[closed]
+    assert len(said) == 4
 
 
 def later(record: Record, minute: int) -> Record:
