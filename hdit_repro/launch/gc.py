@@ -104,8 +104,9 @@ def _partial(roots: Roots) -> Iterator[tuple[Path, str]]:
     files = {*roots.runs.rglob("*.partial"), *(path for folder in others for path in folder.rglob(".*.partial"))}
     files = {path for path in files if not path.with_suffix(".journal").exists()}
     for path in sorted([*files, *(roots.runs / "code").glob(f"{MAKING}*"), *(roots.runs / "report").glob(".*")]):
-        if time.time() - path.stat().st_mtime > DAY:
-            yield path, "was never finished"
+        with contextlib.suppress(FileNotFoundError):  # it was finished meanwhile
+            if time.time() - path.stat().st_mtime > DAY:
+                yield path, "was never finished"
 
 
 def _size(path: Path) -> int:

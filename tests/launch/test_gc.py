@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,22 @@ def test_checkpoints_before_the_last_go_once_training_is_done(roots: Roots) -> N
     last.unlink()
     leave(old)
     assert garbage(roots) == [], "what final.json names is gone: nothing else may go"
+
+
+def test_what_is_finished_while_it_is_looked_at_is_nothing_to_delete(
+    roots: Roots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stage that runs writes its progress every second, each time under a name that is gone again at once."""
+    path, old = (leave(roots.runs / "abc" / "state" / f".{name}.partial") for name in ("1", "2"))
+    os.utime(old, (1.0, 1.0))
+    clock = time.time
+
+    def finishing() -> float:
+        path.unlink(missing_ok=True)
+        return clock()
+
+    monkeypatch.setattr("hdit_repro.launch.gc.time.time", finishing)
+    assert [item.path for item in garbage(roots)] == [old]
 
 
 def test_submissions_and_code_go_when_no_job_is_left(roots: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
