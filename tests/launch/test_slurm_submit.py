@@ -8,6 +8,7 @@ from collections.abc import Callable
 from shlex import quote
 from typing import Any
 
+import msgspec
 import pytest
 from submitit.core.utils import DelayedSubmission
 
@@ -19,8 +20,9 @@ from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.plan import tasks_for, wanted
 from hdit_repro.launch.progress import write_failure
 from hdit_repro.launch.slurm import act, executor, journal
+from hdit_repro.launch.slurm.draft import draft, scripts
 from hdit_repro.launch.slurm.profile import Slurm
-from hdit_repro.launch.slurm.submit import Submitted
+from hdit_repro.launch.slurm.submit import Submitted, _function
 from hdit_repro.launch.status import known_tasks
 from hdit_repro.records.layout import Roots
 
@@ -148,6 +150,15 @@ def test_jobs_are_told_the_threads_and_the_batch_of_the_profile(roots: Roots, fa
     assert (profile.cpus_per_gpu, profile.sample_batch) == (8, 64)
     assert told.function.gpus == profile.train_gpus
     assert told._timeout_countdown >= 3
+
+
+def test_a_job_has_as_many_threads_as_the_raw_parameter_gives_it_cpus(roots: Roots) -> None:
+    profile = read_cluster("a100")
+    assert isinstance(profile, Slurm)
+    fewer = msgspec.structs.replace(profile, sbatch={"cpus_per_task": "3"})
+    planned = draft(wanted("table1", "paper", ["E"]), roots, fewer, {}, allow_dirty=True)
+    assert {_function(planned, element, None).settings.threads for element in planned.elements} == {3}
+    assert all("OMP_NUM_THREADS=3" in script.text for script in scripts(planned))
 
 
 def test_scripts_are_shown_where_the_queue_cannot_be_asked(

@@ -129,6 +129,11 @@ class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
         raw, omitted = ([name.replace("_", "-") for name in names] for names in (self.sbatch, self.omit))
         twice = sorted({name for name in raw if raw.count(name) > 1} | ({*raw} & {*omitted}))
         require(not twice, f"sbatch and omit say two things of these parameters: {', '.join(twice)}")
+        cpus = [value for name, value in self.sbatch.items() if name in ("cpus-per-task", "cpus_per_task")]
+        require(
+            all(value is False or re.fullmatch(r"[1-9][0-9]*", str(value)) for value in cpus),
+            f"cpus-per-task is a whole number from 1 on, or false, and {cpus} is found",
+        )
         none = [name for name in omitted if name not in WRITTEN]
         require(
             not none, f"no script has these parameters to omit: {', '.join(none)}; it may have {', '.join(WRITTEN)}"

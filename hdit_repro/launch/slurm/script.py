@@ -52,7 +52,7 @@ def parameters(
         places: its folders.
         variables: the submitter's own variables that a job needs (caches, data).
     """
-    cpus = _raw(profile).get("cpus-per-task") or (profile.cpus_per_gpu if resources.gpus else 1)
+    cpus = cpus_of_a_task(profile, resources)
     wanted: dict[str, Any] = {
         "job_name": name,
         "time": resources.minutes,
@@ -78,6 +78,11 @@ def parameters(
     return {**wanted, "additional_parameters": {**own, **raw}}
 
 
+def cpus_of_a_task(profile: Slurm, resources: Resources) -> int:
+    """CPUs of each process of a job: what the raw parameter says, else those of its GPU, or one where it has none."""
+    return int(_raw(profile).get("cpus-per-task") or (profile.cpus_per_gpu if resources.gpus else 1))
+
+
 def omitted(profile: Slurm) -> tuple[str, ...]:
     """Parameters to leave out: what the site forbids, what is false in `sbatch`, and what stands there otherwise."""
     raw = _raw(profile)
@@ -86,7 +91,7 @@ def omitted(profile: Slurm) -> tuple[str, ...]:
     return (*profile.omit, *false, *displaced)
 
 
-def setup(profile: Slurm, places: Places, variables: Mapping[str, str], cpus: int | str) -> list[str]:
+def setup(profile: Slurm, places: Places, variables: Mapping[str, str], cpus: int) -> list[str]:
     """The shell lines before a job: the site's, then where code and files lie, then the profile's variables."""
     own = {
         "HDIT_REPRO_WORKPLACE": str(places.workplace),
@@ -158,7 +163,7 @@ def _memory(profile: Slurm, resources: Resources) -> str | None:
     return f"{round(profile.memory_per_gpu_gb * resources.tasks * 1024)}M"
 
 
-def _srun(profile: Slurm, kind: Kind, resources: Resources, cpus: int | str) -> list[str]:
+def _srun(profile: Slurm, kind: Kind, resources: Resources, cpus: int) -> list[str]:
     """`--cpus-per-task` does not reach srun by itself since SLURM 22.05, nor does what the script exports where a site
     gives jobs no environment (`--export=NONE`); a rank that fails takes the others along, and a worker of a pack
     nobody."""

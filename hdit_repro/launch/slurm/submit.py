@@ -22,7 +22,7 @@ from hdit_repro.launch.slurm.job import StageJob
 from hdit_repro.launch.slurm.journal import Journal, Noted, Unit
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.slurm.render import RenderJob
-from hdit_repro.launch.slurm.script import dependency, whole_arrays
+from hdit_repro.launch.slurm.script import cpus_of_a_task, dependency, whole_arrays
 from hdit_repro.launch.slurm.snapshot import take
 from hdit_repro.records.layout import Roots
 from hdit_repro.stages.settings import Settings
@@ -205,7 +205,10 @@ def _half_way(error: UserError | OSError, entry: Journal) -> RunError:
 def _function(planned: Draft, element: Element, stages: Mapping[str, StageFunction] | None) -> StageJob:
     profile = planned.profile
     settings = Settings(
-        threads=profile.cpus_per_gpu, batch=profile.sample_batch, training=profile.training, sampling=profile.sampling
+        threads=cpus_of_a_task(profile, element.resources),
+        batch=profile.sample_batch,
+        training=profile.training,
+        sampling=profile.sampling,
     )
     gpus, packed = element.resources.all_gpus, element.kind == "pack"
     return StageJob(element.tasks, planned.session, settings, gpus, element.numbers, packed, stages)
