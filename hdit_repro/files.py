@@ -23,6 +23,9 @@ CHUNK = 1 << 20
 FORMULA = ("=", "+", "-", "@", "\t")
 """What begins a cell that a spreadsheet computes."""
 
+SYSTEM = 0
+"""The user, by number, of folders above those that people share; nobody asks for the rights to them."""
+
 
 @contextlib.contextmanager
 def needing_room(path: Path, consequence: str) -> Iterator[None]:
@@ -205,6 +208,26 @@ def _may(file: IO[bytes], kind: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def another_owner(path: Path) -> tuple[Path, str] | None:
+    """What keeps this user from `path`, and whose that is: itself, or the nearest folder above that can be seen.
+
+    Returns:
+        None where it is this user's own, or a folder of the system.
+    """
+    for place in (path, *path.absolute().parents):
+        try:
+            number = place.stat().st_uid
+        except OSError:
+            continue
+        if number == os.geteuid() or (number == SYSTEM and place != path):
+            return None
+        try:
+            return place, place.owner()
+        except KeyError:  # a user without a name, as in a container
+            return place, f"user {number}"
+    return None
 
 
 def cache_folder() -> Path:

@@ -21,6 +21,7 @@ from hdit_repro.cli.output import remark, told, width
 from hdit_repro.cli.usage import Usage, shows_help, teach
 from hdit_repro.cli.variables import unread
 from hdit_repro.errors import RunError, UserError, escaped
+from hdit_repro.files import another_owner
 
 COMMANDS = {
     "list": "catalog",
@@ -190,8 +191,9 @@ def _of_the_system(error: OSError) -> RunError:
     elif error.errno == errno.EEXIST and places and Path(places[-1]).is_symlink():
         reason = f"a link to {Path(places[-1]).readlink()}, where nothing is"
         fix = "make what it leads to, or delete the link"
-    elif error.errno == errno.EACCES and places and (owner := _another(Path(places[-1]))):
-        reason += f"; it belongs to {owner}"
+    elif error.errno == errno.EACCES and places and (found := another_owner(Path(places[-1]))):
+        what, owner = found
+        reason += f"; {'it' if str(what) == places[-1] else what} belongs to {owner}"
         fix = (
             f"ask {owner} for `chmod -R g+rwX` and `chmod g+s` on the folders that you share, of a group that you are "
             "both in; and work there under `umask 002`, both of you"
@@ -202,17 +204,3 @@ def _of_the_system(error: OSError) -> RunError:
         expected="a place that exists, can be read and written, and has room",
         fix=fix,
     )
-
-
-def _another(path: Path) -> str:
-    """Whose a file or a folder is, where that is another user; empty where it is not, or cannot be seen."""
-    try:
-        number = path.stat().st_uid
-    except OSError:
-        return ""
-    if number == os.geteuid():
-        return ""
-    try:
-        return path.owner()
-    except KeyError:  # a user without a name, as in a container
-        return f"user {number}"

@@ -124,12 +124,14 @@ def _known(experiment: str, scale: str | None, cluster: str, *, earlier: bool = 
     Raises:
         UserError: there are none.
     """
+    from hdit_repro.cli.status import remark_unreadable
     from hdit_repro.launch.clusters import read_cluster, workplace
     from hdit_repro.launch.status import known_tasks
 
     roots = workplace(cluster=read_cluster(cluster))
     tasks = known_tasks(roots, experiment, scale, earlier=earlier)
     if not tasks:
+        remark_unreadable(roots)
         raise UserError(
             f"{experiment} has never been submitted here" + (f" at {scale} scale" if scale else ""),
             found=f"no run of it under {roots.runs}",

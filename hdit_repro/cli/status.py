@@ -49,7 +49,7 @@ def status(
     from hdit_repro.jobs import experiments, read
     from hdit_repro.launch.clusters import read_cluster, workplace
     from hdit_repro.launch.slurm.live import look
-    from hdit_repro.launch.status import known_tasks
+    from hdit_repro.launch.status import known_tasks, readable, unreadable
 
     if watch and as_objects:
         raise UserError(
@@ -60,31 +60,40 @@ def status(
         )
     roots, quiet = workplace(cluster=read_cluster(cluster)), 0
     while True:
-        tasks = known_tasks(roots, experiment)
-        live = look(roots, tasks)
+        tasks, refused = known_tasks(roots, experiment), list[Path]()
+        try:
+            live = look(roots, tasks)
+        except PermissionError:  # another user's run costs nobody the sight of the rest
+            tasks, refused = readable(tasks)
+            live = look(roots, tasks)
         if not tasks and experiment is not None:
             name, slash, row = experiment.partition("/")
             pick(dict.fromkeys(experiments()), name, kind="experiment", where="jobs/")
             if slash:
                 pick(read(name).rows, row, kind=f"row of {name}")
+        lost = [_trouble(path) for path in (*unreadable(roots, tasks), *refused)]
         if as_objects:
             as_json([row.as_row() for row in live.rows])
+            for line in lost:
+                remark(line)
             return
-        _show(tasks, live, redraw=watch and sys.stdout.isatty())
+        _show(tasks, live, lost, redraw=watch and sys.stdout.isatty())
         quiet = 0 if live.going else quiet + 1
         if not watch or quiet * EVERY > PATIENCE:
             return
         time.sleep(EVERY)
 
 
-def _show(tasks: Sequence[Task], live: Live, redraw: bool) -> None:
-    """Print the table and what it comes to, over what stood on the screen before if it is to be redrawn."""
-    from hdit_repro.cli.board import board, lines_of
-    from hdit_repro.launch.status import unreadable
+def _show(tasks: Sequence[Task], live: Live, lost: Sequence[str], redraw: bool) -> None:
+    """Print the table and what it comes to, over what stood on the screen before if it is to be redrawn.
 
-    lost = unreadable(live.roots, tasks)
+    Args:
+        lost: a line for each run that is not among the stages.
+    """
+    from hdit_repro.cli.board import board, lines_of
+
     remarks = [] if lost and not tasks else _remarks(live)
-    remarks += [f"{near(path)} {_trouble(path)}" for path in lost]
+    remarks += lost
     if not redraw:
         for line in board(lines_of(tasks, live.rows), columns=width(sys.stdout)) if tasks else ():
             data(line)
@@ -98,12 +107,27 @@ def _show(tasks: Sequence[Task], live: Live, redraw: bool) -> None:
 
 
 def _trouble(path: Path) -> str:
-    """What keeps the description of a run from being shown."""
+    """What keeps a run from being shown: a file of it that is damaged, or refused."""
+    from hdit_repro.files import another_owner
+
     try:
         path.read_bytes()
     except OSError as error:
-        return f"cannot be read ({error.strerror}), and its run is not shown"
-    return "is damaged, and its run is not shown; submit it again to mend it"
+        owner = another_owner(path) if isinstance(error, PermissionError) else None
+        whose = ""
+        if owner is not None:
+            what = "it" if owner[0] == path else near(owner[0])
+            whose = f"; {what} belongs to {owner[1]}, whose `chmod -R g+rX` would share it"
+        return f"{near(path)} cannot be read ({error.strerror}{whose}), and its run is not shown"
+    return f"{near(path)} is damaged, and its run is not shown; submit it again to mend it"
+
+
+def remark_unreadable(roots: Roots) -> None:
+    """Say of each run folder here that cannot be read why it is not."""
+    from hdit_repro.launch.status import known_tasks, unreadable
+
+    for path in unreadable(roots, known_tasks(roots)):
+        remark(_trouble(path))
 
 
 def _remarks(live: Live) -> list[str]:
@@ -138,14 +162,13 @@ def logs(
     """
     from hdit_repro import jobs
     from hdit_repro.launch.clusters import read_cluster, workplace
-    from hdit_repro.launch.status import known_tasks, unreadable
+    from hdit_repro.launch.status import known_tasks
 
     roots = workplace(cluster=read_cluster(cluster))
     name = jobs.find(run).name
     tasks = [task for task in known_tasks(roots, name, scale) if any(job.name == name for job in task.jobs)]
     if not tasks:
-        for path in unreadable(roots, known_tasks(roots)):
-            remark(f"{near(path)} {_trouble(path)}")
+        remark_unreadable(roots)
         raise UserError(
             f"{name} has never been submitted here" + (f" at {scale} scale" if scale else ""),
             found=f"no run of that name under {roots.runs}",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,9 @@ from hdit_repro.launch.describe import described
 from hdit_repro.launch.graph import Task, required, row_name, tasks_of
 from hdit_repro.launch.progress import Seen, read_failure, read_progress
 from hdit_repro.records.layout import Roots, RunFolder
+
+_RUN = re.compile(r"[0-9a-f]{12}")
+"""Names of run folders."""
 
 
 class Row(NamedTuple):
@@ -91,9 +95,32 @@ def _places(experiment: str) -> dict[str, int]:
 
 def known_jobs(roots: Roots, *, earlier: bool = False) -> list[Job]:
     """The rows that run folders describe, in the order of the folders; with `earlier`, as they were before too."""
-    paths = sorted(roots.runs.glob("*/run.json"))
+    paths = _descriptions(roots)
     before = [job for path in paths if earlier for job in _described(path, earlier=True)]
     return [job for path in paths for job in _described(path)] + before
+
+
+def _descriptions(roots: Roots) -> list[Path]:
+    """The run.json of every run folder, by path, of those too that the system lets nobody look into.
+
+    Raises:
+        OSError: the folder of runs cannot be listed.
+    """
+    if not roots.runs.is_dir():
+        return []
+    found = []
+    for folder in sorted(roots.runs.iterdir()):
+        path = folder / "run.json"
+        try:
+            path.stat()
+        except PermissionError:
+            if _RUN.fullmatch(folder.name):
+                found.append(path)
+        except OSError:
+            continue
+        else:
+            found.append(path)
+    return found
 
 
 def _described(path: Path, *, earlier: bool = False) -> list[Job]:
@@ -106,7 +133,7 @@ def _described(path: Path, *, earlier: bool = False) -> list[Job]:
 def unreadable(roots: Roots, tasks: Iterable[Task]) -> list[Path]:
     """Descriptions of runs besides those of `tasks` that are damaged, of another version's shape, or not to be read."""
     known = {task.folder.path for task in tasks}
-    others = (path for path in sorted(roots.runs.glob("*/run.json")) if path.parent not in known)
+    others = (path for path in _descriptions(roots) if path.parent not in known)
     return [path for path in others if not _described(path)]
 
 
@@ -115,6 +142,17 @@ def status_of(tasks: Iterable[Task]) -> list[Row]:
     tasks = list(tasks)
     open_keys = {task.key for task in required(tasks)}
     return [_row(task, task.key in open_keys) for task in tasks]
+
+
+def readable(tasks: Sequence[Task]) -> tuple[list[Task], list[Path]]:
+    """The stages of runs whose files this user may read, and for each other run the first file that is refused."""
+    refused: dict[Path, Path] = {}
+    for task in tasks:
+        try:
+            status_of([task])
+        except PermissionError as error:
+            refused.setdefault(task.folder.path, Path(str(error.filename)))
+    return [task for task in tasks if task.folder.path not in refused], list(refused.values())
 
 
 def last_line(text: str) -> str:

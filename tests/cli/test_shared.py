@@ -1,14 +1,23 @@
-"""A file of another user in a folder that several share."""
+"""Files and folders of another user in a workplace that several share."""
 
 from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hdit_repro import files, jobs
 from hdit_repro.cli.app import _of_the_system
+from hdit_repro.launch import status
+from hdit_repro.launch.describe import describe
+from hdit_repro.launch.progress import Seen
+from hdit_repro.records.layout import Roots, RunFolder
+
+Command = Callable[[str], Any]
 
 
 def test_a_file_of_another_user_is_told_with_its_owner_and_the_mend(
@@ -22,3 +31,68 @@ def test_a_file_of_another_user_is_told_with_its_owner_and_the_mend(
     told = _of_the_system(refused)
     assert f"{path}: Permission denied; it belongs to {path.owner()}" in str(told.found)
     assert "umask 002" in told.fix
+
+
+def test_a_folder_that_hides_a_path_is_told_with_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    monkeypatch.setattr(files, "SYSTEM", tmp_path.stat().st_uid + 2)
+    refused = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "made" / "later.json"))
+    told = _of_the_system(refused)
+    assert f"later.json: Permission denied; {tmp_path} belongs to {tmp_path.owner()}" in str(told.found)
+    assert f"ask {tmp_path.owner()}" in told.fix
+    monkeypatch.setattr(files, "SYSTEM", tmp_path.stat().st_uid)
+    assert "umask" not in _of_the_system(refused).fix, "nobody asks for the rights to a folder of the system"
+
+
+def test_a_run_folder_that_cannot_be_looked_into_is_named(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roots = Roots(tmp_path / "runs", tmp_path / "results")
+    hidden = _described(roots, "table1/E", "table1/A")["table1/A"].description
+    owner = tmp_path.owner()
+    stat, read_bytes = Path.stat, Path.read_bytes
+
+    def refuse(path: Path) -> None:
+        if path == hidden:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", lambda path, **how: refuse(path) or stat(path, **how))
+    monkeypatch.setattr(Path, "read_bytes", lambda path: refuse(path) or read_bytes(path))
+    monkeypatch.setattr(os, "geteuid", lambda: stat(tmp_path).st_uid + 1)
+    monkeypatch.setattr(files, "SYSTEM", stat(tmp_path).st_uid + 2)
+    place = f"runs/{hidden.parent.name}"
+    line = f"{place}/run.json cannot be read (Permission denied; {place} belongs to {owner}, whose `chmod -R g+rX`"
+    said = command("status")
+    assert (said.code, "table1/E" in said.out, "table1/A" in said.out) == (0, True, False)
+    assert line in said.err
+    assert {row["run"] for row in command("status --json").json} == {"table1/E"}
+    for asked in ("logs table1/A", "retry table1/A", "cancel table1/A"):
+        said = command(asked)
+        assert (said.code, line in said.err) == (2, True), asked
+
+
+def test_files_of_a_run_that_are_refused_hide_no_other_run(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = _described(Roots(tmp_path / "runs", tmp_path / "results"), "table1/E", "table1/A")
+    hidden = folders["table1/A"].progress("train")
+
+    def read(path: Path) -> Seen:
+        if path == hidden:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return Seen()
+
+    monkeypatch.setattr(status, "read_progress", read)
+    said = command("status --json")
+    assert (said.code, {row["run"] for row in said.json}) == (0, {"table1/E"})
+    told = f"{hidden.relative_to(tmp_path)} "
+    assert told in said.err
+    said = command("status")
+    assert (said.code, "table1/E" in said.out, told in said.err) == (0, True, True)
+
+
+def _described(roots: Roots, *names: str) -> dict[str, RunFolder]:
+    """Run folders of rows at smoke scale, as a submission leaves them."""
+    found = {name: jobs.find(name, "smoke") for name in names}
+    describe(found.values(), roots)
+    return {name: RunFolder(roots, job.run, "smoke") for name, job in found.items()}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -265,6 +268,23 @@ def test_a_record_in_anothers_folder_is_named(tmp_path: Path) -> None:
     records, problems = store.load(tmp_path)
     assert records == []
     assert "another's place" in problems[0].reason
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, hidden = make(), make(seed=1)
+    for record in (here, hidden):
+        store.write(record, place(tmp_path, record))
+    refused, scandir = str(place(tmp_path, hidden).parent), os.scandir
+
+    def look(folder: str) -> Any:
+        if str(folder) == refused:
+            raise PermissionError(errno.EACCES, "Permission denied", refused)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", look)
+    records, problems = store.load(tmp_path)
+    assert [record.seed for record in records] == [0]
+    assert problems == [store.Problem(Path(refused), "a folder cannot be listed (Permission denied)")]
 
 
 def test_a_copy_of_a_folder_within_itself_counts_once(tmp_path: Path) -> None:
