@@ -74,7 +74,9 @@ def submit(
             found=f"--stop-after {stop_after:g} "
             + ("on a cluster" if isinstance(profile, Slurm) else "without --wait"),
             expected="--wait, and a cluster of kind local",
-            fix="a SLURM profile has time_limit_hours; its jobs go on by themselves",
+            fix="a SLURM profile has time_limit_hours; its jobs go on by themselves"
+            if isinstance(profile, Slurm)
+            else "add --wait",
         )
     if no_tables and isinstance(profile, Slurm):
         raise UserError(

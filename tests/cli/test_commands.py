@@ -137,9 +137,10 @@ def test_wrong_requests_exit_with_two_and_write_nothing(line: str, command: Comm
         ("show", "hdit-repro show table1/E"),
         ("cost table1/E --resolution many", "hdit-repro cost table1/E --resolution 256"),
         ("submit table1 --scale", "--scale VALUE"),
+        ("submit table1 --scale smoke --stop-after 5", "add --wait"),
     ],
 )
-def test_a_line_that_cannot_be_read_is_told_what_is_near(line: str, offered: str, command: Command) -> None:
+def test_a_line_that_cannot_be_is_told_what_is_near(line: str, offered: str, command: Command) -> None:
     said = command(line)
     assert said.code == 2
     assert said.err.splitlines()[-1].split(None, 1) == ["fix", offered]
