@@ -61,9 +61,6 @@ class Spread(NamedTuple):
         return self._replace(basis=self.basis.partition(":")[0]).words()
 
 
-TRAINING_LOW, TRAINING_HIGH = 0.01, 0.02
-"""The published range of the coefficient of variation between trainings."""
-
 PRIOR = Spread(
     0.013,
     math.inf,
