@@ -6,14 +6,13 @@ A file is checked under its own schema first: a migration never makes an edited 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from hdit_repro.records.schema import DRAWING, SCHEMA
+from hdit_repro.records.schema import DRAWING, SCHEMA, digest_of
 
 Plain = dict[str, Any]
 
@@ -35,13 +34,6 @@ SHORT_EXPONENT = re.compile(rb"e-([1-9])(?<=[0-9]e-[1-9])(?=[,}\]])")
 
 MIGRATIONS: dict[int, Callable[[Plain], Plain]] = {1: _sampling_seed, 2: _made_elsewhere}
 """From a schema to the next."""
-
-
-def digest_of(plain: Plain) -> str:
-    """SHA-256 over canonical JSON of everything but `digest`, whatever the schema."""
-    content = {key: value for key, value in plain.items() if key != "digest"}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def untouched(plain: Plain) -> bool:

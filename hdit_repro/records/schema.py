@@ -255,7 +255,7 @@ def make(
 def seal(record: Record) -> Record:
     """The same record as it reads back from JSON (1 becomes 1.0 where a float belongs), with its contents' digest."""
     record = msgspec.json.decode(msgspec.json.encode(record, enc_hook=_plain_number), type=Record)
-    return msgspec.structs.replace(record, digest=content_digest(record))
+    return msgspec.structs.replace(record, digest=digest_of(msgspec.to_builtins(record)))
 
 
 def _plain_number(value: Any) -> float | int:
@@ -270,12 +270,11 @@ def _plain_number(value: Any) -> float | int:
     return plain
 
 
-def content_digest(record: Record) -> str:
-    """SHA-256 over canonical JSON of everything but `digest`, as 64 hexadecimal digits."""
-    plain = msgspec.to_builtins(record)
-    del plain["digest"]
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+def digest_of(plain: dict[str, Any]) -> str:
+    """SHA-256 over canonical JSON of everything but `digest`, whatever the schema, as 64 hexadecimal digits."""
+    content = {key: value for key, value in plain.items() if key != "digest"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def asked_samples(scale: Scale, count: int) -> int:

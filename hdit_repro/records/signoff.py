@@ -16,7 +16,7 @@ import msgspec
 from hdit_repro.errors import UserError
 from hdit_repro.files import read_json, write_json
 from hdit_repro.records import store
-from hdit_repro.records.migrate import digest_of
+from hdit_repro.records.schema import digest_of
 from hdit_repro.spec.base import Spec
 
 SUFFIX = ".signed"

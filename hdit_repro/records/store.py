@@ -20,8 +20,8 @@ import msgspec
 from hdit_repro.errors import UserError
 from hdit_repro.files import read_json, write_json
 from hdit_repro.records.implied import contradictions
-from hdit_repro.records.migrate import digest_of, migrate, untouched
-from hdit_repro.records.schema import SCHEMA, Record, seal
+from hdit_repro.records.migrate import migrate, untouched
+from hdit_repro.records.schema import SCHEMA, Record, digest_of, seal
 from hdit_repro.spec.numerics import NUMERICS
 
 

@@ -14,8 +14,8 @@ from hdit_repro.launch.plan import tasks_for, wanted
 from hdit_repro.launch.progress import write_failure
 from hdit_repro.launch.status import known_tasks, status_of
 from hdit_repro.records.layout import Roots, RunFolder
-from hdit_repro.records.migrate import digest_of
 from hdit_repro.records.provenance import Source
+from hdit_repro.records.schema import digest_of
 
 MADE_UP = {"made": "up", "digest": digest_of({"made": "up"})}
 """A measurement that passes for a whole one."""

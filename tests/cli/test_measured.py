@@ -13,8 +13,7 @@ from hdit_repro.cli.app import main
 from hdit_repro.data.places import describe
 from hdit_repro.records import implied, schema, store
 from hdit_repro.records.layout import Roots, RunFolder
-from hdit_repro.records.migrate import digest_of
-from hdit_repro.records.schema import Metric, Protocol, Provenance, Reference
+from hdit_repro.records.schema import Metric, Protocol, Provenance, Reference, digest_of
 from hdit_repro.spec.data import Folder
 
 

@@ -13,7 +13,7 @@ from hdit_repro.errors import UserError
 from hdit_repro.files import write_json
 from hdit_repro.jobs import Job
 from hdit_repro.records.layout import RunFolder
-from hdit_repro.records.migrate import digest_of
+from hdit_repro.records.schema import digest_of
 from hdit_repro.stages.settings import Progress, Report, Settings
 from hdit_repro.training.signals import Preempted, Stop
 

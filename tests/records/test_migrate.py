@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hdit_repro.records.migrate import digest_of, migrate, untouched
-from hdit_repro.records.schema import SCHEMA
+from hdit_repro.records.migrate import migrate, untouched
+from hdit_repro.records.schema import SCHEMA, digest_of
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)

@@ -82,7 +82,7 @@ def older(path: Path, version: int = 1) -> None:
         said = {"sampler": "external", "steps": 0, "network_evaluations": 0, "guidance": 1.0, "weights": "ema"}
         plain["protocol"] |= {**said, "labels": "random"}
     plain["schema"] = version
-    plain["digest"] = migrate.digest_of(plain)
+    plain["digest"] = schema.digest_of(plain)
     path.write_text(json.dumps(plain))
 
 
@@ -318,7 +318,7 @@ def test_sixteen_processes_at_once_lose_nothing(tmp_path: Path) -> None:
     assert problems == []
     assert len(records) == PROCESSES * EACH + EACH
     assert len([path for path in folder.rglob("*") if path.is_file()]) == len(records)
-    assert all(msgspec.to_builtins(record)["digest"] == schema.content_digest(record) for record in records)
+    assert all(record.digest == schema.digest_of(msgspec.to_builtins(record)) for record in records)
 
 
 def test_names_of_any_script_sign_side_by_side(roots: Roots) -> None:

@@ -177,7 +177,7 @@ def edit(path: Path, change: object) -> None:
 
 def reseal(plain: dict[str, object]) -> None:
     """What a careful forger would do: bring the digest up to date."""
-    plain["digest"] = schema.content_digest(msgspec.convert(plain, Record))
+    plain["digest"] = schema.digest_of(msgspec.to_builtins(msgspec.convert(plain, Record)))
 
 
 def forge_run(plain: dict[str, object]) -> None:

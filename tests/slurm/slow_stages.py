@@ -10,7 +10,7 @@ from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import lock, read_json, write_json
 from hdit_repro.jobs import Job
 from hdit_repro.records.layout import RunFolder
-from hdit_repro.records.migrate import digest_of
+from hdit_repro.records.schema import digest_of
 from hdit_repro.stages.settings import Progress, Report, Settings
 
 MADE_UP = {"made": "up", "digest": digest_of({"made": "up"})}
