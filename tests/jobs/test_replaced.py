@@ -43,6 +43,12 @@ def test_a_row_of_which_nothing_is_left_is_another_rows_run() -> None:
     assert replaced(jobs.find("mine/again", "mini")) == Replaced(fields, "table1/R4")
 
 
+def test_a_chain_of_extends_may_be_long(mine: Path) -> None:
+    rows = "".join(f'[row.r{i}]\nextends = "r{i - 1}"\n' for i in range(1, 1_500))
+    (mine / "jobs" / "long.toml").write_text(f'[row.r0]\nextends = "mine/w"\n{rows}')
+    assert replaced(jobs.find("long/r1499", "smoke")) == replaced(jobs.find("mine/w", "smoke"))
+
+
 def test_what_is_left_is_no_other_rows_run() -> None:
     assert replaced(jobs.find("mine/part", "smoke")) == Replaced(("training.steps",), "")
 
