@@ -26,17 +26,8 @@ def overlay(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def leaves(tree: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of all values that are no tables ("training.optimizer.betas"); `kind` stands for its table."""
-    names: list[str] = []
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        names += leaves(value, f"{name}.") if isinstance(value, dict) else [name]
-    return names
-
-
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted name -> value of all leaves."""
+    """Dotted name -> value, of all values that are no tables ("training.optimizer.betas")."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):

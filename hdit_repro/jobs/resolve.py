@@ -11,7 +11,7 @@ import msgspec
 from hdit_repro.errors import UserError, pick
 from hdit_repro.jobs.explain import explain, field_names
 from hdit_repro.jobs.files import PARTS, at, experiment_files, file_states, read_experiment
-from hdit_repro.jobs.merge import drop_under, flatten, leaves, overlay
+from hdit_repro.jobs.merge import drop_under, flatten, overlay
 from hdit_repro.jobs.scales import scale_overlays, shape_of
 from hdit_repro.jobs.types import Job
 from hdit_repro.spec.data import DATASETS, Data, Folder
@@ -54,7 +54,7 @@ def resolve(experiment: str, row: str, scale: str = "paper", seed: int = 0, data
     def place_of(field: str) -> str:
         leaf = field.partition("[")[0]
         for each in overlays[::-1]:
-            if any(leaf == name or leaf.startswith(f"{name}.") for name in leaves(each.table)):
+            if any(leaf == name or leaf.startswith(f"{name}.") for name in flatten(each.table)):
                 return each.at(leaf)
         return at(source.path, row, field) + ("" if scale == "paper" else f", at {scale} scale")
 
@@ -201,7 +201,7 @@ def _lay(under: Resolved, table: dict[str, Any], remarks: dict[str, Any], defaul
     """Lay values and their remarks over a row; a changed value loses the remark it had and takes `default`."""
     flat = {key: str(remark) for key, remark in flatten(remarks).items()}
     tree = overlay(under.tree, table)
-    changed = leaves(table)
+    changed = list(flatten(table))
     sources = drop_under(under.sources, [*changed, *flat])
     if default:
         sources |= dict.fromkeys(changed, default)
