@@ -17,7 +17,7 @@ def raised() -> Iterator[tuple[str, set[str]]]:
     """Every place of the package that makes an error, with the parts that it gives."""
     root = Path(hdit_repro.__file__).parent
     for path in sorted(root.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("UserError", "RunError", "Preempted", "Lost"):
                 yield f"{path.relative_to(root)}:{node.lineno}", {str(word.arg) for word in node.keywords}
 

@@ -159,6 +159,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if isinstance(error, OSError) and (error.filename is not None or error.errno in FULL):
             return _failed(_of_the_system(error))
+        if isinstance(error, UnicodeEncodeError) and sys.getfilesystemencoding() != "utf-8":
+            return _failed(_of_the_encoding(error))
         traceback.print_exc()
         return 1
     if code == INTERRUPTED:
@@ -203,4 +205,14 @@ def _of_the_system(error: OSError) -> RunError:
         found=f"{' -> '.join(places) or 'an open file, or the output'}: {reason}",
         expected="a place that exists, can be read and written, and has room",
         fix=fix,
+    )
+
+
+def _of_the_encoding(error: UnicodeEncodeError) -> UserError:
+    """Letters of a name that this Python, told to do without UTF-8, cannot use for a file or took apart."""
+    return UserError(
+        "a name has letters that Python cannot use here",
+        found=f"{error.object[error.start : error.end]!a}; Python takes names to be in {sys.getfilesystemencoding()}",
+        expected="names in UTF-8",
+        fix="export PYTHONUTF8=1, then run the same command again",
     )

@@ -57,7 +57,7 @@ def small(tmp_path: Path) -> Callable[[str], Ledger]:
     """A ledger of one file with these claims."""
 
     def read(text: str) -> Ledger:
-        (tmp_path / "small.toml").write_text(f"edition = 1\n{text}")
+        (tmp_path / "small.toml").write_text(f"edition = 1\n{text}", encoding="utf-8")
         return paper.read(tmp_path)
 
     return read
@@ -81,13 +81,13 @@ def alter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
     monkeypatch.chdir(tmp_path)
 
     def change(experiment: str, *pairs: tuple[str, str]) -> None:
-        text = (shipped("jobs") / f"{experiment}.toml").read_text()
+        text = (shipped("jobs") / f"{experiment}.toml").read_text(encoding="utf-8")
         for old, new in pairs:
             assert old in text, f"{experiment}.toml has no {old!r} to replace"
             text = text.replace(old, new)
         folder = tmp_path / "jobs"
         folder.mkdir(exist_ok=True)
-        (folder / f"{experiment}.toml").write_text(text)
+        (folder / f"{experiment}.toml").write_text(text, encoding="utf-8")
 
     return change
 

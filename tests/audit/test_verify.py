@@ -125,7 +125,9 @@ def test_a_job_that_is_gone_names_the_claim(alter: Alter, verify: Verify) -> Non
 def test_a_broken_ledger_is_a_wrong_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "broken.toml").write_text('edition = 1\n[[claim]]\nid = "x"\nplace = "P"\ntext = "1"\nunit = "FIDD"\n')
+    (tmp_path / "broken.toml").write_text(
+        'edition = 1\n[[claim]]\nid = "x"\nplace = "P"\ntext = "1"\nunit = "FIDD"\n', encoding="utf-8"
+    )
     monkeypatch.setattr("hdit_repro.paper.reader.shipped", lambda name: tmp_path)
     assert main(["verify"]) == 2
     said = capsys.readouterr()
@@ -138,7 +140,8 @@ def test_a_check_that_cannot_be_computed_names_claim_and_line(
 ) -> None:
     (tmp_path / "ledger.toml").write_text(
         'edition = 1\n[[claim]]\nid = "x"\nplace = "P"\ntext = "1"\nunit = "images"\nrun = "table1/E"\n'
-        'check = { kind = "field", field = "training.batsh" }\n'
+        'check = { kind = "field", field = "training.batsh" }\n',
+        encoding="utf-8",
     )
     monkeypatch.setattr("hdit_repro.paper.reader.shipped", lambda name: tmp_path)
     assert main(["verify"]) == 2
@@ -156,7 +159,7 @@ def test_records_are_set_beside_the_print_and_change_no_exit_code(
     store.write(measured, folder.record)
     damaged = tmp_path / "results" / "0123" / "4567.json"
     damaged.parent.mkdir(parents=True)
-    damaged.write_text(f'{{"schema": {schema.SCHEMA + 1}')
+    damaged.write_text(f'{{"schema": {schema.SCHEMA + 1}', encoding="utf-8")
     said = verify("--status", "measured")
     assert said.code == 0
     assert "ours 99, printed 27.74, difference +71.3" in said.out

@@ -33,7 +33,7 @@ def run(gpu: ModuleType, path: Path, *only: str, minutes: float = 0) -> tuple[in
     for prefix in only:
         words += ["--only", prefix]
     code = gpu.main(words)
-    return code, json.loads(path.read_text()) if path.exists() else {}
+    return code, json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 QUICK = ("matrix", "copy", "noise", "attention/table1/E", "train/table1/E/eager", "train/peer", "train/authors")
@@ -73,7 +73,7 @@ def test_the_peer_has_the_parameters_of_row_e_at_paper_scale(gpu: ModuleType) ->
 def test_it_leaves_when_the_time_is_up_and_goes_on(gpu: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "cpu.json"
     assert run(gpu, path, "matrix/bfloat16")[0] == 0
-    first = json.loads(path.read_text())["parts"]["matrix/bfloat16"]
+    first = json.loads(path.read_text(encoding="utf-8"))["parts"]["matrix/bfloat16"]
     code, tree = run(gpu, path, "matrix", "copy", minutes=1e-9)
     assert code == 75
     assert set(tree["parts"]) == {"matrix/bfloat16"}
@@ -81,7 +81,7 @@ def test_it_leaves_when_the_time_is_up_and_goes_on(gpu: ModuleType, tmp_path: Pa
     assert code == 0
     assert set(tree["parts"]) == {"matrix/bfloat16", "matrix/float32", "copy"}
     assert tree["parts"]["matrix/bfloat16"] == first
-    text = path.with_suffix(".md").read_text()
+    text = path.with_suffix(".md").read_text(encoding="utf-8")
     assert "mean nothing" in text
     assert "| not measured |" in text
 
@@ -101,7 +101,7 @@ def test_a_part_that_fails_says_why_and_is_tried_again(
     assert code == 0
     assert tree["parts"]["first"]["error"] == "RuntimeError: no luck"
     assert "bytes_per_s" in tree["parts"]["copy"]
-    assert "- first: RuntimeError: no luck" in path.with_suffix(".md").read_text()
+    assert "- first: RuntimeError: no luck" in path.with_suffix(".md").read_text(encoding="utf-8")
     monkeypatch.setattr(gpu, "PARTS", (Part("first", lambda bench: {"fine": 1}), good))
     assert run(gpu, path)[1]["parts"]["first"]["fine"] == 1
 
@@ -111,7 +111,7 @@ def test_another_commit_or_size_begins_anew(gpu: ModuleType, tmp_path: Path) -> 
     _, tree = run(gpu, path, "copy")
     tree["machine"]["commit"] = "another"
     tree["parts"]["copy"]["bytes_per_s"] = 1.0
-    path.write_text(json.dumps(tree))
+    path.write_text(json.dumps(tree), encoding="utf-8")
     assert run(gpu, path, "copy")[1]["parts"]["copy"]["bytes_per_s"] > 1.0
 
 
@@ -130,7 +130,7 @@ def test_what_failed_comes_last_the_next_time(gpu: ModuleType, tmp_path: Path, m
     order, path = [], tmp_path / "cpu.json"
 
     def killed(bench: object) -> dict[str, Any]:
-        assert json.loads(path.read_text())["parts"]["first"] == {"error": "it was cut off"}
+        assert json.loads(path.read_text(encoding="utf-8"))["parts"]["first"] == {"error": "it was cut off"}
         raise KeyboardInterrupt
 
     def noted(name: str) -> Part:
@@ -279,7 +279,7 @@ def test_everything_runs_though_it_is_killed_in_the_middle(tmp_path: Path) -> No
     command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--tiny", "--out", str(path)]
 
     def parts() -> dict[str, dict[str, Any]]:
-        return json.loads(path.read_text())["parts"] if path.exists() else {}
+        return json.loads(path.read_text(encoding="utf-8"))["parts"] if path.exists() else {}
 
     first = subprocess.Popen(command, cwd=ROOT)
     until = time.monotonic() + 300
@@ -298,7 +298,7 @@ def test_everything_runs_though_it_is_killed_in_the_middle(tmp_path: Path) -> No
     assert set(done) == {name for name in names if name}
     assert not [part["error"] for part in done.values() if "error" in part]
     assert {name: done[name] for name in kept} == kept
-    assert "# cpu" in path.with_suffix(".md").read_text()
+    assert "# cpu" in path.with_suffix(".md").read_text(encoding="utf-8")
 
 
 def test_no_other_package_of_the_name_hides_these(tmp_path: Path) -> None:

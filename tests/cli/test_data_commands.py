@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -46,10 +47,15 @@ def test_a_file_name_cannot_write_to_the_terminal(command: Command, photographs:
     assert "  class1/\\x1b[31mred\\nx.png  " in shown.out
     json_ = command("data verify photographs --json")
     assert "class1/\x1b[31mred\nx.png" in {finding["where"] for finding in json_.json["findings"]}
+    assert "\x1b" not in said.err + shown.out + shown.err
+
+
+@pytest.mark.skipif(sys.getfilesystemencoding() == "ascii", reason="files have no such names here")
+def test_nor_can_one_beside_the_classes(command: Command, photographs: Path) -> None:
     (photographs / "\x9b31m.png").write_bytes(b"broken")
-    beside = command("data verify photographs")
-    assert (beside.code, "found     \\x9b31m.png in photographs\n" in beside.err) == (2, True)
-    assert not {"\x1b", "\x9b"} & set(said.err + shown.out + shown.err + beside.err)
+    said = command("data verify photographs")
+    assert (said.code, "found     \\x9b31m.png in photographs\n" in said.err) == (2, True)
+    assert "\x9b" not in said.err
 
 
 def test_a_log_has_no_bar_even_where_colours_are_forced(
@@ -68,7 +74,7 @@ def test_prepare_verify_and_info(command: Command, photographs: Path, tmp_path: 
     assert (said.code, said.out) == (0, "set.zip\n")
     assert "9 images at 32 x 32, 3 classes" in said.err
     assert "refused: class1/broken.png" in said.err
-    card = json.loads((tmp_path / "set.card.json").read_text())
+    card = json.loads((tmp_path / "set.card.json").read_text(encoding="utf-8"))
     assert card["sha256"] == sha256_file(tmp_path / "set.zip")
     verified = command("data verify set.zip --full --json")
     assert verified.code == 0
@@ -147,7 +153,8 @@ def test_a_row_trains_on_a_folder_of_ones_own(command: Command, photographs: Pat
         "model = { patch = 1, widths = [16, 32], depths = [1, 1], heads = [1, 1],"
         " mapping = { depth = 1, width = 32, d_ff = 32 } }\n"
         'data = { resolution = 16, transform = "adm" }\n'
-        'training = { steps = 2, batch = 4, precision = "float32" }\n'
+        'training = { steps = 2, batch = 4, precision = "float32" }\n',
+        encoding="utf-8",
     )
     assert command("data prepare photographs set.zip --resolution 24 --transform adm").code == 0
     said = command("train --run short --data set.zip --device cpu --threads 1")
@@ -251,7 +258,7 @@ def test_prepare_says_what_is_turned_and_what_moves(command: Command, tmp_path: 
     assert "3 carry an orientation tag" in said.err
     assert "2 are animated, and their first picture was taken" in said.err
     assert "1 have a colour profile that is not sRGB's, which was not followed" in said.err
-    assert json.loads((tmp_path / "set.card.json").read_text())["profiled"] == 1
+    assert json.loads((tmp_path / "set.card.json").read_text(encoding="utf-8"))["profiled"] == 1
     found = command("data verify set --json").json["findings"]
     assert {(finding["where"], finding["found"], finding["wrong"]) for finding in found} >= {
         ("P.png", f"3 {ORIENTED}", False),

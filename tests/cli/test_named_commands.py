@@ -30,11 +30,11 @@ PROSE = {"itself", "again", "there"}
 def texts() -> Iterator[tuple[str, str]]:
     """Where, and what: pages, profiles and jobs whole, and each string of the package."""
     for page in PAGES:
-        yield page, (ROOT / page).read_text()
+        yield page, (ROOT / page).read_text(encoding="utf-8")
     for path in sorted((ROOT / "jobs").rglob("*.toml")):
-        yield path.name, path.read_text()
+        yield path.name, path.read_text(encoding="utf-8")
     for path in sorted((ROOT / "hdit_repro").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield f"{path.relative_to(ROOT)}:{node.lineno}", node.value
 
@@ -67,7 +67,7 @@ def test_the_page_names_the_price_that_plan_prints(
     monkeypatch.chdir(tmp_path)
     assert main(["plan", "table1", "--cluster", "h100"]) == 0
     hours, dollars = re.findall(r"to go: ([\d,.]+) H100-hours .* about (\$[\d,]+);", capsys.readouterr().err)[0]
-    text = " ".join((ROOT / "README.md").read_text().split())
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert f"{float(hours.replace(',', '')):,.0f} H100-hours, about {dollars} at the price" in text
 
 

@@ -249,3 +249,16 @@ def test_letters_that_the_output_does_not_have_are_escaped(tmp_path: Path) -> No
 
     assert "told log \\u03c3 spread" in said("list")
     assert any("log \u03c3 spread" in row["label"] for row in json.loads(said("list --json")))
+
+
+def test_a_name_that_python_may_not_use_is_no_traceback(tmp_path: Path) -> None:
+    jobs = tmp_path / "jobs"
+    jobs.mkdir()
+    with open(os.fsencode(jobs) + "/größe.toml".encode(), "w") as file:
+        file.write('[row.a]\nextends = "table1/E"\n')
+    line = [sys.executable, "-m", "hdit_repro.cli", "render-tables", "größe".encode(), "--scale", "smoke"]
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONPATH": str(Path(output.__file__).parents[2])}
+    done = subprocess.run(line, capture_output=True, cwd=tmp_path, env=plain, encoding="utf-8", check=False)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "export PYTHONUTF8=1" in done.stderr

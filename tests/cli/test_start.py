@@ -34,7 +34,9 @@ sys.exit(code)
 
 @pytest.mark.parametrize("line", QUICK)
 def test_quick_commands_import_nothing_dear(line: str, tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", PROBE, *line.split()], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, *line.split()], capture_output=True, encoding="utf-8", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     *_, modules, loaded = done.stderr.splitlines()
     assert loaded == "loaded []"
@@ -46,7 +48,7 @@ def test_quick_commands_import_nothing_dear(line: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_a_closed_output_is_no_failure(closed: str, tmp_path: Path) -> None:
     line = f"{quote(sys.executable)} -m hdit_repro.cli cost table1/E {closed}"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(["bash", "-c", line], capture_output=True, encoding="utf-8", cwd=tmp_path)
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
     assert ("attention" in done.stdout) == (closed == "2>&-")
@@ -54,12 +56,12 @@ def test_a_closed_output_is_no_failure(closed: str, tmp_path: Path) -> None:
 
 def test_a_reader_that_leaves_is_no_traceback(tmp_path: Path) -> None:
     line = f"{quote(sys.executable)} -m hdit_repro.cli cost --json | head -c 1"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(["bash", "-c", line], capture_output=True, encoding="utf-8", cwd=tmp_path)
     assert done.stdout == "["
     assert "Traceback" not in done.stderr
 
 
 def test_the_package_is_a_command_too(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "hdit_repro", "--version"]
-    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.startswith("hdit-repro ")

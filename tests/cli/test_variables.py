@@ -15,9 +15,13 @@ NAME = re.compile(r"HDIT_REPRO_[A-Z]+")
 
 
 def test_the_package_and_the_readme_name_the_same_ones() -> None:
-    read = {name for path in (ROOT / "hdit_repro").rglob("*.py") for name in NAME.findall(path.read_text())}
+    read = {
+        name for path in (ROOT / "hdit_repro").rglob("*.py") for name in NAME.findall(path.read_text(encoding="utf-8"))
+    }
     assert read == {*VARIABLES}
-    assert {*re.findall(r"^\| `(HDIT_REPRO_[A-Z]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)} == read
+    assert {
+        *re.findall(r"^\| `(HDIT_REPRO_[A-Z]+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    } == read
 
 
 def test_one_that_nothing_reads_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ def folder(tmp_path, monkeypatch):
 
     def write(name: str, text: str) -> Path:
         path = tmp_path / "jobs" / f"{name}.toml"
-        path.write_text(f'experiment = "{name}"\n' + textwrap.dedent(text))
+        path.write_text(f'experiment = "{name}"\n' + textwrap.dedent(text), encoding="utf-8")
         return path
 
     return write

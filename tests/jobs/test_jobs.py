@@ -138,7 +138,8 @@ def test_the_users_scales_lie_over_the_projects(folder, tmp_path):
     folder("mine", '[row.wide]\nextends = "table1/E"\n')
     (tmp_path / "jobs" / "scales.toml").write_text(
         "[smoke.all]\ntraining = { steps = 7 }\n"
-        '[smoke.row."mine/wide"]\nevaluation = { metrics = ["frechet", "kernel"] }\ntraining = { batch = 8 }\n'
+        '[smoke.row."mine/wide"]\nevaluation = { metrics = ["frechet", "kernel"] }\ntraining = { batch = 8 }\n',
+        encoding="utf-8",
     )
     mine = jobs.find("mine", "smoke").run
     assert (mine.training.steps, mine.training.batch) == (7, 8)
@@ -146,7 +147,7 @@ def test_the_users_scales_lie_over_the_projects(folder, tmp_path):
     assert (mine.model.widths, mine.data, mine.sampling) == (theirs.model.widths, theirs.data, theirs.sampling)
     assert jobs.find("table1/E", "smoke").run.training.batch == theirs.training.batch
     assert jobs.find("mine").run.training.steps == jobs.find("table1/E").run.training.steps
-    (tmp_path / "jobs" / "scales.toml").write_text("[smoke.all]\ntrainin = { steps = 7 }\n")
+    (tmp_path / "jobs" / "scales.toml").write_text("[smoke.all]\ntrainin = { steps = 7 }\n", encoding="utf-8")
     with pytest.raises(UserError, match="did you mean 'training'"):
         jobs.find("mine", "smoke")
 

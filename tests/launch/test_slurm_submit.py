@@ -88,15 +88,17 @@ def test_a_controller_that_hangs_half_way_is_told_and_the_next_command_finds_wha
     """The second sbatch times out though its job is taken, and so does squeue after it."""
     with monkeypatch.context() as patch:
         squeue, sbatch = fake.here / "squeue", fake.here / "sbatch"
-        answers, takes = squeue.read_text(), sbatch.read_text()
+        answers, takes = squeue.read_text(encoding="utf-8"), sbatch.read_text(encoding="utf-8")
         hung = quote(str(fake.here / "hung"))
-        sbatch.write_text(f"{takes}[ $number = 1 ] && touch {hung} && echo timed out >&2 && exit 1 || exit 0\n")
-        squeue.write_text(f"#!/bin/bash\n[ ! -e {hung} ] || exit 1\n{answers}")
+        sbatch.write_text(
+            f"{takes}[ $number = 1 ] && touch {hung} && echo timed out >&2 && exit 1 || exit 0\n", encoding="utf-8"
+        )
+        squeue.write_text(f"#!/bin/bash\n[ ! -e {hung} ] || exit 1\n{answers}", encoding="utf-8")
         with pytest.raises(RunError, match="failed half-way, and SLURM did not answer") as told:
             send(roots, ["E"])
         assert "timed out; in the queue: jobs 100, and the one that was being submitted" in str(told.value.found)
-        squeue.write_text(answers)
-        sbatch.write_text(takes)
+        squeue.write_text(answers, encoding="utf-8")
+        sbatch.write_text(takes, encoding="utf-8")
         patch.chdir(roots.runs.parent)
         assert fake.queue[0] == "100"
         assert len(fake.queue) > 1
@@ -166,7 +168,7 @@ def test_scripts_are_shown_where_the_queue_cannot_be_asked(
 ) -> None:
     monkeypatch.chdir(roots.runs.parent)
     why = "slurm_load_jobs error: Unable to contact slurm controller"
-    (fake.here / "squeue").write_text(f"#!/bin/bash\necho {why!r} >&2\nexit 1\n")
+    (fake.here / "squeue").write_text(f"#!/bin/bash\necho {why!r} >&2\nexit 1\n", encoding="utf-8")
     assert main(["submit", "table1/E", "--cluster", "a100", "--dry-run"]) == 0
     said = capsys.readouterr()
     assert said.out.count("#SBATCH --job-name=") == 3
@@ -222,10 +224,10 @@ def test_jobs_of_a_row_whose_sampling_was_edited_since_can_be_cancelled(
     send(roots, ["E"])
     file = roots.runs.parent / "jobs" / "table1.toml"
     file.parent.mkdir()
-    theirs = (files.folders()[-1] / "table1.toml").read_text()
+    theirs = (files.folders()[-1] / "table1.toml").read_text(encoding="utf-8")
     monkeypatch.chdir(roots.runs.parent)
     for steps in (25, 26):
-        file.write_text(f"{theirs}\n[row.E.sampling.sampler]\nsteps = {steps}\n")
+        file.write_text(f"{theirs}\n[row.E.sampling.sampler]\nsteps = {steps}\n", encoding="utf-8")
         send(roots, ["E"])
     assert len(known_tasks(roots, "table1/E")) == 3
     assert main(["cancel", "table1/E"]) == 0
@@ -239,8 +241,8 @@ def test_jobs_get_the_job_files_and_nothing_else_of_their_folder(
     """Emacs locks what is being edited by a link that leads nowhere."""
     theirs = roots.runs.parent / "jobs"
     (theirs / "clusters").mkdir(parents=True)
-    (theirs / "clusters" / "mine.toml").write_text("# a profile\n")
-    (theirs / "mine.toml").write_text("# a job\n")
+    (theirs / "clusters" / "mine.toml").write_text("# a profile\n", encoding="utf-8")
+    (theirs / "mine.toml").write_text("# a job\n", encoding="utf-8")
     (theirs / "linked.toml").symlink_to(theirs / "mine.toml")
     (theirs / ".#mine.toml").symlink_to("me@host.1234")
     os.mkfifo(theirs / "pipe")
@@ -249,7 +251,7 @@ def test_jobs_get_the_job_files_and_nothing_else_of_their_folder(
     copy = journal.folder(roots, made.session) / "jobs"
     copied = sorted(str(path.relative_to(copy)) for path in copy.rglob("*") if not path.is_dir())
     assert copied == ["clusters/mine.toml", "linked.toml", "mine.toml"]
-    assert (copy / "linked.toml").read_text() == "# a job\n"
+    assert (copy / "linked.toml").read_text(encoding="utf-8") == "# a job\n"
 
 
 def test_what_lies_in_a_folder_of_the_profiles_own_is_found_by_the_commands_that_are_named(
@@ -258,8 +260,10 @@ def test_what_lies_in_a_folder_of_the_profiles_own_is_found_by_the_commands_that
     here = roots.runs.parent
     monkeypatch.chdir(here)
     (here / "jobs" / "clusters").mkdir(parents=True)
-    theirs = (files.folders()[-1] / "clusters" / "a100.toml").read_text()
-    (here / "jobs" / "clusters" / "mine.toml").write_text(theirs.replace('\nruns = ""', f'\nruns = "{here}/elsewhere"'))
+    theirs = (files.folders()[-1] / "clusters" / "a100.toml").read_text(encoding="utf-8")
+    (here / "jobs" / "clusters" / "mine.toml").write_text(
+        theirs.replace('\nruns = ""', f'\nruns = "{here}/elsewhere"'), encoding="utf-8"
+    )
     asked = ["submit", "table1/E", "--allow-dirty", "--cluster"]
     assert main([*asked, "mine"]) == 0
     named = capsys.readouterr().err.partition("`hdit-repro ")[2].partition("`")[0]
@@ -273,12 +277,15 @@ def test_what_lies_in_a_folder_of_the_profiles_own_is_found_by_the_commands_that
 def test_the_id_is_the_one_of_sbatchs_own_line(roots: Roots, fake: Any, send: Send) -> None:
     """A wrapper of a site may say more: jobs of another id would be waited for, cancelled, and sent once more."""
     script = fake.here / "sbatch"
-    script.write_text(script.read_text().replace("#!/bin/bash", "#!/bin/bash\necho 'welcome: your job 17 of 40'", 1))
+    script.write_text(
+        script.read_text(encoding="utf-8").replace("#!/bin/bash", "#!/bin/bash\necho 'welcome: your job 17 of 40'", 1),
+        encoding="utf-8",
+    )
     assert send(roots, ["E"]).job_ids == ("100", "101", "102")
 
 
 def test_an_sbatch_that_is_killed_without_a_word_is_told_so(roots: Roots, fake: Any, send: Send) -> None:
-    (fake.here / "sbatch").write_text('#!/bin/bash\n[ "$1" = --test-only ] || kill -9 $$\n')
+    (fake.here / "sbatch").write_text('#!/bin/bash\n[ "$1" = --test-only ] || kill -9 $$\n', encoding="utf-8")
     with pytest.raises(RunError, match="sbatch refuses") as refusal:
         send(roots, ["E"])
     assert refusal.value.found == "it ended without a word"

@@ -166,7 +166,7 @@ def test_other_tensors_are_refused(inception_state):
 def test_one_module_imports_torchvision_and_it_comes_first():
     package = Path(torchvision_shim.__file__).parents[1]
     for file in package.rglob("*.py"):
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
         if file.name != "torchvision_shim.py":
             assert not re.search(r"(import|from) torchvision\b", text), file
         for name in ("torch_fidelity", "cleanfid"):

@@ -59,7 +59,7 @@ check = { kind = "field", field = "training.steps" }
 
 def ledger(folder: Path, *texts: str):  # type: ignore[no-untyped-def]
     for number, text in enumerate(texts):
-        (folder / f"file{number}.toml").write_text(text)
+        (folder / f"file{number}.toml").write_text(text, encoding="utf-8")
     return read(folder)
 
 

@@ -6,6 +6,7 @@ import csv
 import json
 import multiprocessing
 import os
+import sys
 from pathlib import Path
 
 import msgspec
@@ -75,7 +76,7 @@ def external(**drawing: object) -> Record:
 
 def older(path: Path, version: int = 1) -> None:
     """The file as an older schema had it, sealed."""
-    plain = json.loads(path.read_text())
+    plain = json.loads(path.read_text(encoding="utf-8"))
     if version == 1:
         del plain["sampling_seed"]
     if plain["run"].get("external"):
@@ -83,7 +84,7 @@ def older(path: Path, version: int = 1) -> None:
         plain["protocol"] |= {**said, "labels": "random"}
     plain["schema"] = version
     plain["digest"] = schema.digest_of(plain)
-    path.write_text(json.dumps(plain))
+    path.write_text(json.dumps(plain), encoding="utf-8")
 
 
 @pytest.mark.parametrize("version", list(migrate.MIGRATIONS))
@@ -94,7 +95,7 @@ def test_an_older_record_is_read_as_a_present_one(roots: Roots, version: int) ->
     assert store.read(path) == record
     assert store.upgrade(path)
     assert not store.upgrade(path)
-    assert json.loads(path.read_text())["schema"] == schema.SCHEMA
+    assert json.loads(path.read_text(encoding="utf-8"))["schema"] == schema.SCHEMA
     assert store.read(path) == record
 
 
@@ -106,7 +107,7 @@ def test_older_records_of_others_images_lose_what_was_never_known(roots: Roots, 
     assert store.read(path) == record
     assert not record.protocol.drawn
     assert store.upgrade(path)
-    found = json.loads(path.read_text())
+    found = json.loads(path.read_text(encoding="utf-8"))
     assert [found["protocol"][name] for name in schema.DRAWING] == [None] * len(schema.DRAWING)
     assert lint(roots) == (1, [])
     (line,) = export.lines([record])
@@ -128,9 +129,9 @@ def test_a_protocol_says_all_of_how_samples_were_drawn_or_nothing() -> None:
 def test_migration_does_not_launder_an_edit(roots: Roots, version: int) -> None:
     path = put(roots, make())
     older(path, version)
-    plain = json.loads(path.read_text())
+    plain = json.loads(path.read_text(encoding="utf-8"))
     plain["metrics"]["fd-efficientnet-lite0"]["value"] = 1.0
-    path.write_text(json.dumps(plain))
+    path.write_text(json.dumps(plain), encoding="utf-8")
     with pytest.raises(UserError, match="edited by hand"):
         store.read(path)
 
@@ -170,7 +171,7 @@ def test_a_signature_needs_a_name(roots: Roots, by: str) -> None:
 
 def test_a_damaged_record_cannot_be_signed(roots: Roots) -> None:
     path = put(roots, make())
-    path.write_text(path.read_text()[:99])
+    path.write_text(path.read_text(encoding="utf-8")[:99], encoding="utf-8")
     with pytest.raises(UserError, match="damaged"):
         signoff.sign(path, "Ada")
 
@@ -182,7 +183,7 @@ def test_lint_names_scale_protocol_and_orphans(roots: Roots) -> None:
     stray = store.write(make("D"), store.place(roots.results, make("D")))
     lost = roots.results / "0" / "1.ada.signed"
     lost.parent.mkdir()
-    lost.write_text("{}")
+    lost.write_text("{}", encoding="utf-8")
     closed = odd.with_suffix(".ada.signed")
     closed.symlink_to(closed)
     found = lint(roots)
@@ -289,13 +290,13 @@ def test_the_commands(roots: Roots, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["results", "sign-off", record.evaluation_id[:8], "--by", "Ada"]) == 0
     assert signoff.vouched(path)[0][0].by == "Ada"
     assert main(["results", "export", "out.csv", "--scale", "smoke"]) == 0
-    assert Path("out.csv").read_text().count("\n") == 2
+    assert Path("out.csv").read_text(encoding="utf-8").count("\n") == 2
     older_path = put(roots, make(seed=5))
     older(older_path)
     assert main(["results", "migrate"]) == 0
-    assert json.loads(older_path.read_text())["schema"] == schema.SCHEMA
+    assert json.loads(older_path.read_text(encoding="utf-8"))["schema"] == schema.SCHEMA
     capsys.readouterr()
-    path.write_text(path.read_text().replace("12.5", "2.5"))
+    path.write_text(path.read_text(encoding="utf-8").replace("12.5", "2.5"), encoding="utf-8")
     assert main(["results", "lint"]) == 1
     assert "edited by hand" in capsys.readouterr().out
     assert main(["results", "sign-off", "ffffffffffff", "--by", "Ada"]) == 2
@@ -321,6 +322,7 @@ def test_sixteen_processes_at_once_lose_nothing(tmp_path: Path) -> None:
     assert all(record.digest == schema.digest_of(msgspec.to_builtins(record)) for record in records)
 
 
+@pytest.mark.skipif(sys.getfilesystemencoding() == "ascii", reason="files have no such names here")
 def test_names_of_any_script_sign_side_by_side(roots: Roots) -> None:
     path = put(roots, make())
     names = ["\u00c4nne", "\u00d6nne", "\u674e", "Anne"]

@@ -78,10 +78,10 @@ def test_a_record_reads_the_same_however_its_json_is_set(tmp_path: Path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(store, "_examined", lambda path: pytest.fail(f"{path} was looked at twice"))
         assert store.read(path) == record
-        path.write_text(json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False))
+        path.write_text(json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False), encoding="utf-8")
         assert store.read(path) == record
     for text in (json.dumps(plain), json.dumps(dict(reversed(plain.items())), indent=1)):
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         assert store._as_written(path) is None
         assert store.read(path) == record
 
@@ -94,7 +94,7 @@ def test_a_digest_in_another_place_does_not_pass_for_the_records_own(tmp_path: P
     own = plain.pop("digest")
     plain["provenance"]["versions"] = {"digest": own, **plain["provenance"]["versions"]}
     for moved in (plain, {**plain, "digest": own}):
-        path.write_text(json.dumps(moved, indent=2, sort_keys=True, ensure_ascii=False))
+        path.write_text(json.dumps(moved, indent=2, sort_keys=True, ensure_ascii=False), encoding="utf-8")
         with pytest.raises(UserError, match="edited by hand"):
             store.read(path)
 
@@ -170,9 +170,9 @@ def test_a_record_does_not_go_to_anothers_place(tmp_path: Path) -> None:
 
 
 def edit(path: Path, change: object) -> None:
-    plain = json.loads(path.read_text())
+    plain = json.loads(path.read_text(encoding="utf-8"))
     change(plain)  # type: ignore[operator]
-    path.write_text(json.dumps(plain))
+    path.write_text(json.dumps(plain), encoding="utf-8")
 
 
 def reseal(plain: dict[str, object]) -> None:
@@ -301,7 +301,7 @@ def test_a_copy_of_a_folder_within_itself_counts_once(tmp_path: Path) -> None:
 def test_half_written_files_are_not_read(tmp_path: Path) -> None:
     record = make()
     path = store.write(record, place(tmp_path, record))
-    (path.parent / f".{path.name}.x.partial").write_text("{")
+    (path.parent / f".{path.name}.x.partial").write_text("{", encoding="utf-8")
     assert store.load(tmp_path) == ([record], [])
 
 
@@ -331,13 +331,13 @@ def test_an_edited_record_is_not_done_and_is_set_aside_with_a_word(tmp_path: Pat
     path = store.write(record, folder.record)
     assert folder.done("evaluate")
     edit(path, lambda plain: plain["metrics"]["fd-efficientnet-lite0"].update(value=1.0))
-    forged = path.read_text()
+    forged = path.read_text(encoding="utf-8")
     assert folder.state("evaluate") == "missing"
     with pytest.warns(UserWarning, match=rf"it is {path.name}.aside now"):
         store.write(record, path)
     assert store.load(path.parent) == ([record], [])
-    assert path.with_name(f"{path.name}.aside").read_text() == forged
-    path.write_text("{")
+    assert path.with_name(f"{path.name}.aside").read_text(encoding="utf-8") == forged
+    path.write_text("{", encoding="utf-8")
     with pytest.warns(UserWarning, match=r"aside1 now"):
         store.write(record, path)
 

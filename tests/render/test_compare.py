@@ -56,7 +56,7 @@ def test_a_page_with_both(roots: Roots, measure: Measure, tmp_path: Path) -> Non
     measure("table1/D", "paper", 41.0)
     measure("table1/E", "paper", 27.0)
     page = write_page(compare("table1/D", "table1/E", "paper", roots), roots, tmp_path / "page")
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert "table1/D against table1/E" in text
     assert "95\u00a0% interval" in text
     assert (tmp_path / "page" / "style.css").is_file()
@@ -69,14 +69,18 @@ def test_losses_of_two_kinds_are_not_set_on_one_scale_without_a_word(
         measure(name, "smoke", 41.0)
         remains(roots, name, "smoke")
     pages = {
-        one: write_page(compare(f"table1/{one}", "table1/D", "smoke", roots), roots, tmp_path / one).read_text()
+        one: write_page(compare(f"table1/{one}", "table1/D", "smoke", roots), roots, tmp_path / one).read_text(
+            encoding="utf-8"
+        )
         for one in "EC"
     }
     assert "Learning curves" in pages["C"]
     assert "different losses" not in pages["C"]
     assert "different losses" in pages["E"]
     assert "table1/E from table1/D" in pages["E"]
-    alone = write_page(compare("table1/E", "table1/A", "smoke", roots), roots, tmp_path / "alone").read_text()
+    alone = write_page(compare("table1/E", "table1/A", "smoke", roots), roots, tmp_path / "alone").read_text(
+        encoding="utf-8"
+    )
     assert "Learning curves" in alone
     assert "different losses" not in alone
 
@@ -117,7 +121,9 @@ def test_the_same_images_stand_side_by_side(
     for name in ("table1/D", "table1/E"):
         measure(name, "smoke", 180.0)
         remains(roots, name, "smoke")
-    text = write_page(compare("table1/D", "table1/E", "smoke", roots), roots, tmp_path / "page").read_text()
+    text = write_page(compare("table1/D", "table1/E", "smoke", roots), roots, tmp_path / "page").read_text(
+        encoding="utf-8"
+    )
     gallery = text.partition('<div class="gallery">')[2].partition("</div>")[0]
     assert re.findall(r'src="images/([\w-]+)\.png"', gallery) == ["table1-D", "table1-E"]
     assert {path.name for path in (tmp_path / "page" / "images").iterdir()} == {

@@ -44,7 +44,7 @@ def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
     (tmp_path / "results").mkdir()
 
     def write(name: str = "mine", text: str = MINE) -> None:
-        (tmp_path / "jobs" / f"{name}.toml").write_text(text)
+        (tmp_path / "jobs" / f"{name}.toml").write_text(text, encoding="utf-8")
 
     write()
     return write
@@ -52,7 +52,7 @@ def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
 
 def texts(roots: Roots, name: str = "mine", scale: str = "smoke") -> dict[str, str]:
     """The files by their endings."""
-    return {item.path.suffix: item.path.read_text() for item in render_experiment(name, scale, roots)}
+    return {item.path.suffix: item.path.read_text(encoding="utf-8") for item in render_experiment(name, scale, roots)}
 
 
 def lines(found: dict[str, str]) -> dict[str, dict[str, str]]:
@@ -95,7 +95,7 @@ def test_on_images_of_ones_own_it_has_a_table_besides(
     measure("mine/wide", "smoke", 110.0, dataset=pets)
     written = {item.path.suffix: item.path for item in render_experiment("mine", "smoke", roots, dataset=pets)}
     assert written[".md"].name == "experiment-mine-pets & co.md"
-    found = {suffix: path.read_text() for suffix, path in written.items()}
+    found = {suffix: path.read_text(encoding="utf-8") for suffix, path in written.items()}
     assert lines(found)["mine/wide"][METRIC] == "110.0"
     assert "Numbers of different scales are not compared.\n" in found[".md"]
     assert lines(texts(roots))["mine/wide"][METRIC] == "150.0"
@@ -103,7 +103,7 @@ def test_on_images_of_ones_own_it_has_a_table_besides(
     assert "`hdit-repro submit table1 --rows E --scale smoke --data PATH`" in found[".md"]
     cats = Folder(name="cats", digest="cd" * 32, images=5, classes=3)
     empty = next(item.path for item in render_experiment("mine", "smoke", roots, dataset=cats))
-    assert "`hdit-repro submit mine --scale smoke --data PATH`" in empty.with_suffix(".md").read_text()
+    assert "`hdit-repro submit mine --scale smoke --data PATH`" in empty.with_suffix(".md").read_text(encoding="utf-8")
     shown = {item.path.stem for item in render("smoke", roots) if item.path.stem.startswith("experiment-")}
     assert shown == {"experiment-mine", "experiment-mine-pets & co"}
     assert main(["render-tables", "--scale", "smoke", "--data", "pets"]) == 2
@@ -165,7 +165,9 @@ def test_two_protocols_are_not_set_against_each_other(roots: Roots, declare, mea
 
 def test_numbers_of_unlike_sample_counts_are_not_set_against_each_other(roots: Roots, declare, measure) -> None:
     """Below paper scale a metric's name does not tell them apart."""
-    (roots.results.parent / "jobs" / "scales.toml").write_text('[smoke.row."mine/wide"]\nsampling = { count = 32 }\n')
+    (roots.results.parent / "jobs" / "scales.toml").write_text(
+        '[smoke.row."mine/wide"]\nsampling = { count = 32 }\n', encoding="utf-8"
+    )
     measure("mine/wide", "smoke", 110.0)
     measure("table1/E", "smoke", 100.0)
     found = texts(roots)
@@ -188,7 +190,7 @@ def test_scales_never_mix(roots: Roots, declare, measure) -> None:
 
 def test_a_record_that_contradicts_its_run_is_named_and_left_out(roots: Roots, declare, measure) -> None:
     path = measure("mine/wide", "smoke", 110.0)
-    path.write_text(path.read_text().replace('"cpu"', '"gpu"'))
+    path.write_text(path.read_text(encoding="utf-8").replace('"cpu"', '"gpu"'), encoding="utf-8")
     found = texts(roots)
     assert lines(found)["mine/wide"][METRIC] == "not measured"
     assert f"Left out: {path.parent.name}/{path.name}: a record was edited by hand" in found[".md"]

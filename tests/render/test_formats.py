@@ -127,7 +127,7 @@ def test_latex_compiles(tmp_path: Path) -> None:
     everything = "".join(SPECIAL) + "".join(SYMBOLS) + " O(n²) Fréchet"
     table = latex(sheet([(Cell("r", everything), Cell(1, "1"), Cell(2, "2"))], ("G",)))
     document = f"\\documentclass{{article}}\\usepackage{{booktabs}}\\begin{{document}}{table}\\end{{document}}"
-    (tmp_path / "main.tex").write_text(document)
+    (tmp_path / "main.tex").write_text(document, encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]

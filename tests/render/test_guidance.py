@@ -144,7 +144,7 @@ def test_the_table_has_a_row_a_weight(roots: Roots, swept, render: Callable[...,
     swept("smoke")
     swept("mini", offset=-90.0)
     paths = {path.suffix: path for path in render("smoke", ("guidance",))}
-    shown = paths[".md"].read_text()
+    shown = paths[".md"].read_text(encoding="utf-8")
     assert shown.startswith("# Guidance sweep, smoke scale\n")
     assert shown.count("Ours (w1.0, w1.1") == 1  # one protocol but for the weight, which has a column
     assert "guidance w, quantised" in shown

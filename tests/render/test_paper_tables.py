@@ -20,7 +20,7 @@ from hdit_repro.render.tables import material, sheet_of
 
 
 def read(paths: list[Path], kind: str) -> str:
-    return next(path for path in paths if path.suffix == f".{kind}").read_text()
+    return next(path for path in paths if path.suffix == f".{kind}").read_text(encoding="utf-8")
 
 
 def lines(paths: list[Path]) -> dict[str, dict[str, str]]:
@@ -197,11 +197,11 @@ def test_growth_and_parameters_that_contradict_print_are_marked(roots: Roots) ->
 
 def test_the_job_is_what_table_6_shows(roots: Roots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job file of the current folder with another mapping width changes the column and its mark."""
-    text = (jobs.read("imagenet256").path).read_text()
+    text = (jobs.read("imagenet256").path).read_text(encoding="utf-8")
     assert "width = 256, d_ff = 768" in text
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs" / "imagenet256.toml").write_text(
-        text.replace("width = 256, d_ff = 768", "width = 512, d_ff = 1536")
+        text.replace("width = 256, d_ff = 768", "width = 512, d_ff = 1536"), encoding="utf-8"
     )
     monkeypatch.chdir(tmp_path)
     sheet = sheet_of(TABLES["table6"], material("paper", roots))
@@ -255,9 +255,11 @@ def test_below_paper_scale_there_is_no_difference_and_no_hyper_parameter_table(
 def test_a_row_of_ones_own_stands_behind_the_papers(
     roots: Roots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = jobs.read("table1").path.read_text()
+    text = jobs.read("table1").path.read_text(encoding="utf-8")
     (tmp_path / "jobs").mkdir()
-    (tmp_path / "jobs" / "table1.toml").write_text(f'{text}\n[row.mine]\nextends = "E"\nlabel = "E my way"\n')
+    (tmp_path / "jobs" / "table1.toml").write_text(
+        f'{text}\n[row.mine]\nextends = "E"\nlabel = "E my way"\n', encoding="utf-8"
+    )
     monkeypatch.chdir(tmp_path)
     sheet = sheet_of(TABLES["table1"], material("paper", roots))
     label, printed, ours, *_ = sheet.rows[-1]

@@ -55,32 +55,34 @@ def test_markers_that_do_not_match_are_refused(text: str, problem: str, place: s
 
 def test_a_refused_readme_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
-    path.write_text(README.replace("<!-- end: one -->\n", ""))
-    before = path.read_text()
+    path.write_text(README.replace("<!-- end: one -->\n", ""), encoding="utf-8")
+    before = path.read_text(encoding="utf-8")
     with pytest.raises(UserError):
         readme.refresh(path, BLOCKS)
-    assert path.read_text() == before
+    assert path.read_text(encoding="utf-8") == before
 
 
 def test_no_readme_and_no_markers_are_nothing_to_do(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
     assert not readme.refresh(path, BLOCKS)
-    path.write_text("# Suite\n")
+    path.write_text("# Suite\n", encoding="utf-8")
     assert not readme.refresh(path, BLOCKS)
-    assert path.read_text() == "# Suite\n"
+    assert path.read_text(encoding="utf-8") == "# Suite\n"
 
 
 def test_rendering_at_paper_scale_fills_the_readme(roots: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
     path = roots.results.parent / "README.md"
     names = ("table1", "errata", "figure2")
-    path.write_text("\n".join(f"<!-- begin: {name} -->\n<!-- end: {name} -->" for name in names) + "\n")
+    path.write_text(
+        "\n".join(f"<!-- begin: {name} -->\n<!-- end: {name} -->" for name in names) + "\n", encoding="utf-8"
+    )
     monkeypatch.setattr("hdit_repro.render.everything.FIGURES", {})
     render("smoke", roots)
     render("paper", roots, names=["table2"])
     render("paper", roots, roots.runs / "elsewhere")
-    assert len(path.read_text().splitlines()) == 6
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 6
     assert render("paper", roots)[-1] == ("readme", path)
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert "![Figure 2" in text
     assert "(tables/figure2.svg)" in text
     assert (roots.results.parent / "tables" / "table1.md").is_file()

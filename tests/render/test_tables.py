@@ -22,12 +22,12 @@ ROWS = [job.row for job in jobs.load("table1")]
 def lines(paths: list[Path], name: str = "table1.csv") -> dict[str, dict[str, str]]:
     """The csv by row name."""
     path = next(path for path in paths if path.name == name)
-    read = csv.DictReader(io.StringIO(path.read_text()))
+    read = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
     return {line["run"].removeprefix("table1/"): line for line in read}
 
 
 def text(paths: list[Path], name: str) -> str:
-    return next(path for path in paths if path.name == name).read_text()
+    return next(path for path in paths if path.name == name).read_text(encoding="utf-8")
 
 
 def test_all_rows_stand_in_the_table_without_any_run(roots: Roots, render) -> None:
@@ -192,7 +192,7 @@ def test_checks_show_what_training_did(roots: Roots, render, measure) -> None:
 def test_damaged_records_are_named_and_left_out(roots: Roots, render, measure) -> None:
     measure("table1/E", "smoke", 30.0)
     path = measure("table1/D", "smoke", 40.0)
-    path.write_text(path.read_text()[:100])
+    path.write_text(path.read_text(encoding="utf-8")[:100], encoding="utf-8")
     paths = render("smoke")
     assert lines(paths)["E"]["ours"] == "30.0"
     assert lines(paths)["D"]["ours"] == "not run"

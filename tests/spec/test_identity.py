@@ -64,7 +64,9 @@ def test_a_raised_numerics_version_makes_new_ids(monkeypatch, stage, moved):
 def test_ids_are_those_that_the_readme_prints():
     """Results lie under these ids: one that moves without a raised number loses them."""
     root = Path(__file__).parents[2]
-    lines = re.findall(r"runs/(\w+)/samples/(\w+)/grid.png  (table1/\w+)", (root / "README.md").read_text())
+    lines = re.findall(
+        r"runs/(\w+)/samples/(\w+)/grid.png  (table1/\w+)", (root / "README.md").read_text(encoding="utf-8")
+    )
     assert len(lines) >= 2
     for training, sampling, name in lines:
         run = jobs.find(name, "smoke").run

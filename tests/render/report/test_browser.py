@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium on this mac
 def browse(page: Path, profile: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     """Open a page in a new profile that has no way out."""
     line = [str(BROWSER), *FLAGS, f"--user-data-dir={profile}", "--host-resolver-rules=MAP * ~NOTFOUND", *flags]
-    return subprocess.run([*line, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    return subprocess.run([*line, page.as_uri()], capture_output=True, encoding="utf-8", timeout=120, check=True)
 
 
 def complaints(said: str) -> list[str]:
@@ -69,14 +69,17 @@ def test_pages_open_without_a_word_in_the_console(folder: Path, tmp_path: Path) 
 
 def test_a_word_in_the_console_would_be_noticed(folder: Path, tmp_path: Path) -> None:
     page = folder / "spoilt.html"
-    page.write_text((folder / "index.html").read_text().replace("</main>", "<script>nothing();</script></main>"))
+    page.write_text(
+        (folder / "index.html").read_text(encoding="utf-8").replace("</main>", "<script>nothing();</script></main>"),
+        encoding="utf-8",
+    )
     assert complaints(browse(page, tmp_path / "profile", "--dump-dom").stderr)
 
 
 @pytest.mark.parametrize("name", ["index", "tables", "samples", "rows/table1-E"])
 def test_a_phone_scrolls_tables_and_not_the_page(folder: Path, tmp_path: Path, name: str) -> None:
     probe = folder / "probe.html"
-    probe.write_text(PROBE.replace("FIRST", f"{name}.html"))
+    probe.write_text(PROBE.replace("FIRST", f"{name}.html"), encoding="utf-8")
     flags = ("--allow-file-access-from-files", "--virtual-time-budget=4000", "--dump-dom")
     done = browse(probe, tmp_path / "profile", *flags)
     said = done.stdout.partition('<p id="said">')[2].partition("</p>")[0].split()

@@ -73,7 +73,7 @@ def made(roots_of_made: Roots, measurer: Callable[[Roots], Measure], remains: Ca
 
 
 def test_every_link_leads_somewhere_and_nothing_leaves_the_folder(made: Path) -> None:
-    read = {path: Reader(path.read_text()) for path in sorted(made.rglob("*.html"))}
+    read = {path: Reader(path.read_text(encoding="utf-8")) for path in sorted(made.rglob("*.html"))}
     assert len(read) > 40
     for path, page in read.items():
         for href in (*page.hrefs, *page.sources):
@@ -89,7 +89,7 @@ def test_every_link_leads_somewhere_and_nothing_leaves_the_folder(made: Path) ->
 
 def test_every_page_is_accessible_in_its_outline(made: Path) -> None:
     for path in sorted(made.rglob("*.html")):
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         page = Reader(text)
         assert page.headings.count(1) == 1, path
         assert all(later - before <= 1 for before, later in zip(page.headings, page.headings[1:], strict=False)), path
@@ -104,12 +104,17 @@ def test_every_page_is_accessible_in_its_outline(made: Path) -> None:
 
 
 def test_rows_have_heads_that_are_read_with_their_cells(made: Path) -> None:
-    tables = (made / "tables.html").read_text()
+    tables = (made / "tables.html").read_text(encoding="utf-8")
     assert re.search(
         r'<th scope="row"><a href="rows/table1-E\.html">E D \+ soft-min-snr \(Appendix B\)</a></th>', tables
     )
-    assert '<th scope="row" role="rowheader" data-head="place">' in (made / "index.html").read_text()
-    values = (made / "rows" / "table1-E.html").read_text().partition("Each record")[2].partition("</table>")[0]
+    assert '<th scope="row" role="rowheader" data-head="place">' in (made / "index.html").read_text(encoding="utf-8")
+    values = (
+        (made / "rows" / "table1-E.html")
+        .read_text(encoding="utf-8")
+        .partition("Each record")[2]
+        .partition("</table>")[0]
+    )
     assert 'scope="row"' not in values  # begins with a number
 
 
@@ -123,11 +128,13 @@ def test_names_that_mean_something_in_links_have_pages_of_their_own(
         write_text(tmp_path / "jobs" / f"{name}.toml", f'experiment = "{name}"\n{text}')
     monkeypatch.chdir(tmp_path)
     made = build("paper", roots).folder
-    links = [href for href in Reader((made / "reproduce.html").read_text()).hrefs if "rows/mine" in href]
+    links = [
+        href for href in Reader((made / "reproduce.html").read_text(encoding="utf-8")).hrefs if "rows/mine" in href
+    ]
     assert len(set(links)) == 5
     assert "rows/mine-z.html" in links
     assert all((made / href).is_file() for href in links)
-    shown = (made / "reproduce.md").read_text().replace("\\|", "|")
+    shown = (made / "reproduce.md").read_text(encoding="utf-8").replace("\\|", "|")
     assert """submit mine --rows 'a#b?c%41 &"|' --wait""" in shown
     assert all(re.fullmatch(r"[\w./-]+", href) for href in links)
 
@@ -136,10 +143,10 @@ def test_measured_cells_lead_to_their_records(made: Path, roots_of_made: Roots) 
     record = next(
         one for one in store.load(roots_of_made.records("smoke"))[0] if one.seed == 0 and "table1/E" in one.names
     )
-    tables = (made / "tables.html").read_text()
+    tables = (made / "tables.html").read_text(encoding="utf-8")
     assert f'<a href="rows/table1-E.html#{record.evaluation_id}">181.25 ± 2.14 (n = 3) (best)' in tables
     assert ">192.00 (second)<" in tables
-    page = (made / "rows" / "table1-E.html").read_text()
+    page = (made / "rows" / "table1-E.html").read_text(encoding="utf-8")
     for part in (record.digest, record.provenance.commit[:12], "183.500", "--seeds 3", "git checkout", "table2/lerp"):
         assert part in page, part
     assert page.count('class="sharp"') == 3
@@ -148,7 +155,7 @@ def test_measured_cells_lead_to_their_records(made: Path, roots_of_made: Roots) 
 
 
 def test_every_figure_of_the_paper_has_its_place(made: Path) -> None:
-    page = (made / "figures.html").read_text()
+    page = (made / "figures.html").read_text(encoding="utf-8")
     shown = {name: drawing for name, drawing in FIGURES.items() if "paper" in drawing.scales}
     assert {"figure2", "figure8", "figure9"} <= set(shown)
     for name, drawing in shown.items():
@@ -160,12 +167,12 @@ def test_markdown_says_the_same(made: Path) -> None:
     """Every cell and heading of a page is in its markdown, and markdown links lead to markdown."""
     for path in sorted(made.rglob("*.html")):
         twin = path.with_suffix(".md")
-        text = twin.read_text()
+        text = twin.read_text(encoding="utf-8")
         for href in re.findall(r"\]\(([^)\s]+)\)", text):
             file = href.partition("#")[0]
             assert not file.endswith(".html"), (twin, href)
             assert not file or (twin.parent / file).is_file(), (twin, href)
-    text = (made / "rows" / "table1-E.md").read_text()
+    text = (made / "rows" / "table1-E.md").read_text(encoding="utf-8")
     for part in ("181.250", "183.500", "hdit-repro submit table1 --rows E --scale smoke --seeds 3 --wait"):
         assert part in text
 
@@ -173,19 +180,19 @@ def test_markdown_says_the_same(made: Path) -> None:
 def test_a_bad_file_is_named_and_the_rest_is_there(roots: Roots, measure: Measure) -> None:
     measure("table1/E", "smoke", 181.0)
     edited, cut, strange = (measure("table1/D", "smoke", 190.0 + seed, seed=seed) for seed in range(3))
-    plain = json.loads(edited.read_text())
+    plain = json.loads(edited.read_text(encoding="utf-8"))
     plain["metrics"]["fd-efficientnet-lite0"]["value"] = 1.0
-    edited.write_text(json.dumps(plain))
-    cut.write_text(cut.read_text()[:200])
-    strange.write_text(json.dumps({**plain, "schema": 99}))
+    edited.write_text(json.dumps(plain), encoding="utf-8")
+    cut.write_text(cut.read_text(encoding="utf-8")[:200], encoding="utf-8")
+    strange.write_text(json.dumps({**plain, "schema": 99}), encoding="utf-8")
     made = build("smoke", roots)
     assert (made.records, made.problems) == (1, 3)
-    page = (made.folder / "index.html").read_text()
+    page = (made.folder / "index.html").read_text(encoding="utf-8")
     for path, reason in ((edited, "edited by hand"), (cut, "damaged"), (strange, "schema 99")):
         line = re.search(rf"<li><code>{path.parent.name}/{path.name}</code>: ([^<]*)", page)
         assert line, path
         assert reason in line[1]
-    assert "181.00" in (made.folder / "tables.html").read_text()
+    assert "181.00" in (made.folder / "tables.html").read_text(encoding="utf-8")
 
 
 def test_a_page_says_how_many_of_many_trainings_it_shows(roots: Roots, measure: Measure, remains) -> None:
@@ -196,7 +203,7 @@ def test_a_page_says_how_many_of_many_trainings_it_shows(roots: Roots, measure: 
         measure("table1/D", "smoke", 181.0 + seed, seed=seed)
         remains(roots, "table1/D", "smoke", seed)
     rows = build("smoke", roots).folder / "rows"
-    many, few = ((rows / f"table1-{name}.md").read_text() for name in "ED")
+    many, few = ((rows / f"table1-{name}.md").read_text(encoding="utf-8") for name in "ED")
     assert "6,400 images of emoji seen" in many
     assert "The first images of 8 of 10 samplings, numbers from 0" in many
     assert "Training loss of 8 of 10 trainings, each point" in many
@@ -210,15 +217,15 @@ def test_signatures_are_shown_and_doubted(roots: Roots, measure: Measure) -> Non
     signoff.sign(two, "Bob")
     measure("table1/E", "smoke", 99.0, seed=1)
     made = build("smoke", roots)
-    page = (made.folder / "rows" / "table1-E.html").read_text()
+    page = (made.folder / "rows" / "table1-E.html").read_text(encoding="utf-8")
     assert "<td>Ada</td>" in page
     assert "changed after Bob signed" in page
-    assert "changed after Bob signed it" in (made.folder / "index.html").read_text()
+    assert "changed after Bob signed it" in (made.folder / "index.html").read_text(encoding="utf-8")
 
 
 def test_a_report_of_nothing_says_what_to_do(roots: Roots) -> None:
     made = build("paper", roots)
-    page = (made.folder / "index.html").read_text()
+    page = (made.folder / "index.html").read_text(encoding="utf-8")
     assert "none yet" in page
     assert "hdit-repro submit table1 --scale paper" in page
     assert "A100-hours" in page
@@ -230,7 +237,7 @@ def tiles_of(folder: Path) -> dict[str, str]:
     return {
         label: number
         for number, label in re.findall(
-            r"<strong>([^<]*)</strong> <span>([^<]*)</span>", (folder / "index.html").read_text()
+            r"<strong>([^<]*)</strong> <span>([^<]*)</span>", (folder / "index.html").read_text(encoding="utf-8")
         )
     }
 
@@ -251,7 +258,7 @@ def test_tiles_share_all_claims_out(roots: Roots, measure: Measure) -> None:
 def test_trainings_of_a_row_are_counted_apart_from_its_records(roots: Roots, measure: Measure) -> None:
     for seed, sampling in ((0, 0), (0, 1), (2, 0)):
         measure("table1/E", "smoke", 180.0 + seed + sampling, seed=seed, sampling_seed=sampling)
-    page = (build("smoke", roots).folder / "rows" / "table1-E.html").read_text()
+    page = (build("smoke", roots).folder / "rows" / "table1-E.html").read_text(encoding="utf-8")
     assert "<li>Trainings measured: 2. Records: 3.</li>" in page
 
 
@@ -259,20 +266,20 @@ def test_paper_scale_has_verdicts(roots: Roots, measure: Measure) -> None:
     measure("table1/E", "paper", 27.9)
     measure("table1/D", "paper", 50.0)
     made = build("paper", roots)
-    page = (made.folder / "index.html").read_text()
+    page = (made.folder / "index.html").read_text(encoding="utf-8")
     assert '<span class="good">reproduced</span>' in page
     assert '<span class="bad">not reproduced</span>' in page
     assert "two one-sided tests" in page
     assert "Kendall" in page
     (tile,) = re.findall("<span>printed numbers reproduced</span>(.*)", page)
     assert ", of 2 rows, each wherever it is printed" in tile
-    notes = (made.folder / "tables.md").read_text()
+    notes = (made.folder / "tables.md").read_text(encoding="utf-8")
     assert "Verdict (E): reproduced: ours is" in notes
 
 
 def test_a_verdict_on_one_run_is_said_once_with_all_its_places(roots: Roots, measure: Measure) -> None:
     measure("table1/E", "paper", 27.0)
-    page = (build("paper", roots).folder / "rows" / "table1-E.md").read_text()
+    page = (build("paper", roots).folder / "rows" / "table1-E.md").read_text(encoding="utf-8")
     (line,) = [line for line in page.splitlines() if "printed 27.74" in line]
     for place in ("Table 1, E, FID", "Table 2", "Table 5", "Table 5 of the second edition"):
         assert place in line
@@ -283,14 +290,14 @@ def test_a_verdict_on_one_run_is_said_once_with_all_its_places(roots: Roots, mea
 def test_tables_rows_come_first_and_alternatives_last(roots: Roots, measure: Measure) -> None:
     for name in ("alternatives/A-dot", "guidance/w1.0", "edition2/G", "table1/E"):
         measure(name, "paper", 20.0)
-    rows = (build("paper", roots).folder / "index.md").read_text().partition("## What was measured")[2]
+    rows = (build("paper", roots).folder / "index.md").read_text(encoding="utf-8").partition("## What was measured")[2]
     order = ("table1/E", "edition2/G", "guidance/w1.0", "alternatives/A-dot")
     places = [rows.index(f"[{name}: ".replace("_", "\\_")) for name in order]
     assert places == sorted(places)
 
 
 def test_numbers_of_print_errata_have_a_number_beside_them_and_formulas_none(made: Path) -> None:
-    page = (made / "errata.md").read_text()
+    page = (made / "errata.md").read_text(encoding="utf-8")
     lines = {
         line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")]
         for line in page.splitlines()
@@ -347,7 +354,7 @@ def test_small_values_keep_their_digits(roots: Roots, measure: Measure) -> None:
     store.write(
         seal(msgspec.structs.replace(record, metrics={**record.metrics, "recall-efficientnet-lite0": small})), path
     )
-    shown = (build("smoke", roots).folder / "rows" / "guidance-w1.3.html").read_text()
+    shown = (build("smoke", roots).folder / "rows" / "guidance-w1.3.html").read_text(encoding="utf-8")
     assert '<td class="number">0.00123</td>' in shown
     assert "0.00123 [0.00101, 0.00148]" in shown
     assert ">181.000<" in shown
@@ -357,7 +364,7 @@ def test_images_of_others_are_imported_and_not_trained(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "jobs").mkdir()
     described = External(name="theirs.zip", digest="ab" * 32, images=100)
-    (tmp_path / "jobs" / "them.toml").write_text(job_file("them", "table1/E", described))
+    (tmp_path / "jobs" / "them.toml").write_text(job_file("them", "table1/E", described), encoding="utf-8")
     assert commands(Entry((jobs.find("them"),), (), ()), "paper") == [
         "hdit-repro import --from images --name them --like table1/E PATH",
         "hdit-repro eval --run them",
@@ -372,7 +379,7 @@ def test_images_of_others_have_a_page_at_the_scale_of_their_size(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "jobs").mkdir()
     described = External(name="theirs.zip", digest="ab" * 32, images=100)
-    (tmp_path / "jobs" / "them.toml").write_text(job_file("them", "table1/E", described))
+    (tmp_path / "jobs" / "them.toml").write_text(job_file("them", "table1/E", described), encoding="utf-8")
     found = {
         scale: {job.name for entry in gather(scale, roots).entries for job in entry.jobs}
         for scale in ("paper", "smoke")
@@ -383,10 +390,10 @@ def test_images_of_others_have_a_page_at_the_scale_of_their_size(
 
 def test_rows_with_sentences_stand_as_blocks_on_a_phone(made: Path) -> None:
     """Such a table keeps its roles, and each cell knows its heading."""
-    page = (made / "errata.html").read_text()
+    page = (made / "errata.html").read_text(encoding="utf-8")
     assert '<table class="prose" role="table">' in page
     assert 'role="cell" data-head="why"' in page
-    assert "prose" not in (made / "tables.html").read_text()
+    assert "prose" not in (made / "tables.html").read_text(encoding="utf-8")
     assert not Grid("c", ("a", "b"), ((words("x"), words("y" * SENTENCE)),), (True, True)).prose
     assert Grid("c", ("a", "b"), ((words("x"), words("y" * SENTENCE, "z")),), (True, True)).prose
 
