@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -27,6 +28,7 @@ from hdit_repro.training.fitting import Fitting, fitting
 from hdit_repro.training.journal import LAST_STEPS, events_path
 from hdit_repro.training.log import read_log
 from hdit_repro.training.loop import LoopSettings, prepared, train
+from hdit_repro.training.objective import Draws
 from hdit_repro.training.rendezvous import place
 from hdit_repro.training.signals import Preempted, Stop
 
@@ -36,6 +38,8 @@ NOT_SKIPPED = (
 )
 CONSTANT_DRAWS = 2048
 """On how many draws the best constant predictor is fitted and measured."""
+AT_ONCE = 1 << 26
+"""Values of images at a time meanwhile: 21 images of 1024^2, 341 of 256^2."""
 
 
 def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path:
@@ -146,10 +150,23 @@ def final_loss(metrics: Path, steps: int) -> float | None:
 
 def constant_loss(run: Run, images: Source, device: torch.device) -> float:
     """The best constant predictor's loss on the draws of the run's last steps."""
-    last = run.training.total_steps
-    _, batch = run.training.batch_at(last - 1)
-    steps = min(last, max(1, CONSTANT_DRAWS // batch))
-    return best_constant_loss(run, [draws for draws, _ in prepared(run, images, last - steps, last, device)])
+    return best_constant_loss(run, _LastDraws(run, images, device))
+
+
+class _LastDraws:
+    """The draws of a run's last steps, read anew each time and a few at a time: at 1024^2 all of them and their noise
+    would fill a card."""
+
+    def __init__(self, run: Run, images: Source, device: torch.device) -> None:
+        self.run, self.images, self.device = run, images, device
+
+    def __iter__(self) -> Iterator[Draws]:
+        run, last = self.run, self.run.training.total_steps
+        _, batch = run.training.batch_at(last - 1)
+        steps = min(last, max(1, CONSTANT_DRAWS // batch))
+        most = max(1, AT_ONCE // (run.model.channels * run.data.resolution**2))
+        for draws, _ in prepared(run, self.images, last - steps, last, self.device, most):
+            yield draws
 
 
 def _replaced(metrics: Path) -> int:

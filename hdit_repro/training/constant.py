@@ -5,7 +5,7 @@ A trained network must end below it, or it has learned nothing from its input.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -33,32 +33,37 @@ class Constant(nn.Module):
 def best_constant_loss(run: Run, batches: Iterable[Draws]) -> float:
     """Mean loss of the best constant network output over some draws.
 
+    Args:
+        run: the run.
+        batches: gone through twice, and not kept: on a card they and their noise would take all of its memory.
+
     EDM: the weighted loss is quadratic in the constant, so that the best one is the weighted mean of the targets; it
     is fitted to every pixel and channel apart. Gaussian: epsilon has mean zero, so its best constant is zero, and the
     best of nine constant variances is taken.
     """
-    kept = list(batches)
     objective = make_objective(run)
-    if isinstance(objective, EdmObjective):
-        return _mean(objective, Constant(_best_image(objective, kept)), kept)
     channels, side = run.model.channels, run.data.resolution
-    losses = []
+    if isinstance(objective, EdmObjective):
+        (loss,) = _means(objective, [Constant(_best_image(objective, (channels, side, side), batches))], batches)
+        return loss
+    networks = []
     for variance in torch.linspace(-1, 1, VARIANCES):
         image = torch.zeros(2 * channels, side, side)
         image[channels:] = variance
-        losses.append(_mean(objective, Constant(image), kept))
-    return min(losses)
+        networks.append(Constant(image))
+    return min(_means(objective, networks, batches))
 
 
-def _mean(objective: Objective, network: nn.Module, batches: list[Draws]) -> float:
-    """Mean per-sample loss over all draws, float64."""
-    return float(torch.cat([objective(network, draws).double() for draws in batches]).mean())
+def _means(objective: Objective, networks: Sequence[nn.Module], batches: Iterable[Draws]) -> list[float]:
+    """Each network's mean per-sample loss over all draws, float64."""
+    losses = [[objective(network, draws).double() for network in networks] for draws in batches]
+    return [float(torch.cat(parts).mean()) for parts in zip(*losses, strict=True)]
 
 
-def _best_image(objective: EdmObjective, batches: list[Draws]) -> Tensor:
+def _best_image(objective: EdmObjective, shape: tuple[int, int, int], batches: Iterable[Draws]) -> Tensor:
     """The image c that minimises sum w (c - target)^2, C H W; target = (x0 - c_skip x) / c_out (Equation 4)."""
     edm = objective.edm
-    top = torch.zeros(batches[0].images.shape[1:], dtype=torch.float64)
+    top = torch.zeros(shape, dtype=torch.float64)
     bottom = 0.0
     for draws in batches:
         sigma = objective.sigma(draws).double()

@@ -20,7 +20,7 @@ from hdit_repro.training.acceleration import accelerated
 from hdit_repro.training.checkpoint import Checkpoint, has_snapshot, newest, newest_file, read_step
 from hdit_repro.training.distributed import World
 from hdit_repro.training.ema import EmaWeights, written
-from hdit_repro.training.feed import Source, feed
+from hdit_repro.training.feed import Source, cut, feed
 from hdit_repro.training.journal import Journal, StepReport
 from hdit_repro.training.meter import Meter
 from hdit_repro.training.objective import Draws
@@ -186,11 +186,14 @@ class _Clock:
         return Wishes(bool(self.stop and self.stop.reason), time.monotonic() - self._since > self.seconds)
 
 
-def prepared(run: Run, images: Source, first: int, last: int, device: torch.device) -> Iterator[tuple[Draws, Batch]]:
-    """The draws of steps `first` to `last` - 1, ready for the network."""
+def prepared(
+    run: Run, images: Source, first: int, last: int, device: torch.device, most: int = 0
+) -> Iterator[tuple[Draws, Batch]]:
+    """The draws of steps `first` to `last` - 1, ready for the network, at most `most` at a time (0: a step's)."""
     with closing(feed(run, images, first, last, device=device)) as parts:
         for fed in parts:
-            yield draws_of(run, fed, device), fed.batch
+            for piece in cut(fed, most):
+                yield draws_of(run, piece, device), piece.batch
 
 
 def not_finite(loss: float, norm: float, step: int, checkpoints: Path) -> RunError:

@@ -8,13 +8,16 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
+import torch
 
 from hdit_repro import jobs
+from hdit_repro.data.datasets import open_dataset
 from hdit_repro.files import read_json, write_json
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.spec.run import Run
 from hdit_repro.stages import spent, train
 from hdit_repro.stages.settings import HowToTrain, Settings
+from hdit_repro.training import loop
 from hdit_repro.training.distributed import World
 from hdit_repro.training.journal import events_path
 from hdit_repro.training.loop import LoopSettings
@@ -143,8 +146,8 @@ def test_the_best_constant_is_fitted_to_the_last_steps(job, monkeypatch, draws, 
     training = msgspec.structs.replace(job.run.training, steps=5)
     asked = []
     monkeypatch.setattr(train, "CONSTANT_DRAWS", draws)
-    monkeypatch.setattr(train, "prepared", lambda run, images, first, last, device: asked.append((first, last)) or [])
-    monkeypatch.setattr(train, "best_constant_loss", lambda *_: 0.0)
+    monkeypatch.setattr(train, "prepared", lambda run, images, first, last, *_: asked.append((first, last)) or [])
+    monkeypatch.setattr(train, "best_constant_loss", lambda _, batches: len(list(batches)))
     train.constant_loss(msgspec.structs.replace(job.run, training=training), None, None)
     assert asked == [steps]
 
@@ -165,3 +168,23 @@ def test_who_skips_images_hears_that_the_reference_does_not(job, folder, monkeyp
     how = msgspec.structs.replace(SETTINGS.training, unreadable="skip")
     with pytest.warns(UserWarning, match="data verify PATH --full"), pytest.raises(ZeroDivisionError):
         train.run(job, folder, replace(SETTINGS, training=how), lambda _: None)
+
+
+def test_the_best_constant_takes_a_few_images_at_a_time(job, monkeypatch):
+    """As many as are of `AT_ONCE` values, one at least; the loss is the same. A step's images of 1024^2 and their noise
+    would fill a card, beside the network that is still there."""
+    training = msgspec.structs.replace(job.run.training, steps=3, batch=6, growth=())
+    run, images = msgspec.structs.replace(job.run, training=training), open_dataset(job.run.data)
+    sizes, together = [], train.constant_loss(run, images, torch.device("cpu"))
+
+    def prepared(*asked):
+        for draws, batch in loop.prepared(*asked):
+            sizes.append(len(draws.images))
+            yield draws, batch
+
+    monkeypatch.setattr(train, "prepared", prepared)
+    for values, most in ((4 * 3 * run.data.resolution**2, 3), (1, 1)):
+        sizes.clear()
+        monkeypatch.setattr(train, "AT_ONCE", values)
+        assert train.constant_loss(run, images, torch.device("cpu")) == pytest.approx(together, rel=1e-12)
+        assert set(sizes) == {most}

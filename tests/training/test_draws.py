@@ -1,5 +1,7 @@
 """A draw's random choices depend on its number alone, and the loop takes the same steps after a restart."""
 
+import weakref
+
 import msgspec
 import pytest
 import torch
@@ -161,6 +163,22 @@ def test_the_best_constant_is_where_the_loss_has_no_slope(images):
     foot = loss(zero - slope(zero) / bend).item()
     assert foot < 0.999 * loss(zero).item()
     assert best_constant_loss(run, kept) == pytest.approx(foot, rel=1e-5)
+
+
+@pytest.mark.parametrize("row", ["E", "R1"])
+def test_the_best_constant_keeps_no_draws(images, row):
+    """But for those at hand: of a whole run's last steps they would fill a card."""
+    run, alive = small(row), []
+
+    class Draws:
+        def __iter__(self):
+            for draws, _ in prepared(run, images, 0, 6, CPU):
+                alive.append(weakref.ref(draws.images))
+                assert sum(each() is not None for each in alive) <= 2
+                yield draws
+
+    kept = [draws for draws, _ in prepared(run, images, 0, 6, CPU)]
+    assert best_constant_loss(run, Draws()) == best_constant_loss(run, kept)
 
 
 @pytest.mark.parametrize(("timesteps", "scale"), [(1000, 0.5), (300, 1.0)])
