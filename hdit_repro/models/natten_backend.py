@@ -71,6 +71,8 @@ def kernels() -> Fast | str:
     natten = load()
     if isinstance(natten, str):
         return natten
+    if not hasattr(natten, "HAS_LIBNATTEN"):
+        return f"natten {natten.__version__} is from before 0.20, whose interface is another"
     if not natten.HAS_LIBNATTEN:
         return f"natten {natten.__version__} was built without libnatten, its CUDA kernels"
     return Fast(natten.na2d, natten.__version__)

@@ -67,8 +67,8 @@ class World:
         return [value for part in found for value in part]
 
     def wait(self) -> None:
-        """Until all processes are here."""
-        self.sum(torch.zeros(1, device=self.device))
+        """Until all processes are here. On cards a sum is only asked for: its value is what is waited for."""
+        self.sum(torch.zeros(1, device=self.device)).tolist()
 
     def agree(self, what: str, value: int) -> None:
         """Refuse processes that do not mean the same run.
@@ -115,7 +115,7 @@ def join(place: Place, device: torch.device) -> Iterator[World]:
             raise
         raise Lost(
             "another process of the run is gone" if met else "the processes of the run did not meet",
-            found=f"process {place.rank} of {place.size} at {store}: {str(error).splitlines()[0]}",
+            found=f"process {place.rank} of {place.size} at {store}: {_said(error)}",
             expected=f"{place.size} processes to the end",
             fix="start all of them again: training resumes from the newest whole checkpoint",
         ) from error
@@ -129,6 +129,12 @@ def _is_loss(error: BaseException) -> bool:
     text = str(error).lower()
     marks = ("gloo", "connection", "nccl", "timed out", "timeout", "peer", "socket")
     return isinstance(error, dist.DistError) or any(mark in text for mark in marks)
+
+
+def _said(error: BaseException) -> str:
+    """The first line of an error; of NCCL's the last one too, where it says what it met."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return f"{lines[0]}; {lines[-1]}" if "Last error:" in lines[:-1] else lines[0]
 
 
 def local_device(device: torch.device, place: Place) -> torch.device:

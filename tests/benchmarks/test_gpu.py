@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -308,3 +309,16 @@ def test_no_other_package_of_the_name_hides_these(tmp_path: Path) -> None:
     found = PathFinder.find_spec("benchmarks", [str(ROOT), str(tmp_path)])
     assert found is not None
     assert found.origin == str(ROOT / "benchmarks" / "__init__.py")
+
+
+def test_a_float32_product_is_measured_as_one(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NVIDIA's containers turn TF32 on for products."""
+    asked: list[tuple[str, str]] = []
+
+    def products(precision: str, device: torch.device) -> AbstractContextManager[None]:
+        asked.append((precision, device.type))
+        return nullcontext()
+
+    monkeypatch.setattr(gpu.machine, "products", products)
+    assert run(gpu, tmp_path / "m.json", "matrix/float32")[0] == 0
+    assert asked == [("float32", "cpu")]

@@ -28,7 +28,7 @@ from hdit_repro.models.build import build
 from hdit_repro.spec.run import Run
 from hdit_repro.stages import denoiser
 from hdit_repro.stages.denoiser import Drawer
-from hdit_repro.training import step
+from hdit_repro.training import distributed, step
 from hdit_repro.training.distributed import World
 from hdit_repro.training.ema import EmaWeights
 from hdit_repro.training.feed import Fed
@@ -167,6 +167,14 @@ def test_no_step_of_a_sampler_waits(row: str, guidance: float, monkeypatch: pyte
             Drawer(run, outline(network), CARD, lambda: None)([0, 1])
     assert len(waits) == run.sampling.sampler.steps
     assert waits[-1] == waits[0]
+
+
+def test_a_process_that_waits_for_the_others_does_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sum over cards goes on beside the host, which would have left before the main process had saved."""
+    monkeypatch.setattr(distributed.dist, "all_reduce", lambda values: None)
+    with card_that_is_not_there(monkeypatch) as host:
+        World(1, 2, CARD).wait()
+    assert len(host.waits) == 1
 
 
 def seen(monkeypatch: pytest.MonkeyPatch, work: object) -> Host:

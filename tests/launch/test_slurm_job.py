@@ -194,6 +194,37 @@ def test_of_several_processes_the_one_that_failed_says_why(
     assert not [*part.failure.parent.glob("*.pickle")]
 
 
+@pytest.mark.parametrize(
+    ("error", "requeues"), [(OSError(errno.EIO, "Input/output error"), 1), (UserError("a wrong request"), 0)]
+)
+def test_a_process_that_fails_requeues_the_job_where_the_first_does_not_hear_of_it(
+    site: Site, training: Task, error: Exception, requeues: int
+) -> None:
+    """On cards of one node the first waits for a sum that never comes; srun ends it with the one that failed."""
+    part = Part(training.folder, "train")
+    attempts.begin(part, "s", "77", 3, "it")
+    for rank in (1, 2):
+        site.rank(rank, 3)
+        with pytest.raises(type(error)):
+            run(training, failing(error))
+    assert [attempt.why for attempt in attempts.read(part.attempts)] == [str(error)]
+    assert site.requeues == ["requeue 77"] * requeues
+
+
+def test_a_process_that_fails_leaves_it_to_the_first_where_that_hears_of_it(
+    site: Site, training: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = Part(training.folder, "train")
+    attempts.begin(part, "s", "77", 3, "it")
+    site.rank(1, 3)
+    monkeypatch.setattr(jobs, "MOMENTS", 60.0)
+    monkeypatch.setattr(jobs.time, "sleep", lambda _: attempts.end(part, "told"))
+    with pytest.raises(OSError, match="spoilt"):
+        run(training, failing(OSError("spoilt")))
+    assert [attempt.why for attempt in attempts.read(part.attempts)] == ["told"]
+    assert site.requeues == []
+
+
 def test_an_error_that_cannot_be_pickled_is_told_in_words(training: Task) -> None:
     class Odd(Exception):
         pass

@@ -87,6 +87,42 @@ def test_the_first_worker_keeps_the_others_from_requeueing_for_as_long_as_it_wor
 
 
 @pytest.mark.parametrize(
+    ("said", "there", "cards"),
+    [
+        (None, ["0", "1", "2"], ["0", "1", "2"]),  # whole nodes, of which nobody names the cards
+        ("3,5,7", [], ["3", "5", "7"]),
+        ("3", [], ["3", "3", "3"]),  # to each its own, by the site
+        (None, [], [None, None, None]),
+    ],
+)
+def test_each_worker_of_a_pack_has_a_card_of_its_own(
+    roots: Roots, made_up: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str | None,
+    there: list[str], cards: list[str | None],
+) -> None:  # fmt: skip
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n" + "".join(f"echo GPU {name}: A100\n" for name in there))
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
+    seen: list[str | None] = []
+
+    def look(*asked: Any, **more: Any) -> None:
+        seen.append(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        made_up.STAGES["train"](*asked, **more)
+
+    for rank, row in enumerate(("A", "D", "E")):
+        named = {"PROCID": rank, "NTASKS": 3, "LOCALID": rank, "JOB_ID": 77, "JOB_NODELIST": "n1"}
+        for name, value in named.items():
+            monkeypatch.setenv(f"SLURM_{name}", str(value))
+        if said is None:
+            monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        else:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", said)
+        tasks = tuple(tasks_for(wanted("table1", "smoke", [row]), roots))
+        StageJob(tasks, "s", Settings(), 3, packed=True, stages={**made_up.STAGES, "train": look})()
+    assert seen == cards
+
+
+@pytest.mark.parametrize(
     ("case", "owner", "dead"),
     [
         ("killed", "s/77.2.0", True),

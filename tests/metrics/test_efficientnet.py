@@ -117,3 +117,15 @@ def test_precision_settings_are_given_back():
         assert not torch.is_grad_enabled()
     assert (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic) == before
     assert torch.is_grad_enabled()
+
+
+def test_products_are_exact_where_the_surroundings_turn_tf32_on():
+    """As NVIDIA's containers do by a variable: logits and DINOv2 were multiplied in TF32 there."""
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("high")
+        with exact_float32(torch.device("cpu")):
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -49,6 +49,15 @@ def test_a_natten_without_kernels_has_none(monkeypatch):
 
 
 @pytest.mark.usefixtures("cuda")
+def test_an_older_natten_is_not_used(monkeypatch):
+    """Up to 0.17 it does not say whether its kernels are there; one that was installed for other code ended runs."""
+    module = types.ModuleType("natten")
+    module.__version__, module.na2d = "0.17.5", None
+    monkeypatch.setitem(sys.modules, "natten", module)
+    assert natten_backend.kernels() == "natten 0.17.5 is from before 0.20, whose interface is another"
+
+
+@pytest.mark.usefixtures("cuda")
 def test_other_errors_of_natten_are_not_swallowed(monkeypatch):
     monkeypatch.delitem(sys.modules, "natten", raising=False)
     real = natten_backend.importlib.import_module

@@ -184,6 +184,19 @@ def test_what_a_process_dies_of_itself_is_no_lost_process(error, lost, monkeypat
     assert not lost or "another process of the run is gone" in str(caught.value)
 
 
+def test_what_nccl_met_is_told(monkeypatch):
+    """It stands in the last line; the first names a file of torch's. Without a word, the kind of the error is told."""
+    text = (
+        "NCCL error in: ../torch/csrc/distributed/c10d/NCCLUtils.cpp:77, invalid usage, NCCL version 2.27.7\n"
+        "ncclInvalidUsage: This usually reflects invalid usage of NCCL library.\n"
+        "Last error:\nDuplicate GPU detected : rank 1 and rank 0 both on CUDA device 1b000\n"
+    )
+    monkeypatch.setattr(distributed.dist, "init_process_group", lambda *_, **__: None)
+    for said, told in ((text, "NCCL version 2.27.7; Duplicate GPU detected"), ("", "DistBackendError")):
+        with pytest.raises(Lost, match=told), join(Place(0, 2), torch.device("cpu")):
+            raise torch.distributed.DistBackendError(said)
+
+
 @pytest.mark.parametrize(
     ("device", "place", "cards", "found"),
     [

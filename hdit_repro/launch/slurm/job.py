@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hdit_repro.errors import RunError, UserError
+from hdit_repro.launch.clusters import gpus_here
 from hdit_repro.launch.graph import Task
-from hdit_repro.launch.job import StageFunction, default_stages, execute, into_log, settings_for
+from hdit_repro.launch.job import POLL, StageFunction, default_stages, execute, into_log, settings_for
 from hdit_repro.launch.part import Part
 from hdit_repro.launch.progress import note_failure
 from hdit_repro.launch.slurm import attempts, journal, ranks
@@ -117,7 +118,20 @@ class StageJob:
                 note_failure(part.failure, error, f"{self.session}/{job_id()}")  # the first may be ended before it can
                 with contextlib.suppress(OSError, RunError):
                     ranks.leave(part, job_id(), rank, error)
+                    self._in_place_of_the_first(part, error)
             raise
+
+    def _in_place_of_the_first(self, part: Part, error: Exception) -> None:
+        """Note the attempt's end and requeue the job where the first rank does not within moments: on cards it waits
+        for a sum that never comes, hears of nothing, and is ended with this process."""
+        deadline = time.monotonic() + MOMENTS
+        while attempts.is_open(part):
+            if time.monotonic() >= deadline:
+                attempts.end(part, _why(error))
+                if may_try_again(error, part, self.session):
+                    requeue()
+                return
+            time.sleep(POLL)
 
     @contextlib.contextmanager
     def _attempt(self, part: Part) -> Iterator[None]:
@@ -137,8 +151,7 @@ class StageJob:
 
     def _pack(self, here: Place) -> object:
         """A worker among others of this job, each with a GPU of its own, that share the rows."""
-        seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        gpus = [name for name in seen.split(",") if name]
+        gpus = gpus_here()  # a site that hands out whole nodes may name none
         if len(gpus) > here.local_rank and here.size > 1:
             os.environ["CUDA_VISIBLE_DEVICES"] = gpus[here.local_rank]
         told = signal.getsignal(signal.SIGUSR2)
@@ -170,10 +183,15 @@ class StageJob:
         except Preempted:
             raise
         except Exception as error:
-            why = last_line(str(error)) or type(error).__name__
+            why = _why(error)
             raise
         finally:
             attempts.end(part, why)
+
+
+def _why(error: Exception) -> str:
+    """An error in a line."""
+    return last_line(str(error)) or type(error).__name__
 
 
 def _told_of_others(function: StageFunction, part: Part) -> StageFunction:

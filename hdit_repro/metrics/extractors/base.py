@@ -53,10 +53,18 @@ class FeatureExtractor(Protocol):
 
 @contextlib.contextmanager
 def exact_float32(device: torch.device) -> Iterator[None]:
-    """Inference in float32: no TF32 in convolutions, no autocast, deterministic algorithms, no gradients."""
+    """Inference in float32: no TF32 in convolutions and products, no autocast, deterministic algorithms, no gradients.
+
+    NVIDIA's containers turn TF32 on for products, by TORCH_ALLOW_TF32_CUBLAS_OVERRIDE.
+    """
     flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-    with flags, torch.autocast(device.type, enabled=False), torch.inference_mode():
-        yield
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with flags, torch.autocast(device.type, enabled=False), torch.inference_mode():
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def in_groups(
