@@ -37,7 +37,7 @@ from hdit_repro.samplers import SAMPLERS, karras_sigmas
 from hdit_repro.spec.diffusion import Edm
 from hdit_repro.spec.run import Run
 from hdit_repro.spec.training import Precision
-from hdit_repro.stages.heap import keep_freed_memory
+from hdit_repro.stages.heap import HugePages, keep_freed_memory
 from hdit_repro.training.acceleration import accelerated
 from hdit_repro.training.ema import EmaWeights
 from hdit_repro.training.optim import make_optimizer
@@ -181,6 +181,7 @@ class Station:
         torch.set_num_threads(threads)
         if name.startswith("ours"):
             keep_freed_memory()
+        self.pages = HugePages() if name.startswith("ours") else None
         run = chosen(kind)
         self.side, self.data, self.precision = make_side(name, checkout, run), batch_of(run, batch), precision
 
@@ -205,6 +206,8 @@ class Station:
         for _ in range(count + 1):
             began = time.perf_counter()
             step(self.side, self.data, self.precision)
+            if self.pages is not None:
+                self.pages.look()
             out.append(time.perf_counter() - began)
         return out[1:]
 

@@ -17,6 +17,7 @@ from hdit_repro.records.layout import RunFolder
 from hdit_repro.spec.evaluation import DatasetReference
 from hdit_repro.spec.run import Run
 from hdit_repro.stages.device import facts, prepare
+from hdit_repro.stages.heap import HugePages
 from hdit_repro.stages.model_card import write_card
 from hdit_repro.stages.settings import HowToTrain, Progress, Report, Settings
 from hdit_repro.stages.spent import Seconds, Spent
@@ -95,10 +96,13 @@ def _train(run: Run, folder: RunFolder, settings: Settings, report: Report, worl
         warnings.warn(NOT_SKIPPED, stacklevel=2)
     images = open_source(open_dataset(run.data), settings.training.unreadable)
     spent = Spent(folder.path / "state" / "train.seconds.json", world.size) if world.main else None
+    pages = HugePages() if world.device.type == "cpu" else None
 
     def on_step(done: int, total: int, values: dict[str, float]) -> None:
         if spent is not None:
             spent.look()
+        if pages is not None:
+            pages.look()
         report(Progress("train", done, total, f"loss {values['loss']:.4f}", values))
 
     try:

@@ -52,15 +52,18 @@ def accelerated(network: nn.Module, *, recompute: bool, compiled: bool, fullgrap
 
 
 def lean_inductor(graph: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Any:
-    """Inductor, told that what the backward pass reads as a whole may be computed again rather than kept.
+    """Inductor for a CPU; on cards torch's own choices stand.
 
-    On a CPU a step takes as long and holds a fifth to a third less memory. On cards torch's own choice stands.
+    It is told that what the backward pass reads as a whole may be computed again rather than kept: a step takes as long
+    and holds a fifth to a third less memory. Products go by the kernels that suit their shapes (`cpu_products`).
     """
     from torch._functorch import config
     from torch._inductor.compile_fx import compile_fx  # seconds to import: only where something is compiled
 
+    from hdit_repro.training.cpu_products import QuickerProducts
+
     with config.patch(ban_recompute_materialized_backward=False):
-        return compile_fx(graph, inputs)
+        return compile_fx(graph, inputs, config_patches={"post_grad_custom_post_pass": QuickerProducts()})
 
 
 def leave_dropout(network: nn.Module) -> None:

@@ -5,6 +5,7 @@ import json
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -56,3 +57,64 @@ def test_a_step_on_a_cpu_takes_the_pages_of_the_one_before():
 def test_an_allocator_that_is_not_glibcs_is_left_alone(monkeypatch):
     monkeypatch.setattr(heap.ctypes, "CDLL", lambda _: object())
     assert not heap.keep_freed_memory()
+
+
+PAGES = """
+import json, re
+import torch
+from hdit_repro.stages.heap import HugePages, keep_freed_memory
+
+def huge():
+    with open("/proc/self/smaps") as file:
+        parts = file.read().split("[heap]")[1:]
+    sizes = (re.search(r"AnonHugePages: +(\\d+) kB", part).group(1) for part in parts)
+    return 1024 * sum(map(int, sizes))
+
+keep_freed_memory()
+pages = HugePages()
+held = [torch.full((2**20,), float(number)) for number in range(32)]  # 4 MiB each
+first, again = pages.look(), pages.look()
+values = [float(block.sum()) / 2**20 for block in held]
+more = [torch.ones(2**20) for _ in range(8)]
+print(json.dumps({"first": first, "again": again, "second": pages.look(), "huge": huge(), "values": values}))
+"""
+
+
+def pages_of_a_heap() -> dict[str, object]:
+    done = subprocess.run([sys.executable, "-c", PAGES], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="no Linux with glibc")
+def test_what_the_heap_grew_by_is_asked_for_once_and_stays_what_it_was():
+    found = pages_of_a_heap()
+    assert found["values"] == list(range(32))
+    if not found["first"]:
+        pytest.skip("this kernel has no large pages")
+    assert 2**27 - 2**22 <= found["first"] <= 2**28
+    assert found["first"] % heap.HUGE == found["second"] % heap.HUGE == 0
+    assert found["again"] == 0
+    assert 2**25 - 2**22 <= found["second"] <= 2**26
+    if not found["huge"]:
+        pytest.skip("no large page was free")
+    assert found["huge"] <= found["first"] + found["second"]
+
+
+def test_a_kernel_without_large_pages_is_asked_once(monkeypatch):
+    ends, asked = iter([0, 2**23, 2**24]), []
+
+    def refuse(first, length, advice):
+        asked.append((first, length, advice))
+        return -1
+
+    libc = SimpleNamespace(sbrk=lambda _: next(ends), madvise=refuse)
+    monkeypatch.setattr(heap.sys, "platform", "linux")
+    monkeypatch.setattr(heap.ctypes, "CDLL", lambda _: libc)
+    pages = heap.HugePages()
+    assert (pages.look(), pages.look()) == (0, 0)
+    assert asked == [(0, 2**23, heap.MADV_HUGEPAGE)]
+
+
+def test_another_system_is_left_alone(monkeypatch):
+    monkeypatch.setattr(heap.sys, "platform", "darwin")
+    assert heap.HugePages().look() == 0

@@ -52,6 +52,13 @@ def test_a_signal_after_the_last_step_is_heard_when_all_is_written(job, folder, 
     assert train.run(job, folder, SETTINGS, lambda _: None) == folder.final_marker
 
 
+def test_the_heap_is_looked_at_while_steps_are_taken(job, folder, monkeypatch):
+    looks = []
+    monkeypatch.setattr(train.HugePages, "look", lambda _: looks.append(folder.done("train")))
+    train.run(job, folder, SETTINGS, lambda _: None)
+    assert looks == [False, False]
+
+
 def test_every_start_counts_with_its_own_processes(tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
