@@ -251,7 +251,9 @@ def measure(
 
 PARTS = {
     "compiled kernels (norms, rotation, GEGLU)": ("cpp_fused",),
-    "matrix products": ("::mm", "::addmm", "::bmm", "::baddbmm", "_linear_pointwise", "mkldnn_linear", "::linear"),
+    "matrix products": (
+        "::mm", "::addmm", "::bmm", "::baddbmm", "::rows_times", "_linear_pointwise", "mkldnn_linear", "::linear",
+    ),
     "attention": ("scaled_dot_product", "::_softmax"),
     "copies and layout": ("::copy_", "::cat", "::roll", "::clone", "::contiguous"),
     "reductions": ("::mean", "::sum", "vector_norm"),
