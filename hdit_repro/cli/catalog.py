@@ -76,6 +76,7 @@ def show(run: options.Run, scale: options.Scale = "paper", as_objects: options.J
     import msgspec
 
     from hdit_repro import cost, jobs
+    from hdit_repro.jobs.merge import flatten
 
     job = jobs.find(run, scale)
     say_replaced([job])
@@ -104,11 +105,11 @@ def show(run: options.Run, scale: options.Scale = "paper", as_objects: options.J
             data("\n".join(hanging(f"{name:<14} ", _line(text), columns)))
     data("")
     tree = msgspec.to_builtins(job.run)
-    fields = _fields({part: tree[part] for part in ("external", "data", "evaluation")} if external else tree)
-    sources = [(name, text, _line(job.source_of(name) or _silent(name))) for name, text in fields]
+    fields = flatten({part: tree[part] for part in ("external", "data", "evaluation")} if external else tree)
+    sources = [(name, _words(value), _line(job.source_of(name) or _silent(name))) for name, value in fields.items()]
     for line in fitted(("field", "value", "source"), sources, columns):
         data(line)
-    inferred, fork = (sum(job.source_of(name).startswith(mark) for name, _ in fields) for mark in ("inferred", "fork"))
+    inferred, fork = (sum(job.source_of(name).startswith(mark) for name in fields) for mark in ("inferred", "fork"))
     remark(f"{inferred} of {len(fields)} values are inferred: the paper leaves them open")
     if fork:
         remark(f"{fork} of {len(fields)} are marked fork: {FORK}")
@@ -143,15 +144,6 @@ def _line(text: str) -> str:
 
 def _silent(name: str) -> str:
     return "--seeds" if name == "seed" else "default"
-
-
-def _fields(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Dotted field -> value as text, in the order of the spec; a table is opened, a choice shows its kind first."""
-    fields: list[tuple[str, str]] = []
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        fields += _fields(value, f"{name}.") if isinstance(value, dict) else [(name, _words(value))]
-    return fields
 
 
 def _words(value: Any) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, data, group, hanging, remark, table, width, wrapped
+from hdit_repro.cli.output import as_json, counted, data, group, hanging, remark, table, width, wrapped
 from hdit_repro.errors import UserError, pick
 
 if TYPE_CHECKING:
@@ -217,14 +217,12 @@ def _rules(findings: Sequence[Finding]) -> list[str]:
             outcomes = Counter(f.verdict.outcome for f in found if f.verdict)
             words = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
             rows = (
-                "" if order else f" of {_count(count_rows(f.claim for f in found), 'row')}, each wherever it is printed"
+                ""
+                if order
+                else f" of {counted(count_rows(f.claim for f in found), 'row')}, each wherever it is printed"
             )
             said.append(f"verdicts on {what}{rows}: {words}. {rule}")
     return said
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _caveats(records: Sequence[Record]) -> list[str]:
@@ -241,6 +239,6 @@ def _caveats(records: Sequence[Record]) -> list[str]:
     ]
     if changed := [record for record in measured if record.provenance.dirty]:
         rows = ", ".join(dict.fromkeys(record.names[0] for record in changed))
-        count = _count(len(changed), "record")
-        said.append(f"{count} made by code with uncommitted changes, which no commit explains: {rows}")
+        made = counted(len(changed), "record")
+        said.append(f"{made} made by code with uncommitted changes, which no commit explains: {rows}")
     return said
