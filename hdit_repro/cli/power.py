@@ -14,6 +14,7 @@ from hdit_repro.cli.output import aligned, as_json, group, remark, table, width,
 from hdit_repro.errors import UserError, pick
 
 if TYPE_CHECKING:
+    from hdit_repro.audit.measured import Measurements
     from hdit_repro.audit.noise import Spread
     from hdit_repro.audit.power import Comparison
     from hdit_repro.records.schema import Record
@@ -86,7 +87,7 @@ def power(
     remark(f"{open_pairs} of {len(found)} printed differences cannot be told from luck with {seeds} a side")
     if claims := sum(one.why == "claim" for one in found):
         remark(f"the {claims} claims of order are tested together, each at the strictest of Holm's levels")
-    remark(f"noise of one training: {(spread or _noise(records) or PRIOR).words()}")
+    remark(f"noise of one training: {(spread or _noise(measurements, records) or PRIOR).words()}")
     if left_out:
         remark(f"left out, since the terminal is narrow: {', '.join(left_out)}; --json has all")
     remark("with several a side, noise is estimated from them, as `verify` does, and is no longer known")
@@ -128,10 +129,7 @@ def _brief(pair: str) -> str:
     return f"{lower} / {higher.removeprefix(experiment)}"
 
 
-def _noise(records: list[Record]) -> Spread | None:
+def _noise(measurements: Measurements, records: list[Record]) -> Spread | None:
     """The records' own noise where it is one and the same for all that are measured."""
-    from hdit_repro.audit.measured import Measurements
-
-    measurements = Measurements(records)
     found = {measurements.noise(record.spec, "fid").pooled for record in records if "fid" in record.metrics}
     return found.pop() if len(found) == 1 else None

@@ -51,7 +51,8 @@ def _data_set(name: str, side: int, root: str) -> Check:
     found = sorted(place for place in Path(root).glob(f"{name}*") if place.is_dir() or place.suffix == ".zip")
     if not found:
         return Check(subject, "limited", f"nothing called {name} in {root}", fix)
-    lines = []
+    lines: list[str] = []
+    bare: list[Path] = []
     for place in found:
         try:
             card = read_card(place)
@@ -59,11 +60,11 @@ def _data_set(name: str, side: int, root: str) -> Check:
             return Check(subject, "broken", str(error.found), fix)
         if card is None:
             lines.append(f"{place.name} without a card")
+            bare.append(place)
         elif problem := _against(card, place, DATASETS[name].images):
             return Check(subject, "broken", f"{place.name}: {problem}", fix)
         else:
             lines.append(f"{place.name}, {card.images:,} images, SHA-256 by its card {card.sha256[:12]}...")
-    bare = [place for place in found if read_card(place) is None]
     advice = f"hdit-repro data verify {bare[0]} --dataset {name} --full" if bare else ""
     return Check(subject, "limited" if bare else "works", "; ".join(lines), advice)
 

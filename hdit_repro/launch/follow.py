@@ -101,10 +101,9 @@ class Bars:
         self._progress.stop()
 
 
-def display(stream: TextIO | None = None) -> Display:
-    """Bars where the stream (stderr) is a terminal, else lines."""
-    stream = stream or sys.stderr
-    return Bars(stream) if stream.isatty() else Plain(stream)
+def display() -> Display:
+    """Bars where stderr is a terminal, else lines."""
+    return Bars(sys.stderr) if sys.stderr.isatty() else Plain(sys.stderr)
 
 
 class Telling:

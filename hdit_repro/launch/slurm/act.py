@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hdit_repro.jobs import Job
 from hdit_repro.launch.graph import Task, required, row_name
 from hdit_repro.launch.slurm import journal, queue
-from hdit_repro.launch.slurm.live import Live, look
+from hdit_repro.launch.slurm.live import look
 from hdit_repro.records.layout import Roots
 
 
@@ -66,15 +66,9 @@ def failed(roots: Roots, tasks: Sequence[Task]) -> list[Retry]:
     lost = [task for task in required(tasks) if rows[task.key].state == "failed"]
     found: dict[tuple[str, str, str], list[Task]] = {}
     for task in lost:
-        cluster = _cluster(live, task)
-        if cluster:
-            found.setdefault((task.job.experiment, task.job.scale, cluster), []).append(task)
+        if sent := live.sent.get(task.key):
+            found.setdefault((task.job.experiment, task.job.scale, sent[-1].cluster), []).append(task)
     return [_retry(*key, members) for key, members in found.items()]
-
-
-def _cluster(live: Live, task: Task) -> str:
-    sent = live.sent.get(task.key)
-    return sent[-1].cluster if sent else ""
 
 
 def _retry(experiment: str, scale: str, cluster: str, tasks: Sequence[Task]) -> Retry:

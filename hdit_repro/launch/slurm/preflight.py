@@ -123,8 +123,6 @@ def check_room(runs: Path, planned: int) -> None:
     probe = runs / f".room-{os.getpid()}"
     try:
         write_bytes(probe, b"\0" * PROBE_BYTES)
-    except RunError:
-        raise
     except OSError as error:
         raise _unwritable(runs, error) from error
     finally:
