@@ -13,14 +13,11 @@ from typing import NamedTuple
 from hdit_repro.errors import UserError
 from hdit_repro.files import cache_folder, is_locked, read_json
 from hdit_repro.launch.slurm import journal, queue
-from hdit_repro.launch.slurm.snapshot import Code, look
+from hdit_repro.launch.slurm.snapshot import MAKING, look
 from hdit_repro.records.layout import Roots
 
 DAY = 86_400.0
 """Seconds after which a file that was being written is given up."""
-
-MAKING = ".making-"
-"""How the name of a snapshot of code begins while it is being made."""
 
 
 class Garbage(NamedTuple):
@@ -82,7 +79,7 @@ def _submissions(roots: Roots) -> Iterator[tuple[Path, str]]:
             used.add(entry.code)
         else:
             yield journal.folder(roots, entry.session), "a submission with no job in the queue"
-    now: Code = look(roots, allow_dirty=True)
+    now = look(roots, allow_dirty=True)
     for path in sorted((roots.runs / "code").glob("*")):
         if path.name not in used and path != now.path and not path.name.startswith(MAKING):
             yield path, "code that no job in the queue runs"

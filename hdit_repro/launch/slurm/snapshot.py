@@ -23,6 +23,9 @@ from hdit_repro.records.provenance import CODE, MARK, UNKNOWN, Source, checkout_
 PARTS = (*CODE, "tables/paper")
 """What a snapshot holds of a checkout."""
 
+MAKING = ".making-"
+"""How the name of a snapshot begins while it is being made."""
+
 PATCH = "changes.patch"
 VARIABLES = ("HDIT_REPRO_CACHE", "HDIT_REPRO_DATA", "CUDA_HOME", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "CONDA_PREFIX")
 
@@ -71,7 +74,7 @@ def take(code: Code) -> None:
     if (code.path / MARK).is_file():
         return
     code.path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=code.path.parent, prefix=".making-") as making:
+    with tempfile.TemporaryDirectory(dir=code.path.parent, prefix=MAKING) as making:
         new = Path(making) / "code"
         new.mkdir()
         if code.source.dirty is None:
