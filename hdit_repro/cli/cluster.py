@@ -77,7 +77,7 @@ def check(
     if checked.wrong:
         raise RunError(
             f"{name} is not ready",
-            found="\n            ".join(checked.wrong),
+            found="\n".join(checked.wrong),
             expected="nodes that see what a run needs",
             fix=f"mend jobs/clusters/{name}.toml or the site, then: hdit-repro cluster check {name}",
         )

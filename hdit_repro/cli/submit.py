@@ -217,7 +217,7 @@ def _failed(failures: Sequence[Failure]) -> RunError:
     lines = [f"{failure.run} {failure.stage}: {failure.error} (log: {near(failure.log)})" for failure in failures]
     return RunError(
         f"{len(failures)} of the stages failed",
-        found="\n            ".join(lines),
+        found="\n".join(lines),
         expected="every stage done",
         fix=f"`hdit-repro logs {failures[0].run}` prints the whole; the same command again tries what failed",
     )

@@ -15,9 +15,7 @@ from hdit_repro.launch.clusters import Cluster, Local, card_of
 from hdit_repro.launch.kept import NOTHING, Kept
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.throughput import Measured, measured
-from hdit_repro.launch.work import TRAINING_PASSES as TRAINING_PASSES
-from hdit_repro.launch.work import arithmetic, reference_work
-from hdit_repro.launch.work import forward_images as forward_images
+from hdit_repro.launch.work import TRAINING_PASSES, arithmetic, forward_images, reference_work
 from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.run import Run
 from hdit_repro.spec.training import Precision

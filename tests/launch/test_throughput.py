@@ -19,6 +19,7 @@ from hdit_repro.launch.plan import make_plan, wanted
 from hdit_repro.launch.room import room
 from hdit_repro.launch.slurm import probe
 from hdit_repro.launch.throughput import FORMAT, measured
+from hdit_repro.launch.work import forward_images
 from hdit_repro.records.layout import Roots
 
 CARD = "NVIDIA A100-SXM4-80GB"
@@ -248,7 +249,7 @@ def test_mini_rows_take_two_minutes_of_an_h100_at_a_quarter_of_its_peak() -> Non
     seconds = []
     for job in wanted("table1", "mini"):
         macs = cost.count(job.run.model, job.run.data.resolution).macs
-        work = sum(2 * macs * price.forward_images(job.run, stage) for stage in ("train", "sample"))
+        work = sum(2 * macs * forward_images(job.run, stage) for stage in ("train", "sample"))
         seconds.append(15 + work / (0.25 * 989.4e12))
     assert max(seconds) <= 120
     assert sum(seconds) <= 20 * 60
