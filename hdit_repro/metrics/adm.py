@@ -68,7 +68,7 @@ def add_adm(path: Path | str) -> Path:
             fix="statistics of another network are compared as they are: hdit-repro fid SAMPLES FILE --protocol NAME",
         )
     side = ADM_SIDES.get(path.stem)
-    if side and found.images is not None and (found.images.height, found.images.width) != (side, side):
+    if side and found.images is not None and found.images.size != (side, side):
         raise UserError(
             "this is another reference than its name says",
             found=f"{path}: images of {found.images.height} x {found.images.width} pixels",

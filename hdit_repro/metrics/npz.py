@@ -71,6 +71,11 @@ class NpzImages:
     def __len__(self) -> int:
         return int(self.count)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
+
     def batches(self, size: int) -> Iterator[Tensor]:
         """The images in order: uint8 B 3 H W, B of `size` but for the last.
 

@@ -22,6 +22,7 @@ from hdit_repro.metrics.cache import alone, keep
 from hdit_repro.metrics.extractors.base import FEATURES, FeatureExtractor
 from hdit_repro.metrics.frechet import frechet_distance
 from hdit_repro.metrics.statistics import Statistics, statistics_of
+from hdit_repro.spec.evaluation import SMALLEST_REFERENCE
 
 VERSION = 1
 """Raised when the numbers of a reference change, so that none of before is used."""
@@ -75,11 +76,11 @@ def chosen(images: int, count: int | None) -> NDArray[np.int64]:
         UserError: more images are asked for than there are, or fewer than four (two a half).
     """
     total = images if count is None else count
-    if not 4 <= total <= images:
+    if not SMALLEST_REFERENCE <= total <= images:
         raise UserError(
             "a reference of that many images cannot be made",
             found=f"{total:,}",
-            expected=f"4 to {images:,} images",
+            expected=f"{SMALLEST_REFERENCE} to {images:,} images",
             fix="name a count in that range, or leave it out for all",
         )
     return np.arange(total, dtype=np.int64) * images // total

@@ -20,7 +20,6 @@ class Fast:
     """NATTEN's two-dimensional neighborhood attention by libnatten (Hopper's kernels where the card is one)."""
 
     na2d: Callable[..., Tensor]
-    version: str
 
     def takes(self, q: Tensor, kernel: int) -> bool:
         """Whether the kernels take it: on CUDA, at most 32 bits, heads a multiple of 8 wide, a kernel of 2 or more."""
@@ -36,7 +35,6 @@ class Flex:
     """NATTEN's flex backend on a CPU: forward only, for torch's flex_attention has no more there."""
 
     na2d: Callable[..., Tensor]
-    version: str
 
     def takes(self, q: Tensor, kernel: int) -> bool:
         """Whether it takes it: on a CPU without gradients, at most 32 bits, a head width of its list."""
@@ -75,7 +73,7 @@ def kernels() -> Fast | str:
         return f"natten {natten.__version__} is from before 0.20, whose interface is another"
     if not natten.HAS_LIBNATTEN:
         return f"natten {natten.__version__} was built without libnatten, its CUDA kernels"
-    return Fast(natten.na2d, natten.__version__)
+    return Fast(natten.na2d)
 
 
 def flex() -> Flex | str:
@@ -87,4 +85,4 @@ def flex() -> Flex | str:
     if torch.cuda.is_available():
         return "natten does not compile its flex backend for a card unasked; torch-flex is flex_attention there"
     natten = load()
-    return natten if isinstance(natten, str) else Flex(natten.na2d, natten.__version__)
+    return natten if isinstance(natten, str) else Flex(natten.na2d)

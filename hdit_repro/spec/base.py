@@ -48,6 +48,18 @@ def require(holds: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def require_digest(name: str, digest: str) -> None:
+    """Refuse what is no SHA-256.
+
+    Raises:
+        ValueError: with `name`, the field.
+    """
+    require(
+        len(digest) == 64 and set(digest) <= set("0123456789abcdef"),
+        f"{name} is SHA-256 in 64 hexadecimal digits, and {digest!r} is not",
+    )
+
+
 def require_sizes(spec: msgspec.Struct) -> None:
     """Refuse numbers that are not finite, or that no computation here can hold.
 

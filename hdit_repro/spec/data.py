@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import string
 from typing import Literal, NamedTuple
 
-from hdit_repro.spec.base import Choice, Spec, kind_of, require
+from hdit_repro.spec.base import Choice, Spec, kind_of, require, require_digest
 
 LARGEST_SIDE = 65_535
 """Pixels a side of an image: what JPEG's header can say."""
@@ -37,10 +36,7 @@ class Folder(Choice, tag="folder"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
-            len(self.digest) == 64 and set(self.digest) <= set(string.hexdigits.lower()),
-            f"digest is SHA-256 in 64 hexadecimal digits, and {self.digest!r} is not",
-        )
+        require_digest("digest", self.digest)
         require(self.images >= 1 and self.classes >= 0, "a data set has at least one image")
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import string
-
-from hdit_repro.spec.base import Spec, require
+from hdit_repro.spec.base import Spec, require, require_digest
 
 
 class External(Spec):
@@ -19,8 +17,5 @@ class External(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
-            len(self.digest) == 64 and set(self.digest) <= set(string.hexdigits.lower()),
-            f"digest is SHA-256 in 64 hexadecimal digits, and {self.digest!r} is not",
-        )
+        require_digest("digest", self.digest)
         require(self.images >= 2, f"at least two images are needed for a covariance, and {self.images} is found")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import string
 from typing import Literal, NamedTuple
 
 import msgspec
 
-from hdit_repro.spec.base import LARGEST, Choice, Spec, require
+from hdit_repro.spec.base import LARGEST, Choice, Spec, require, require_digest
 
 Precision = Literal["float32", "tf32", "bfloat16"]
 """Of matrix products; weights, moments and averages are float32. TF32 is float32 where a CPU computes."""
@@ -112,11 +111,8 @@ class Training(Spec):
         require(self.steps >= 1 and self.batch >= 1, "steps and batch start at 1")
         require(self.batch <= LARGEST_BATCH, f"batch is at most {LARGEST_BATCH}, and {self.batch} is not")
         require(self.samples_seen <= LARGEST, f"steps times batch must fit int64, and {self.samples_seen} does not")
-        require(
-            self.imported is msgspec.UNSET
-            or (len(self.imported) == 64 and set(self.imported) <= set(string.hexdigits.lower())),
-            f"imported is SHA-256 in 64 hexadecimal digits, and {self.imported!r} is not",
-        )
+        if self.imported is not msgspec.UNSET:
+            require_digest("imported", self.imported)
         require(self.clip >= 0, f"clip is a norm or 0, and {self.clip} is neither")
         for name in ("class_dropout", "augmentation"):
             value = getattr(self, name)

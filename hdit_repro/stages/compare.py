@@ -300,7 +300,7 @@ def _check_width(saved: AdmStatistics, extractor: FeatureExtractor) -> None:
 
 
 def _own_size(saved: AdmStatistics) -> tuple[int, int]:
-    return (0, 0) if saved.images is None else (saved.images.height, saved.images.width)
+    return (0, 0) if saved.images is None else saved.images.size
 
 
 def _described(name: str, kind: str, digest: str, count: int, resolution: int) -> Reference:

@@ -151,7 +151,7 @@ class NpzSet:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width."""
-        return self._images.height, self._images.width
+        return self._images.size
 
     @property
     def digest(self) -> str:

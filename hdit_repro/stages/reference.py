@@ -114,7 +114,7 @@ def check_adm(found: AdmStatistics, extractor: FeatureExtractor, size: tuple[int
             expected="inception-2015 for ADM's published statistics",
             fix='evaluation = { extractor = { kind = "inception-2015" } }',
         )
-    if found.images is not None and (found.images.height, found.images.width) != size:
+    if found.images is not None and found.images.size != size:
         raise UserError(
             "a metric cannot be taken against a reference of another resolution",
             found=f"images of {size[1]} x {size[0]} against {found.name}, of {found.images.width} x "

@@ -262,7 +262,7 @@ def test_a_card_without_a_c_compiler_takes_plain_torch(monkeypatch, triton):
 
 def test_on_cuda_the_kernels_and_without_them_flex(monkeypatch, triton):
     triton(lambda: "sm90")
-    fast = natten_backend.Fast(na2d=max, version="0")
+    fast = natten_backend.Fast(na2d=max)
     monkeypatch.setitem(backends.BACKENDS, "natten", lambda: fast)
     assert (backends.probe().name, backends.probe().fast) == ("natten", fast)
     monkeypatch.setitem(backends.BACKENDS, "natten", lambda: "natten is not installed")

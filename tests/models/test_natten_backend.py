@@ -90,7 +90,7 @@ def test_natten_is_asked_with_scale_one(monkeypatch, way):
 
 
 def test_what_the_kernels_do_not_take_goes_through_torch():
-    fast = natten_backend.Fast(na2d=lambda *_, **__: pytest.fail("called on the CPU"), version="0")
+    fast = natten_backend.Fast(na2d=lambda *_, **__: pytest.fail("called on the CPU"))
     q = torch.randn(1, 8, 8, 1, 8)
     torch.testing.assert_close(Neighborhood(3, fast)(q, q, q), Neighborhood(3)(q, q, q))
 
@@ -116,12 +116,12 @@ class _OnCuda:
     ],
 )
 def test_what_it_takes_on_cuda(dtype, head, kernel, taken):
-    assert natten_backend.Fast(na2d=builtins.max, version="0").takes(_OnCuda(dtype, head), kernel) is taken
-    assert not natten_backend.Flex(na2d=builtins.max, version="0").takes(_OnCuda(dtype, head), kernel)
+    assert natten_backend.Fast(na2d=builtins.max).takes(_OnCuda(dtype, head), kernel) is taken
+    assert not natten_backend.Flex(na2d=builtins.max).takes(_OnCuda(dtype, head), kernel)
 
 
 def test_flex_on_a_cpu_takes_no_gradients():
-    flex, q = natten_backend.Flex(na2d=builtins.max, version="0"), torch.randn(1, 8, 8, 1, 8, requires_grad=True)
+    flex, q = natten_backend.Flex(na2d=builtins.max), torch.randn(1, 8, 8, 1, 8, requires_grad=True)
     assert not flex.takes(q, 3)
     with torch.no_grad():
         assert flex.takes(q, 3)
@@ -141,7 +141,7 @@ def test_what_flex_takes_on_a_cpu(dtype, head, kernel, natten, torchs, monkeypat
     """Either refuses the rest with an error of its own."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     q = torch.empty(1, 8, 8, 1, head, dtype=dtype)
-    assert natten_backend.Flex(na2d=builtins.max, version="0").takes(q, kernel) is natten
+    assert natten_backend.Flex(na2d=builtins.max).takes(q, kernel) is natten
     assert flex_backend.TorchFlex(builtins.max).takes(q, kernel) is torchs
 
 
