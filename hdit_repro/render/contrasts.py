@@ -60,11 +60,11 @@ class Contrast(NamedTuple):
         """The relative difference with its interval."""
         if self.difference is None:
             return "no difference: not both are positive"
-        low, high = self.difference.interval()
         note = "" if self.protocol else "; measured by different protocols, which the difference holds too"
         away = change(self.difference.log)
-        if self.difference.error == float("inf"):
+        if self.interval is None:
             return f"{away}, {self.test}{note}"
+        low, high = self.difference.interval()
         return f"{away}, 95 % interval {change(low)} to {change(high)}, {self.test}{note}"
 
 

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 
 from hdit_repro.cost import at_resolution, count
 from hdit_repro.cost.complexity import growth
+from hdit_repro.paper.types import GFLOP
 from hdit_repro.render.cells import ABSENT, MARK, Cell, fixed
 from hdit_repro.render.ledger import shown
 from hdit_repro.render.rows import Row
-
-GIGA = 1_000_000_000
-"""MACs in the paper's GFLOP."""
 
 COST_DIGITS = 2
 """Decimals of a counted cost in 10^9 MACs: enough to see which way it rounds."""
@@ -33,12 +31,12 @@ class Counted:
         model = row.paper.run.model
         side = self.resolution or model.resolution
         macs = count(at_resolution(model, side), side).macs
-        text = fixed(macs / GIGA, COST_DIGITS)
+        text = fixed(macs / GFLOP, COST_DIGITS)
         claim = row.claims.get(self.column)
-        if claim is None or round(macs / GIGA) == claim.printed:
+        if claim is None or round(macs / GFLOP) == claim.printed:
             return Cell(macs, text)
         remark = (
-            f"{MARK} {row.key} at {side}²: {text} rounds to {fixed(macs / GIGA, 0)}, and print says {shown(claim)}"
+            f"{MARK} {row.key} at {side}²: {text} rounds to {fixed(macs / GFLOP, 0)}, and print says {shown(claim)}"
             f"{f' ({claim.reason})' if claim.reason else ''}."
         )
         return Cell(macs, text + MARK, remarks=(remark,))

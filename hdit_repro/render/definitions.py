@@ -26,9 +26,8 @@ class Table(NamedTuple):
     """A table.
 
     `ledger` is its name in tables/paper, empty where print has no such table; `experiment` is the one whose job file
-    may have further rows; `protocol` is
-    what the paper says of how its numbers were measured, empty where nothing is. `references` names jobs that are one
-    of its rows but for what the images are compared with; the notes say both.
+    may have further rows; `protocol` is what the paper says of how its numbers were measured, empty where nothing is.
+    `references` names jobs that are one of its rows but for what the images are compared with; the notes say both.
     """
 
     name: str
@@ -263,7 +262,7 @@ GUIDANCE = Table(
     title="Guidance sweep",
     scales=("mini", "smoke"),
     columns=(
-        Column("label", "", "Configuration", Label(), left=True),
+        CONFIGURATION,
         Column("guidance", "", "w", Guidance()),
         Column("ours", "{metric}, {scale}", "ours", Ours(), better="lower"),
         Column("untrained", "{metric}, {scale}", "untrained", Context(UNTRAINED)),

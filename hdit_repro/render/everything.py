@@ -10,12 +10,11 @@ from hdit_repro import paper
 from hdit_repro.audit import audit
 from hdit_repro.errors import UserError, pick
 from hdit_repro.jobs import SCALES
-from hdit_repro.paper import Ledger
 from hdit_repro.records.layout import Roots
 from hdit_repro.render import readme
 from hdit_repro.render.definitions import FORMATS, TABLES
 from hdit_repro.render.experiments import measured_experiments, sheet_of_experiment
-from hdit_repro.render.figures import FIGURES, Easel
+from hdit_repro.render.figures import FIGURES, Easel, made_at
 from hdit_repro.render.tables import Material, material, render_tables, sheet_of, table_folder, write
 from hdit_repro.spec.data import Folder
 
@@ -32,7 +31,6 @@ def render(
     roots: Roots,
     out: Path | None = None,
     names: Sequence[str] | None = None,
-    ledger: Ledger | None = None,
     *,
     beside: bool = False,
 ) -> list[Written]:
@@ -46,7 +44,6 @@ def render(
         roots: the workplace whose records are read.
         out: the folder to write to; None is the scale's own, and only then is the README touched.
         names: tables and figures by name ("table1", "figure2"); None is all, and only then is the README touched.
-        ledger: what the paper prints; None is the project's own.
         beside: draw figures in a process of their own while the tables are made, where there is a processor for it.
 
     Raises:
@@ -54,7 +51,7 @@ def render(
             match.
     """
     tables, figures = _split(names, scale)
-    folder, ledger = out or table_folder(scale, roots), ledger or paper.read()
+    folder, ledger = out or table_folder(scale, roots), paper.read()
     with Easel(folder, beside=beside) as easel:
         early = [name for name in figures if not FIGURES[name].measured]
         for name in early:
@@ -99,7 +96,7 @@ def _split(names: Sequence[str] | None, scale: str) -> tuple[list[str] | None, l
     """
     pick(dict.fromkeys(SCALES), scale, kind="scale")
     if names is None:
-        return None, [name for name, drawing in FIGURES.items() if scale in drawing.scales]
+        return None, made_at(scale)
     for name in names:
         pick({**TABLES, **FIGURES}, name, kind="table")
     figures = [name for name in names if name in FIGURES]

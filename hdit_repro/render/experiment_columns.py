@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from hdit_repro.audit.replicates import change
 from hdit_repro.cost import count
+from hdit_repro.paper.types import GFLOP
 from hdit_repro.render.cells import ABSENT, EMPTY, Cell, fixed, significant
 from hdit_repro.render.columns import Ours
 from hdit_repro.render.contrasts import Contrast
-from hdit_repro.render.costs import GIGA
 from hdit_repro.render.measured import Measured, summarise
 from hdit_repro.render.rows import Row
 
@@ -47,7 +47,7 @@ class Macs:
         if row.job is None or row.job.run.external:
             return ABSENT
         macs = count(row.job.run.model, row.job.run.data.resolution).macs
-        return Cell(macs, significant(macs / GIGA))
+        return Cell(macs, significant(macs / GFLOP))
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Seeds:
 
 @dataclass(frozen=True)
 class Samples:
-    """How many samples each number is of; the job's where there is none yet."""
+    """How many samples each number is of."""
 
     def cell(self, row: Row) -> Cell:
         if row.job is None:
@@ -77,7 +77,7 @@ class Named(Ours):
     """A metric by its whole name in the records, "fid@5000"."""
 
     def found(self, row: Row) -> Measured | None:
-        return summarise(list(row.records), self.metric)
+        return summarise(row.records, self.metric)
 
     def cell(self, row: Row) -> Cell:
         if not row.records:

@@ -169,7 +169,7 @@ def _asked(job: Job) -> str:
 
 def _digits(rows: Sequence[Row], metric: str) -> int:
     """Decimals at which each number of a column shows three digits."""
-    numbers = [number.mean for row in rows if (number := measured.summarise(list(row.records), metric))]
+    numbers = [number.mean for row in rows if (number := measured.summarise(row.records, metric))]
     return max((decimals(number, MEASURED_DIGITS) for number in numbers), default=MEASURED_DIGITS)
 
 

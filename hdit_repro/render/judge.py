@@ -37,12 +37,15 @@ def judge_of(ledger: Ledger) -> Judge:
 
 def judged(ledger: Ledger, records: Iterable[Record], scale: str) -> dict[str, str]:
     """The verdicts on measured cells by claim, in words; at paper scale only."""
-    measurements = Measurements(records) if scale == SCALE else None
-    if not measurements:
+    measurements = Measurements(records)
+    if scale != SCALE or not measurements:
         return {}
     bills, bench = Bills(), Bench(ledger)
-    cells = [claim for claim in ledger if claim.unit in METRICS and claim.run and claim.needs == "run"]
-    found = {claim.id: on_cell(claim, bench.job(claim.run), measurements, bills) for claim in cells if claim.run}
+    found = {
+        claim.id: on_cell(claim, bench.job(claim.run), measurements, bills)
+        for claim in ledger
+        if claim.unit in METRICS and claim.run and claim.needs == "run"
+    }
     return {name: verdict.words for name, verdict in found.items() if verdict}
 
 

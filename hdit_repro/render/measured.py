@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import sqrt
 from statistics import fmean, stdev, variance
 from typing import NamedTuple
@@ -36,7 +36,7 @@ def frechet_name(run: Run) -> str:
     return FRECHET_NAMES[kind_of(run.evaluation.extractor)]
 
 
-def summarise(records: list[Record], base: str) -> Measured | None:
+def summarise(records: Sequence[Record], base: str) -> Measured | None:
     """The number of the records that carry the metric under its plain name; None when none does.
 
     Several samplings of one training seed are averaged first, so that each training counts once.

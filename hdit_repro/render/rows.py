@@ -63,7 +63,7 @@ class Row(NamedTuple):
             return None
         count = self.job.run.sampling.count
         name = metric_name(self.base(metric), count, asked_samples(self.records[0].scale, count))
-        return measured.summarise(list(self.records), name)
+        return measured.summarise(self.records, name)
 
 
 class Source(NamedTuple):

@@ -52,7 +52,7 @@ def test_the_readmes_blocks_are_current(tmp_path: Path, monkeypatch: pytest.Monk
     if "<!-- begin: " not in text:
         pytest.skip("this README has no marked blocks")
     (tmp_path / "README.md").write_text(text, encoding="utf-8")
-    monkeypatch.setattr("hdit_repro.render.everything.FIGURES", {})
+    monkeypatch.setattr("hdit_repro.render.everything.made_at", lambda scale: [])
     (tmp_path / "results").symlink_to(CHECKOUT / "results")
     render("paper", Roots(tmp_path / "runs", tmp_path / "results"))
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == text, f"`{COMMAND}` mends the README's blocks"

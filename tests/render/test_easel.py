@@ -28,7 +28,7 @@ def put_all(drawing: Easel) -> None:
 
 @pytest.fixture
 def two(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(easel, "_processors", lambda: 2)
+    monkeypatch.setattr(easel, "cpus_here", lambda: 2)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def refuse(*_: object) -> list[Path]:
 def test_one_processor_draws_by_itself(
     tmp_path: Path, alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(easel, "_processors", lambda: 1)
+    monkeypatch.setattr(easel, "cpus_here", lambda: 1)
     monkeypatch.setattr(easel, "ProcessPoolExecutor", refuse)
     with Easel(tmp_path, beside=True) as drawing:
         put_all(drawing)

@@ -76,7 +76,7 @@ def test_rendering_at_paper_scale_fills_the_readme(roots: Roots, monkeypatch: py
     path.write_text(
         "\n".join(f"<!-- begin: {name} -->\n<!-- end: {name} -->" for name in names) + "\n", encoding="utf-8"
     )
-    monkeypatch.setattr("hdit_repro.render.everything.FIGURES", {})
+    monkeypatch.setattr("hdit_repro.render.everything.made_at", lambda scale: [])
     render("smoke", roots)
     render("paper", roots, names=["table2"])
     render("paper", roots, roots.runs / "elsewhere")

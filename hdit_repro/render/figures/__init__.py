@@ -1,4 +1,4 @@
-"""The paper's figures, from formulas, counts, print and records, as SVG, PNG and PDF. Only `save` touches matplotlib.
+"""The paper's figures, from formulas, counts, print and records, as SVG, PNG and PDF. matplotlib is imported to draw.
 
 Figures 1, 3 to 5 show pictures and diagrams, 6, 7 and 10 to 13 samples: nothing of them is computed here.
 """

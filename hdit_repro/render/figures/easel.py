@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -14,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from hdit_repro.machine import cpus_here
 from hdit_repro.render.figures.drawings import FIGURES
 from hdit_repro.render.figures.style import KINDS, save
 
@@ -37,7 +37,7 @@ class Easel:
     def __init__(self, out: Path, kinds: Sequence[str] = KINDS, *, beside: bool = False) -> None:
         self.out, self.kinds = out, tuple(kinds)
         self._tasks: list[Task] = []
-        self._beside = beside and _processors() > 1
+        self._beside = beside and cpus_here() > 1
         self._helper: ProcessPoolExecutor | None = None
 
     def put(self, name: str, material: Any) -> None:
@@ -84,11 +84,6 @@ class Easel:
 def paint(name: str, material: Any, out: Path, kinds: Sequence[str]) -> list[Path]:
     """Draw one figure in each format."""
     return save(partial(FIGURES[name].draw, material), out, name, kinds)
-
-
-def _processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from hashlib import sha256
 from itertools import groupby
 from typing import Literal, NamedTuple
@@ -163,7 +164,7 @@ def text(*parts: str | Span) -> Paragraph:
 def grid(
     caption: str,
     heads: tuple[str, ...],
-    rows: list[tuple[str | Span, ...]],
+    rows: Sequence[tuple[str | Span, ...]],
     right: tuple[str, ...] = (),
     anchors: tuple[str, ...] = (),
 ) -> Grid:

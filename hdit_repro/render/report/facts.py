@@ -39,6 +39,11 @@ class Entry(NamedTuple):
         return self.jobs[0]
 
     @property
+    def names(self) -> set[str]:
+        """What its jobs are called, each with the experiment's name before it too where the job leaves it out."""
+        return {name for job in self.jobs for name in (job.name, f"{job.experiment}/{job.row}")}
+
+    @property
     def path(self) -> str:
         """The page, without its ending."""
         return f"rows/{slug(self.job.name)}"
@@ -70,6 +75,12 @@ class Facts(NamedTuple):
     @property
     def scale(self) -> str:
         return self.given.scale
+
+    @property
+    def errata(self) -> tuple[Finding, ...]:
+        """What is wrong in print, the first edition's first."""
+        found = (item for item in self.findings if item.status == "erratum")
+        return tuple(sorted(found, key=lambda item: item.claim.edition))
 
     @property
     def measured(self) -> tuple[Entry, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hdit_repro.audit import Finding
 from hdit_repro.render.cells import NOT_RUN, Cell
 from hdit_repro.render.figures import FIGURES
 from hdit_repro.render.report.blocks import (
@@ -26,7 +27,7 @@ from hdit_repro.render.report.facts import Facts
 from hdit_repro.render.report.overview import pages_of
 from hdit_repro.render.report.row import commands, grids_of
 from hdit_repro.render.settled import beside
-from hdit_repro.render.sheet import Sheet
+from hdit_repro.render.sheet import Sheet, by_group
 
 
 def tables(facts: Facts) -> Page:
@@ -50,12 +51,10 @@ def tables(facts: Facts) -> Page:
 
 def _sheet(sheet: Sheet, pages: dict[str, str], places: dict[str, str]) -> Grid:
     rows: list[tuple[Words, ...] | Group] = []
-    before = ""
-    for group, cells in zip(sheet.groups, sheet.rows, strict=True):
-        if group and group != before:
+    for group, lines in by_group(sheet):
+        if group:
             rows.append(Group(group))
-        before = group
-        rows.append(tuple(words(_linked(cell, pages, places)) for cell in cells))
+        rows += [tuple(words(_linked(cell, pages, places)) for cell in cells) for cells in lines]
     return Grid(
         caption=sheet.title,
         heads=tuple(head.own for head in sheet.heads),
@@ -115,36 +114,29 @@ def shown_figures(facts: Facts) -> list[str]:
 
 def errata(facts: Facts) -> Page:
     """What the audit finds wrong in print, and every claim that was checked."""
-    found = sorted((f for f in facts.findings if f.status == "erratum"), key=lambda f: f.claim.edition)
-    rows = [
-        (
-            item.claim.place,
-            str(item.claim.edition),
-            item.claim.text,
-            beside(item.computed, item.claim),
-            item.note,
-        )
-        for item in found
-    ]
-    lines = [
-        (f.claim.place, str(f.claim.edition), f.claim.text, beside(f.computed, f.claim), f.status)
-        for f in facts.findings
-    ]
+    rows = [(*_printed(item), item.note) for item in facts.errata]
+    lines = [(*_printed(item), item.status) for item in facts.findings]
     return Page(
         "errata",
         "Errata and claims",
         (
             text(
-                f"{len(found)} printed numbers and statements are not what comes out. ",
+                f"{len(rows)} printed numbers and statements are not what comes out. ",
                 Span("All claims", "#claims"),
                 " are below.",
             ),
-            grid("Errata of the paper", ("place", "edition", "printed", "computed", "why"), list(rows)),
+            grid("Errata of the paper", ("place", "edition", "printed", "computed", "why"), rows),
             Heading(2, "All claims", "claims"),
-            grid("Every printed number", ("place", "edition", "printed", "computed", "status"), list(lines)),
+            grid("Every printed number", ("place", "edition", "printed", "computed", "status"), lines),
             text("One claim's computation: ", Span("hdit-repro verify --explain CLAIM", code=True)),
         ),
     )
+
+
+def _printed(finding: Finding) -> tuple[str, str, str, str]:
+    """Where a claim is printed, in which edition, what, and what comes out."""
+    claim = finding.claim
+    return claim.place, str(claim.edition), claim.text, beside(finding.computed, claim)
 
 
 def reproduce(facts: Facts) -> Page:
@@ -174,4 +166,4 @@ def _reproduce(facts: Facts) -> Iterable[Block]:
             )
             for e in missing
         ]
-        yield grid("Rows without a record", ("row", "price of one training", "command"), list(rows))
+        yield grid("Rows without a record", ("row", "price of one training", "command"), rows)

@@ -124,10 +124,10 @@ MEASURED = ("row", "metric", "ours", "n", "untrained", "real against real", "GPU
 
 
 def _measured_row(entry: Entry) -> tuple[str | Span, ...]:
-    records, name = list(entry.records), _metric(entry)
+    records, name = entry.records, _metric(entry)
     found = summarise(records, name)
     ours = "–" if found is None else fixed(found.mean, 2) + ("" if found.sd is None else f" ± {fixed(found.sd, 2)}")
-    bounds = (context_mean(tuple(records), UNTRAINED), context_mean(tuple(records), FLOOR))
+    bounds = (context_mean(records, UNTRAINED), context_mean(records, FLOOR))
     hours, _ = spent(records)
     return (
         Span(f"{entry.job.name}: {entry.job.label}", f"{entry.path}.html"),
@@ -161,15 +161,11 @@ def _metric(entry: Entry) -> str:
 
 def _errata(facts: Facts) -> Iterable[Block]:
     """Where print errs, and why."""
-    found = [item for item in facts.findings if item.status == "erratum"]
-    if not found:
+    if not facts.errata:
         return
     yield Heading(2, "Errata of the paper", "errata")
-    rows = [
-        (item.claim.place, item.claim.text, beside(item.computed, item.claim), item.note)
-        for item in sorted(found, key=lambda item: item.claim.edition)
-    ]
-    yield grid("Where print and computation part", ("place", "printed", "computed", "why"), list(rows))
+    rows = [(item.claim.place, item.claim.text, beside(item.computed, item.claim), item.note) for item in facts.errata]
+    yield grid("Where print and computation part", ("place", "printed", "computed", "why"), rows)
     yield text(Span("Every claim with what it comes to", "errata.html#claims"))
 
 
@@ -189,7 +185,7 @@ def _verdicts(facts: Facts) -> Iterable[Block]:
         rows = [
             (Span(claim.place, pages.get(claim.run or "", "")), claim.text, badge(v), reason(v)) for claim, v in cells
         ]
-        yield grid("Printed numbers with a measurement", ("number", "printed", "verdict", "why"), list(rows))
+        yield grid("Printed numbers with a measurement", ("number", "printed", "verdict", "why"), rows)
         yield text(f"Rule: {RULE}.")
     yield Heading(2, "Claims of order", "orders")
     if not facts.orders:
@@ -198,9 +194,7 @@ def _verdicts(facts: Facts) -> Iterable[Block]:
     ledger = facts.given.ledger
     found = [(ledger.claim(name), verdict) for name, verdict in facts.orders.items()]
     lines = [(claim.place, f"“{claim.text}”: {claim.printed}", badge(v), reason(v)) for claim, v in found]
-    yield grid(
-        "What the paper says about order, against our measurements", ("place", "claim", "verdict", "why"), list(lines)
-    )
+    yield grid("What the paper says about order, against our measurements", ("place", "claim", "verdict", "why"), lines)
     if facts.scale != "paper":
         yield text(
             f"These verdicts are about networks of {facts.scale} scale, and no more than a hint about the paper's."
@@ -209,13 +203,8 @@ def _verdicts(facts: Facts) -> Iterable[Block]:
 
 
 def pages_of(facts: Facts) -> dict[str, str]:
-    """Page of a row by each of its jobs' names, with the experiment's name before it where the job leaves it out."""
-    return {
-        name: f"{entry.path}.html"
-        for entry in facts.entries
-        for job in entry.jobs
-        for name in (job.name, f"{job.experiment}/{job.row}")
-    }
+    """Page of a row by each of its names."""
+    return {name: f"{entry.path}.html" for entry in facts.entries for name in entry.names}
 
 
 def _ranks(facts: Facts) -> Iterable[Block]:

@@ -15,6 +15,7 @@ from hdit_repro.records.schema import CONTEXT, MADE_ELSEWHERE, Metric, Record
 from hdit_repro.records.store import place
 from hdit_repro.render import measured
 from hdit_repro.render.cells import decimals, fixed, significant
+from hdit_repro.render.notes import SHORT
 from hdit_repro.render.report import curves
 from hdit_repro.render.report.badges import badge, reason
 from hdit_repro.render.report.blocks import (
@@ -35,7 +36,6 @@ from hdit_repro.render.report.blocks import (
 from hdit_repro.render.report.facts import Entry, Facts
 from hdit_repro.spec.base import kind_of
 
-SHORT = 12
 OWN = ("seeds", "time", "file", "digest")
 """What is always said of each record."""
 
@@ -77,8 +77,7 @@ def _summary(entry: Entry, facts: Facts) -> Iterable[tuple[Span, ...]]:
         )
     said: dict[tuple[str, str], list[Finding]] = {}
     for item in sorted(facts.findings, key=lambda item: item.claim.edition):
-        names = {f"{job.experiment}/{job.row}" for job in entry.jobs} | {job.name for job in entry.jobs}
-        if item.verdict and item.status == "measured" and item.claim.run in names and facts.scale == "paper":
+        if item.verdict and item.status == "measured" and item.claim.run in entry.names and facts.scale == "paper":
             said.setdefault((item.claim.text, item.verdict.words), []).append(item)
     for (printed, _), same in said.items():
         verdict = same[0].verdict
@@ -103,7 +102,7 @@ def _values(entry: Entry, facts: Facts) -> Iterable[Block]:
         return
     names = list(dict.fromkeys(name for record in entry.records for name in record.metrics))
     yield Heading(2, "Every value", "values")
-    means = [(name, found) for name in names if (found := measured.summarise(list(entry.records), name))]
+    means = [(name, found) for name in names if (found := measured.summarise(entry.records, name))]
     lines = [
         (
             name,
@@ -116,7 +115,7 @@ def _values(entry: Entry, facts: Facts) -> Iterable[Block]:
         for name, m in means
     ]
     heads = ("metric", "mean", "sd between trainings", "n trainings", "sd between samplings", "records")
-    yield grid("Means over trainings; several samplings of one training count once", heads, list(lines), heads[1:])
+    yield grid("Means over trainings; several samplings of one training count once", heads, lines, heads[1:])
     contexts = _contexts(entry.records)
     columns: tuple[str, ...] = (
         "seed",
@@ -231,9 +230,7 @@ def _how(records: Sequence[Record]) -> Iterable[Block]:
     keys = list(next(iter(facts.values())))
     shared = {key for key in keys if key not in OWN and len({found.get(key) for found in facts.values()}) == 1}
     first = next(iter(facts.values()))
-    yield grid(
-        "The same for all records", ("field", "value"), [(key, first[key]) for key in keys if key in shared]
-    )  # fmt: skip
+    yield grid("The same for all records", ("field", "value"), [(key, first[key]) for key in keys if key in shared])
     own = [key for key in keys if key not in shared]
     rows: list[tuple[str | Span, ...]] = [
         (Span(name, code=True), *(found.get(key, "") for key in own)) for name, found in facts.items()
