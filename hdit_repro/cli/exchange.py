@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,12 +68,14 @@ def import_(
     Example: hdit-repro import --from k-diffusion --name theirs model.safetensors
     """
     from hdit_repro import jobs
+    from hdit_repro.data.archive import check_name
     from hdit_repro.launch.clusters import workplace
     from hdit_repro.launch.describe import describe
     from hdit_repro.records.layout import RunFolder
     from hdit_repro.stages import exchange
 
     refuse_name(name)
+    check_name(path.name)
     if origin is Origin.images:
         _import_images(path, name, like or LIKE[origin], bare=config is None and own is None)
         return
@@ -127,6 +128,7 @@ def _job_file(name: str, like: Job, source: str, released: Released, dataset: Fo
     import msgspec
 
     from hdit_repro.jobs.resolve import on_own_data
+    from hdit_repro.jobs.values import as_written
 
     parts: dict[str, Any] = on_own_data(msgspec.to_builtins(like.run), dataset) if dataset else {}
     parts["model"] = msgspec.to_builtins(released.model)
@@ -136,14 +138,14 @@ def _job_file(name: str, like: Job, source: str, released: Released, dataset: Fo
         parts.setdefault("evaluation", {"reference": reference})
     parts |= {part: own for part in ("diffusion", "sampling") if (own := getattr(released, part))}
     lines = [
-        f"{WEIGHTS}{json.dumps(source)}, SHA-256 {released.sha256}.",
+        f"{WEIGHTS}{as_written(source)}, SHA-256 {released.sha256}.",
         "",
-        f"experiment = {json.dumps(name)}",
-        f"title = {json.dumps(f'Imported: {source}')}",
+        f"experiment = {as_written(name)}",
+        f"title = {as_written(f'Imported: {source}')}",
         "",
-        f"[row.{json.dumps(name)}]",
-        f"extends = {json.dumps(f'{like.experiment}/{like.row}')}",
-        f"label = {json.dumps(source)}",
+        f"[row.{as_written(name)}]",
+        f"extends = {as_written(f'{like.experiment}/{like.row}')}",
+        f"label = {as_written(source)}",
         *(f"{part} = {_toml(values)}" for part, values in parts.items()),
     ]
     return "\n".join(lines) + "\n"
@@ -165,12 +167,14 @@ def _of_its_size(like: Job, resolution: int) -> dict[str, str]:
 
 def _toml(value: Any) -> str:
     """A plain value in TOML, tables inline; TOML has no null, so what is None is left out."""
+    from hdit_repro.jobs.values import as_written
+
     if isinstance(value, dict):
         kept = (f"{key} = {_toml(each)}" for key, each in value.items() if each is not None)
         return "{ " + ", ".join(kept) + " }"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml(each) for each in value) + "]"
-    return json.dumps(value)
+    return as_written(value)
 
 
 @app.command("export-weights")

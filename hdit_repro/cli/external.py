@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,16 +46,18 @@ def import_images(path: Path, name: str, like: str) -> None:
 
 def job_file(name: str, like: str, described: External) -> str:
     """A job file with one row of kind external, with the data and the protocol of another row."""
+    from hdit_repro.jobs.values import as_written
+
     lines = [
         f"{IMAGES}measured by the protocol of {like}.",
         "",
-        f"experiment = {json.dumps(name)}",
-        f"title = {json.dumps(f'Images of others: {described.name}')}",
+        f"experiment = {as_written(name)}",
+        f"title = {as_written(f'Images of others: {described.name}')}",
         "",
-        f"[row.{json.dumps(name)}]",
-        f"extends = {json.dumps(like)}",
-        f"label = {json.dumps(described.name)}",
-        f"external = {{ name = {json.dumps(described.name)}, digest = {json.dumps(described.digest)}, "
+        f"[row.{as_written(name)}]",
+        f"extends = {as_written(like)}",
+        f"label = {as_written(described.name)}",
+        f"external = {{ name = {as_written(described.name)}, digest = {as_written(described.digest)}, "
         f"images = {described.images} }}",
     ]
     return "\n".join(lines) + "\n"

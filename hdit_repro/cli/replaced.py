@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ NAMED = 6
 def say_replaced(jobs: Iterable[Job]) -> None:
     """Say which own values of each row its scale replaces, and whose run it is where nothing of the row is left."""
     from hdit_repro.jobs.replaced import replaced
+    from hdit_repro.jobs.values import as_written
 
     for job in {(job.experiment, job.row): job for job in jobs}.values():
         fields, twin = replaced(job)
@@ -25,5 +25,5 @@ def say_replaced(jobs: Iterable[Job]) -> None:
             continue
         names = ", ".join(fields[:NAMED]) + (f" and {len(fields) - NAMED} more" if len(fields) > NAMED else "")
         left = f"nothing of {job.name} is left, and this is the run of {twin}: " if twin else f"of {job.name}, "
-        section = f"[{job.scale}.row.{json.dumps(f'{job.experiment}/{job.row}')}]"
+        section = f"[{job.scale}.row.{as_written(f'{job.experiment}/{job.row}')}]"
         remark(f"{left}{job.scale} scale replaces {names}; {section} in jobs/scales.toml has the last word")

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from hdit_repro.data.archive import check_name
 from hdit_repro.errors import UserError
 from hdit_repro.files import cache_folder, read_json, sha256_file, write_json
 
@@ -16,8 +17,12 @@ def file_digest(path: Path | str) -> str:
     """SHA-256 of a file. It is remembered in the cache folder under the file's path, size and time of change.
 
     A cache folder that cannot be written to costs the time of computing it again, no more.
+
+    Raises:
+        UserError: the path is no UTF-8.
     """
     path = Path(path).resolve()
+    check_name(str(path))
     state = path.stat()
     facts = {"path": str(path), "size": state.st_size, "changed": state.st_mtime_ns, "inode": state.st_ino}
     known = _remembered(path, facts)

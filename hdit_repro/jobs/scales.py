@@ -7,7 +7,6 @@ kind of network with its number of levels (`hourglass-2`, `dit`), `[SCALE.experi
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +26,7 @@ from hdit_repro.jobs.files import (
     refuse_unknown,
 )
 from hdit_repro.jobs.types import SCALES
+from hdit_repro.jobs.values import as_written
 
 SECTIONS = ("all", "shape", "experiment", "row")
 
@@ -132,4 +132,4 @@ def _refuse_names(path: Path, state: int, _files: object) -> None:
 
 def _header(section: tuple[str, ...]) -> str:
     """The header of a section as a person writes it."""
-    return f"[{'.'.join(name if re.fullmatch('[A-Za-z0-9_-]+', name) else json.dumps(name) for name in section)}]"
+    return f"[{'.'.join(name if re.fullmatch('[A-Za-z0-9_-]+', name) else as_written(name) for name in section)}]"

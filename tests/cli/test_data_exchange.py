@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from hdit_repro import jobs
-from hdit_repro.cli.exchange import _of_its_size
+from hdit_repro.cli.exchange import _of_its_size, _toml
+from hdit_repro.cli.external import job_file
 from hdit_repro.files import read_json, sha256_file
 from hdit_repro.models import load_dit, load_k_diffusion
 from hdit_repro.models.build import build
@@ -25,6 +28,7 @@ from hdit_repro.models.released import read_dit
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.spec.data import DATASETS, DatasetFacts
 from hdit_repro.spec.evaluation import AdmReference, DatasetReference
+from hdit_repro.spec.external import External
 from hdit_repro.spec.run import Run
 from hdit_repro.stages.denoiser import Drawer
 from hdit_repro.stages.sample import first_images, trained_network
@@ -175,6 +179,20 @@ def test_what_is_refused_leaves_no_run(command: Command, tmp_path: Path) -> None
     assert not (tmp_path / "runs").exists()
     for line in ("--run table1/E --to k-diffusion out.safetensors", "--run table1/E --to safetensors out.pth"):
         assert command(f"export-weights {line}").code == 2
+
+
+def test_a_name_of_any_letters_is_one_in_toml_too() -> None:
+    """JSON writes a letter beyond 16 bits as two halves, which TOML refuses."""
+    name = 'a "cat" \U0001f63a'
+    found = tomllib.loads(job_file("them", "mine/\u03b3=4", External(name=name, digest="0" * 64, images=4)))
+    assert found["row"]["them"]["label"] == found["row"]["them"]["external"]["name"] == name
+    assert found["row"]["them"]["extends"] == "mine/\u03b3=4"
+    assert tomllib.loads(f"data = {_toml({'name': name, 'images': 4})}")["data"] == {"name": name, "images": 4}
+
+
+def test_a_checkpoint_of_another_encoding_is_refused_by_name(command: Command) -> None:
+    said = command("import --from k-diffusion --name x", Path(os.fsdecode(b"\xe9.pth")))
+    assert (said.code, "a name is not UTF-8" in said.err) == (2, True)
 
 
 def test_a_network_of_other_classes_is_told_what_helps(command: Command, tmp_path: Path) -> None:

@@ -410,6 +410,9 @@ def test_a_name_of_another_encoding_is_refused_by_name(tmp_path):
     other = make_folder(tmp_path / os.fsdecode(b"\xe9"), {"1.png": png(1)})
     with pytest.raises(UserError, match="not UTF-8"):
         FolderStore(other)
+    archive = write(tmp_path / os.fsdecode(b"\xe9.zip"), IMAGES)
+    with pytest.raises(UserError, match="not UTF-8"):
+        _ = ZipStore(archive).digest
 
 
 @pytest.mark.parametrize(

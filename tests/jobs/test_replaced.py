@@ -58,6 +58,13 @@ def test_nothing_is_said_where_nothing_is_replaced() -> None:
         assert replaced(job) == NOTHING
 
 
+def test_a_rows_own_letters_stand_in_the_section_that_keeps_it(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = '[row."\u03b3=4"]\nextends = "table1/E"\ntraining = { steps = 100 }\n'
+    (mine / "jobs" / "greek.toml").write_text(text, encoding="utf-8")
+    assert main(["show", "greek/\u03b3=4", "--scale", "smoke"]) == 0
+    assert '[smoke.row."greek/\u03b3=4"]' in capsys.readouterr().err
+
+
 def test_a_section_for_the_row_keeps_it(mine: Path) -> None:
     (mine / "jobs" / "scales.toml").write_text('[smoke.row."mine/part"]\ntraining = { steps = 100 }\n')
     assert replaced(jobs.find("mine/part", "smoke")) == NOTHING
