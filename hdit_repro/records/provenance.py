@@ -112,15 +112,18 @@ def checkout_source(checkout: Path) -> Source:
 
 
 def git(checkout: Path, *arguments: str, timeout: float | None = None) -> subprocess.CompletedProcess[bytes]:
-    """Ask git of a checkout. Hooks' GIT_* variables do not mislead it, nor does another owner, as of a folder that a
-    container was given: whose code runs is trusted already.
+    """Ask git of a checkout by its top folder. Hooks' GIT_* variables do not mislead it.
+
+    Nor does another owner, as of a folder that a container was given: whose code runs is trusted already, and where its
+    repository is named git asks for no owner. (`-c safe.directory` is ignored before git 2.38.)
 
     Raises:
         OSError: there is no git.
         subprocess.TimeoutExpired: it takes longer than `timeout` seconds.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    command = ["git", "-c", f"safe.directory={checkout.resolve()}", "-C", str(checkout), *arguments]
+    top = checkout.absolute()
+    command = ["git", "-C", str(top), f"--git-dir={top / '.git'}", f"--work-tree={top}", *arguments]
     return subprocess.run(command, capture_output=True, timeout=timeout, check=False, env=environment)
 
 
