@@ -10,7 +10,7 @@ import torch
 from msgspec import UNSET
 
 from hdit_repro.data.datasets import open_dataset
-from hdit_repro.errors import UserError
+from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import read_json, write_json
 from hdit_repro.jobs import Job
 from hdit_repro.records.layout import RunFolder
@@ -48,7 +48,7 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
 
     Raises:
         UserError: the data set is missing, or a checkpoint is of another configuration.
-        RunError: losses are not finite, the disk is full, or another process is gone.
+        RunError: losses are not finite, the disk or the card is full, or another process is gone.
         Preempted: asked to leave by USR2, TERM, the time limit or a file `stop` in the run's folder; all is saved, and
             the training may be done by then.
     """
@@ -105,10 +105,11 @@ def _train(run: Run, folder: RunFolder, settings: Settings, report: Report, worl
             pages.look()
         report(Progress("train", done, total, f"loss {values['loss']:.4f}", values))
 
+    how = _loop(run, settings.training, world, stop)
     try:
-        state = train(
-            run, images, folder.checkpoints, folder.metrics, _loop(run, settings.training, world, stop), on_step
-        )
+        state = train(run, images, folder.checkpoints, folder.metrics, how, on_step)
+    except torch.OutOfMemoryError as error:
+        raise _full(error, run, how, world) from error
     finally:
         total = spent.note() if spent is not None else Seconds()
     if world.main:
@@ -123,6 +124,18 @@ def _train(run: Run, folder: RunFolder, settings: Settings, report: Report, worl
         }
         marker = read_json(folder.checkpoints / f"step-{state.step:08d}.json")
         write_json(folder.final_marker, {**marker, "summary": summary})
+
+
+def _full(error: torch.OutOfMemoryError, run: Run, how: LoopSettings, world: World) -> RunError:
+    """The error of a training that a card does not hold: the estimate was too low, or something else is on the card."""
+    at_once = how.microbatch or max(span.batch for span in run.training.spans) // world.size
+    option = f"--microbatch {at_once // 2}" if at_once > 1 else "--microbatch 1 --recompute"
+    return RunError(
+        "the card's memory does not hold a step of this training",
+        found=str(error),
+        expected=f"room for {at_once} images at once" + (", recomputed" if how.recompute else ""),
+        fix=f"{option}; on a cluster they are keys of [training] in its profile. `nvidia-smi` says what else is there",
+    )
 
 
 def _loop(run: Run, how: HowToTrain, world: World, stop: Stop) -> LoopSettings:

@@ -12,6 +12,7 @@ import torch
 
 from hdit_repro import jobs
 from hdit_repro.data.datasets import open_dataset
+from hdit_repro.errors import RunError
 from hdit_repro.files import read_json, write_json
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.spec.run import Run
@@ -175,6 +176,23 @@ def test_who_skips_images_hears_that_the_reference_does_not(job, folder, monkeyp
     how = msgspec.structs.replace(SETTINGS.training, unreadable="skip")
     with pytest.warns(UserWarning, match="data verify PATH --full"), pytest.raises(ZeroDivisionError):
         train.run(job, folder, replace(SETTINGS, training=how), lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("microbatch", "processes", "option"), [(0, 2, "--microbatch 2;"), (6, 1, "--microbatch 3;"), (1, 1, "recompute;")]
+)
+def test_a_full_card_is_told_with_what_takes_less(job, folder, monkeypatch, microbatch, processes, option):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(train, "train", full)
+    training = msgspec.structs.replace(job.run.training, steps=2, batch=8, growth=())
+    how = replace(SETTINGS, training=HowToTrain(microbatch=microbatch))
+    run = msgspec.structs.replace(job.run, training=training)
+    with pytest.raises(RunError, match="does not hold a step") as told:
+        train._train(run, folder, how, lambda _: None, World(0, processes), Stop())
+    assert option in told.value.fix
+    assert "Tried to allocate 2.00 GiB" in told.value.found
 
 
 def test_the_best_constant_takes_a_few_images_at_a_time(job, monkeypatch):
