@@ -30,6 +30,20 @@ def test_every_lower_bound_is_the_version_that_was_tried() -> None:
     assert {name: oldest[name] for name in bounds} == bounds
 
 
+def test_the_oldest_python_that_is_named_is_the_oldest_that_is_allowed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = [Version(each.rpartition(" ")[2]) for each in project["classifiers"] if ":: Python :: 3." in each]
+    assert project["requires-python"] == f">={min(named)}"
+
+
+def test_the_licence_is_said_once() -> None:
+    """Beside a licence expression, classifiers of licences are forbidden."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["license"] == "Apache-2.0"
+    assert "Apache License" in (ROOT / "LICENSE").read_text()
+    assert not [each for each in project["classifiers"] if each.startswith("License")]
+
+
 def test_what_is_pinned_is_allowed() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pinned = pins(ROOT / "constraints.txt")
