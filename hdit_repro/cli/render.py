@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, data, group, near
+from hdit_repro.cli.output import as_json, data, group, left_out, near
 from hdit_repro.errors import UserError
 
 app = group()
@@ -32,6 +32,7 @@ def render_tables(
 
     Example: hdit-repro render-tables mine --scale smoke
     """
+    from hdit_repro import jobs
     from hdit_repro.launch.clusters import workplace
     from hdit_repro.render.everything import render, render_experiment
 
@@ -61,6 +62,7 @@ def render_tables(
         written = render_experiment(experiment, scale, workplace(), out, options.own_data(own))
     else:
         written = render(scale, workplace(), out, chosen, beside=True)
+        left_out(jobs.misread() if chosen is None else ())
     if as_objects:
         as_json([str(item.path) for item in written])
         return

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, counted, data, group, near, remark
+from hdit_repro.cli.output import as_json, counted, data, group, left_out, near, remark
 
 app = group()
 
@@ -25,10 +25,12 @@ def report(
 
     Example: hdit-repro report --scale smoke
     """
+    from hdit_repro import jobs
     from hdit_repro.launch.clusters import workplace
     from hdit_repro.render.report import build
 
     built = build(scale, workplace(), out)
+    left_out(jobs.misread())
     if as_objects:
         as_json({**built._asdict(), "folder": str(built.folder), "first": str(built.first)})
         return

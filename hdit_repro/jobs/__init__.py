@@ -15,8 +15,8 @@ from hdit_repro.jobs.types import Paper as Paper
 from hdit_repro.spec.data import Folder
 
 __all__ = [
-    "SCALES", "Experiment", "Job", "Paper", "all_jobs", "experiments", "find", "load", "parent", "read", "standing",
-    "survey",
+    "SCALES", "Experiment", "Job", "Paper", "all_jobs", "experiments", "find", "load", "misread", "parent", "read",
+    "rows_of", "standing", "survey",
 ]  # fmt: skip
 
 
@@ -101,13 +101,37 @@ def survey(scale: str = "paper") -> tuple[list[Job], list[UserError]]:
     refused: list[UserError] = []
     for experiment in experiments():
         try:
-            rows = list(read(experiment).rows)
+            those, wrong = rows_of(experiment, scale)
         except UserError as error:
             refused.append(error)
             continue
-        for row in rows:
-            try:
-                found.append(resolve(experiment, row, scale))
-            except UserError as error:
-                refused.append(error)
+        found += those
+        refused += wrong
     return found, refused
+
+
+def rows_of(experiment: str, scale: str = "paper", dataset: Folder | None = None) -> tuple[list[Job], list[UserError]]:
+    """The rows of an experiment that can be at a scale, and why each other cannot; `dataset` as in `load`.
+
+    Raises:
+        UserError: no such experiment, or a file that is not understood.
+    """
+    found: list[Job] = []
+    refused: list[UserError] = []
+    for row in read(experiment).rows:
+        try:
+            found.append(resolve(experiment, row, scale, dataset=dataset))
+        except UserError as error:
+            refused.append(error)
+    return found, refused
+
+
+def misread() -> list[UserError]:
+    """Why each job file that is not understood is not."""
+    refused: list[UserError] = []
+    for experiment in experiments():
+        try:
+            read(experiment)
+        except UserError as error:
+            refused.append(error)
+    return refused

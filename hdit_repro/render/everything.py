@@ -79,7 +79,7 @@ def render_experiment(
     `experiment-NAME-DATA` on the user's own images.
 
     Raises:
-        UserError: an unknown scale or experiment, or a row that cannot be at this scale.
+        UserError: an unknown scale or experiment, or one of which no row can be at this scale.
     """
     return _experiment(experiment, material(scale, roots), out or table_folder(scale, roots), dataset)
 

@@ -38,16 +38,18 @@ class Own(NamedTuple):
     """An experiment's rows in the order of its file, then those of other files that they extend.
 
     `extended` is by row: the key of what it extends, where that stands in the table. `contrasts` are by row, each
-    against what it extends.
+    against what it extends. `refused` are rows that cannot be at the scale: the experiment's, and what its rows extend.
     """
 
     rows: tuple[Row, ...]
     extended: Mapping[str, str]
     contrasts: Mapping[str, Sequence[Contrast]]
+    refused: tuple[tuple[str, str], ...]
 
 
 def sheet_of_experiment(experiment: str, given: Material, dataset: Folder | None = None) -> Sheet:
-    """The table of an experiment at the scale of what is given, from its job file and its records.
+    """The table of an experiment at the scale of what is given, from its job file and its records. Rows that cannot be
+    at this scale are left out, and the notes name them.
 
     Args:
         experiment: its name.
@@ -55,7 +57,7 @@ def sheet_of_experiment(experiment: str, given: Material, dataset: Folder | None
         dataset: the user's own images, which its runs are on; the table's name has theirs behind it.
 
     Raises:
-        UserError: an unknown experiment, or a row that cannot be at this scale.
+        UserError: an unknown experiment, or one of which no row can be at this scale.
     """
     own = _own(experiment, given, dataset)
     table = Table(
@@ -64,7 +66,7 @@ def sheet_of_experiment(experiment: str, given: Material, dataset: Folder | None
         experiment=experiment,
         title=_title(experiment, dataset),
         columns=tuple(_columns(own, experiment)),
-        notes=tuple(_notes(own, given.scale)),
+        notes=tuple(_notes(own, given.scale, dataset)),
     )
     return build(table, None, own.rows, given.scale, given.problems, given.folder)
 
@@ -76,7 +78,7 @@ def file_name(experiment: str, dataset: Folder | None = None) -> str:
 
 def measured_experiments(given: Material) -> list[tuple[str, Folder | None]]:
     """The experiments with records that no table of the paper shows, and those with records of the user's own images:
-    of two folders of one name the one that was measured last. But for those with a row that cannot be."""
+    of two folders of one name the one that was measured last."""
     folders: dict[str, Folder] = {}
     for record in sorted(given.records, key=lambda record: record.provenance.time):
         if isinstance(record.spec.data.dataset, Folder) and not record.spec.external:
@@ -86,8 +88,8 @@ def measured_experiments(given: Material) -> list[tuple[str, Folder | None]]:
     found = []
     for experiment, dataset in asked:
         with contextlib.suppress(UserError):
-            rows = [job.run for job in jobs.load(experiment, given.scale, dataset=dataset)]
-            if any(measured.of_row(given.source.records, given.scale, run) for run in rows if _on(run, dataset)):
+            runs = [job.run for job in jobs.rows_of(experiment, given.scale, dataset)[0]]
+            if any(measured.of_row(given.source.records, given.scale, run) for run in runs if _on(run, dataset)):
                 found.append((experiment, dataset))
     return found
 
@@ -111,28 +113,28 @@ def _title(experiment: str, dataset: Folder | None) -> str:
 
 
 def _own(experiment: str, given: Material, dataset: Folder | None) -> Own:
-    declared = jobs.load(experiment, given.scale, dataset=dataset)
+    declared, errors = jobs.rows_of(experiment, given.scale, dataset)
+    if errors and not declared:
+        raise errors[0]
     rows = {job.row: row_of(given.source, job, job.row) for job in declared}
+    refused = [(experiment, row) for row in jobs.read(experiment).rows if row not in rows]
     measurements = Measurements(given.records, given.scale)  # type: ignore[arg-type]
     extended: dict[str, str] = {}
     found: dict[str, Sequence[Contrast]] = {}
-    for name, row in list(rows.items()):
-        baseline = _baseline(experiment, name, given.scale, dataset)
-        if baseline is None or row.job is None:
+    for job in declared:
+        name = jobs.parent(experiment, job.row)
+        if name is None:
+            continue
+        try:
+            (baseline,) = jobs.load(name[0], given.scale, [name[1]], dataset=dataset)
+        except UserError:
+            refused.append(name)
             continue
         key = baseline.row if baseline.experiment == experiment else baseline.name
         rows.setdefault(key, row_of(given.source, baseline, key)._replace(group=BASELINES))
-        extended[name] = key
-        found[name] = contrasts((row.job, baseline), measurements)
-    return Own(tuple(rows.values()), extended, found)
-
-
-def _baseline(experiment: str, row: str, scale: str, dataset: Folder | None) -> Job | None:
-    """What a row extends; None where it extends nothing, or what cannot be at this scale."""
-    name = jobs.parent(experiment, row)
-    with contextlib.suppress(UserError):
-        return jobs.load(name[0], scale, [name[1]], dataset=dataset)[0] if name else None
-    return None
+        extended[job.row] = key
+        found[job.row] = contrasts((job, baseline), measurements)
+    return Own(tuple(rows.values()), extended, found, tuple(dict.fromkeys(refused)))
 
 
 def _columns(own: Own, experiment: str) -> Iterator[Column]:
@@ -173,7 +175,7 @@ def _digits(rows: Sequence[Row], metric: str) -> int:
     return max((decimals(number, MEASURED_DIGITS) for number in numbers), default=MEASURED_DIGITS)
 
 
-def _notes(own: Own, scale: str) -> Iterator[str]:
+def _notes(own: Own, scale: str, dataset: Folder | None) -> Iterator[str]:
     sides = sorted({row.job.run.data.resolution for row in own.rows if row.job and not row.job.run.external})
     if sides:
         yield (
@@ -181,6 +183,9 @@ def _notes(own: Own, scale: str) -> Iterator[str]:
             f"of one forward pass of one image at {', '.join(f'{side}²' for side in sides)}; a MAC is two "
             "floating-point operations."
         )
+    for experiment, name in own.refused:
+        asked = f"{quote(experiment)} --rows {quote(name)} --scale {scale}" + (" --data PATH" if dataset else "")
+        yield f"{experiment}/{name} cannot be at {scale} scale and is left out: `hdit-repro plan {asked}` says why."
     for row in own.rows:
         if row.group == BASELINES and row.job and not row.records and any(other.records for other in own.rows):
             missing = f"{quote(row.job.experiment)} --rows {quote(row.job.row)} --scale {scale}{on_data(row.job)}"

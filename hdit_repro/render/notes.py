@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from shlex import quote
 
+from hdit_repro import jobs
 from hdit_repro.audit.decide import RULE
 from hdit_repro.audit.verdicts import SHARED
 from hdit_repro.cost.complexity import RESOLUTIONS
@@ -106,12 +107,20 @@ def _nothing_yet(table: Table, rows: Sequence[Row], scale: str) -> str:
     """The commands that measure the rows; where print has no such table, those of its experiment alone."""
     asked = [row.job for row in rows if row.job and (table.ledger or row.job.experiment == table.experiment)]
     lines = dict.fromkeys(
-        (f"eval --run {quote(job.name)}" if job.run.external else f"submit {quote(job.experiment)}")
+        (f"eval --run {quote(job.name)}" if job.run.external else f"submit {_shown(table, job.experiment, asked)}")
         + f" --scale {scale}{on_data(job)}"
         for job in asked
     )
     commands = ", ".join(f"`hdit-repro {line}`" for line in lines)
     return f"Nothing has been measured at {scale} scale yet: {commands}."
+
+
+def _shown(table: Table, experiment: str, asked: Sequence[Job]) -> str:
+    """An experiment, with the names of its rows where its own table does not show all: those that cannot be."""
+    rows = [job.row for job in asked if job.experiment == experiment]
+    if table.ledger or len(rows) == len(jobs.read(experiment).rows):
+        return quote(experiment)
+    return f"{quote(experiment)} --rows {quote(','.join(rows))}"
 
 
 def on_data(job: Job) -> str:

@@ -205,6 +205,47 @@ def test_an_experiment_called_like_a_table_lies_beside_it(roots: Roots, declare,
     assert "experiment-scaling.md" not in {path.name for path in written}, "it has no record"
 
 
+BAD = """
+[row.bad]
+extends = "table1/E"
+model = { widths = [128, 384, 768] }
+
+[row.after]
+extends = "bad"
+model = { widths = [48, 96], depths = [1, 2] }
+"""
+
+
+def test_a_row_that_cannot_be_is_named_and_costs_the_others_nothing(roots: Roots, declare, measure) -> None:
+    declare(text=MINE + BAD)
+    left_out = (
+        "- mine/bad cannot be at smoke scale and is left out: `hdit-repro plan mine --rows bad --scale smoke` says why."
+    )
+    found = texts(roots)
+    assert list(lines(found)) == ["mine/wide", "mine/again", "mine/after", "table1/E"]
+    assert found[".md"].count(left_out) == 1
+    assert "yet: `hdit-repro submit mine --rows wide,again,after --scale smoke`.\n" in found[".md"]
+    measure("mine/wide", "smoke", 110.0)
+    written = {item.path.name: item.path for item in render("smoke", roots)}
+    assert left_out in written["experiment-mine.md"].read_text()
+    declare("worse", BAD.replace("[row.after]", "[row.again]").partition("model = { widths = [48")[0])
+    with pytest.raises(UserError, match="asks for what cannot be"):
+        render_experiment("worse", "smoke", roots)
+
+
+def test_a_file_that_is_not_understood_is_said(
+    declare, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    declare("broken", "row.x = [")
+    assert main(["render-tables", "--scale", "smoke"]) == 0
+    assert "left out: a job file is no TOML" in capsys.readouterr().err
+    assert main(["render-tables", "--scale", "smoke", "--tables", "table1"]) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("hdit_repro.render.report.write.render_figures", lambda *given: None)
+    assert main(["report", "--scale", "smoke"]) == 0
+    assert "left out: a job file is no TOML" in capsys.readouterr().err
+
+
 def test_an_unknown_experiment_is_refused(roots: Roots, declare) -> None:
     with pytest.raises(UserError, match="did you mean 'mine'"):
         render_experiment("mien", "smoke", roots)

@@ -19,6 +19,8 @@ from hdit_repro.records import rows, signoff, store
 from hdit_repro.records.layout import Roots
 from hdit_repro.records.schema import Record
 from hdit_repro.records.store import Problem, place
+from hdit_repro.render.cells import Cell
+from hdit_repro.render.experiments import measured_experiments, sheet_of_experiment
 from hdit_repro.render.report.blocks import slug
 from hdit_repro.render.sheet import Sheet
 from hdit_repro.render.tables import Material, chosen, material, sheet_of
@@ -57,11 +59,14 @@ class Signed(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What the pages are made from. `orders` are verdicts by claim, at this scale; `unknown` are records of no job."""
+    """What the pages are made from. `sheets` are the tables of the paper and of experiments beyond it; `own` those of
+    experiments on the user's own images, whose runs have no pages. `orders` are verdicts by claim, at this scale;
+    `unknown` are records of no job that stand in no table."""
 
     roots: Roots
     given: Material
     sheets: tuple[Sheet, ...]
+    own: tuple[Sheet, ...]
     findings: tuple[Finding, ...]
     orders: dict[str, Verdict]
     ranks: tuple[Rank, ...]
@@ -103,21 +108,37 @@ def gather(scale: str, roots: Roots) -> Facts:
     else:
         orders = on_orders(given.ledger, measurements, bills)
     entries, unknown = _entries(given.source.records, scale)
+    tables, own = _experiments(given)
+    shown = {name for sheet in own for row in sheet.rows for cell in row for name in records_behind(cell)}
     signed, broken = _signed(given.folder, given.records)
     return Facts(
         roots=roots,
         given=given,
-        sheets=tuple(sheet_of(table, given) for table in chosen(None, scale)),
+        sheets=(*(sheet_of(table, given) for table in chosen(None, scale)), *tables),
+        own=own,
         findings=tuple(findings),
         orders=orders,
         ranks=tuple(on_tables(given.ledger, measurements)),
         entries=entries,
-        unknown=unknown,
+        unknown=tuple(record for record in unknown if record.evaluation_id not in shown),
         signed=signed,
         problems=(*given.problems, *broken),
         bills=bills,
         measurements=measurements,
     )
+
+
+def _experiments(given: Material) -> tuple[tuple[Sheet, ...], tuple[Sheet, ...]]:
+    """The tables of measured experiments that print has none of, and those of the user's own images."""
+    found = measured_experiments(given)
+    sheets = tuple(sheet_of_experiment(name, given) for name, dataset in found if dataset is None)
+    own = tuple(sheet_of_experiment(name, given, dataset) for name, dataset in found if dataset is not None)
+    return sheets, own
+
+
+def records_behind(cell: Cell) -> list[str]:
+    """The ids of the records that a measured cell is made from."""
+    return next((str(value).split() for key, value in cell.extra.items() if key.endswith("_records") and value), [])
 
 
 def _entries(found: rows.Index, scale: str) -> tuple[tuple[Entry, ...], tuple[Record, ...]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from hdit_repro.audit import Finding
 from hdit_repro.render.cells import NOT_RUN, Cell
+from hdit_repro.render.experiment_columns import NOT_MEASURED
 from hdit_repro.render.figures import FIGURES
 from hdit_repro.render.report.blocks import (
     Block,
@@ -20,10 +21,11 @@ from hdit_repro.render.report.blocks import (
     Span,
     Words,
     grid,
+    slug,
     text,
     words,
 )
-from hdit_repro.render.report.facts import Facts
+from hdit_repro.render.report.facts import Facts, records_behind
 from hdit_repro.render.report.overview import pages_of
 from hdit_repro.render.report.row import commands, grids_of
 from hdit_repro.render.settled import beside
@@ -37,13 +39,17 @@ def tables(facts: Facts) -> Page:
         record.evaluation_id: f"{e.path}.html#{record.evaluation_id}" for e in facts.entries for record in e.records
     }
     blocks: list[Block] = [
-        text("Rows lead to their pages, measured numbers to the records behind them."),
-        Items(tuple(words(Span(sheet.title, f"#{sheet.name}")) for sheet in facts.sheets)),
+        text(
+            "Rows lead to their pages, measured numbers to the records behind them."
+            + (" Runs on images of one's own have no pages." if facts.own else "")
+        ),
+        Items(tuple(words(Span(sheet.title, f"#{slug(sheet.name)}")) for sheet in (*facts.sheets, *facts.own))),
     ]
-    for sheet in facts.sheets:
+    linked = [(sheet, pages) for sheet in facts.sheets]
+    for sheet, known in (*linked, *((sheet, {}) for sheet in facts.own)):
         blocks += [
-            Heading(2, sheet.title, sheet.name),
-            _sheet(sheet, pages, places),
+            Heading(2, sheet.title, slug(sheet.name)),
+            _sheet(sheet, known, places),
             Items(tuple(words(note) for note in sheet.notes)),
         ]
     return Page("tables", "Tables", tuple(blocks))
@@ -66,10 +72,10 @@ def _sheet(sheet: Sheet, pages: dict[str, str], places: dict[str, str]) -> Grid:
 
 
 def _linked(cell: Cell, pages: dict[str, str], places: dict[str, str]) -> Span:
-    behind = next((str(value).split() for key, value in cell.extra.items() if key.endswith("_records") and value), [])
-    href = next((places[name] for name in behind if name in places), pages.get(str(cell.extra.get("run")), ""))
+    known = (places[name] for name in records_behind(cell) if name in places)
+    href = next(known, pages.get(str(cell.extra.get("run")), ""))
     mark = {1: " (best)", 2: " (second)"}.get(cell.rank, "")
-    if cell.value == NOT_RUN:
+    if cell.value in (NOT_RUN, NOT_MEASURED):
         return Span(cell.text, tone="quiet")
     return Span(f"{cell.text}{mark}", href)
 

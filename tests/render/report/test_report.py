@@ -24,6 +24,7 @@ from hdit_repro.render.report.blocks import SENTENCE, Grid, words
 from hdit_repro.render.report.facts import Entry, gather
 from hdit_repro.render.report.overview import spent
 from hdit_repro.render.report.row import commands
+from hdit_repro.spec.data import Folder
 from hdit_repro.spec.external import External
 
 Measure = Callable[..., Path]
@@ -137,6 +138,36 @@ def test_names_that_mean_something_in_links_have_pages_of_their_own(
     shown = (made / "reproduce.md").read_text(encoding="utf-8").replace("\\|", "|")
     assert """submit mine --rows 'a#b?c%41 &"|' --wait""" in shown
     assert all(re.fullmatch(r"[\w./-]+", href) for href in links)
+
+
+def test_experiments_of_ones_own_have_their_tables(
+    roots: Roots, measure: Measure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On images of one's own too, whose runs have no pages, and whose records are not left out."""
+    monkeypatch.chdir(tmp_path)
+    write_text(tmp_path / "jobs" / "mine.toml", '[row.wide]\nextends = "table1/E"\nsampling = { guidance = 1.5 }\n')
+    pets = Folder(name="pets & co", digest="ab" * 32, images=1234, classes=3)
+    ours = measure("mine/wide", "smoke", 171.5).stem
+    theirs = measure("mine/wide", "smoke", 150.25, dataset=pets).stem
+    older = measure(
+        "mine/wide", "smoke", 149.0, dataset=msgspec.structs.replace(pets, digest="cd" * 32), year=2029
+    ).stem
+    folder = build("smoke", roots).folder
+    tables = (folder / "tables.html").read_text()
+    page = Reader(tables)
+    names = ["experiment-mine", next(name for name in page.ids if name.startswith("experiment-mine-pets"))]
+    assert [href for href in page.hrefs if href.startswith("#experiment")] == [f"#{name}" for name in names]
+    assert not re.search(r"\s", names[1])
+    mine, on_pets = tables.partition(f'id="{names[0]}"')[2].split(f'id="{names[1]}"')
+    assert f'<a href="rows/mine-wide.html#{ours}">171.50</a>' in mine
+    assert '<span class="quiet">not measured</span>' in mine
+    assert "on pets &amp; co, 1,234 images" in on_pets
+    assert ">150.25<" in on_pets
+    assert "href" not in on_pets.partition("</table>")[0]
+    left_out = (folder / "index.html").read_text().partition('id="left-out"')[2]
+    assert older in left_out
+    assert theirs not in left_out
+    assert "171.50" in (folder / "tables.md").read_text()
 
 
 def test_measured_cells_lead_to_their_records(made: Path, roots_of_made: Roots) -> None:
