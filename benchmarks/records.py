@@ -27,7 +27,6 @@ from hdit_repro import jobs
 from hdit_repro.files import as_json
 from hdit_repro.records import implied, schema
 from hdit_repro.records.layout import Roots, RunFolder
-from hdit_repro.records.rows import row_key
 from hdit_repro.records.schema import Metric, Protocol, Provenance, Record, Reference
 from hdit_repro.seeds import derive
 from hdit_repro.spec.base import kind_of
@@ -45,7 +44,7 @@ TWICE = 10
 
 def records(scale: schema.Scale) -> Iterator[Record]:
     """Records without end: every row with training seed 0, then 1, and so on."""
-    rows = list({row_key(job.run): job for job in jobs.all_jobs(scale)}.values())
+    rows = list({job.run.row_id: job for job in jobs.all_jobs(scale)}.values())
     for seed in count():
         for job in rows:
             run = msgspec.structs.replace(job.run, seed=seed)

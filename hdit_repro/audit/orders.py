@@ -25,7 +25,7 @@ from hdit_repro.jobs import Job
 from hdit_repro.paper import Ledger
 from hdit_repro.paper.checks import Order
 from hdit_repro.records.lint import difference as measured_otherwise
-from hdit_repro.records.rows import how, row_key
+from hdit_repro.records.rows import how
 
 PAIRS = 10
 """Training seeds that two rows must share, and have no others beside, for the paired test.
@@ -80,7 +80,7 @@ def on_orders(ledger: Ledger, measurements: Measurements, bills: Bills) -> dict[
 
 def _name(pair: Pair) -> tuple[str, ...]:
     """What is tested: two rows, in either order, by one metric."""
-    return (pair.metric, *sorted((row_key(pair.lower.run), row_key(pair.higher.run))))
+    return (pair.metric, *sorted((pair.lower.run.row_id, pair.higher.run.row_id)))
 
 
 def _pair(check: Order, ledger: Ledger, measurements: Measurements) -> Pair | None:
@@ -94,7 +94,7 @@ def _pair(check: Order, ledger: Ledger, measurements: Measurements) -> Pair | No
     if one is None or other is None or metrics[0] != metrics[1]:
         return None
     noise = measurements.noise(lower.run, metrics[0])
-    spreads = (noise.of(row_key(lower.run), one.samplings), noise.of(row_key(higher.run), other.samplings))
+    spreads = (noise.of(lower.run.row_id, one.samplings), noise.of(higher.run.row_id, other.samplings))
     found, paired = compare(one, other, spreads)
     records = [measurements.records(job.run)[0] for job in (lower, higher)]
     otherwise = measured_otherwise(*records) if how(records[0]) != how(records[1]) else ""

@@ -21,7 +21,6 @@ from hdit_repro.launch.price import price
 from hdit_repro.paper import Claim, Ledger, Unit
 from hdit_repro.paper.checks import Order
 from hdit_repro.records.layout import STAGES
-from hdit_repro.records.rows import row_key
 from hdit_repro.spec.run import Run
 
 POWER = 0.8
@@ -93,7 +92,7 @@ def power(
         assert one.run
         assert other.run
         runs = [jobs.find(name).run for name in (one.run, other.run)]
-        left, right = (row_key(run) for run in runs)
+        left, right = (run.row_id for run in runs)
         key = (min(left, right), max(left, right))
         if left != right and key not in asked and _comparable(*runs):
             noise = spread or measurements.noise(runs[0], measurements.metric(one, runs[0])).pooled
@@ -204,13 +203,13 @@ def _pairs_of(ledger: Ledger, table: str) -> Iterator[tuple[Claim, Claim, str]]:
 def _that_matter(ledger: Ledger) -> Iterator[tuple[Claim, Claim, str]]:
     """Claims of order first, so that a pair that is several things is called a claim."""
     claims = _fids(ledger)
-    by_run = {row_key(jobs.find(claim.run).run): claim for claim in reversed(claims) if claim.run}
+    by_run = {jobs.find(claim.run).run.row_id: claim for claim in reversed(claims) if claim.run}
     known = {claim.id for claim in claims}
     for claim in ledger:
         if isinstance(claim.check, Order) and {claim.check.lower, claim.check.higher} <= known:
             yield ledger.claim(claim.check.lower), ledger.claim(claim.check.higher), "claim"
     for claim in claims:
-        below = by_run.get(row_key(jobs.find(_builds_on(claim.run)).run)) if _builds_on(claim.run) else None
+        below = by_run.get(jobs.find(_builds_on(claim.run)).run.row_id) if _builds_on(claim.run) else None
         if below is not None:
             yield below, claim, "step"
     for table in ledger.tables:
@@ -220,7 +219,7 @@ def _that_matter(ledger: Ledger) -> Iterator[tuple[Claim, Claim, str]]:
 
 
 def _distinct(claims: Iterable[Claim]) -> list[Claim]:
-    return list({row_key(jobs.find(claim.run).run): claim for claim in claims if claim.run}.values())
+    return list({jobs.find(claim.run).run.row_id: claim for claim in claims if claim.run}.values())
 
 
 NAMED = re.compile(r"([A-Z]\d?) (?:\+|with) ")

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from hdit_repro import jobs
 from hdit_repro.audit.measured import Measurements
 from hdit_repro.paper import Claim, Ledger
-from hdit_repro.records.rows import how, row_key
+from hdit_repro.records.rows import how
 
 NORMAL = NormalDist().inv_cdf(0.975)
 
@@ -182,7 +182,7 @@ def _place(claim: Claim, measurements: Measurements) -> tuple[tuple[object, ...]
     ours = measurements.replicates(run, metric) if metric else None
     if ours is None:
         return None
-    noise, row = measurements.noise(run, metric), row_key(run)
+    noise, row = measurements.noise(run, metric), run.row_id
     error = noise.of(row, ours.samplings).sd / math.sqrt(ours.seeds)
     place = Place(claim.row or claim.run, ours.mean, error, math.log(claim.printed), noise.of(row).sd)
     words = f"under noise of {noise.pooled.brief()}"

@@ -21,7 +21,6 @@ from hdit_repro.audit.noise import Spread
 from hdit_repro.audit.replicates import change
 from hdit_repro.jobs import Job
 from hdit_repro.paper import Claim
-from hdit_repro.records.rows import row_key
 
 
 class Verdict(NamedTuple):
@@ -53,7 +52,7 @@ def on_cell(claim: Claim, job: Job, measurements: Measurements, bills: Bills) ->
     ours = measurements.replicates(job.run, metric) if metric else None
     if ours is None or not isinstance(claim.printed, int | float) or claim.printed <= 0:
         return None
-    noise, row = measurements.noise(job.run, metric), row_key(job.run)
+    noise, row = measurements.noise(job.run, metric), job.run.row_id
     shares = (Share(noise.of(row, ours.samplings), ours.seeds), Share(noise.of(row), 1))
     found = difference(ours.mean - math.log(claim.printed), shares)
     outcome = verdict(found)

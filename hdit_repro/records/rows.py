@@ -22,27 +22,22 @@ Index = dict[tuple[str, str], Repeats]
 NONE = Repeats([], [])
 
 
-def row_key(run: Run) -> str:
-    """The evaluation's id with both seeds set to zero: what repetitions of one row share."""
-    return run.row_id
-
-
 def index(records: Iterable[Record]) -> Index:
-    """Records by (scale, row key)."""
+    """Records by (scale, row id)."""
     found: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        found.setdefault((record.scale, row_key(record.spec)), []).append(record)
+        found.setdefault((record.scale, record.spec.row_id), []).append(record)
     return {key: split(group) for key, group in found.items()}
 
 
 def of_row(found: Index, scale: Scale | str, run: Run) -> list[Record]:
     """The records of a row at a scale under one protocol, whatever their seeds, by both seeds and id."""
-    return found.get((scale, row_key(run)), NONE).kept
+    return found.get((scale, run.row_id), NONE).kept
 
 
 def set_aside(found: Index, scale: Scale | str, run: Run) -> list[Record]:
     """The records of a row at a scale that were measured in another way than those of `of_row`."""
-    return found.get((scale, row_key(run)), NONE).aside
+    return found.get((scale, run.row_id), NONE).aside
 
 
 def how(record: Record) -> tuple[object, ...]:

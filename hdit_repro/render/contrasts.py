@@ -12,7 +12,6 @@ from hdit_repro.audit.orders import compare
 from hdit_repro.audit.replicates import change, percent
 from hdit_repro.jobs import Job
 from hdit_repro.records.lint import difference as otherwise
-from hdit_repro.records.rows import row_key
 from hdit_repro.render.measured import Measured, summarise
 
 
@@ -89,6 +88,6 @@ def _difference(
     sides = [measurements.replicates(job.run, name) for job in pair]
     if sides[0] is None or sides[1] is None:
         return None, ""
-    one, other = (noise.of(row_key(job.run), side.samplings) for job, side in zip(pair, sides, strict=True) if side)
+    one, other = (noise.of(job.run.row_id, side.samplings) for job, side in zip(pair, sides, strict=True) if side)
     found, paired = compare(sides[0], sides[1], (one, other))
     return found, "paired by seed" if paired else f"noise {one.words() if one.unknown else one.brief()}"

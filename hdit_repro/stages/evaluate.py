@@ -19,7 +19,6 @@ from hdit_repro.metrics.frechet import frechet_distance
 from hdit_repro.records import implied, schema
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.records.provenance import collect
-from hdit_repro.records.rows import row_key
 from hdit_repro.records.schema import Metric, Protocol, Record, asked_samples
 from hdit_repro.records.store import write
 from hdit_repro.spec.base import kind_of
@@ -190,8 +189,6 @@ def make_record(
 
 def names_of(job: Job) -> tuple[str, ...]:
     """All rows that ask for this very measurement, the job's own first; seeds are the request's and no row's."""
-    asked = row_key(job.run)
-    others = [
-        other.name for other in jobs.standing(job.scale) if other.name != job.name and row_key(other.run) == asked
-    ]
+    asked = job.run.row_id
+    others = [other.name for other in jobs.standing(job.scale) if other.name != job.name and other.run.row_id == asked]
     return (job.name, *others)

@@ -18,7 +18,7 @@ from hdit_repro.errors import UserError
 from hdit_repro.records import export, implied, migrate, schema, signoff, store
 from hdit_repro.records.layout import Roots
 from hdit_repro.records.lint import difference, lint
-from hdit_repro.records.rows import row_key, split
+from hdit_repro.records.rows import split
 from hdit_repro.records.schema import Metric, Protocol, Provenance, Record, Reference
 from hdit_repro.spec.external import External
 
@@ -245,7 +245,7 @@ def test_protocols_are_split() -> None:
     assert [record.seed for record in kept] == [0, 2]
     assert [record.seed for record in aside] == [1]
     assert split([]) == ([], [])
-    assert len({row_key(record.spec) for record in records}) == 1
+    assert len({record.spec.row_id for record in records}) == 1
 
 
 def test_csv_has_a_line_a_metric(roots: Roots, tmp_path: Path) -> None:

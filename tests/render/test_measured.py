@@ -9,7 +9,6 @@ import pytest
 
 from hdit_repro import jobs
 from hdit_repro.records import store
-from hdit_repro.records.rows import row_key
 from hdit_repro.records.schema import Metric, Record
 from hdit_repro.render import measured
 
@@ -18,12 +17,12 @@ def test_seeds_share_a_row_and_nothing_else_does() -> None:
     run = jobs.find("table1/E", "smoke").run
     other_sampling = msgspec.structs.replace(run, sampling=msgspec.structs.replace(run.sampling, seed=9))
     fewer = msgspec.structs.replace(run, sampling=msgspec.structs.replace(run.sampling, count=48))
-    key = row_key(run)
-    assert row_key(jobs.find("table1/E", "smoke", seed=3).run) == key
-    assert row_key(other_sampling) == key
-    assert row_key(fewer) != key
-    assert row_key(jobs.find("table1/D", "smoke").run) != key
-    assert row_key(jobs.find("table1/E", "mini").run) != key
+    key = run.row_id
+    assert jobs.find("table1/E", "smoke", seed=3).run.row_id == key
+    assert other_sampling.row_id == key
+    assert fewer.row_id != key
+    assert jobs.find("table1/D", "smoke").run.row_id != key
+    assert jobs.find("table1/E", "mini").run.row_id != key
 
 
 def test_samplings_of_one_training_count_once(measure) -> None:

@@ -18,7 +18,7 @@ from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.graph import row_name
 from hdit_repro.launch.plan import make_plan, tasks_for, wanted
 from hdit_repro.metrics.npz import write_npz
-from hdit_repro.records import rows, store
+from hdit_repro.records import store
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.records.schema import DRAWING, MADE_ELSEWHERE
 from hdit_repro.render.report import markdown
@@ -191,7 +191,7 @@ def test_sampling_seeds_share_the_training(here):
     assert {(each.seed, each.sampling_seed) for each in plan if each.stage == "sample"} == {
         (seed, drawn) for seed in range(2) for drawn in range(3)
     }
-    assert len({rows.row_key(job.run) for job in asked}) == 1
+    assert len({job.run.row_id for job in asked}) == 1
     with pytest.raises(UserError, match="without samples"):
         wanted("table1", "smoke", ["E"], samplings=0)
 

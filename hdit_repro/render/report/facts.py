@@ -145,7 +145,7 @@ def _entries(found: rows.Index, scale: str) -> tuple[tuple[Entry, ...], tuple[Re
     """A row a page: names that are one run share it."""
     shared: dict[str, list[Job]] = {}
     for job in jobs.standing(scale):
-        shared.setdefault(rows.row_key(job.run), []).append(job)
+        shared.setdefault(job.run.row_id, []).append(job)
     entries = []
     for same in shared.values():
         same.sort(key=lambda job: (not job.experiment.startswith("table"), job.name))
