@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,10 +48,10 @@ def build(scale: str, roots: Roots, out: Path | None = None) -> Built:
     pages = pages_of(facts)
     place = target.resolve() if target.is_symlink() else target  # a link to a report stays one
     place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
+    temporary = place.with_name(f".{place.name}.{os.urandom(8).hex()}")
+    temporary.mkdir()  # with the umask's mode, so that whoever shares the folder can replace it
     try:
         _write(pages, facts, temporary)
-        temporary.chmod(0o755)
         _swap(temporary, place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +48,18 @@ def test_a_report_that_another_one_moved_away_is_no_error(roots: Roots, monkeypa
 
     monkeypatch.setattr(Path, "rename", taken)
     assert (build("smoke", roots).folder / "index.html").is_file()
+
+
+@pytest.mark.parametrize("umask", [0o002, 0o077])
+def test_the_folder_of_a_report_has_the_mode_of_every_other(roots: Roots, umask: int) -> None:
+    """Only where a group may write in it can another of the group replace the report."""
+    before = os.umask(umask)
+    try:
+        folder = build("smoke", roots).folder
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~umask
+    assert stat.S_IMODE((folder / "rows").stat().st_mode) == 0o777 & ~umask
 
 
 def test_a_link_to_a_report_stays_one(roots: Roots, tmp_path: Path) -> None:
