@@ -41,6 +41,7 @@ class Local(Choice, tag="local", frozen=True, kw_only=True):
     sampling: HowToSample = msgspec.field(default_factory=HowToSample)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.jobs_at_once >= 0 and self.threads >= 1, "jobs_at_once is 0 or more, threads 1 or more")
         require(min(self.cpu_macs_per_second, self.cpu_features_per_second) > 0, "rates must be positive")
 

@@ -160,6 +160,7 @@ def test_the_signal_of_the_script_is_the_one_that_jobs_hear(monkeypatch: pytest.
         'sbatch = { "--time" = 3 }', 'sbatch = { array = "1-3" }', 'omit = ["dependency"]', "signal_seconds = 1",
         "gpus_per_node = 3", "throttle = 0", "partitions = 'a'", '[environment]\n"A B" = "1"', "submit_cap = -1",
         'gpu_request = "cards"', "time_limit_hours = 0.01", "signal_seconds = 3600",
+        "time_limit_hours = inf", "memory_per_gpu_gb = inf", "price_per_gpu_hour = inf",
         'sbatch = { job_name = "mine" }', 'omit = ["job-name"]', 'gpu_request = "gpus-per-node"\ngres = "gpu:a100"',
         'environment = { SUBMITIT_PREEMPT_SIGNAL = "USR1" }', 'environment = { HDIT_REPRO_RUNS = "/elsewhere" }',
         'scratch = "/scratch"\nenvironment = { TMPDIR = "/tmp" }', 'omit = ["memm"]',

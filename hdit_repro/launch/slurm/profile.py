@@ -93,6 +93,7 @@ class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
     sampling: HowToSample = msgspec.field(default_factory=HowToSample)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.speed > 0 and self.time_limit_hours > 0, "speed and time_limit_hours must be positive")
         gpus = (self.gpus_per_node, self.train_gpus, self.train_gpus_below_paper)
         require(min(gpus) >= 1, "GPUs start at 1")
