@@ -51,7 +51,7 @@ class Bench:
         job = self.job(name)
         return self._changed.get(job.name, job.run)
 
-    def model(self, name: str, resolution: int | None = None) -> Model:
+    def model(self, name: str, resolution: int | None) -> Model:
         """The network of a job, adapted to a resolution (pixels a side) by the paper's rule.
 
         Raises:

@@ -122,7 +122,7 @@ def threshold(spread: Spread, seeds: int, level: float = LEVEL, rows: int = 2) -
     return _test(spread, seeds, rows).interval(1 - level)[1]
 
 
-def chance(log: float, spread: Spread, seeds: int, level: float = LEVEL, rows: int = 2) -> float:
+def chance(log: float, spread: Spread, seeds: int, level: float, rows: int) -> float:
     """How often `verify` finds a true difference of this size: the upper tail of a noncentral t."""
     test = _test(spread, seeds, rows)
     beyond, true = quantile(1 - level / 2, test.dof), abs(log) / test.error

@@ -90,7 +90,7 @@ def all_jobs(scale: str = "paper") -> list[Job]:
     return [job for experiment in experiments() for job in load(experiment, scale)]
 
 
-def standing(scale: str = "paper") -> list[Job]:
+def standing(scale: str) -> list[Job]:
     """Every row that can be at a scale, for who looks through all of them and was asked for none that cannot."""
     return survey(scale)[0]
 

@@ -66,9 +66,7 @@ def scale_overlays(scale: str, experiment: str, row: str, model: dict[str, Any])
         return []
     found: list[Overlay] = []
     paths = [path for folder in reversed(folders()) if (path := folder / SCALES_FILE).exists()]
-    if (
-        paths and paths[-1].parent == folders()[0]
-    ):  # under a user's own files the project's may name rows that are hidden
+    if paths and paths[-1].parent == folders()[0]:  # the project's own may name rows that a user's files hide
         _refuse_names(paths[-1], paths[-1].stat().st_mtime_ns, file_states())
     for kind, name in (
         ("all", ""),

@@ -106,27 +106,7 @@ def wanted(
         UserError: an unknown experiment, row or scale, or fewer than one seed of either kind, or too
             many; several of images of others alone, which no seed changes.
     """
-    if seeds < 1:
-        raise UserError(
-            "there is nothing to run without a seed",
-            found=f"--seeds {seeds}",
-            expected="1 or more",
-            fix="leave --seeds out for one",
-        )
-    if samplings < 1:
-        raise UserError(
-            "there is nothing to measure without samples",
-            found=f"--sampling-seeds {samplings}",
-            expected="1 or more",
-            fix="leave --sampling-seeds out for one",
-        )
-    if seeds * samplings > MOST_REPEATS:
-        raise UserError(
-            "too many repetitions for one request",
-            found=f"--seeds {seeds}, --sampling-seeds {samplings}",
-            expected=f"at most {MOST_REPEATS:,} of them multiplied",
-            fix="ask for fewer",
-        )
+    _refuse_counts(seeds, samplings)
     if rows is not None and not rows:
         raise UserError(
             "no row is named",
@@ -156,6 +136,35 @@ def wanted(
     return [with_seed(job, seed, drawn) for seed in range(seeds) for drawn in range(samplings) for job in first]
 
 
+def _refuse_counts(seeds: int, samplings: int) -> None:
+    """Refuse what is no number of repetitions.
+
+    Raises:
+        UserError: fewer than one seed of either kind, or too many.
+    """
+    if seeds < 1:
+        raise UserError(
+            "there is nothing to run without a seed",
+            found=f"--seeds {seeds}",
+            expected="1 or more",
+            fix="leave --seeds out for one",
+        )
+    if samplings < 1:
+        raise UserError(
+            "there is nothing to measure without samples",
+            found=f"--sampling-seeds {samplings}",
+            expected="1 or more",
+            fix="leave --sampling-seeds out for one",
+        )
+    if seeds * samplings > MOST_REPEATS:
+        raise UserError(
+            "too many repetitions for one request",
+            found=f"--seeds {seeds}, --sampling-seeds {samplings}",
+            expected=f"at most {MOST_REPEATS:,} of them multiplied",
+            fix="ask for fewer",
+        )
+
+
 def only(name: str, scale: str, dataset: Folder | None = None, samplings: int = 1) -> list[Job]:
     """One run by its name, once for each of `samplings` sampling seeds.
 
@@ -166,7 +175,7 @@ def only(name: str, scale: str, dataset: Folder | None = None, samplings: int = 
     return wanted(f"{job.experiment}/{job.row}", scale, dataset=dataset, samplings=samplings)
 
 
-def with_seed(job: Job, seed: int, drawn: int = 0) -> Job:
+def with_seed(job: Job, seed: int, drawn: int) -> Job:
     """The same row trained with seed `seed`, and sampled `drawn` sampling seeds after the row's own."""
     if (job.run.seed, drawn) == (seed, 0):
         return job

@@ -93,7 +93,7 @@ def _places(experiment: str) -> dict[str, int]:
     return {}
 
 
-def known_jobs(roots: Roots, *, earlier: bool = False) -> list[Job]:
+def known_jobs(roots: Roots, *, earlier: bool) -> list[Job]:
     """The rows that run folders describe, in the order of the folders; with `earlier`, as they were before too."""
     paths = _descriptions(roots)
     before = [job for path in paths if earlier for job in _described(path, earlier=True)]
