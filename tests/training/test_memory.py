@@ -10,9 +10,12 @@ from hdit_repro import jobs
 from hdit_repro.cost import count
 from hdit_repro.cost.cards import CARDS, find_card, mfu, peak, training_flops
 from hdit_repro.cost.memory import activation_bytes, largest_batch, training_memory
+from hdit_repro.models import attention, neighborhood
+from hdit_repro.models.backends import Backend
 from hdit_repro.models.build import build
 from hdit_repro.spec import model as spec
 from hdit_repro.training.acceleration import recompute_layers
+from hdit_repro.training.fitting import GATHERED
 
 SHAPE = {
     "widths": [48, 96],
@@ -74,6 +77,16 @@ def test_activations_are_what_autograd_keeps_within_a_tenth(row, fields, precisi
     bfloat16 = precision == "bfloat16"
     counted = kept_bytes(model, bfloat16, 3) - kept_bytes(model, bfloat16, 2)
     assert activation_bytes(model, precision) == pytest.approx(counted, rel=0.1)
+
+
+def test_tiles_on_a_card_keep_no_more_than_is_allowed_for(monkeypatch):
+    """Plain torch's way on a card, taken on a CPU."""
+    monkeypatch.setattr(neighborhood, "device_of", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(attention, "choose", lambda: Backend("tiled", "a test"))
+    model = jobs.find("ffhq1024", "mini").run.model
+    model = msgspec.structs.replace(model, classes=3)
+    counted = kept_bytes(model, True, 3) - kept_bytes(model, True, 2)
+    assert 1.2 < counted / activation_bytes(model, "bfloat16") < GATHERED
 
 
 @pytest.mark.parametrize("row", ["E", "R1"])
