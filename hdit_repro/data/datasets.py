@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hdit_repro.data.images import Images
 from hdit_repro.data.places import DATA_VARIABLE, find
-from hdit_repro.data.store import FolderStore, ZipStore, open_store
+from hdit_repro.data.store import FolderStore, ZipStore, open_store, refuse_part
 from hdit_repro.errors import UserError
 from hdit_repro.files import sha256_file
 from hdit_repro.spec.base import kind_of
@@ -17,24 +17,20 @@ from hdit_repro.spec.data import Data, Folder, facts_of
 EMOJI_DIGEST = "25e1939c8b59831044f67121ea3402aa10fa9d1b1414510dcce1233c2be074d9"
 
 
-def open_dataset(data: Data, cache: bool = True) -> Images:
+def open_dataset(data: Data) -> Images:
     """The images of a run's data set, at its resolution, brought there by its transform.
-
-    Args:
-        data: which.
-        cache: keep decoded images in memory where all of them fit in 1 GiB.
 
     Raises:
         UserError: it is not where it is looked for, is not what its name says, or was prepared in another way.
     """
     name = kind_of(data.dataset)
     store = OPENERS[name](data)
-    _check_count(store, data)
+    refuse_part(store, name, facts_of(data.dataset), "get the whole data set, and prepare it again")
     if isinstance(data.dataset, Folder):
         name = data.dataset.name
     else:
         _check_preparation(store, data)
-    return Images(store, data.resolution, data.transform, cache=cache, name=name)
+    return Images(store, data.resolution, data.transform, name=name)
 
 
 def emoji_path() -> Path:
@@ -102,19 +98,6 @@ def locate(name: str, resolution: int) -> Path:
         expected="a prepared archive, or the folder of its images",
         fix=f"hdit-repro data prepare SOURCE {places[0]} --resolution {resolution} --dataset {name}",
     )
-
-
-def _check_count(store: ZipStore | FolderStore, data: Data) -> None:
-    """A part of ImageNet is not ImageNet: numbers measured on it would pass for those of the whole."""
-    facts, name = facts_of(data.dataset), kind_of(data.dataset)
-    classes = store.classes if facts.classes else 0
-    if (len(store), classes) != (facts.images, facts.classes):
-        raise UserError(
-            f"this is not the data set {name!r} whole",
-            found=f"{len(store):,} images, {classes} classes in {store.path}",
-            expected=f"{facts.images:,} images, {facts.classes} classes",
-            fix="get the whole data set, and prepare it again",
-        )
 
 
 def _check_preparation(store: ZipStore | FolderStore, data: Data) -> None:

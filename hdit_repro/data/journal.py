@@ -52,8 +52,7 @@ class Growing:
         self.batches = _read(self.journal, plan)
         if self.batches and (not self.partial.exists() or self.partial.stat().st_size < self.end):
             self.batches = []
-        fresh = not self.batches
-        if fresh:
+        if not self.batches:
             self.partial.unlink(missing_ok=True)
         descriptor = os.open(self.partial, os.O_RDWR | os.O_CREAT, 0o666)
         self._file: IO[bytes] = os.fdopen(descriptor, "r+b")
@@ -63,11 +62,7 @@ class Growing:
         self.count = 0
         for entry in self.entries:
             self._remember(entry)
-        if fresh:
-            self._note(json.dumps(plan, sort_keys=True), "w")
-        else:
-            whole = [json.dumps(plan, sort_keys=True), *map(json.dumps, self.batches)]
-            self._note("\n".join(whole), "w")
+        self._note("\n".join([json.dumps(plan, sort_keys=True), *map(json.dumps, self.batches)]), "w")
         self._new: list[Entry] = []
 
     def __enter__(self) -> Growing:

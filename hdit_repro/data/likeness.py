@@ -20,6 +20,9 @@ BANDS = 4
 CROWD = 1000
 """Hashes that share 16 bits are compared pairwise in portions of this many, sorted, so that work stays bounded."""
 
+MOST = 1000
+"""Pairs that are looked for."""
+
 
 class Pair(NamedTuple):
     """Two image numbers, the first below the second."""
@@ -40,15 +43,14 @@ def thumbnail(image: Image.Image) -> NDArray[np.float64]:
     return np.asarray(image.convert("L").resize((16, 16), Image.Resampling.BOX), np.float64)
 
 
-def near_pairs(hashes: NDArray[np.uint64], look: Callable[[int], Image.Image], limit: int = 1000) -> list[Pair]:
-    """Pairs of images that look almost the same, each image with one earlier one, at most `limit`.
+def near_pairs(hashes: NDArray[np.uint64], look: Callable[[int], Image.Image]) -> list[Pair]:
+    """Pairs of images that look almost the same, each image with one earlier one, at most `MOST`.
 
     Hashes within three bits share at least one of their four 16-bit parts, so only those that do are compared.
 
     Args:
         hashes: `difference_hash` of each image.
         look: an image by number, for the thumbnails that settle it.
-        limit: how many pairs are wanted.
     """
     found: dict[int, int] = {}
     kept: dict[int, NDArray[np.float64]] = {}
@@ -61,7 +63,7 @@ def near_pairs(hashes: NDArray[np.uint64], look: Callable[[int], Image.Image], l
         return kept[index]
 
     for first, second in _candidates(hashes):
-        if second in found or len(found) >= limit:
+        if second in found or len(found) >= MOST:
             continue
         if float(np.abs(small(first) - small(second)).mean()) <= NEAR_PIXELS:
             found[second] = first

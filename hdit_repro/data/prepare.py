@@ -19,7 +19,7 @@ from hdit_repro.ahead import ahead
 from hdit_repro.data.card import Card, card_path
 from hdit_repro.data.journal import Growing, member_name, paths
 from hdit_repro.data.notes import MOVING, NOTES, ORIENTED, PROFILED
-from hdit_repro.data.store import DIGESTS, LABELS, Store
+from hdit_repro.data.store import DIGESTS, LABELS, Store, refuse_part
 from hdit_repro.data.transforms import TRANSFORMS
 from hdit_repro.errors import RunError, UserError, pick
 from hdit_repro.files import lock, sha256_file, write_json
@@ -78,7 +78,9 @@ def prepare(
     """
     destination = Path(destination)
     pick(TRANSFORMS, transform, kind="transform")
-    _refuse_counts(store, kind)
+    if kind != "folder":
+        advice = "get the whole data set, or prepare the part under a name of its own with --dataset folder"
+        refuse_part(store, kind, pick(DATASETS, kind, kind="data set"), advice)
     _refuse_destination(destination)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with lock(paths(destination)[1], wait=False) as mine:
@@ -140,21 +142,6 @@ def _refuse_destination(destination: Path) -> None:
             found=f"{destination}{' exists' if destination.exists() else ''}",
             expected="the name of a new .zip file",
             fix="choose another name, or delete the archive and its card",
-        )
-
-
-def _refuse_counts(store: Store, kind: str) -> None:
-    """A part of ImageNet is not ImageNet."""
-    if kind == "folder":
-        return
-    facts = pick(DATASETS, kind, kind="data set")
-    classes = store.classes if facts.classes else 0
-    if (len(store), classes) != (facts.images, facts.classes):
-        raise UserError(
-            f"this is not the data set {kind!r} whole",
-            found=f"{len(store):,} images, {classes} classes in {store.path}",
-            expected=f"{facts.images:,} images, {facts.classes} classes",
-            fix="get the whole data set, or prepare the part under a name of its own with --dataset folder",
         )
 
 

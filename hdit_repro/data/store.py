@@ -19,6 +19,7 @@ from hdit_repro.data.labels import read_labels
 from hdit_repro.data.names import HIDDEN, NO_FILE, hidden, like_classes, none_of_the_set, refuse_none
 from hdit_repro.data.retry import patiently
 from hdit_repro.errors import RunError, UserError
+from hdit_repro.spec.data import DatasetFacts
 
 LABELS = "dataset.json"
 DIGESTS = "digests.sha256"
@@ -104,6 +105,22 @@ class Numbered:
         if self.labels is None or not len(self.labels):
             return 0
         return len(self.label_names) or int(self.labels.max()) + 1
+
+
+def refuse_part(store: Store, name: str, facts: DatasetFacts, fix: str) -> None:
+    """A part of ImageNet is not ImageNet: numbers measured on it would pass for those of the whole.
+
+    Raises:
+        UserError: the counts of the data set `name` are others.
+    """
+    classes = store.classes if facts.classes else 0
+    if (len(store), classes) != (facts.images, facts.classes):
+        raise UserError(
+            f"this is not the data set {name!r} whole",
+            found=f"{len(store):,} images, {classes} classes in {store.path}",
+            expected=f"{facts.images:,} images, {facts.classes} classes",
+            fix=fix,
+        )
 
 
 def numbered(folders: list[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:

@@ -111,7 +111,7 @@ class TarStore(Numbered):
                         expected="plain files inside the archive's own folder",
                         fix="get the archive from its source again",
                     )
-                if start + member.offset_data + member.size > start + size:
+                if member.offset_data + member.size > size:
                     raise UserError(
                         "an archive is cut off",
                         found=f"{member.name!r} in {file}",

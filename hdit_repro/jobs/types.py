@@ -46,6 +46,11 @@ class Job(Spec):
         """How the command line calls it: "table1/E", or "ffhq1024" where the experiment has one row of its name."""
         return self.experiment if self.row == self.experiment else f"{self.experiment}/{self.row}"
 
+    @property
+    def on_data(self) -> str:
+        """What a command on the run needs besides, where it is on images of the user's own that no file declares."""
+        return " --data PATH" if self.source_of("data.dataset") == "--data" else ""
+
     def source_of(self, field: str) -> str:
         """The remark on a field, or on the nearest field that contains it; empty where nobody said."""
         while field:

@@ -20,7 +20,6 @@ from hdit_repro.render.columns import MEASURED_DIGITS, Column
 from hdit_repro.render.contrasts import Contrast, contrasts
 from hdit_repro.render.definitions import LETTERED, TABLES, Table
 from hdit_repro.render.experiment_columns import Change, Extends, Macs, Named, Samples, Seeds, Size
-from hdit_repro.render.notes import on_data
 from hdit_repro.render.rows import Row, row_of
 from hdit_repro.render.sheet import DISPLAY, Sheet, build
 from hdit_repro.render.tables import Material
@@ -188,7 +187,7 @@ def _notes(own: Own, scale: str, dataset: Folder | None) -> Iterator[str]:
         yield f"{experiment}/{name} cannot be at {scale} scale and is left out: `hdit-repro plan {asked}` says why."
     for row in own.rows:
         if row.group == BASELINES and row.job and not row.records and any(other.records for other in own.rows):
-            missing = f"{quote(row.job.experiment)} --rows {quote(row.job.row)} --scale {scale}{on_data(row.job)}"
+            missing = f"{quote(row.job.experiment)} --rows {quote(row.job.row)} --scale {scale}{row.job.on_data}"
             yield f"{row.key} is not measured at {scale} scale: `hdit-repro submit {missing}`."
     tests: dict[str, list[str]] = {}
     for name, contrast in chain(*([(name, one) for one in found] for name, found in own.contrasts.items())):

@@ -23,7 +23,6 @@ from hdit_repro.render.definitions import Table
 from hdit_repro.render.measured import Measured
 from hdit_repro.render.references import reference_notes
 from hdit_repro.render.rows import Row
-from hdit_repro.spec.data import Folder
 
 SHORT = 12
 """Digits of a digest or commit that are shown."""
@@ -108,7 +107,7 @@ def _nothing_yet(table: Table, rows: Sequence[Row], scale: str) -> str:
     asked = [row.job for row in rows if row.job and (table.ledger or row.job.experiment == table.experiment)]
     lines = dict.fromkeys(
         (f"eval --run {quote(job.name)}" if job.run.external else f"submit {_shown(table, job.experiment, asked)}")
-        + f" --scale {scale}{on_data(job)}"
+        + f" --scale {scale}{job.on_data}"
         for job in asked
     )
     commands = ", ".join(f"`hdit-repro {line}`" for line in lines)
@@ -121,11 +120,6 @@ def _shown(table: Table, experiment: str, asked: Sequence[Job]) -> str:
     if table.ledger or len(rows) == len(jobs.read(experiment).rows):
         return quote(experiment)
     return f"{quote(experiment)} --rows {quote(','.join(rows))}"
-
-
-def on_data(job: Job) -> str:
-    """What a command on a run needs besides where the run is on the user's own images."""
-    return " --data PATH" if isinstance(job.run.data.dataset, Folder) else ""
 
 
 def _measured_notes(table: Table, rows: Sequence[Row], records: list[Record], scale: str) -> list[str]:

@@ -53,16 +53,10 @@ def prepare(settings: Settings) -> torch.device:
 
 def facts(device: torch.device) -> dict[str, str | int]:
     """What a record says of the hardware, as plain values."""
-    if device.type == "cuda":
-        return {
-            "device": torch.cuda.get_device_name(device),
-            "cuda": str(torch.version.cuda),
-            "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
-            "neighborhood attention": choose().name,
-        }
+    card = device.type == "cuda"
     return {
-        "device": f"cpu ({os.cpu_count()} cores)",
+        "device": torch.cuda.get_device_name(device) if card else f"cpu ({os.cpu_count()} cores)",
+        **({"cuda": str(torch.version.cuda)} if card else {}),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "neighborhood attention": choose().name,

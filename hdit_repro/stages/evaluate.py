@@ -29,7 +29,7 @@ from hdit_repro.stages.reference import LoadedReference, load_reference
 from hdit_repro.stages.sample import features_of, show_first, spent_on
 from hdit_repro.stages.sample import run as draw
 from hdit_repro.stages.settings import Progress, Report, Settings
-from hdit_repro.stages.shards import missing_numbers, read_tensors, whole_shards
+from hdit_repro.stages.shards import read_tensors, refuse_missing, sample_command, whole_shards
 from hdit_repro.stages.untrained import untrained_statistics
 
 
@@ -84,14 +84,7 @@ def sample_features(
     if damaged:
         again(damaged)
         shards, _ = whole_shards(folder)
-    missing = missing_numbers(shards, range(job.run.sampling.count))
-    if missing:
-        raise RunError(
-            f"{len(missing)} samples are missing",
-            found=f"{folder.samples}" + (f", damaged: {', '.join(damaged)}" if damaged else ""),
-            expected=f"{job.run.sampling.count} samples",
-            fix=f"hdit-repro sample --run {job.name} --scale {job.scale}",
-        )
+    refuse_missing(shards, damaged, folder, sample_command(job))
     prefix, found = f"features.{extractor.name}.", []
     for numbers, tensors in read_tensors(folder, shards, ""):
         features = {name: value for name, value in tensors.items() if name.startswith(prefix)}
@@ -101,7 +94,7 @@ def sample_features(
                     f"samples were not measured by {extractor.name}, and their images were not kept",
                     found=f"samples {numbers.start} to {numbers.stop - 1} of {job.name}",
                     expected="features of this network, or the images",
-                    fix=f"delete {folder.samples} and run: hdit-repro sample --run {job.name} --scale {job.scale}",
+                    fix=f"delete {folder.samples} and run: {sample_command(job)}",
                 )
             features = features_of(extractor, tensors["image"])
         found.append({name.removeprefix(prefix): value for name, value in features.items()})

@@ -21,7 +21,7 @@ from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import atomic_file
 from hdit_repro.metrics.npz import write_npz
 from hdit_repro.records.layout import RunFolder
-from hdit_repro.stages.shards import Shard, missing_numbers, read_tensors, whole_shards
+from hdit_repro.stages.shards import Shard, read_tensors, refuse_missing, whole_shards
 
 
 class SampleSet:
@@ -38,7 +38,9 @@ class SampleSet:
         self.count = folder.run.sampling.count
         self.size = (folder.run.data.resolution, folder.run.data.resolution)
         self.digest = folder.run.sampling_id
-        self._shards = _whole(folder, name, fix)
+        self._shards, damaged = whole_shards(folder)
+        refuse_missing(self._shards, damaged, folder, fix)
+        refuse_bare(self._shards, folder, name, fix)
 
     def batches(self, size: int) -> Iterator[Tensor]:
         """The samples in order: uint8 B 3 H W, B of `size` but for the last."""
@@ -57,20 +59,6 @@ class SampleSet:
         """The class of each sample, or None where there are no classes."""
         found = [tensors["label"] for _, tensors in read_tensors(self.folder, self._shards, "label") if tensors]
         return torch.cat(found).tolist() if found else None
-
-
-def _whole(folder: RunFolder, name: str, fix: str) -> list[Shard]:
-    shards, damaged = whole_shards(folder) if folder.manifest.exists() else ([], [])  # a lock makes a folder
-    missing = missing_numbers(shards, range(folder.run.sampling.count))
-    if missing:
-        raise RunError(
-            f"{len(missing)} samples are missing",
-            found=f"{folder.samples}" + (f", damaged: {', '.join(damaged)}" if damaged else ""),
-            expected=f"{folder.run.sampling.count} samples",
-            fix=fix,
-        )
-    refuse_bare(shards, folder, name, fix)
-    return sorted(shards, key=lambda shard: shard.first)
 
 
 def refuse_bare(shards: Sequence[Shard], folder: RunFolder, name: str, fix: str) -> None:

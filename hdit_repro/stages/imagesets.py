@@ -7,7 +7,6 @@ JPEG files are counted too, since their artefacts alone can move a FID by severa
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -29,6 +28,7 @@ from hdit_repro.data.names import passed_over, refuse_none
 from hdit_repro.data.notes import LOSSY, NOTES
 from hdit_repro.data.store import FolderStore, images_in
 from hdit_repro.errors import UserError
+from hdit_repro.machine import cpus_here
 from hdit_repro.metrics.npz import NpzImages
 
 AHEAD = 3
@@ -64,7 +64,7 @@ class FileSet:
 
     Args:
         path: the folder or the archive.
-        workers: threads that decode; 0 takes one a core, at most eight. They cannot change what comes out.
+        workers: threads that decode, and cannot change what comes out; 0 is one a CPU of this process, at most eight.
 
     Raises:
         UserError: nothing is there, it is refused, or it holds no image.
@@ -72,7 +72,7 @@ class FileSet:
 
     def __init__(self, path: Path | str, workers: int = 0) -> None:
         self.path, self.name = Path(path), str(path)
-        self.workers = workers or min(8, os.cpu_count() or 1)
+        self.workers = workers or min(8, cpus_here())
         self.remarks: Counter[str] = Counter()
         self._read: Callable[[int], bytes]
         if self.path.is_dir():

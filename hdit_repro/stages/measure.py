@@ -21,7 +21,7 @@ from hdit_repro.metrics.infinity import frechet_curve
 from hdit_repro.metrics.intervals import Interval, fraction_interval, frechet_interval
 from hdit_repro.metrics.kernel import KernelDistance, kernel_distance, kernel_distance_chunks
 from hdit_repro.metrics.precision_recall import precision_recall
-from hdit_repro.metrics.statistics import statistics_of
+from hdit_repro.metrics.statistics import Array, statistics_of
 from hdit_repro.records.schema import Metric, metric_name
 from hdit_repro.spec.evaluation import MetricKind, metric_names
 from hdit_repro.stages.reference import LoadedReference
@@ -54,10 +54,7 @@ Measure = Callable[[Sides], list[Metric]]
 
 
 def _frechet(sides: Sides) -> list[Metric]:
-    ours = statistics_of(sides.samples[FEATURES])
-    mean, cov = sides.reference.mean, sides.reference.cov
-    value = frechet_distance(ours.mean, ours.cov, mean, cov)
-    return [_metric(value, frechet_interval(sides.samples[FEATURES], value, mean, cov))]
+    return _distance(sides.samples[FEATURES], sides.reference.mean, sides.reference.cov)
 
 
 def _spatial(sides: Sides) -> list[Metric]:
@@ -68,10 +65,13 @@ def _spatial(sides: Sides) -> list[Metric]:
             expected="a data set, or one of ADM's files with mu_s and sigma_s",
             fix="leave spatial-frechet out, or bring in such a file: hdit-repro reference add PATH",
         )
-    ours = statistics_of(sides.samples[SPATIAL])
-    mean, cov = sides.reference.spatial()
+    return _distance(sides.samples[SPATIAL], *sides.reference.spatial())
+
+
+def _distance(features: Tensor, mean: Array, cov: Array) -> list[Metric]:
+    ours = statistics_of(features)
     value = frechet_distance(ours.mean, ours.cov, mean, cov)
-    return [_metric(value, frechet_interval(sides.samples[SPATIAL], value, mean, cov))]
+    return [_metric(value, frechet_interval(features, value, mean, cov))]
 
 
 def _infinity(sides: Sides) -> list[Metric]:

@@ -19,6 +19,7 @@ from hdit_repro.stages.imagesets import ImageSet
 from hdit_repro.stages.measure import Sides, measure
 from hdit_repro.stages.reference import LoadedReference, load_reference, of_dataset
 from hdit_repro.stages.settings import Settings
+from hdit_repro.stages.shards import sample_command
 
 
 def by_protocol(
@@ -40,8 +41,7 @@ def by_protocol(
         UserError: the data set is missing.
     """
     device = prepare(settings)
-    fix = f"hdit-repro sample --run {job.name} --scale {job.scale}"
-    samples: ImageSet = images_of(job.run) if job.run.external else SampleSet(folder, job.name, fix)
+    samples: ImageSet = images_of(job.run) if job.run.external else SampleSet(folder, job.name, sample_command(job))
     asked = asked_samples(job.scale, job.run.sampling.count)  # type: ignore[arg-type]
     rows: list[Row] = []
     for protocol in protocols:

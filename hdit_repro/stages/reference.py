@@ -13,15 +13,13 @@ from hdit_repro.errors import UserError
 from hdit_repro.metrics.adm import AdmStatistics, adm_reference
 from hdit_repro.metrics.extractors import FeatureExtractor
 from hdit_repro.metrics.extractors.base import FEATURES, SPATIAL
-from hdit_repro.metrics.reference import cached_features, dataset_features, dataset_reference, floor
+from hdit_repro.metrics.reference import BATCH, cached_features, dataset_features, dataset_reference, floor
 from hdit_repro.metrics.statistics import Array
 from hdit_repro.records import implied
 from hdit_repro.records.schema import Reference
 from hdit_repro.spec.data import Data
 from hdit_repro.spec.evaluation import REAL_IMAGES, AdmReference, DatasetReference
 from hdit_repro.spec.run import Run
-
-BATCH = 64
 
 Stats = tuple[Array, Array]
 

@@ -27,7 +27,15 @@ from hdit_repro.stages.denoiser import Drawer
 from hdit_repro.stages.device import prepare
 from hdit_repro.stages.export import SampleSet, export, is_whole, refuse_bare
 from hdit_repro.stages.settings import Progress, Report, Settings
-from hdit_repro.stages.shards import Shard, chunks, missing_numbers, read_tensors, whole_shards, write_shard
+from hdit_repro.stages.shards import (
+    Shard,
+    chunks,
+    missing_numbers,
+    read_tensors,
+    sample_command,
+    whole_shards,
+    write_shard,
+)
 from hdit_repro.training.checkpoint import read_final, read_snapshot
 from hdit_repro.training.ema import written
 from hdit_repro.training.state import load_exactly
@@ -52,7 +60,7 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report, numbers
     todo = missing_numbers(shards, wanted)
     keep = keeps_images(job.run, settings, shards)
     if settings.keep_images in ("zip", "npz"):  # before hours are spent on samples that cannot be written whole
-        refuse_bare(shards, folder, job.name, _command(job))
+        refuse_bare(shards, folder, job.name, sample_command(job))
     if damaged:
         report(Progress("sample", 0, len(wanted), f"damaged and redone: {', '.join(damaged)}"))
     if todo:
@@ -84,12 +92,8 @@ def write_images(job: Job, folder: RunFolder, kind: str) -> Path:
     """
     path = folder.samples / f"images.{kind}"
     if not is_whole(path):
-        export(SampleSet(folder, job.name, _command(job)), path)
+        export(SampleSet(folder, job.name, sample_command(job)), path)
     return path
-
-
-def _command(job: Job) -> str:
-    return f"hdit-repro sample --run {job.name} --scale {job.scale}"
 
 
 def trained_network(run: Run, folder: RunFolder, device: torch.device) -> nn.Module:

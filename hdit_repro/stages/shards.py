@@ -13,14 +13,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from hdit_repro.errors import UserError
+from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import lock, read_json, sha256_file, write_bytes, write_json
+from hdit_repro.jobs import Job
 from hdit_repro.records.layout import RunFolder
 
 _NAME = re.compile(r"^shard-\d{8}-\d{8}\.safetensors$")
@@ -75,6 +77,28 @@ def missing_numbers(shards: list[Shard], wanted: range) -> list[int]:
     """The sample numbers of `wanted` that no whole shard holds."""
     held = {number for shard in shards for number in shard.numbers}
     return [number for number in wanted if number not in held]
+
+
+def refuse_missing(shards: list[Shard], damaged: list[str], folder: RunFolder, fix: str) -> None:
+    """Refuse shards that do not hold all samples of a run.
+
+    Raises:
+        RunError: some are missing.
+    """
+    count = folder.run.sampling.count
+    missing = missing_numbers(shards, range(count))
+    if missing:
+        raise RunError(
+            f"{len(missing)} samples are missing",
+            found=f"{folder.samples}" + (f", damaged: {', '.join(damaged)}" if damaged else ""),
+            expected=f"{count} samples",
+            fix=fix,
+        )
+
+
+def sample_command(job: Job) -> str:
+    """What draws the samples of a run."""
+    return f"hdit-repro sample --run {quote(job.name)} --scale {job.scale}{job.on_data}"
 
 
 def chunks(numbers: list[int], size: int) -> Iterator[range]:

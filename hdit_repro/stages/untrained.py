@@ -6,10 +6,8 @@ that holds, the samples are drawn with a function that says zero, which costs no
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hdit_repro.jobs import Job
 from hdit_repro.metrics.extractors import FeatureExtractor
@@ -18,17 +16,7 @@ from hdit_repro.metrics.statistics import Statistics
 from hdit_repro.models.build import build
 from hdit_repro.spec.run import Run
 from hdit_repro.stages.denoiser import Drawer
-
-
-class Silent(nn.Module):
-    """A network that says zero: B C H W in, B out_channels H W out."""
-
-    def __init__(self, out_channels: int) -> None:
-        super().__init__()
-        self.out_channels = out_channels
-
-    def forward(self, x: Tensor, level: Tensor, **cond: Any) -> Tensor:
-        return x.new_zeros(x.shape[0], self.out_channels, *x.shape[2:])
+from hdit_repro.training.constant import Constant
 
 
 @torch.no_grad()
@@ -41,7 +29,7 @@ def untrained_network(run: Run, device: torch.device) -> nn.Module:
     side = run.data.resolution
     label = torch.zeros(1, dtype=torch.int64) if run.model.classes else None
     out = network(torch.ones(1, run.model.channels, side, side), torch.ones(1), class_cond=label)
-    return Silent(out.shape[1]) if not out.any() else network.to(device)
+    return network.to(device) if out.any() else Constant(torch.zeros_like(out[0]))
 
 
 def untrained_statistics(job: Job, extractor: FeatureExtractor, batch: int, device: torch.device) -> Statistics:

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from hdit_repro.data.datasets import open_dataset
+from hdit_repro.data.datasets import emoji_path, open_dataset
+from hdit_repro.data.images import Images
 from hdit_repro.data.loader import read_batch
 from hdit_repro.data.order import flips, index_of
+from hdit_repro.data.store import open_store
 from hdit_repro.spec.data import Data, Emoji
 
 
@@ -49,7 +51,7 @@ def _read(images, out):
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_forked_process_decodes_with_threads_of_its_own():
     """Those of its parent are not there: it would wait for them for ever."""
-    fresh = open_dataset(Data(dataset=Emoji(), resolution=16), cache=False)
+    fresh = Images(open_store(emoji_path()), 16, "k-diffusion", cache=False)
     fresh.decoders = 1  # of a larger pool a new thread may come to the child's help
     wanted = fresh.batch([3, 1]).tolist()
     context = multiprocessing.get_context("fork")

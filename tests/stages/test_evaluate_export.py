@@ -20,6 +20,7 @@ from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import read_json, write_json
 from hdit_repro.metrics.extractors import extractor_by_name
 from hdit_repro.records.layout import Roots, RunFolder
+from hdit_repro.spec.data import Folder
 from hdit_repro.spec.evaluation import metric_names
 from hdit_repro.spec.run import Run
 from hdit_repro.stages.compare import gather
@@ -27,7 +28,7 @@ from hdit_repro.stages.export import SampleSet, export
 from hdit_repro.stages.imagesets import open_images
 from hdit_repro.stages.protocols import by_protocol
 from hdit_repro.stages.settings import Settings
-from hdit_repro.stages.shards import whole_shards, write_shard
+from hdit_repro.stages.shards import sample_command, whole_shards, write_shard
 
 COUNT = 11
 
@@ -109,6 +110,13 @@ def test_what_is_not_there_is_said(job, tmp_path):
     (folder.samples / whole_shards(folder)[0][0].file).unlink()
     with pytest.raises(RunError, match="3 samples are missing"):
         SampleSet(folder, job.name, "")
+
+
+def test_the_command_that_brings_samples_names_images_of_ones_own():
+    mine = Folder(name="mine", digest="ab" * 32, images=20, classes=2)
+    drawn = "hdit-repro sample --run table1/E --scale smoke"
+    assert sample_command(jobs.find("table1/E", "smoke", dataset=mine)) == f"{drawn} --data PATH"
+    assert sample_command(jobs.find("table1/E", "smoke")) == drawn
 
 
 def test_protocols_side_by_side(job, tmp_path, monkeypatch):
