@@ -12,10 +12,6 @@ from hdit_repro.errors import UserError
 MAX_PIXELS = 80_000_000
 """A picture with more pixels than this is refused before it is decoded (a megabyte can unpack to a gigabyte)."""
 
-SIZE = f"at most {MAX_PIXELS:,} pixels"
-
-WHOLE = "a whole PNG, JPEG, WebP or BMP file"
-
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 """What is looked for in a file, whatever its name says (a JPEG may turn out an MPO). Pillow opens forty more, lossy
 ones that nobody counts among them (AVIF, JPEG 2000), and hands EPS to Ghostscript, which runs it as a program."""
@@ -53,18 +49,13 @@ def decode(data: bytes, name: str, *, cmyk: bool = False, upright: bool = False)
             picture.info[NOTES] = notes_of(image, data, upright=upright)
             return picture
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UserError(
-            "an image has an absurd size",
-            found=f"{name}: {error}",
-            expected=SIZE,
-            fix="take it out, or bring it to a sane size first",
-        ) from error
+        raise _absurd(f"{name}: {error}") from error
     except DAMAGED as error:
         unknown = isinstance(error, UnidentifiedImageError)
         raise UserError(
             "an image is damaged or no image",
             found=f"{name}: {'its first bytes are of no format that is taken' if unknown else error}",
-            expected=WHOLE,
+            expected="a whole PNG, JPEG, WebP or BMP file",
             fix="get or export the file again, or take it out",
         ) from error
 
@@ -94,12 +85,16 @@ def _widen(image: Image.Image, data: bytes) -> None:
 
 def _check_size(size: tuple[int, int], name: str) -> None:
     if size[0] * size[1] > MAX_PIXELS:
-        raise UserError(
-            "an image has an absurd size",
-            found=f"{name}: {size[0]} x {size[1]} pixels",
-            expected=SIZE,
-            fix="take it out, or bring it to a sane size first",
-        )
+        raise _absurd(f"{name}: {size[0]} x {size[1]} pixels")
+
+
+def _absurd(found: str) -> UserError:
+    return UserError(
+        "an image has an absurd size",
+        found=found,
+        expected=f"at most {MAX_PIXELS:,} pixels",
+        fix="take it out, or bring it to a sane size first",
+    )
 
 
 def _unsuitable(name: str, what: str) -> UserError:

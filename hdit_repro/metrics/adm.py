@@ -7,6 +7,7 @@ mu, sigma: pool_3's mean and covariance over the whole data set; mu_s, sigma_s: 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,7 +124,8 @@ def read_statistics(path: Path) -> AdmStatistics:
     Raises:
         UserError: it is missing, damaged, or holds no statistics.
     """
-    names = _names(path)
+    with _reading("mu and sigma"):
+        names = arrays_in(path)
     mean, cov = _pair(path, "mu", "sigma")
     spatial = _pair(path, "mu_s", "sigma_s") if {"mu_s", "sigma_s"} <= set(names) else None
     images = NpzImages(path) if ARRAY in names else None
@@ -137,14 +139,16 @@ def _whole_digest(path: Path) -> str | None:
     return None
 
 
-def _names(path: Path) -> list[str]:
+@contextlib.contextmanager
+def _reading(arrays: str) -> Iterator[None]:
+    """Say of what cannot be read that it is a reference, with the names of `arrays` in words."""
     try:
-        return arrays_in(path)
+        yield
     except UserError as error:
         raise UserError(
             "a reference cannot be read",
             found=error.found,
-            expected="an .npz file with mu and sigma",
+            expected=f"an .npz file with {arrays}",
             fix="get or compute the file again",
         ) from error
 
@@ -161,15 +165,8 @@ def _adm_path(name: str) -> Path:
 
 
 def _pair(path: Path, mu: str, sigma: str) -> tuple[Array, Array]:
-    try:
+    with _reading(f"{mu} and {sigma}"):
         mean, cov = read_float(path, mu), read_float(path, sigma)
-    except UserError as error:
-        raise UserError(
-            "a reference cannot be read",
-            found=error.found,
-            expected=f"an .npz file with {mu} and {sigma}",
-            fix="get or compute the file again",
-        ) from error
     square = mean.ndim == 1 and cov.shape == (mean.size, mean.size)
     finite = np.isfinite(mean).all() and np.isfinite(cov).all()
     if not square or not finite or (np.diagonal(cov) < 0).any():

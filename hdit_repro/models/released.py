@@ -5,8 +5,10 @@ The third author's fork of k-diffusion (github.com/Birch-san/k-diffusion, its-no
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -158,15 +160,8 @@ def read_k_diffusion(path: Path) -> spec.Hourglass:
             expected="false",
             fix="only a configuration without has_variance can be loaded",
         )
-    try:
+    with _describing(path):
         return _hourglass(config)
-    except ValueError as error:
-        raise UserError(
-            "this configuration describes no network",
-            found=f"{path}: {error}",
-            expected="sizes that go together",
-            fix="correct the key that is named",
-        ) from error
 
 
 def _hourglass(config: KConfig) -> spec.Hourglass:
@@ -250,7 +245,7 @@ def read_dit(path: Path) -> spec.DiT:
         UserError: as `read_k_diffusion`.
     """
     model = _read(path, DiTConfig, {"model": DiTModel}).model
-    try:
+    with _describing(path):
         return spec.DiT(
             resolution=model.input_size,
             patch=model.patch_size,
@@ -263,11 +258,18 @@ def read_dit(path: Path) -> spec.DiT:
             learn_sigma=model.learn_sigma,
             class_dropout=model.class_dropout_prob,
         )
+
+
+@contextlib.contextmanager
+def _describing(path: Path) -> Iterator[None]:
+    """Refuse values in the file `path` of which no network can be made."""
+    try:
+        yield
     except ValueError as error:
         raise UserError(
             "this configuration describes no network",
             found=f"{path}: {error}",
-            expected="the keys of the released code",
+            expected="sizes that go together",
             fix="correct the key that is named",
         ) from error
 

@@ -29,11 +29,6 @@ class Contrast(NamedTuple):
     otherwise: str
 
     @property
-    def protocol(self) -> bool:
-        """Whether the two were measured in the same way."""
-        return not self.otherwise
-
-    @property
     def interval(self) -> tuple[float, float] | None:
         """The 95 % interval of the relative difference, in percent; None where luck is unknown."""
         if self.difference is None or math.isinf(self.difference.error):
@@ -52,14 +47,14 @@ class Contrast(NamedTuple):
             "low": low,
             "high": high,
             "p": None if self.difference is None or self.interval is None else self.difference.p_value(),
-            "same_protocol": self.protocol,
+            "same_protocol": not self.otherwise,
         }
 
     def words(self) -> str:
         """The relative difference with its interval."""
         if self.difference is None:
             return "no difference: not both are positive"
-        note = "" if self.protocol else "; measured by different protocols, which the difference holds too"
+        note = "; measured by different protocols, which the difference holds too" if self.otherwise else ""
         away = change(self.difference.log)
         if self.interval is None:
             return f"{away}, {self.test}{note}"

@@ -20,7 +20,7 @@ from hdit_repro.metrics.reference import DatasetStatistics, read_reference
 from hdit_repro.metrics.statistics import statistics_of
 from hdit_repro.records.schema import PAPER_SAMPLES, Metric, Reference, metric_name
 from hdit_repro.spec.evaluation import MetricKind, metric_names
-from hdit_repro.stages.imagesets import ImageSet, open_images
+from hdit_repro.stages.imagesets import ImageSet, open_images, refuse_single
 from hdit_repro.stages.measure import Sides, measure, taught
 from hdit_repro.stages.reference import LoadedReference, Stats, adm_target, check_adm
 
@@ -216,13 +216,7 @@ def _of_images(
             expected="its statistics, made once",
             fix=f"hdit-repro reference build {images.name} --extractor {extractor.name}",
         )
-    if images.count < 2:
-        raise UserError(
-            "one image has no covariance",
-            found=f"{images.name}, as the reference",
-            expected="two images or more",
-            fix="name a folder or an archive with all of them",
-        )
+    refuse_single(images)
     features = gather(images, extractor, batch, progress)
     whole = statistics_of(features[FEATURES])
 

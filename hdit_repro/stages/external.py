@@ -12,7 +12,7 @@ from hdit_repro.errors import UserError
 from hdit_repro.files import cache_folder, write_json
 from hdit_repro.spec.external import External
 from hdit_repro.spec.run import Run
-from hdit_repro.stages.imagesets import ImageSet, open_images
+from hdit_repro.stages.imagesets import ImageSet, open_images, refuse_single
 from hdit_repro.stages.shards import chunks
 
 ENDINGS = (".npz", ".zip", "")
@@ -25,13 +25,7 @@ def describe(path: Path) -> External:
         UserError: it is missing, refused, or holds fewer than two images.
     """
     images = open_images(path)
-    if images.count < 2:
-        raise UserError(
-            "one image has no covariance",
-            found=str(path),
-            expected="two images or more",
-            fix="name a folder or an archive with all of them",
-        )
+    refuse_single(images)
     return External(name=name_of(path), digest=images.digest, images=images.count)
 
 

@@ -182,6 +182,21 @@ def open_images(path: Path | str, workers: int = 0) -> ImageSet:
     return FileSet(path, workers)
 
 
+def refuse_single(images: ImageSet) -> None:
+    """Refuse a set of one image.
+
+    Raises:
+        UserError: it is one.
+    """
+    if images.count < 2:
+        raise UserError(
+            "one image has no covariance",
+            found=images.name,
+            expected="two images or more",
+            fix="name a folder or an archive with all of them",
+        )
+
+
 def said_of(images: ImageSet) -> list[str]:
     """What was met in the files of a set that was read, with how many there were; lossy formats as warnings."""
     said = [f"{images.name}: {images.count:,} images of {images.size[1]} x {images.size[0]}"]

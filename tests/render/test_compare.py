@@ -26,7 +26,7 @@ def test_what_differs_and_by_how_much(roots: Roots, measure: Measure) -> None:
     assert {change.field for change in found.changes} == {"diffusion.weighting.kind", "diffusion.weighting.gamma"}
     contrast = next(one for one in found.contrasts if one.metric == "fd-efficientnet-lite0")
     assert contrast.test == "paired by seed"
-    assert contrast.protocol
+    assert not contrast.otherwise
     assert contrast.difference is not None
     low, high = contrast.difference.interval()
     assert 0.05 < low < contrast.difference.log < high < 0.15

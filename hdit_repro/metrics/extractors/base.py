@@ -100,9 +100,7 @@ def in_groups(
     return {name: value.clone() for name, value in joined.items()}  # ordinary tensors, outside inference mode
 
 
-def _groups(
-    images: Tensor, size: int, before: Callable[[Tensor], Tensor] | None
-) -> Iterator[tuple[int, Tensor]]:  # fmt: skip
+def _groups(images: Tensor, size: int, before: Callable[[Tensor], Tensor] | None) -> Iterator[tuple[int, Tensor]]:
     """How many images of each group count, and the group of `size`, through `before` where that is given."""
     groups = torch.split(images, size)
     full = (_full(group, size) for group in groups)
