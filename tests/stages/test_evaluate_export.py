@@ -115,7 +115,9 @@ def test_what_is_not_there_is_said(job, tmp_path):
 def test_the_command_that_brings_samples_names_images_of_ones_own():
     mine = Folder(name="mine", digest="ab" * 32, images=20, classes=2)
     drawn = "hdit-repro sample --run table1/E --scale smoke"
-    assert sample_command(jobs.find("table1/E", "smoke", dataset=mine)) == f"{drawn} --data PATH"
+    job = jobs.find("table1/E", "smoke", dataset=mine)
+    assert sample_command(job) == f"{drawn} --data PATH"
+    assert sample_command(msgspec.structs.replace(job, sources={})) == drawn, "its file declares them"
     assert sample_command(jobs.find("table1/E", "smoke")) == drawn
 
 
