@@ -57,7 +57,7 @@ def migrate(plain: Plain) -> Plain:
     A record whose digest did not fit before does not fit afterwards. Unknown schemas come back as they are.
 
     Raises:
-        KeyError, TypeError: a field that a step needs is missing.
+        AttributeError, KeyError, TypeError: a field that a step needs is missing, or holds something else.
     """
     schema = plain.get("schema")
     if not isinstance(schema, int) or isinstance(schema, bool) or schema not in MIGRATIONS:

@@ -193,6 +193,7 @@ class Record(Spec, frozen=True, kw_only=True, dict=True):
 
         Raises:
             msgspec.ValidationError: `run` is not one that this version knows.
+            ValueError: its seeds are no seeds.
         """
         seeds = self.seed, self.sampling_seed
         sampling = self.run.get("sampling")

@@ -168,7 +168,7 @@ def _examined(path: Path) -> Record:
 def _decode(path: Path, plain: Any) -> Record:
     """The record, migrated; its `digest` is what its file says, or tells that an older one was edited."""
     schema = plain.get("schema") if isinstance(plain, dict) else None
-    with contextlib.suppress(KeyError, TypeError):
+    with contextlib.suppress(AttributeError, KeyError, TypeError):
         plain = migrate(plain) if isinstance(plain, dict) else plain
         schema = plain["schema"]
     if schema != SCHEMA:
@@ -195,7 +195,7 @@ def _current(path: Path, record: Record) -> None:
 def _own_ids(path: Path, record: Record) -> None:
     try:
         run = record.spec
-    except msgspec.ValidationError as error:
+    except (ValueError, msgspec.ValidationError) as error:
         raise _refusal(path, "a record holds a run that is not known here", str(error), "a run spec") from error
     found = (record.training_id, record.sampling_id, record.evaluation_id, record.seed, record.sampling_seed)
     expected = (run.training_id, run.sampling_id, run.evaluation_id, run.seed, run.sampling.seed)

@@ -190,6 +190,11 @@ def forge_seed(plain: dict[str, object]) -> None:
     reseal(plain)
 
 
+def no_seed(plain: dict[str, object]) -> None:
+    plain["seed"] = plain["run"]["seed"] = -1  # type: ignore[index]
+    reseal(plain)
+
+
 def unknown_run(plain: dict[str, object]) -> None:
     plain["run"]["model"]["kind"] = "u-net"  # type: ignore[index]
     reseal(plain)
@@ -208,10 +213,12 @@ def old_numerics(plain: dict[str, object]) -> None:
         (lambda plain: plain.pop("digest"), "digest missing"),
         (forge_run, "ids and run do not belong together"),
         (forge_seed, "ids and run do not belong together"),
+        (no_seed, "not known here"),
         (unknown_run, "not known here"),
         (old_numerics, "out of date"),
         (lambda plain: plain.update(schema=99), "schema 99"),
         (lambda plain: plain.pop("schema"), "schema None"),
+        (lambda plain: plain.update(schema=2, run=[]), "schema 2"),
         (lambda plain: plain.pop("protocol"), "damaged"),
         (lambda plain: plain.update(color="red"), "damaged"),
         (lambda plain: plain.update(metrics={"fib": {"value": 1.0}}), "damaged"),
