@@ -48,6 +48,8 @@ def prepare(settings: Settings) -> torch.device:
             expected=f"cuda:0 to cuda:{torch.cuda.device_count() - 1}",
             fix="nvidia-smi lists them; CUDA_VISIBLE_DEVICES hides some",
         )
+    if device.index is not None:
+        torch.cuda.set_device(device)  # what names no card would go to the first, which may be another's
     return device
 
 

@@ -48,7 +48,7 @@ A100 = """#!/bin/bash
 #SBATCH --output=/runs/submissions/s/%j_0_log.out
 #SBATCH --partition=a100
 #SBATCH --requeue
-#SBATCH --signal=USR2@120
+#SBATCH --signal=USR2@300
 #SBATCH --time=60
 
 # setup
@@ -101,7 +101,7 @@ def test_every_value_of_a_site_reaches_the_script() -> None:
         account="acc", qos="long", constraint="a100_80g", gpu_request="gpus-per-node", gres="gpu",
         sbatch={"mail-type": "END", "exclusive": True, "time": 99, "hint": False}, omit=("signal", "open_mode"),
         setup=("module load cuda",), scratch="$SCRATCH/$SLURM_JOB_ID", python="apptainer exec --nv x.sif python",
-        environment={"NCCL_SOCKET_IFNAME": "ib0"}, srun_args=("--mpi=none",), signal_seconds=300,
+        environment={"NCCL_SOCKET_IFNAME": "ib0"}, srun_args=("--mpi=none",), signal_seconds=200,
         memory_per_gpu_gb=0.0,
     )  # fmt: skip
     found = text(site, Resources(2, 8, 1, 60, 3))
@@ -116,7 +116,7 @@ def test_every_value_of_a_site_reaches_the_script() -> None:
         assert f"#SBATCH {absent}" not in found
     assert "--mpi=none apptainer exec --nv x.sif python -u -m submitit" in found
     assert found.index("module load cuda") < found.index("export PYTHONPATH")
-    assert "#SBATCH --signal=USR2@300" in text(msgspec.structs.replace(site, omit=()))
+    assert "#SBATCH --signal=USR2@200" in text(msgspec.structs.replace(site, omit=()))
     assert "gpus" not in text(profile(gpu_request="none", gres="gpu"))
 
 

@@ -13,8 +13,11 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) ->
     assert prepare(Settings()) == prepare(Settings(device="cpu")) == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
     assert prepare(Settings()) == torch.device("cuda")
     assert prepare(Settings(device="cuda:1")) == torch.device("cuda:1")
+    assert current == [torch.device("cuda:1")], "nothing of the process is to touch another card"
     with pytest.raises(UserError, match="no GPU number 2"):
         prepare(Settings(device="cuda:2"))
 

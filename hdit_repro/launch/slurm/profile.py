@@ -49,7 +49,7 @@ class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
     What surrounds a job:
         setup: shell lines before everything else (modules). python: what starts Python, a container included; empty is
         the interpreter that submits. environment: variables of every job (NCCL's, those of offline nodes).
-        signal_seconds: how long before the end of its time a job is told.
+        signal_seconds: how long before the end of its time a job is told: for a step and two checkpoints.
         runs: the folder of runs, where it is not that of the workplace. scratch: TMPDIR of the jobs, made when missing.
         training: how trainings run (`stages.settings.HowToTrain`).
         sampling: how samples are drawn (`stages.settings.HowToSample`).
@@ -80,7 +80,7 @@ class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
     max_array_size: int = 1_000
     throttle: int = 16
     submit_cap: int = 0
-    signal_seconds: int = 120
+    signal_seconds: int = 300
     setup: tuple[str, ...] = ()
     python: str = ""
     environment: dict[str, str] = msgspec.field(default_factory=dict)
