@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, get_args, get_type_hints
 
@@ -73,7 +74,8 @@ def _computed(path: Path) -> dict[str, object]:
             facts = json.loads((file.metadata() or {}).get("facts", "{}"))
     except (SafetensorError, OSError, ValueError):
         facts = {}
-    return {"kind": "computed" if facts else "damaged", "name": path.stem, "path": str(path), **facts}
+    broken = "damaged" if os.access(path, os.R_OK) else "unreadable"  # in a cache that others share
+    return {"kind": "computed" if facts else broken, "name": path.stem, "path": str(path), **facts}
 
 
 @reference.command("build")

@@ -91,6 +91,16 @@ def test_files_of_a_run_that_are_refused_hide_no_other_run(
     assert (said.code, "table1/E" in said.out, told in said.err) == (0, True, True)
 
 
+def test_a_reference_that_may_not_be_read_is_not_called_damaged(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = files.cache_folder() / "references" / "theirs.safetensors"
+    files.write_bytes(path, b"")
+    assert [row["kind"] for row in command("reference list --json").json] == ["damaged"]
+    monkeypatch.setattr(os, "access", lambda place, mode: place != path)
+    assert [row["kind"] for row in command("reference list --json").json] == ["unreadable"]
+
+
 def _described(roots: Roots, *names: str) -> dict[str, RunFolder]:
     """Run folders of rows at smoke scale, as a submission leaves them."""
     found = {name: jobs.find(name, "smoke") for name in names}
