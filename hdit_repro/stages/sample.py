@@ -26,6 +26,7 @@ from hdit_repro.stages.calling import Way, called, way_gone, way_here
 from hdit_repro.stages.denoiser import Drawer
 from hdit_repro.stages.device import prepare
 from hdit_repro.stages.export import SampleSet, export, is_whole, refuse_bare
+from hdit_repro.stages.pieces import InPieces
 from hdit_repro.stages.settings import Progress, Report, Settings
 from hdit_repro.stages.shards import (
     Shard,
@@ -50,7 +51,7 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report, numbers
     """Draw the samples of `job` that are missing, all or those of `numbers`; returns the manifest.
 
     Raises:
-        RunError: the run is not trained, or its network is damaged.
+        RunError: the run is not trained, its network is damaged, or the card does not hold a sample.
         UserError: the feature network's weights are missing.
     """
     device = prepare(settings)
@@ -155,7 +156,7 @@ def _draw(
     parts, way = list(chunks(todo, settings.batch)), way_here(settings.sampling.network, device)
     rows = max(map(len, parts)) * (1 if run.sampling.guidance == 1 else 2)
     call = called(network, way, rows)
-    drawer, numbers = Drawer(run, call, device, on_step), range(0)
+    drawer, numbers = InPieces(Drawer(run, call, device, on_step)), range(0)
     for numbers in parts:
         steps, began = 0, time.monotonic()
         images, labels = drawer(list(numbers))
