@@ -209,7 +209,7 @@ def export_weights(
         raise UserError(
             f"{job.name} is not trained at {scale} scale",
             found=f"no {folder.final_marker}",
-            fix=f"hdit-repro train --run {job.name} --scale {scale}",
+            fix=f"hdit-repro train --run {job.name} --scale {scale}{job.on_data}",
             expected="a training that has come to its end",
         )
     card, text = path.with_suffix(".md"), model_card(job, folder)

@@ -296,8 +296,9 @@ def _say_what_comes_first(stage: str, left: Sequence[Task], scale: str) -> None:
             found=f"no finished {first.stage} at paper scale under {first.folder.path}; that takes about "
             f"{hours:,.0f} A100-hours, which are not begun in passing",
             expected="the stages before it done",
-            fix=f"`hdit-repro {COMMAND_OF[first.stage]} --run {first.job.name}` where there are GPUs, `hdit-repro "
-            f"submit {first.job.name} --cluster a100` on a cluster, or --scale smoke here",
+            fix=f"`hdit-repro {COMMAND_OF[first.stage]} --run {first.job.name}{first.job.on_data}` where there are "
+            f"GPUs, `hdit-repro submit {first.job.name}{first.job.on_data} --cluster a100` on a cluster, or --scale "
+            "smoke here",
         )
     stages = ", then ".join(f"{task.stage} {task.name}" for task in earlier)
     remark(f"{stage} needs what is not there yet at {scale} scale, so this comes first: {stages}")

@@ -32,10 +32,12 @@ class Store(Protocol):
     `labels` is int64 of the store's length, or None; `label_names` may be empty; `facts` is what else the store says
     about itself (an archive made by `data prepare` names its transform and resolution); `skipped` are (file, reason) of
     what lies there and is no image by its name; `unlabelled` is what is to be said of folders that look like classes
-    and are none, mostly empty.
+    and are none, mostly empty. `cmyk` and `upright` are passed to `decode`.
     """
 
     path: Path
+    cmyk: bool
+    upright: bool
     names: list[str]
     labels: NDArray[np.int64] | None
     label_names: tuple[str, ...]
@@ -67,7 +69,7 @@ class Store(Protocol):
 
 
 class Numbered:
-    """What all stores derive from their names, labels and files; `cmyk` and `upright` are passed to `decode`."""
+    """What all stores derive from their names, labels and files."""
 
     path: Path
     cmyk: bool

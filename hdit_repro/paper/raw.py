@@ -71,7 +71,6 @@ class RawFile(Spec, frozen=True, kw_only=True):
     edition: int
     table: tuple[RawTable, ...] = ()
     claim: tuple[RawClaim, ...] = ()
-    note: str = ""
 
 
 INHERITED = tuple(Traits.__struct_fields__)

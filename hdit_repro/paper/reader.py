@@ -169,7 +169,7 @@ class _Source:
                 raw.number,
                 raw.title,
                 tuple(Column(key, column.title) for key, column in raw.column.items()),
-                tuple(Row(row.key, row.label, row.group, row.run, row.cites) for row in raw.row),
+                tuple(Row(row.key, row.label, row.group, row.run) for row in raw.row),
             )
 
     def claims(self) -> Iterator[Claim]:

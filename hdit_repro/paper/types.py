@@ -170,7 +170,6 @@ class Row(NamedTuple):
     label: str
     group: str
     run: str | None
-    cites: str | None
 
 
 class Table(NamedTuple):

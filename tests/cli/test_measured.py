@@ -178,6 +178,17 @@ def test_an_export_looks_for_the_run_on_those_images_and_leaves_nothing(
     assert not (workplace / "runs").exists()
 
 
+def test_what_comes_first_is_named_with_the_images(
+    workplace: Path, mine: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sample", "--run", "table1/E", "--data", "mine"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "`hdit-repro train --run table1/E --data PATH`" in said
+    assert "`hdit-repro submit table1/E --data PATH --cluster a100`" in said
+    assert main(["export-weights", "--run", "table1/E", "--to", "safetensors", "w.safetensors", "--data", "mine"]) == 2
+    assert "hdit-repro train --run table1/E --scale paper --data PATH" in capsys.readouterr().err
+
+
 def test_upgrading_passes_over_folders(workplace: Path) -> None:
     measure(workplace, "table1/E", 27.0)
     (workplace / "results" / "zz.json").mkdir()
