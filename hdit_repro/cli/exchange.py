@@ -201,7 +201,7 @@ def export_weights(
             "weights are written as safetensors",
             found=str(path),
             expected="a name with .safetensors",
-            fix=f"name it {path.with_suffix('.safetensors').name}",
+            fix=f"name it {path.stem or 'weights'}.safetensors",
         )
     job = jobs.find(run, scale, dataset=options.own_data(own))
     folder = RunFolder(workplace(), job.run, job.scale)

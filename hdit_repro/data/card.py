@@ -58,8 +58,7 @@ def read_card(archive: Path) -> Card | None:
     Raises:
         UserError: it is damaged.
     """
-    path = card_path(archive)
-    if archive.is_dir() or not path.exists():
+    if archive.is_dir() or not (path := card_path(archive)).exists():
         return None
     try:
         return msgspec.convert(read_json(path), Card)

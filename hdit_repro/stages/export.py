@@ -112,7 +112,7 @@ def check_ending(path: Path) -> None:
             "samples are exported to one of two formats",
             found=str(path),
             expected="a path to .npz or .zip",
-            fix=f"name it {path.with_suffix('.npz').name}",
+            fix=f"name it {path.stem or 'samples'}.npz",
         )
 
 

@@ -39,6 +39,17 @@ def photographs(tmp_path: Path) -> Path:
     return tmp_path / "photographs"
 
 
+def test_a_path_may_be_the_folder_that_one_is_in(
+    command: Command, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photographs)
+    assert "class0, class1, class2" in command("data info .").out
+    assert command("data verify .").code == 0
+    for line in ("export . --run table1/E", "export-weights . --run table1/E --to safetensors"):
+        said = command(line)
+        assert (said.code, "name it" in said.err) == (2, True)
+
+
 def test_a_file_name_cannot_write_to_the_terminal(command: Command, photographs: Path) -> None:
     (photographs / "class1" / "\x1b[31mred\nx.png").write_bytes(b"broken")
     said = command("data prepare photographs set.zip --resolution 32")
