@@ -13,8 +13,9 @@ from benchmarks.card.timing import timed
 from hdit_repro.cost import count
 from hdit_repro.launch.work import arithmetic
 from hdit_repro.models.build import build
-from hdit_repro.stages.calling import Way, called, way_gone
+from hdit_repro.stages.calling import called, way_gone
 from hdit_repro.stages.denoiser import Drawer
+from hdit_repro.stages.settings import Way
 
 
 def sampler(name: str, how: str) -> Part:

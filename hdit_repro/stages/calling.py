@@ -6,12 +6,11 @@ None of them changes what a sample is, but for the order of sums. A record's pro
 from __future__ import annotations
 
 import warnings
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-Way = Literal["eager", "compile", "graph"]
+from hdit_repro.stages.settings import Way
 
 WARM = 3
 """Calls before a graph is captured, in which kernels are compiled and memory is taken."""

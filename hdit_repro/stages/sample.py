@@ -22,12 +22,12 @@ from hdit_repro.records.layout import RunFolder
 from hdit_repro.spec.base import Spec, kind_of
 from hdit_repro.spec.run import Run
 from hdit_repro.stages import external
-from hdit_repro.stages.calling import Way, called, way_gone, way_here
+from hdit_repro.stages.calling import called, way_gone, way_here
 from hdit_repro.stages.denoiser import Drawer
 from hdit_repro.stages.device import prepare
 from hdit_repro.stages.export import SampleSet, export, is_whole, refuse_bare
 from hdit_repro.stages.pieces import InPieces
-from hdit_repro.stages.settings import Progress, Report, Settings
+from hdit_repro.stages.settings import Progress, Report, Settings, Way
 from hdit_repro.stages.shards import (
     Shard,
     chunks,

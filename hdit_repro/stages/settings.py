@@ -50,6 +50,9 @@ class HowToTrain(Spec, frozen=True, kw_only=True):
         require(self.log_every >= 1, "log_every starts at 1")
 
 
+Way = Literal["eager", "compile", "graph"]
+
+
 class HowToSample(Spec, frozen=True, kw_only=True):
     """How samples are drawn here, which cannot change them but for the order of sums; `[sampling]` in a cluster's
     profile, options of `sample`.
@@ -59,7 +62,7 @@ class HowToSample(Spec, frozen=True, kw_only=True):
             more), "graph" replayed as a CUDA graph, which spares a card's host its work; a CPU calls it as it is.
     """
 
-    network: Literal["eager", "compile", "graph"] = "eager"
+    network: Way = "eager"
 
 
 MAX_THREADS = 1024

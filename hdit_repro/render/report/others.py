@@ -26,7 +26,7 @@ from hdit_repro.render.report.blocks import (
     words,
 )
 from hdit_repro.render.report.facts import Facts, records_behind
-from hdit_repro.render.report.overview import pages_of
+from hdit_repro.render.report.overview import page_by_name
 from hdit_repro.render.report.row import commands, grids_of
 from hdit_repro.render.settled import beside
 from hdit_repro.render.sheet import Sheet, by_group
@@ -34,7 +34,7 @@ from hdit_repro.render.sheet import Sheet, by_group
 
 def tables(facts: Facts) -> Page:
     """Every table; names lead to their row's page, measured numbers to their records."""
-    pages = pages_of(facts)
+    pages = page_by_name(facts)
     places = {
         record.evaluation_id: f"{e.path}.html#{record.evaluation_id}" for e in facts.entries for record in e.records
     }

@@ -179,7 +179,7 @@ def _cells(facts: Facts) -> list[tuple[Claim, Verdict]]:
 
 def _verdicts(facts: Facts) -> Iterable[Block]:
     cells = _cells(facts)
-    pages = pages_of(facts)
+    pages = page_by_name(facts)
     if cells:
         yield Heading(2, "Printed numbers", "cells")
         rows = [
@@ -202,7 +202,7 @@ def _verdicts(facts: Facts) -> Iterable[Block]:
     yield text(f"Rule: {ORDER_RULE}.")
 
 
-def pages_of(facts: Facts) -> dict[str, str]:
+def page_by_name(facts: Facts) -> dict[str, str]:
     """Page of a row by each of its names."""
     return {name: f"{entry.path}.html" for entry in facts.entries for name in entry.names}
 
