@@ -199,8 +199,8 @@ def _find(record: str) -> Path:
         return Path(record)
     roots, found = workplace(), []
     for folder in dict.fromkeys((roots.results, roots.records("smoke"))):
-        known = load(folder)[0]
-        meant = [one for one in known if record in (one.evaluation_id[: len(record)], one.digest[: len(record)])]
+        known = load(folder)[0] if record else []
+        meant = [one for one in known if one.evaluation_id.startswith(record) or one.digest.startswith(record)]
         found += [place(folder, one) for one in meant]
     if len(found) == 1:
         return found[0]

@@ -300,6 +300,7 @@ def test_the_commands(roots: Roots, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["results", "lint"]) == 1
     assert "edited by hand" in capsys.readouterr().out
     assert main(["results", "sign-off", "ffffffffffff", "--by", "Ada"]) == 2
+    assert main(["results", "sign-off", "", "--by", "Ada"]) == 2, "a variable of the shell that is not set"
 
 
 def _writer(arguments: tuple[str, int]) -> None:
