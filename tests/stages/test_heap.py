@@ -91,10 +91,10 @@ def test_what_the_heap_grew_by_is_asked_for_once_and_stays_what_it_was():
     assert found["values"] == list(range(32))
     if not found["first"]:
         pytest.skip("this kernel has no large pages")
-    assert 2**27 - 2**22 <= found["first"] <= 2**28
+    assert 2**26 <= found["first"] <= 2**28  # 128 MiB, less what fitted into room that imports had left
     assert found["first"] % heap.HUGE == found["second"] % heap.HUGE == 0
     assert found["again"] == 0
-    assert 2**25 - 2**22 <= found["second"] <= 2**26
+    assert 2**24 <= found["second"] <= 2**26
     if not found["huge"]:
         pytest.skip("no large page was free")
     assert found["huge"] <= found["first"] + found["second"]
