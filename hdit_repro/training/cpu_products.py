@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 from torch.fx import Graph, Node
 
@@ -24,8 +24,8 @@ ROWS = 512
 WORK = 512 * 128 * 128
 """The fewest multiplications of a product that is changed."""
 
-_library = torch.library.Library("hdit_repro", "DEF")  # type: ignore[no-untyped-call]
-_library.define("rows_times(Tensor rows, Tensor columns) -> Tensor")  # type: ignore[no-untyped-call]
+_operators = library.Library("hdit_repro", "DEF")  # type: ignore[no-untyped-call]
+_operators.define("rows_times(Tensor rows, Tensor columns) -> Tensor")  # type: ignore[no-untyped-call]
 
 
 def _rows_times(rows: Tensor, columns: Tensor) -> Tensor:
@@ -36,8 +36,8 @@ def _outlined(rows: Tensor, columns: Tensor) -> Tensor:
     return rows.new_empty(rows.shape[0], columns.shape[1])
 
 
-_library.impl("rows_times", _rows_times, "CPU")  # type: ignore[no-untyped-call]
-_library.impl("rows_times", _outlined, "Meta")  # type: ignore[no-untyped-call]
+_operators.impl("rows_times", _rows_times, "CPU")  # type: ignore[no-untyped-call]
+_operators.impl("rows_times", _outlined, "Meta")  # type: ignore[no-untyped-call]
 
 
 class QuickerProducts(CustomGraphPass):
