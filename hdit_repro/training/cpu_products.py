@@ -6,6 +6,8 @@ Inductor hands every product to MKL as the graph has it. Two kinds are quicker o
   too, writes code for what the processor has.
 - gradients of weights, y^T x of y: rows x out and x: rows x in: MKL is quicker when the larger of out and in comes
   first, so the transpose is computed where that is `in`.
+
+`acceleration.lean_inductor` hands the pass to the compiler.
 """
 
 from __future__ import annotations
@@ -29,10 +31,12 @@ _operators.define("rows_times(Tensor rows, Tensor columns) -> Tensor")  # type: 
 
 
 def _rows_times(rows: Tensor, columns: Tensor) -> Tensor:
+    """rows: M K, columns: K N of any strides, float32; their product, M N, by oneDNN."""
     return torch.as_tensor(torch.ops.mkldnn._linear_pointwise(rows, columns.t(), None, "none", [], ""))
 
 
 def _outlined(rows: Tensor, columns: Tensor) -> Tensor:
+    """The product's shape and dtype, without values: for the compiler."""
     return rows.new_empty(rows.shape[0], columns.shape[1])
 
 
@@ -49,7 +53,7 @@ class QuickerProducts(CustomGraphPass):
             if left.dtype != torch.float32 or left.shape[0] * left.shape[1] * right.shape[1] < WORK:
                 continue
             if left.stride(1) == 1 and left.shape[0] >= ROWS and prefers_onednn():
-                _by_onednn(graph, node)
+                node.target = torch.ops.hdit_repro.rows_times.default
             elif left.stride(0) == 1 and left.shape[0] < right.shape[1]:
                 _transposed(graph, node)
         graph.lint()
@@ -57,10 +61,6 @@ class QuickerProducts(CustomGraphPass):
     def uuid(self) -> Any:
         """What the compiler's cache knows this pass by."""
         return get_hash_for_files((__file__,), extra=str(prefers_onednn()))
-
-
-def _by_onednn(graph: Graph, node: Node) -> None:
-    node.target = torch.ops.hdit_repro.rows_times.default
 
 
 def _transposed(graph: Graph, node: Node) -> None:
@@ -74,6 +74,7 @@ def _transposed(graph: Graph, node: Node) -> None:
 
 
 def _turned(graph: Graph, factor: Any) -> Node:
+    """The transpose of a node of the graph, a view."""
     out = graph.call_function(torch.ops.aten.permute.default, (factor, [1, 0]))
     out.meta["val"] = factor.meta["val"].t()
     return out
