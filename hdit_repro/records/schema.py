@@ -54,6 +54,9 @@ UNLABELLED = "none"
 DRAWING = ("sampler", "steps", "network_evaluations", "guidance", "weights", "labels")
 """The fields of a protocol that say how samples were drawn."""
 
+TRAINING = " while training"
+"""Behind the names of `versions` that are of the training and not of the measurement: device, processes."""
+
 MADE_ELSEWHERE = "made elsewhere, how is not known here"
 
 
@@ -143,6 +146,18 @@ class Provenance(Spec, frozen=True, kw_only=True):
     seconds: dict[str, float]
     gpu_hours: float
     time: str
+
+    @property
+    def training_device(self) -> str:
+        """The card or processor of the training; where none was noted, that of the measurement."""
+        return self.versions.get(f"device{TRAINING}", self.device)
+
+    @property
+    def training_hardware(self) -> str:
+        """The same with the number of cards, "8 NVIDIA H100", where that was noted."""
+        processes = self.versions.get(f"processes{TRAINING}")
+        counted = processes is not None and not self.training_device.startswith("cpu")
+        return f"{processes} {self.training_device}" if counted else self.training_device
 
 
 class Record(Spec, frozen=True, kw_only=True, dict=True):

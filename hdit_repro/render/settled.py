@@ -68,7 +68,7 @@ class Spent:
         if not records:
             return Cell(NOT_RUN, NOT_RUN)
         if claim.unit is Unit.TEXT:
-            devices = ", ".join(dict.fromkeys(record.provenance.device for record in records))
+            devices = ", ".join(dict.fromkeys(record.provenance.training_hardware for record in records))
             return Cell(devices, devices)
         trainings = {record.training_id: record.provenance.seconds.get("train", 0.0) for record in records}
         time = fmean(trainings.values()) / SECONDS[claim.unit]

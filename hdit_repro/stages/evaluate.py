@@ -158,7 +158,7 @@ def make_record(
     )
     here = facts(device)
     summary = training_summary(folder)
-    here |= {f"{name} while training": summary[name] for name in ("device", "processes") if name in summary}
+    here |= {f"{name}{schema.TRAINING}": summary[name] for name in ("device", "processes") if name in summary}
     if ways := spent_on(folder).network:
         here["network while sampling"] = ", ".join(ways)
     provenance = collect(

@@ -12,7 +12,9 @@ import pytest
 
 from hdit_repro import jobs, paper
 from hdit_repro.paper import Claim, Ledger, Unit
+from hdit_repro.records import store
 from hdit_repro.records.layout import Roots
+from hdit_repro.records.schema import seal
 from hdit_repro.render.definitions import TABLES
 from hdit_repro.render.formats import csv as as_csv
 from hdit_repro.render.settled import in_unit
@@ -163,6 +165,19 @@ def test_table_6_takes_hardware_and_time_from_records(render, measure) -> None:
     shown = read(render("paper", ["table6"]), "md")
     assert cells(shown, "Training Hardware")[:2] == ["4 A100", "cpu"]
     assert cells(shown, "Training Time")[:2] == ["15 hours", "14.5 hours"]
+
+
+def test_table_6_has_the_hardware_of_the_training_and_not_of_the_measurement(render, measure) -> None:
+    path = measure("table1/E", "paper", 27.0)
+    record = store.read(path)
+    for versions, shown in (
+        ({"device while training": "NVIDIA H100", "processes while training": "8"}, "8 NVIDIA H100"),
+        ({"device while training": "cpu (2 cores)", "processes while training": "2"}, "cpu (2 cores)"),
+        ({"device while training": "NVIDIA H100"}, "NVIDIA H100"),
+    ):
+        made = msgspec.structs.replace(record.provenance, versions=versions)
+        store.write(seal(msgspec.structs.replace(record, provenance=made)), path)
+        assert cells(read(render("paper", ["table6"]), "md"), "Training Hardware")[1] == shown
 
 
 def test_times_are_in_the_unit_that_print_has(render, measure) -> None:

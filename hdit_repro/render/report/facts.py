@@ -61,7 +61,8 @@ class Signed(NamedTuple):
 class Facts(NamedTuple):
     """What the pages are made from. `sheets` are the tables of the paper and of experiments beyond it; `own` those of
     experiments on the user's own images, whose runs have no pages. `orders` are verdicts by claim, at this scale;
-    `unknown` are records of no job that stand in no table."""
+    `unknown` are records of no job that stand in no table. `refused` are rows that cannot be at this scale, `misread`
+    experiments whose file is not understood, with what is wrong."""
 
     roots: Roots
     given: Material
@@ -72,6 +73,8 @@ class Facts(NamedTuple):
     ranks: tuple[Rank, ...]
     entries: tuple[Entry, ...]
     unknown: tuple[Record, ...]
+    refused: tuple[tuple[str, str], ...]
+    misread: tuple[tuple[str, str], ...]
     signed: dict[str, Signed]
     problems: tuple[Problem, ...]
     bills: Bills
@@ -107,7 +110,9 @@ def gather(scale: str, roots: Roots) -> Facts:
         orders = {item.claim.id: item.verdict for item in findings if item.verdict and item.claim.unit == "order"}
     else:
         orders = on_orders(given.ledger, measurements, bills)
-    entries, unknown = _entries(given.source.records, scale)
+    standing = jobs.standing(scale)
+    entries, unknown = _entries(given.source.records, scale, standing)
+    refused, misread = _refused(standing)
     tables, own = _experiments(given)
     shown = {name for sheet in own for row in sheet.rows for cell in row for name in records_behind(cell)}
     signed, broken = _signed(given.folder, given.records)
@@ -121,6 +126,8 @@ def gather(scale: str, roots: Roots) -> Facts:
         ranks=tuple(on_tables(given.ledger, measurements)),
         entries=entries,
         unknown=tuple(record for record in unknown if record.evaluation_id not in shown),
+        refused=refused,
+        misread=misread,
         signed=signed,
         problems=(*given.problems, *broken),
         bills=bills,
@@ -141,10 +148,24 @@ def records_behind(cell: Cell) -> list[str]:
     return next((str(value).split() for key, value in cell.extra.items() if key.endswith("_records") and value), [])
 
 
-def _entries(found: rows.Index, scale: str) -> tuple[tuple[Entry, ...], tuple[Record, ...]]:
+def _refused(standing: Sequence[Job]) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
+    """Rows that are none of those that can be, by experiment and name; experiments of which none is known, and why."""
+    known = {(job.experiment, job.row) for job in standing}
+    refused: list[tuple[str, str]] = []
+    misread: list[tuple[str, str]] = []
+    for experiment in jobs.experiments():
+        try:
+            refused += [(experiment, row) for row in jobs.read(experiment).rows if (experiment, row) not in known]
+        except UserError as error:
+            misread.append((experiment, error.problem))
+    return tuple(refused), tuple(misread)
+
+
+def _entries(found: rows.Index, scale: str, standing: Sequence[Job]) -> tuple[tuple[Entry, ...], tuple[Record, ...]]:
     """A row a page: names that are one run share it."""
+    places = {job.name: place for place, job in enumerate(standing)}
     shared: dict[str, list[Job]] = {}
-    for job in jobs.standing(scale):
+    for job in standing:
         shared.setdefault(job.run.row_id, []).append(job)
     entries = []
     for same in shared.values():
@@ -152,7 +173,7 @@ def _entries(found: rows.Index, scale: str) -> tuple[tuple[Entry, ...], tuple[Re
         run = same[0].run
         kept, aside = rows.of_row(found, scale, run), rows.set_aside(found, scale, run)
         entries.append(Entry(tuple(same), tuple(kept), tuple(aside)))
-    entries.sort(key=lambda entry: _printed_at(entry.job))
+    entries.sort(key=lambda entry: (_printed_at(entry.job), places[entry.job.name]))
     unknown = [
         record
         for (kind, key), group in found.items()

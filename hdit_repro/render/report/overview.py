@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from shlex import quote
 
 from hdit_repro.audit.decide import RULE
 from hdit_repro.audit.findings import count_rows
@@ -217,15 +218,29 @@ def _ranks(facts: Facts) -> Iterable[Block]:
 def _cost(facts: Facts) -> Iterable[Block]:
     yield Heading(2, "What it cost", "cost")
     hours, seconds = spent(facts.given.records)
-    devices = ", ".join(sorted({record.provenance.device for record in facts.given.records}))
-    if facts.given.records:
+    made = [record.provenance for record in facts.given.records]
+    devices = ", ".join(sorted({device for one in made for device in (one.device, one.training_device)}))
+    if made:
         yield text(f"Spent: {hours:,.1f} GPU-hours, {_time(seconds)} of computing time, on {devices}.")
     missing = [entry for entry in facts.entries if not entry.records]
     if missing:
         price = facts.bills.many_of([entry.job for entry in missing], 1)
-        yield text(f"Not measured yet at {facts.scale} scale: {len(missing)} rows. One training of each costs {price}.")
-        names = dict.fromkeys(entry.job.experiment for entry in missing)
-        yield Code("\n".join(f"hdit-repro submit {name} --scale {facts.scale}" for name in names))
+        count = f"{len(missing)} {_plural('row', len(missing))}"
+        yield text(f"Not measured yet at {facts.scale} scale: {count}. One training of each costs {price}.")
+        yield Code("\n".join(f"hdit-repro {line} --scale {facts.scale}" for line in _measuring(missing, facts)))
+
+
+def _measuring(missing: Iterable[Entry], facts: Facts) -> Iterable[str]:
+    """What measures the rows: an experiment at once, but for rows that cannot be, with which it would be refused."""
+    partial = {experiment for experiment, _ in facts.refused}
+    rows: dict[str, list[str]] = {}
+    for job in (entry.job for entry in missing):
+        if job.run.external:
+            yield f"eval --run {quote(job.name)}"
+        else:
+            rows.setdefault(job.experiment, []).append(job.row)
+    for experiment, names in rows.items():
+        yield f"submit {quote(experiment)}" + (f" --rows {quote(','.join(names))}" if experiment in partial else "")
 
 
 def spent(records: Iterable[Record]) -> tuple[float, float]:
@@ -250,7 +265,7 @@ def _time(seconds: float) -> str:
 
 def _left_out(facts: Facts) -> Iterable[Block]:
     stale = [(name, one) for name, one in facts.signed.items() if one.stale]
-    if not facts.problems and not stale and not facts.unknown:
+    if not facts.problems and not stale and not facts.unknown and not facts.refused and not facts.misread:
         return
     yield Heading(2, "Left out or in doubt", "left-out")
     folder = facts.given.folder
@@ -264,5 +279,16 @@ def _left_out(facts: Facts) -> Iterable[Block]:
             Span(record.evaluation_id, code=True), f": a whole record of {', '.join(record.names)} of no present job."
         )
         for record in facts.unknown
+    ]
+    items += [
+        words(Span(name, code=True), f": an experiment that is not understood: {why}.") for name, why in facts.misread
+    ]
+    items += [
+        words(
+            Span(f"{experiment}/{row}", code=True),
+            f": a row that cannot be at {facts.scale} scale; `hdit-repro plan {quote(experiment)} --rows {quote(row)} "
+            f"--scale {facts.scale}` says why.",
+        )
+        for experiment, row in facts.refused
     ]
     yield Items(tuple(items))

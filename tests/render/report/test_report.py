@@ -226,6 +226,29 @@ def test_a_bad_file_is_named_and_the_rest_is_there(roots: Roots, measure: Measur
     assert "181.00" in (made.folder / "tables.html").read_text(encoding="utf-8")
 
 
+def test_rows_that_cannot_be_are_named_and_no_command_asks_for_them(
+    roots: Roots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    body = 'extends = "table1/E"\nsampling = {{ guidance = {} }}\n'
+    rows = (f"[row.{name}]\n{body.format(weight)}" for name, weight in (("good", 1.5), ("bad", '"much"'), ("two", 2)))
+    write_text(tmp_path / "jobs" / "mine.toml", "\n".join(rows))
+    write_text(tmp_path / "jobs" / "torn.toml", "[row.x")
+    external = External(name="theirs.zip", digest="ab" * 32, images=100)
+    write_text(tmp_path / "jobs" / "them.toml", job_file("them", "table1/E", external))
+    page = (build("paper", roots).folder / "index.md").read_text(encoding="utf-8")
+    left_out = page.partition('id="left-out"')[2]
+    assert (
+        "- `mine/bad`: a row that cannot be at paper scale; `hdit-repro plan mine --rows bad --scale paper`" in left_out
+    )
+    assert "- `torn`: an experiment that is not understood: " in left_out
+    assert "mine/good" not in left_out
+    lines = page.partition("```\n")[2].partition("```")[0].splitlines()
+    assert "hdit-repro submit mine --rows good,two --scale paper" in lines
+    assert "hdit-repro eval --run them --scale paper" in lines
+    assert "hdit-repro submit table1 --scale paper" in lines
+
+
 def test_a_page_says_how_many_of_many_trainings_it_shows(roots: Roots, measure: Measure, remains) -> None:
     for seed in range(10):
         measure("table1/E", "smoke", 181.0 + seed, seed=seed)
@@ -325,6 +348,26 @@ def test_tables_rows_come_first_and_alternatives_last(roots: Roots, measure: Mea
     order = ("table1/E", "edition2/G", "guidance/w1.0", "alternatives/A-dot")
     places = [rows.index(f"[{name}: ".replace("_", "\\_")) for name in order]
     assert places == sorted(places)
+
+
+def test_a_row_of_ones_own_that_is_one_of_the_papers_leaves_it_in_its_place(
+    roots: Roots, measure: Measure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_text(tmp_path / "jobs" / "aaa.toml", '[row.same]\nextends = "table1/E"\n')
+    for name in ("table1/R1", "table1/E"):
+        measure(name, "paper", 20.0)
+    entries = [entry.job.name for entry in gather("paper", roots).measured]
+    assert entries == ["table1/R1", "table1/E"]
+
+
+def test_what_it_cost_names_the_hardware_of_every_stage(roots: Roots, measure: Measure) -> None:
+    path = measure("table1/E", "paper", 27.0)
+    record = store.read(path)
+    made = msgspec.structs.replace(record.provenance, versions={"device while training": "NVIDIA H100"})
+    store.write(seal(msgspec.structs.replace(record, provenance=made)), path)
+    page = (build("paper", roots).folder / "index.md").read_text(encoding="utf-8")
+    assert " of computing time, on NVIDIA H100, cpu." in page
 
 
 def test_numbers_of_print_errata_have_a_number_beside_them_and_formulas_none(made: Path) -> None:
