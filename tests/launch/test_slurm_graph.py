@@ -169,6 +169,25 @@ def test_what_is_queued_is_built_upon(roots: Roots) -> None:
     assert measuring.after == ("8", *(element.name for element in new))
 
 
+def test_what_a_pack_in_the_queue_will_draw_is_not_drawn_again(roots: Roots) -> None:
+    jobs = wanted("table1", "mini", ["A", "E"])
+    keys = tuple(task.key for task in tasks_for(jobs, roots))
+    unit = Unit(name="p", kind="pack", gpus=2, hours=1, elements=(Noted(stages=keys),), job_id="7")
+    packed = Journal(session="s", cluster="a100", request={}, code="c", state="whole", units=[unit])
+    covered = cover([packed], {"7": Queued("7", "PENDING", "None", "p")}, lambda *_: False)
+    assert groups_of(roots, ["A", "E"], cluster(), scale="mini", covered=covered) == []
+    # A further metric of what it draws waits for it.
+    measuring = keys[-1]
+    others = msgspec.structs.replace(unit, elements=(Noted(stages=tuple(key for key in keys if key != measuring)),))
+    covered = cover(
+        [msgspec.structs.replace(packed, units=[others])],
+        {"7": Queued("7", "PENDING", "None", "p")},
+        lambda *_: False,
+    )
+    [group] = groups_of(roots, ["A", "E"], cluster(), scale="mini", covered=covered)
+    assert (group.kind, group.elements[0].name, group.after) == ("evaluate", measuring, ("7",))
+
+
 def test_a_job_that_waits_for_what_cannot_come_is_doomed() -> None:
     elements = [Noted(stages=("train-a",)), Noted(stages=("train-b",))]
     train = Unit(name="t", kind="train", gpus=1, hours=1, elements=tuple(elements), job_id="1")

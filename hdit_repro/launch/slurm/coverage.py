@@ -36,10 +36,10 @@ class Coverage:
     def ids(self, key: str) -> list[str]:
         return [element.job.id for element in self.jobs(key)]
 
-    def numbers(self, key: str) -> set[int]:
-        """Samples that elements in the queue will draw."""
-        spans = (element.noted.numbers for element in self.jobs(key))
-        return {number for span in spans if span for number in range(*span)}
+    def numbers(self, key: str, count: int) -> set[int]:
+        """Samples of `count` that elements in the queue will draw: a pack draws all of them."""
+        spans = (element.noted.numbers or (0, count) for element in self.jobs(key))
+        return {number for span in spans for number in range(*span)}
 
     @property
     def held(self) -> list[str]:

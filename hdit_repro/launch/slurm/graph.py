@@ -172,8 +172,8 @@ def _of_sampling(
     uncovered = [task for task in measures if not covered.jobs(task.key)]
     waiting = covered.jobs(sampling.key) if sampling else []
     if sampling is not None:
-        there = drawn(sampling.folder) | covered.numbers(sampling.key)
         everything = range(sampling.job.run.sampling.count)
+        there = drawn(sampling.folder) | covered.numbers(sampling.key, len(everything))
         missing = [number for number in everything if number not in there] if there else everything
         along = [] if waiting and uncovered else measures
         shards = _shards(sampling, along, missing, trained, costs, profile)
