@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import pytest
 
 from hdit_repro.errors import UserError
 from hdit_repro.launch.clusters import read_cluster
+from hdit_repro.launch.plan import wanted
+from hdit_repro.launch.slurm.draft import draft, scripts
 from hdit_repro.launch.slurm.executor import Executor
 from hdit_repro.launch.slurm.graph import Kind, Resources
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.slurm.script import Places, dependency, omitted, parameters, whole_arrays, without
+from hdit_repro.records.layout import Roots
 
 PLACES = Places(Path("/runs/submissions/s"), Path("/runs/code/abc"), Path("/home/me/work"), Path("/runs"))
 
@@ -21,10 +25,8 @@ FOUR = Resources(1, 4, 1, 60, 3)
 
 
 def text(profile: Slurm, resources: Resources = FOUR, kind: Kind = "train", size: int = 1) -> str:
-    wanted = parameters(profile, kind, resources, "name", PLACES, {"HDIT_REPRO_DATA": "/data/a b"})
-    return Executor(
-        PLACES.session, wanted, size, python=profile.python or "/venv/bin/python", omit=omitted(profile)
-    ).text
+    told = parameters(profile, kind, resources, "name", PLACES, {"HDIT_REPRO_DATA": "/data/a b"})
+    return Executor(PLACES.session, told, size, python=profile.python or "/venv/bin/python", omit=omitted(profile)).text
 
 
 def profile(name: str = "a100", **changes: Any) -> Slurm:
@@ -190,3 +192,12 @@ def test_dependencies_are_arguments_and_whole_arrays_are_one() -> None:
     assert dependency("afterok", ["7_0", "9"]) == ["--dependency=afterok:7_0:9", "--kill-on-invalid-dep=yes"]
     assert whole_arrays(["7_0", "7_1", "8_0", "9"], {"7": 2, "8": 2}) == ["7", "8_0", "9"]
     assert without("#SBATCH --mem=3\n#SBATCH --mem-per-cpu=3\nx\n", ["mem"]) == "#SBATCH --mem-per-cpu=3\nx\n"
+
+
+def test_the_interpreter_that_submits_may_lie_in_a_path_with_spaces(
+    roots: Roots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/my home/bin/python")
+    planned = draft(wanted("table1", "paper", ["E"]), roots, profile(), {}, allow_dirty=True)
+    lines = [script.text.splitlines()[-1] for script in scripts(planned)]
+    assert all(" '/my home/bin/python' -u -m submitit.core._submit " in line for line in lines), lines

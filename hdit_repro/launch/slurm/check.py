@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -56,7 +55,7 @@ def check(profile: Slurm, roots: Roots, nodes: int, patience: float) -> Checked:
     places = Places(folder, code.path, roots.results.parent, roots.runs)
     resources = Resources(nodes, 1, 1, MINUTES, 0)
     wanted = parameters(profile, "sample", resources, folder.name, places, handed_on())
-    executor = Executor(folder, wanted, 1, python=profile.python or sys.executable, omit=omitted(profile))
+    executor = Executor(folder, wanted, 1, python=profile.python, omit=omitted(profile))
     preflight.try_script(executor.text)
     sent = time.time()
     with lock(folder / HELD):

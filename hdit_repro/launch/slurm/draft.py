@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -177,7 +176,7 @@ def _make(planned: Draft, kind: Kind, resources: Resources, name: str, size: int
         wanted,
         size,
         time_outs=resources.time_outs,
-        python=profile.python or sys.executable,
+        python=profile.python,
         omit=omitted(profile),
         after=after,
     )
