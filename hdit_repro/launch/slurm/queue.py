@@ -28,6 +28,10 @@ DENIED = "ermission denied"
 
 NEVER = "DependencyNeverSatisfied"
 
+FILTERS = ("SACCT_", "SCANCEL_", "SINFO_", "SQUEUE_")
+"""How variables begin by which a user has SLURM's commands show less (`SQUEUE_PARTITION`), or ask back
+(`SCANCEL_INTERACTIVE`): what is hidden would be submitted again."""
+
 
 class Queued(NamedTuple):
     """A job, or an element of an array, that SLURM has not forgotten: "12" or "12_3", its state, why it waits."""
@@ -72,17 +76,18 @@ def ask(*command: str, text: str | None = None, environment: Mapping[str, str] |
     Args:
         command: with its arguments.
         text: what it reads.
-        environment: its variables; None is the process's own.
+        environment: its variables; None is the process's own. `FILTERS` are left out.
 
     Raises:
         UserError: there is no such command here.
-        RunError: it fails; the message has its own.
+        RunError: it fails, or does not know this user; the message has its own.
     """
+    seen = os.environ if environment is None else environment
     try:
         done = subprocess.run(
             command,
             input=text,
-            env=environment,
+            env={name: value for name, value in seen.items() if not name.startswith(FILTERS)},
             capture_output=True,
             text=True,
             errors="replace",  # a job's name, or a greeting, in another encoding
@@ -103,7 +108,8 @@ def ask(*command: str, text: str | None = None, environment: Mapping[str, str] |
             expected="an answer",
             fix="wait a little and run the same command again; `sinfo` shows whether the controller is up",
         ) from error
-    if done.returncode:
+    unknown = f"Invalid user: {os.getuid()}"  # squeue says so, lists nothing, and calls it a success
+    if done.returncode or any(line.endswith(unknown) for line in done.stderr.splitlines()):
         raise RunError(
             f"{command[0]} failed",
             found=done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}",
@@ -116,7 +122,7 @@ def ask(*command: str, text: str | None = None, environment: Mapping[str, str] |
 def squeue(users: Iterable[int] = ()) -> dict[str, Queued]:
     """The jobs of this user, and of others by their numbers: elements of arrays one by one, by id."""
     asked = ",".join(map(str, sorted({os.getuid(), *users})))
-    lines = ask("squeue", "-h", "-r", "-u", asked, "-o", "%i|%T|%r|%M|%j").splitlines()
+    lines = ask("squeue", "-h", "-r", "-u", asked, "-a", "-o", "%i|%T|%r|%M|%j").splitlines()
     jobs = (_queued(*line.split("|", 4)) for line in lines if line.count("|") >= 4)
     return {job.id: job for job in jobs}
 
@@ -170,9 +176,9 @@ def own(ids: Iterable[str]) -> list[str]:
 
 
 def partitions() -> dict[str, Partition]:
-    """The partitions that this user sees, by name."""
+    """The partitions by name, those too that a site hides from lists: they take jobs all the same."""
     found: dict[str, Partition] = {}
-    lines = ask("sinfo", "-h", "-o", "%R|%a|%D|%G|%T").splitlines()
+    lines = ask("sinfo", "-h", "-a", "-o", "%R|%a|%D|%G|%T").splitlines()
     for line in (line for line in lines if line.count("|") >= 4):  # a wrapper's greeting is no partition
         name, available, nodes, gres, state = line.split("|", 4)
         met = found.get(name, Partition(name, available == "up", 0, ()))
