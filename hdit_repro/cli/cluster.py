@@ -58,6 +58,7 @@ def check(
 
     Example: hdit-repro cluster check a100
     """
+    from hdit_repro.cli.slurm import say_busy
     from hdit_repro.launch.clusters import Slurm, read_cluster, workplace
     from hdit_repro.launch.slurm.check import check as act
     from hdit_repro.launch.slurm.check import refuse_local
@@ -66,7 +67,7 @@ def check(
     if not isinstance(profile, Slurm):
         raise refuse_local(name)
     remark(f"submitting a job to partition {profile.partition}")
-    checked = act(profile, workplace(cluster=profile), nodes, patience)
+    checked = act(profile, workplace(cluster=profile), nodes, patience, say_busy)
     if as_objects:
         as_json({"nodes": checked.nodes, "wrong": checked.wrong})
     else:

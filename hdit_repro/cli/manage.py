@@ -90,20 +90,20 @@ def gc(
 
     Example: hdit-repro gc
     """
+    from hdit_repro.cli.slurm import say_busy
     from hdit_repro.launch.clusters import read_cluster, workplace
-    from hdit_repro.launch.gc import garbage, remove
+    from hdit_repro.launch.gc import alone, garbage, remove
 
-    found = garbage(workplace(cluster=read_cluster(cluster)))
-    if as_objects:
-        as_json([{"path": str(item.path), "bytes": item.bytes, "why": item.why} for item in found])
-    else:
-        cells = [(near(item.path), f"{item.bytes / 1e6:,.1f}", item.why) for item in found]
-        if cells:
-            table(("path", "MB", "why"), cells, right=("MB",))
+    roots = workplace(cluster=read_cluster(cluster))
     if not delete:
+        found = garbage(roots)
+        _list(found, as_objects)
         remark(f"{_total(found)}; --delete deletes them" if found else "nothing to delete")
         return
-    left = remove(found)
+    with alone(roots, say_busy):
+        found = garbage(roots)
+        _list(found, as_objects)
+        left = remove(found)
     remark(f"deleted {_total([item for item in found if item not in left])}")
     if left:
         raise RunError(
@@ -112,6 +112,16 @@ def gc(
             expected="files and folders that this user may delete",
             fix="ask their owner, or mend their permissions; then run the same command again",
         )
+
+
+def _list(found: Sequence[Garbage], as_objects: bool) -> None:
+    """Print what may go."""
+    if as_objects:
+        as_json([{"path": str(item.path), "bytes": item.bytes, "why": item.why} for item in found])
+        return
+    cells = [(near(item.path), f"{item.bytes / 1e6:,.1f}", item.why) for item in found]
+    if cells:
+        table(("path", "MB", "why"), cells, right=("MB",))
 
 
 def _total(found: Sequence[Garbage]) -> str:
@@ -142,12 +152,14 @@ def _known(experiment: str, scale: str | None, cluster: str, *, earlier: bool = 
 
 
 def _submit(found: Retry, roots: Roots, allow_dirty: bool, yes: bool) -> tuple[Submitted, Slurm]:
-    from hdit_repro.cli.slurm import confirmed
+    from hdit_repro.cli.slurm import confirmed, say_busy
     from hdit_repro.launch.clusters import Slurm, read_cluster
     from hdit_repro.launch.slurm.submit import submit
 
     profile = read_cluster(found.cluster)
     assert isinstance(profile, Slurm)
     render = ("hdit_repro.cli", "render-tables", "--scale", found.scale)
-    confirm = confirmed(yes)
-    return submit(found.jobs, roots, profile, render=render, allow_dirty=allow_dirty, confirm=confirm), profile
+    made = submit(
+        found.jobs, roots, profile, render=render, allow_dirty=allow_dirty, confirm=confirmed(yes), busy=say_busy
+    )
+    return made, profile

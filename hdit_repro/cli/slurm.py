@@ -67,7 +67,7 @@ def start(
     from hdit_repro.launch.slurm.submit import submit
 
     render = ("hdit_repro.cli", "render-tables", "--scale", jobs[0].scale)
-    made = submit(jobs, roots, profile, render=render, allow_dirty=allow_dirty, confirm=confirmed(yes))
+    made = submit(jobs, roots, profile, render=render, allow_dirty=allow_dirty, confirm=confirmed(yes), busy=say_busy)
     if as_objects:
         as_json({"session": made.session, "jobs": list(made.job_ids), "open": made.open, "queued": made.queued})
     else:
@@ -90,6 +90,11 @@ def confirmed(yes: bool) -> Callable[[Draft], None]:
         _ask(planned, yes)
 
     return confirm
+
+
+def say_busy() -> None:
+    """Say what a submission waits for."""
+    remark("another submission from this folder of runs is being made, or asked about: waiting for it")
 
 
 def bill(planned: Draft) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,18 @@ class Garbage(NamedTuple):
     path: Path
     bytes: int
     why: str
+
+
+@contextlib.contextmanager
+def alone(roots: Roots, busy: Callable[[], None] | None = None) -> Iterator[None]:
+    """While nothing is submitted to SLURM from here: code that no job runs is run by none until it is deleted.
+
+    Args:
+        roots: the workplace.
+        busy: called where a submission is waited for.
+    """
+    with journal.turn(roots, busy) if (roots.runs / "submissions").is_dir() else contextlib.nullcontext():
+        yield
 
 
 def garbage(roots: Roots) -> list[Garbage]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from hdit_repro.launch.slurm import preflight, queue
 from hdit_repro.launch.slurm.draft import handed_on
 from hdit_repro.launch.slurm.executor import Executor
 from hdit_repro.launch.slurm.graph import Resources
-from hdit_repro.launch.slurm.journal import last_said
+from hdit_repro.launch.slurm.journal import last_said, turn
 from hdit_repro.launch.slurm.probe import HELD, ProbeJob
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.slurm.script import Places, omitted, parameters
@@ -37,8 +38,15 @@ class Checked(NamedTuple):
     wrong: list[str]
 
 
-def check(profile: Slurm, roots: Roots, nodes: int, patience: float) -> Checked:
+def check(profile: Slurm, roots: Roots, nodes: int, patience: float, busy: Callable[[], None] | None = None) -> Checked:
     """Hold the profile against the site, then submit a job on `nodes` nodes with one GPU each and wait for it.
+
+    Args:
+        profile: the cluster.
+        roots: the workplace.
+        nodes: how many.
+        patience: seconds until the job is given up.
+        busy: called where a submission from this workplace, which may make the same copy of the code, is waited for.
 
     Raises:
         UserError: the profile does not fit the site.
@@ -48,7 +56,8 @@ def check(profile: Slurm, roots: Roots, nodes: int, patience: float) -> Checked:
     preflight.make_folder(roots.runs)
     preflight.check_room(roots.runs, 0)
     code = look(roots, allow_dirty=True)
-    take(code)
+    with turn(roots, busy):
+        take(code)
     folder = roots.runs / "submissions" / f"check-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
     token = secrets.token_hex(8)
     write_text(folder / "token", token)
@@ -60,7 +69,11 @@ def check(profile: Slurm, roots: Roots, nodes: int, patience: float) -> Checked:
     sent = time.time()
     with lock(folder / HELD):
         job_id = executor.submit_unit([ProbeJob(folder, token)])
-        _wait(job_id, patience)
+        try:
+            _wait(job_id, patience)
+        except BaseException:  # Ctrl-C too: nobody is there to read what the job would say
+            queue.scancel([job_id])
+            raise
     seen = [read_json(path) for path in sorted(folder.glob("node-*.json"))]
     wrong = [problem for node in seen for problem in problems(node, profile, sent)]
     if len(seen) < nodes:
@@ -104,15 +117,18 @@ def problems(node: Mapping[str, Any], profile: Slurm, sent: float) -> list[str]:
 
 
 def _wait(job_id: str, patience: float) -> None:
-    """Until the job has left the queue."""
-    deadline = time.monotonic() + patience
-    while job_id in (listed := queue.squeue()):
+    """Until the job has left the queue; a controller that does not answer is asked again."""
+    deadline, seen = time.monotonic() + patience, "SLURM does not answer"
+    while True:
+        with contextlib.suppress(RunError):
+            job = queue.squeue().get(job_id)
+            if job is None:
+                return
+            seen = f"{job.state.lower()} ({job.reason})"
         if time.monotonic() > deadline:
-            job = listed[job_id]
-            queue.scancel([job_id])
             raise RunError(
                 "the check's job did not come to an end in time",
-                found=f"job {job_id}: {job.state.lower()} ({job.reason})",
+                found=f"job {job_id}: {seen}",
                 expected=f"an end within {patience:g} s",
                 fix="raise --patience, or look at `sinfo` and `squeue --start`",
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from hdit_repro.errors import UserError
-from hdit_repro.files import read_json, write_json
+from hdit_repro.files import lock, read_json, write_json
 from hdit_repro.records.layout import Roots
 
 NAME = "journal.json"
@@ -69,6 +69,23 @@ class Journal(msgspec.Struct, kw_only=True):
     units: list[Unit]
     state: str = "open"
     version: int = 1
+
+
+@contextlib.contextmanager
+def turn(roots: Roots, busy: Callable[[], None] | None = None) -> Iterator[None]:
+    """Be the only one who submits from this workplace, or deletes what submissions need.
+
+    Args:
+        roots: the workplace.
+        busy: called once where somebody else does, before their end is waited for.
+    """
+    path = roots.runs / "submissions" / "submit.lock"
+    with contextlib.ExitStack() as stack:
+        if not stack.enter_context(lock(path, wait=False)):
+            if busy is not None:
+                busy()
+            stack.enter_context(lock(path))
+        yield
 
 
 def folder(roots: Roots, session: str) -> Path:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hdit_repro.errors import RunError, UserError
-from hdit_repro.files import lock
 from hdit_repro.jobs import Job
 from hdit_repro.launch.describe import describe
 from hdit_repro.launch.job import StageFunction
@@ -49,6 +48,7 @@ def submit(
     render: Sequence[str],
     allow_dirty: bool = False,
     confirm: Callable[[Draft], None] | None = None,
+    busy: Callable[[], None] | None = None,
     stages: Mapping[str, StageFunction] | None = None,
 ) -> Submitted:
     """Submit what is missing and not queued; all of it, or nothing.
@@ -60,6 +60,7 @@ def submit(
         render: the command that renders the tables at the end, without its interpreter.
         allow_dirty: whether the code may have changes that no commit holds.
         confirm: gets the draft before anything is submitted, and raises where it is not to be.
+        busy: called where another submission from this workplace is waited for: its submitter may be asked.
         stages: what runs each stage; None is the suite's own.
 
     Raises:
@@ -69,7 +70,7 @@ def submit(
     preflight.check_site(profile)
     preflight.make_folder(roots.runs)
     preflight.check_room(roots.runs, 0)
-    with lock(roots.runs / "submissions" / "submit.lock"):
+    with journal.turn(roots, busy):
         listed = recover(roots)
         planned = draft(jobs, roots, profile, listed, allow_dirty=allow_dirty)
         waiting = sum(bool(planned.covered.jobs(task.key)) for task in planned.left)
