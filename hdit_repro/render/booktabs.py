@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import chain, combinations, groupby, pairwise
+from itertools import groupby
 from math import ceil
 from typing import NamedTuple
 
 from hdit_repro.render.cells import Cell
 from hdit_repro.render.latex import escape
 from hdit_repro.render.sheet import Head, Sheet, by_group
+from hdit_repro.render.wide import Letters, caption, digits, parts, width
 
 RANKS = {1: r"\textbf{%s}", 2: r"\underline{%s}"}
 """How the best and the second best measured value are marked, as in the paper."""
@@ -22,24 +23,20 @@ MARKED = "Bold is the best of ours in its column, underlined the second best."
 
 
 class Size(NamedTuple):
-    """Commands that set the size of letters and the gaps, and what comes of them in points: a digit, a column's gap."""
+    """Commands that set the size of letters and the gaps, and what comes of them."""
 
     commands: tuple[str, ...]
-    digit: float
-    gap: float
+    letters: Letters
 
-
-NARROW = Size((r"\scriptsize", r"\setlength{\tabcolsep}{3pt}"), 3.99, 6)
-WIDE = Size((r"\fontsize{6}{7}\selectfont", r"\setlength{\tabcolsep}{2pt}"), 3.67, 4)
-
-ORDINARY, WIDEST = 470, 560
-"""Points: a table beyond the first is set in WIDE, one beyond the second in parts, for A4 is 597 wide."""
-
-SLIM, BROAD = "ijlt.,:;'|!()[]* ", "mwMW%&@"
-"""Letters of about half a digit's width, and of one and a half; capitals and signs are a third wider than digits."""
 
 NAME = 240
 """Points: a row's name, or a sub-heading, that is wider is set in lines of that width."""
+
+NARROW = Size((r"\scriptsize", r"\setlength{\tabcolsep}{3pt}"), Letters(3.99, 6, NAME))
+WIDE = Size((r"\fontsize{6}{7}\selectfont", r"\setlength{\tabcolsep}{2pt}"), Letters(3.67, 4, NAME))
+
+ORDINARY, WIDEST = 470, 560
+"""Points: a table beyond the first is set in WIDE, one beyond the second in parts, for A4 is 597 wide."""
 
 UNBROKEN = re.compile(r"\S{24}(?=\S)")
 BREAK = r"\allowbreak{}"
@@ -54,20 +51,20 @@ def latex(sheet: Sheet) -> str:
 
     Notes that fit no page with the table stand after it as ordinary text.
     """
-    parts = [_of(sheet, columns) for columns in _parts(sheet)]
-    size = WIDE if max(_width(part, NARROW) for part in parts) > ORDINARY else NARROW
+    found = parts(sheet, WIDE.letters, WIDEST)
+    size = WIDE if max(width(part, NARROW.letters) for part in found) > ORDINARY else NARROW
     label = f"tab:{UNLABELLED.sub('-', sheet.name)}{'' if sheet.scale == 'paper' else f'-{sheet.scale}'}"
     marked = any(cell.rank for row in sheet.rows for cell in row)
     notes = (*sheet.notes, *([MARKED] if marked else []))
     below = _height(sheet, notes) > LINES
     lines: list[str] = []
-    for number, part in enumerate(parts):
-        more = f" (part\u00a0{number + 1}\u00a0of\u00a0{len(parts)})" if len(parts) > 1 else ""
+    for number, part in enumerate(found):
+        title = caption(_title(sheet.title), number + 1, len(found))
         lines += [r"\begin{table}", r"\centering", r"\setlength{\abovetopsep}{\smallskipamount}"]
         lines += [r"\addtocounter{table}{-1}"] if number else []
-        lines += [rf"\caption{{{escape(_caption(sheet.title) + more)}}}", *([] if number else [rf"\label{{{label}}}"])]
+        lines += [rf"\caption{{{escape(title)}}}", *([] if number else [rf"\label{{{label}}}"])]
         lines += [*size.commands, *_tabular(part)]
-        if number == len(parts) - 1 and not below:
+        if number == len(found) - 1 and not below:
             lines += [r"\par\medskip", r"\begin{minipage}{\textwidth}", r"\raggedright", *_said(notes)]
             lines += [r"\end{minipage}"]
         lines.append(r"\end{table}")
@@ -77,7 +74,7 @@ def latex(sheet: Sheet) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _caption(title: str) -> str:
+def _title(title: str) -> str:
     """LaTeX puts a number of its own before a caption, which must not be taken for print's."""
     return f"The paper's {title}" if title.startswith("Table ") else title
 
@@ -89,56 +86,8 @@ def _said(notes: Sequence[str]) -> Iterator[str]:
 def _height(sheet: Sheet, notes: Sequence[str]) -> int:
     """Lines of a part with all notes below it, caption and rules counted as six."""
     names = [*(row[0].text for row in sheet.rows), *(group for group, _ in by_group(sheet) if group)]
-    named = sum(max(1, ceil(_digits(name) * NARROW.digit / NAME)) for name in names)
+    named = sum(max(1, ceil(digits(name) * NARROW.letters.digit / NAME)) for name in names)
     return 6 + named + sum(ceil(len(note) / LINE) for note in notes)
-
-
-def _parts(sheet: Sheet) -> list[list[int]]:
-    """The columns of each part, as few and as even as can be; what shares a heading stays together.
-
-    The first column, the rows' names, is in every part.
-    """
-    spans = [list(span) for _, span in groupby(range(1, len(sheet.heads)), key=lambda at: sheet.heads[at].upper)]
-
-    def cuts(count: int) -> Iterator[list[list[int]]]:
-        for ends in combinations(range(1, len(spans)), count - 1):
-            yield [[0, *chain(*spans[start:end])] for start, end in pairwise((0, *ends, len(spans)))]
-
-    def widest(parts: list[list[int]]) -> float:
-        return max(_width(_of(sheet, columns), WIDE) for columns in parts)
-
-    best = [list(range(len(sheet.heads)))]
-    for count in range(1, len(spans) + 1):
-        best = min(cuts(count), key=widest)
-        if widest(best) <= WIDEST:
-            break
-    return best
-
-
-def _of(sheet: Sheet, columns: Sequence[int]) -> Sheet:
-    heads = tuple(sheet.heads[at] for at in columns)
-    return sheet._replace(heads=heads, rows=tuple(tuple(row[at] for at in columns) for row in sheet.rows))
-
-
-def _width(sheet: Sheet, size: Size) -> float:
-    """About how many points the table is wide."""
-    columns = zip(sheet.heads, *sheet.rows, strict=True)
-    widths = [
-        size.gap + size.digit * max(map(_digits, (head.own, *(cell.text for cell in cells))))
-        for head, *cells in columns
-    ]
-    widths[0] = min(widths[0], size.gap + NAME)
-    total, at = 0.0, 0
-    for upper, heads in groupby(sheet.heads, key=lambda head: head.upper):
-        count = len(list(heads))
-        total += max(sum(widths[at : at + count]), size.gap + size.digit * _digits(upper))
-        at += count
-    return total
-
-
-def _digits(text: str) -> float:
-    """About how wide a text is, in digits."""
-    return sum(0.55 if c in SLIM else 1.5 if c in BROAD else 1.3 if c.isupper() or c in "−+±–" else 1 for c in text)
 
 
 def _tabular(sheet: Sheet) -> list[str]:
@@ -160,7 +109,7 @@ def _tabular(sheet: Sheet) -> list[str]:
 
 def _named(text: str) -> str:
     """A row's name or a sub-heading, in as many lines as it needs."""
-    if _digits(text) * NARROW.digit <= NAME:
+    if digits(text) * NARROW.letters.digit <= NAME:
         return escape(text)
     parts = UNBROKEN.sub(r"\g<0>\n", " ".join(text.split())).split("\n")
     return rf"\parbox[t]{{{NAME}pt}}{{\raggedright {BREAK.join(map(escape, parts))}\strut}}"

@@ -30,6 +30,7 @@ from hdit_repro.render.report.overview import page_by_name
 from hdit_repro.render.report.row import commands, grids_of
 from hdit_repro.render.settled import beside
 from hdit_repro.render.sheet import Sheet, by_group
+from hdit_repro.render.wide import Letters, caption, parts
 
 
 def tables(facts: Facts) -> Page:
@@ -49,10 +50,26 @@ def tables(facts: Facts) -> Page:
     for sheet, known in (*linked, *((sheet, {}) for sheet in facts.own)):
         blocks += [
             Heading(2, sheet.title, slug(sheet.name)),
-            _sheet(sheet, known, places),
+            *_sheets(sheet, known, places),
             Items(tuple(words(note) for note in sheet.notes)),
         ]
     return Page("tables", "Tables", tuple(blocks))
+
+
+LETTERS, WIDEST = Letters(4.45, 7.2, 90, broken=True), 690
+"""Points of the letters of a printed table, and of the widest: a browser makes a page smaller by a quarter at most."""
+
+MARKS = {1: " (best)", 2: " (second)"}
+
+
+def _sheets(sheet: Sheet, pages: dict[str, str], places: dict[str, str]) -> list[Grid]:
+    """The table, in parts where a printed page would cut it off."""
+    rows = tuple(
+        tuple(cell._replace(text=f"{cell.text}{MARKS.get(cell.rank, '')}") for cell in row) for row in sheet.rows
+    )
+    found = parts(sheet._replace(rows=rows), LETTERS, WIDEST)
+    titled = (part._replace(title=caption(sheet.title, at, len(found))) for at, part in enumerate(found, 1))
+    return [_sheet(part, pages, places) for part in titled]
 
 
 def _sheet(sheet: Sheet, pages: dict[str, str], places: dict[str, str]) -> Grid:
@@ -74,10 +91,9 @@ def _sheet(sheet: Sheet, pages: dict[str, str], places: dict[str, str]) -> Grid:
 def _linked(cell: Cell, pages: dict[str, str], places: dict[str, str]) -> Span:
     known = (places[name] for name in records_behind(cell) if name in places)
     href = next(known, pages.get(str(cell.extra.get("run")), ""))
-    mark = {1: " (best)", 2: " (second)"}.get(cell.rank, "")
     if cell.value in (NOT_RUN, NOT_MEASURED):
         return Span(cell.text, tone="quiet")
-    return Span(f"{cell.text}{mark}", href)
+    return Span(cell.text, href)
 
 
 def samples(facts: Facts) -> Page:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from PIL import Image
 
+from hdit_repro.files import write_text
+from hdit_repro.records import store
 from hdit_repro.records.layout import Roots
+from hdit_repro.records.schema import Metric, seal
 from hdit_repro.render.report import build
+from hdit_repro.spec.evaluation import MetricKind, metric_names
 
 BROWSER = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -95,3 +101,47 @@ def test_print_and_screen(folder: Path, tmp_path: Path) -> None:
     browse(folder / "index.html", tmp_path / "two", "--window-size=900,900", f"--screenshot={shot}")
     with Image.open(shot) as picture:
         assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 20
+
+
+MEASURE = """<p id="said"></p><script>
+const sheet = [...document.styleSheets[0].cssRules];
+sheet.filter(rule => rule.media && rule.media.mediaText === "print").forEach(rule => { rule.media.mediaText = "all"; });
+document.querySelectorAll("table").forEach(table => { table.style.width = "min-content"; });
+document.getElementById("said").textContent =
+  [...document.querySelectorAll("table")].map(table => table.offsetWidth).join(" ");
+</script></body>"""
+PAPER = (210 - 2 * 14) / 25.4 * 96 * 4 / 3
+"""CSS pixels beside each other on A4 within the margins, where the browser makes a page a quarter smaller at most."""
+
+
+KINDS: tuple[MetricKind, ...] = (
+    "frechet", "spatial-frechet", "frechet-infinity", "inception-score", "kernel", "precision-recall",
+)  # fmt: skip
+
+
+def test_paper_holds_every_column(
+    roots: Roots, measure: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the widest tables of print and of the project's own, and of a row with many metrics."""
+    monkeypatch.chdir(tmp_path)
+    mine = f'[row.many]\nextends = "table1/E"\nevaluation = {{ metrics = {json.dumps(KINDS)} }}\n'
+    write_text(tmp_path / "jobs" / "mine.toml", mine)
+    for seed in range(2):
+        for name in ("table1/R1", "table1/E", "imagenet256", "scaling/p4-m", "alternatives/ffhq1024-flip", "ffhq1024"):
+            measure(name, "paper", 123.45 + seed, seed=seed, score=150.0 + seed)
+    path = measure("mine/many", "paper", 50.0)
+    names = [name for kind in KINDS for name in metric_names(kind, "inception-2015")]
+    metrics = {name: Metric(value=0.123, low=0.122, high=0.124, interval="made up") for name in names}
+    store.write(seal(msgspec.structs.replace(store.read(path), metrics=metrics)), path)
+    folder = build("paper", roots).folder
+    style = (folder / "style.css").read_text(encoding="utf-8")
+    for name, root in (("tables", ""), ("rows/mine-many", "../")):
+        page = folder / f"{name}.html"
+        text = page.read_text(encoding="utf-8")
+        link = f'<link rel="stylesheet" href="{root}style.css">'
+        assert link in text
+        page.write_text(text.replace(link, f"<style>{style}</style>").replace("</body>", MEASURE), encoding="utf-8")
+        done = browse(page, tmp_path / page.stem, "--virtual-time-budget=4000", "--dump-dom")
+        widths = [int(width) for width in done.stdout.partition('<p id="said">')[2].partition("</p>")[0].split()]
+        assert len(widths) == text.count("<table")
+        assert max(widths) <= PAPER, name

@@ -185,6 +185,19 @@ def test_measured_cells_lead_to_their_records(made: Path, roots_of_made: Roots) 
     assert "seed 2" in page
 
 
+def test_a_table_wider_than_a_printed_page_stands_in_parts(roots: Roots) -> None:
+    """Table 8 was cut off behind its fifth model of nine; Table 1 fits."""
+    page = (build("paper", roots).folder / "tables.html").read_text(encoding="utf-8")
+    wide = page.partition('id="edition2-table8"')[2].partition("<h2")[0]
+    tables = wide.split("<table")[1:]
+    assert len(tables) > 1
+    models = [model for table in tables for model in re.findall(r'class="upper">(p\d+-[sml])<', table)]
+    assert models == [f"p{patch}-{size}" for patch in (16, 8, 4) for size in "sml"]
+    assert all('<th scope="row">Training Steps</th>' in table for table in tables)
+    assert all(f"(part\u00a0{at}\u00a0of\u00a0{len(tables)})" in table for at, table in enumerate(tables, 1))
+    assert page.partition('id="table1"')[2].partition("<h2")[0].count("<table") == 1
+
+
 def test_every_figure_of_the_paper_has_its_place(made: Path) -> None:
     page = (made / "figures.html").read_text(encoding="utf-8")
     shown = {name: drawing for name, drawing in FIGURES.items() if "paper" in drawing.scales}
