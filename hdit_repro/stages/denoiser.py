@@ -9,6 +9,7 @@ from msgspec import UNSET
 from torch import Tensor, nn
 
 from hdit_repro.diffusion import GaussianDiffusion, Precondition, as_keys, guide, normals, uniforms
+from hdit_repro.errors import RunError
 from hdit_repro.metrics.quantise import to_uint8
 from hdit_repro.models.arithmetic import autocast, products
 from hdit_repro.samplers import SAMPLERS
@@ -38,7 +39,11 @@ class Drawer:
 
     @torch.inference_mode()
     def __call__(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """Samples `numbers`: uint8 images (B 3 H W, on the CPU), and their labels (B, int64) or None."""
+        """Samples `numbers`: uint8 images (B 3 H W, on the CPU), and their labels (B, int64) or None.
+
+        Raises:
+            RunError: a sample holds a NaN.
+        """
         keys = sample_keys(self.run, numbers).to(self.device)
         labels = self.labels(keys, numbers)
         start = self.noise(keys, START)
@@ -52,6 +57,7 @@ class Drawer:
                 images = self._edm(self.run.diffusion, start, noise, labels)
             else:
                 images = self._gaussian(self.run.diffusion, start, noise, labels)
+        _refuse_nan(images, numbers)
         return to_uint8(images.float()).cpu(), None if labels is None else labels.cpu()
 
     def noise(self, keys: Tensor, stream: int) -> Tensor:
@@ -93,6 +99,20 @@ class Drawer:
             return out
 
         return counted
+
+
+def _refuse_nan(images: Tensor, numbers: Sequence[int]) -> None:
+    """Refuse samples that hold a NaN, and say which they are."""
+    broken = images.isnan().flatten(1).any(dim=1)
+    if broken.any():
+        bad = [number for number, is_bad in zip(numbers, broken.tolist(), strict=True) if is_bad]
+        raise RunError(
+            "the network leaves samples that hold NaN",
+            found=f"{len(bad)} of {len(numbers)} samples drawn at once, the first is number {bad[0]}",
+            expected="images of finite values",
+            fix="look at the training's losses and, of imported weights, at their values; where bfloat16 overflows, "
+            'give the row sampling = { precision = "float32" }; with guidance, a lower weight',
+        )
 
 
 def sampling_precision(run: Run) -> Precision:

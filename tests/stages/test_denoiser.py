@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hdit_repro import jobs
 from hdit_repro.diffusion import GaussianDiffusion, as_keys, normals
+from hdit_repro.errors import RunError
 from hdit_repro.metrics.quantise import to_uint8
 from hdit_repro.samplers import SAMPLERS, karras_sigmas
 from hdit_repro.seeds import derive
@@ -226,3 +227,16 @@ def test_the_network_is_called_in_the_precision_asked_for(training: str, samplin
 
     Drawer(msgspec.convert(tree, Run), Told(), torch.device("cpu"), lambda: None)([0])
     assert told == [narrow]
+
+
+def test_samples_of_nan_are_refused_by_their_numbers() -> None:
+    class Broken(Nothing):
+        def forward(self, x: Tensor, sigma: Tensor, class_cond: Tensor, **_: Tensor) -> Tensor:
+            out = torch.zeros_like(x)
+            out[1:3, 0, 0, 0] = torch.nan
+            return out
+
+    run = run_with(sampler={"kind": "euler", "steps": 1})
+    with pytest.raises(RunError, match="hold NaN") as caught:
+        Drawer(run, Broken(), torch.device("cpu"), lambda: None)([4, 6, 9, 10])
+    assert caught.value.found == "2 of 4 samples drawn at once, the first is number 6"
