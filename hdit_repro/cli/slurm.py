@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 EVERY = 2.0
 """Seconds between two looks at queue and disk while somebody waits."""
 
+UNSEEN = 60.0
+"""Seconds for which a file server may hide from this machine what a job on another has written: NFS believes for so
+long that a file which was looked for and missed is still not there."""
+
 
 def show(jobs: Sequence[Job], roots: Roots, profile: Slurm, as_objects: bool) -> None:
     """Print the scripts that a submission would hand to sbatch now."""
@@ -144,11 +148,13 @@ def outcome(made: Submitted, profile: Slurm) -> str:
 def _stay(jobs: Sequence[Job], roots: Roots, profile: Slurm) -> None:
     """Show progress until none of the rows is in the queue any more; a scheduler that does not answer is asked again.
 
+    A stage that has left the queue without output has failed where it has said so, or after `UNSEEN`.
+
     Raises:
         RunError: stages failed, or ended with something left.
     """
     from hdit_repro.launch.follow import display, follow
-    from hdit_repro.launch.graph import required
+    from hdit_repro.launch.graph import required, unsettled
     from hdit_repro.launch.plan import make_plan, tasks_for
     from hdit_repro.launch.slurm import journal, queue
     from hdit_repro.launch.slurm.coverage import held_words
@@ -160,6 +166,7 @@ def _stay(jobs: Sequence[Job], roots: Roots, profile: Slurm) -> None:
     there = _there(profile)
     covered: Coverage | None = None
     looked, told = -math.inf, ""
+    gone: dict[str, float] = {}
 
     def alive() -> bool:
         nonlocal covered, looked, told
@@ -170,10 +177,14 @@ def _stay(jobs: Sequence[Job], roots: Roots, profile: Slurm) -> None:
                     shown.event(held)
                 told = held
             looked = time.monotonic()
-        return covered is None or any(covered.jobs(task.key) for task in tasks)
+        return covered is None or any(covered.jobs(task.key) for task in tasks) or bool(unsettled(tasks, failed))
 
     def failed(task: Task) -> bool:
-        return covered is not None and not covered.jobs(task.key) and not task.folder.done(task.stage)
+        if covered is None or covered.jobs(task.key) or task.folder.done(task.stage):
+            gone.pop(task.key, None)
+            return False
+        since = gone.setdefault(task.key, time.monotonic())
+        return task.folder.state(task.stage) == "failed" or time.monotonic() - since >= UNSEEN
 
     shown = display()
     try:

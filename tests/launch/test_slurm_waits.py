@@ -16,14 +16,14 @@ from hdit_repro.errors import RunError
 from hdit_repro.files import lock, write_json
 from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.part import Part
-from hdit_repro.launch.plan import wanted
+from hdit_repro.launch.plan import tasks_for, wanted
 from hdit_repro.launch.progress import LEFT, note_left, write_failure
 from hdit_repro.launch.slurm import act, attempts, journal, queue
 from hdit_repro.launch.slurm.live import look
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.slurm.submit import Submitted
 from hdit_repro.launch.status import known_tasks
-from hdit_repro.records.layout import Roots
+from hdit_repro.records.layout import Roots, RunFolder
 
 Send = Callable[[Roots, list[str]], Submitted]
 
@@ -151,6 +151,7 @@ def test_what_is_held_is_told_with_what_lets_it_go(
         assert main(command) == 0
         assert words in capsys.readouterr().err
     monkeypatch.setattr(slurm, "EVERY", 0.0)
+    monkeypatch.setattr(slurm, "UNSEEN", 0.0)
     looks = iter([training, training, training.replace("launch failed requeued held", "None")])
 
     def squeue(*_: object) -> dict[str, queue.Queued]:
@@ -218,10 +219,34 @@ def test_waiting_outlasts_a_scheduler_that_does_not_answer(
     listed = queue.squeue
     monkeypatch.setattr(queue, "squeue", squeue)
     monkeypatch.setattr(slurm, "EVERY", 0.0)
+    monkeypatch.setattr(slurm, "UNSEEN", 0.0)
     monkeypatch.chdir(roots.runs.parent)
     assert main(["submit", "table1", "--cluster", "a100", "--allow-dirty", "--rows", "E", "--wait"]) == 1
     assert "3 stages are not done, and nothing of them is in the queue" in capsys.readouterr().err
     assert len(asked) == 6
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_what_has_left_the_queue_is_waited_for_while_its_output_may_be_unseen(
+    roots: Roots, fake: Any, monkeypatch: pytest.MonkeyPatch, send: Send, noted: bool
+) -> None:
+    """NFS shows what a node wrote up to a minute late to a machine that has looked for it before."""
+    send(roots, ["E"])
+    fake.end_all()
+    cluster, jobs = read_cluster("a100"), wanted("table1", "paper", ["E"])
+    assert isinstance(cluster, Slurm)
+    monkeypatch.setattr(slurm, "EVERY", 0.0)
+    looks: list[float] = []
+    monkeypatch.setattr("hdit_repro.launch.follow.time.sleep", looks.append)
+    done = RunFolder.done
+    monkeypatch.setattr(RunFolder, "done", lambda self, stage: len(looks) > 5 or done(self, stage))
+    if noted:  # a job that said why it failed is believed at once
+        write_failure(tasks_for(jobs, roots)[0].folder.failure("train"), "out of memory", "", "s/100")
+        with pytest.raises(RunError, match="nothing of them is in the queue"):
+            slurm._stay(jobs, roots, cluster)
+        assert looks == []
+    else:
+        slurm._stay(jobs, roots, cluster)
 
 
 @pytest.mark.parametrize("command", ["cancel", "retry"])
