@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, data, group, hanging, remark, width
+from hdit_repro.cli.output import advice, as_json, data, group, hanging, remark, width
 
 if TYPE_CHECKING:
     from hdit_repro.cli.checks import Check
@@ -72,4 +72,4 @@ def subjects(experiment: str, scale: str) -> dict[str, Callable[[], Iterator[Che
 def _show(check: Check) -> None:
     data("\n".join(hanging(f"{MARKS[check.state]}{check.subject:<26} ", check.found, width(sys.stdout))))
     if check.fix:
-        data(f"{'':<31}fix: {check.fix}")
+        data("\n".join(advice(f"{'':<31}fix: ", check.fix, width(sys.stdout))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import textwrap
@@ -19,6 +20,9 @@ READABLE = 16
 
 PART = 12
 """Columns before what an error found, expected and advises."""
+
+COPIED = re.compile(r"hdit-repro|`| -|[$=/]")
+"""In what mends an error: a command, an option, a variable or a path, which a line's end would break when copied."""
 
 COMFORT = 24
 """Columns for which the last column of a table takes the place of spare ones."""
@@ -44,7 +48,7 @@ def remark(text: str) -> None:
 def left_out(refused: Iterable[UserError]) -> None:
     """Say of rows that are not shown why they cannot be."""
     for error in refused:
-        typer.echo(escaped(f"left out: {error}"), err=True)
+        typer.echo(told(error, width(sys.stderr), "left out"), err=True)
 
 
 def width(stream: TextIO) -> int:
@@ -67,15 +71,23 @@ def hanging(name: str, text: str, columns: int) -> list[str]:
     return [name + first, *(" " * len(name) + line for line in more)]
 
 
-def told(error: UserError, columns: int) -> str:
-    """An error, each part below its own beginning; what mends it stays in one line, to be copied."""
-    first, *others = escaped(f"error: {error}").split("\n")
+def told(error: UserError, columns: int, name: str = "error") -> str:
+    """An error, each part below its own beginning; what mends it stays in one line where there is a command to copy."""
+    first, *others = escaped(f"{name}: {error}").split("\n")
     lines, place = wrapped(first, columns), ""
     for line in others:
-        name, text = line[:PART], line[PART:]
-        place = name.strip() or place
-        lines += [line] if place == "fix" or len(line) <= columns else hanging(name, text, columns)
+        part, text = line[:PART], line[PART:]
+        place = part.strip() or place
+        if len(line) <= columns:
+            lines.append(line)
+        else:
+            lines += advice(part, text, columns) if place == "fix" else hanging(part, text, columns)
     return "\n".join(lines)
+
+
+def advice(name: str, text: str, columns: int) -> list[str]:
+    """What mends something, behind its name: in one line where there is a command to copy, else as `hanging`."""
+    return [name + text] if COPIED.search(text) else hanging(name, text, columns)
 
 
 def as_json(value: Any) -> None:

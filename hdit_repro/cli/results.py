@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, counted, data, group, near, remark, table
+from hdit_repro.cli.output import as_json, counted, data, group, near, remark, table, width, wrapped
 from hdit_repro.errors import UserError
 from hdit_repro.spec.data import Folder
 
@@ -45,7 +46,8 @@ def lint(as_objects: options.Json = False) -> None:
         as_json([{"file": str(problem.path), "problem": problem.reason} for problem in found.problems])
     else:
         for problem in found.problems:
-            data(f"{near(problem.path)}: {problem.reason}")
+            for line in wrapped(f"{near(problem.path)}: {problem.reason}", width(sys.stdout)):
+                data(line)
     remark(f"{counted(found.records, 'whole record')}, {counted(len(found.problems), 'problem')}")
     if found.problems:
         raise typer.Exit(1)

@@ -146,6 +146,39 @@ def test_an_error_breaks_between_words_and_its_command_not_at_all() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "fix",
+    [
+        "look at it with `sinfo` first, then wait",
+        "name another one with --run, or wait a little",
+        "tar -xf the file, which takes some minutes",
+        "export FOLDER=somewhere, and wait a little",
+        "put it into jobs/mine.toml, and wait a little",
+    ],
+)
+def test_what_is_copied_stays_in_one_line_and_prose_does_not(fix: str) -> None:
+    assert told(UserError("no", fix=fix), 30).splitlines()[1:] == [f"  fix       {fix}"]
+    assert output.advice("fix: ", fix, 20) == [f"fix: {fix}"]
+    prose = "mend the line that is named, then run it again"
+    assert told(UserError("no", fix=prose), 30).splitlines()[1:] == [
+        "  fix       mend the line that",
+        "            is named, then run",
+        "            it again",
+    ]
+
+
+def test_what_is_left_out_fits_its_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("hdit_repro.cli.output.width", lambda stream: 30)
+    output.left_out([UserError("no such field here", expected="one of these, or those, or none")])
+    assert capsys.readouterr().err.splitlines() == [
+        "left out: no such field here",
+        "  expected  one of these, or",
+        "            those, or none",
+    ]
+
+
 def test_an_error_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("hdit_repro.cli.app.width", lambda stream: 40 * (stream is sys.stderr))
     assert main(["show", "tabel1/E"]) == 2

@@ -283,7 +283,7 @@ def test_parquet_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not path.exists()
 
 
-def test_the_commands(roots: Roots, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands(roots: Roots, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     path = put(roots, make())
     record = store.read(path)
     assert main(["results", "lint"]) == 0
@@ -298,7 +298,13 @@ def test_the_commands(roots: Roots, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     path.write_text(path.read_text(encoding="utf-8").replace("12.5", "2.5"), encoding="utf-8")
     assert main(["results", "lint"]) == 1
-    assert "edited by hand" in capsys.readouterr().out
+    whole = capsys.readouterr().out
+    assert "edited by hand" in whole
+    monkeypatch.setattr("hdit_repro.cli.results.width", lambda stream: 40)
+    assert main(["results", "lint"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert " ".join(lines).split() == whole.split()
+    assert len(lines) > len(whole.splitlines())
     assert main(["results", "sign-off", "ffffffffffff", "--by", "Ada"]) == 2
     assert main(["results", "sign-off", "", "--by", "Ada"]) == 2, "a variable of the shell that is not set"
 
