@@ -84,18 +84,26 @@ def train(
     """
     from hdit_repro.stages.settings import HowToTrain
 
-    how = HowToTrain(
-        microbatch=microbatch,
-        recompute=recompute,
-        compile=compiled,
-        deterministic=deterministic,
-        unreadable=unreadable.value,
-        ema_decays=training_options.decays(ema_decay or []),
-        snapshots=tuple(snapshot or []),
-        tensorboard=tensorboard,
-        save_seconds=save_seconds,
-        log_every=log_every,
-    )
+    try:
+        how = HowToTrain(
+            microbatch=microbatch,
+            recompute=recompute,
+            compile=compiled,
+            deterministic=deterministic,
+            unreadable=unreadable.value,
+            ema_decays=tuple(sorted(set(ema_decay or []))),
+            snapshots=tuple(snapshot or []),
+            tensorboard=tensorboard,
+            save_seconds=save_seconds,
+            log_every=log_every,
+        )
+    except ValueError as error:
+        raise UserError(
+            "a training cannot run so",
+            found=str(error),
+            expected="options within their bounds",
+            fix="correct the option that is named",
+        ) from error
     start = {"distributed": distributed.value, "time_limit": time_limit, "training": how}
     _outputs(_execute("train", run, scale, device, threads, how=start, own=own))
 

@@ -81,20 +81,3 @@ SaveSeconds = Annotated[
     float, typer.Option("--save-seconds", metavar="SECONDS", min=0.0, callback=finite, help="Between checkpoints.")
 ]
 LogEvery = Annotated[int, typer.Option("--log-every", metavar="STEPS", min=1, help="Between lines of metrics.jsonl.")]
-
-
-def decays(values: list[float]) -> tuple[float, ...]:
-    """The decays asked for, each once, ascending.
-
-    Raises:
-        UserError: one is outside [0, 1).
-    """
-    for value in values:
-        if not 0 <= value < 1:
-            raise UserError(
-                "a decay lies in [0, 1)",
-                found=f"--ema-decay {value:g}",
-                expected="such as 0.999",
-                fix="leave --ema-decay out for the run's own average",
-            )
-    return tuple(sorted(set(values)))

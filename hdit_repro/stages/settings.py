@@ -43,8 +43,9 @@ class HowToTrain(Spec, frozen=True, kw_only=True):
     log_every: int = 10
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.microbatch >= 0, f"microbatch is 0 (all at once) or more, and {self.microbatch} is found")
-        require(all(0 <= decay < 1 for decay in self.ema_decays), "a decay lies in [0, 1)")
+        require(all(0 <= decay < 1 for decay in self.ema_decays), "ema_decays lie in [0, 1), such as 0.999")
         require(all(step >= 1 for step in self.snapshots), "steps at which averages are kept start at 1")
         require(0 <= self.save_seconds < math.inf, "save_seconds is a finite number, and not negative")
         require(self.log_every >= 1, "log_every starts at 1")

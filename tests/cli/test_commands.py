@@ -109,6 +109,8 @@ def test_examples_of_data_commands_run(command: Command) -> None:
         "power --cv 1e308",
         "power table4",
         "train --run table1/E --scale smoke --microbatch -1",
+        f"train --run table1/E --scale smoke --microbatch {2**63}",
+        "train --run table1/E --scale smoke --ema-decay 1.5",
         "train --run table1/E --scale smoke --distributed sometimes",
         "eval --run table1/E --scale smoke --metrics kernel",
         "sample --run table1/E",

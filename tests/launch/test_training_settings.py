@@ -71,8 +71,9 @@ def test_the_shipped_profiles_say_what_is_said_anyway() -> None:
         ("[training]\nmicrobach = 1\n", "microbach"),
         ("[training]\nmicrobatch = -1\n", "microbatch is 0"),
         ('[training]\nunreadable = "ignore"\n', "unreadable"),
-        ("[training]\nema_decays = [1.5]\n", "a decay lies in"),
+        ("[training]\nema_decays = [1.5]\n", "ema_decays lie in"),
         ("[training]\nlog_every = 0\n", "log_every starts at 1"),
+        (f"[training]\nmicrobatch = {2**63}\n", "microbatch must fit int64"),
         ('[sampling]\nnetwork = "fast"\n', "network"),
     ],
 )
