@@ -11,7 +11,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -49,7 +49,8 @@ def needing_room(path: Path, consequence: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """A temporary path beside `path`, for a library that writes by name; it is synced and renamed at the end.
+    """A temporary path beside `path`, for a library that writes by name; it is synced and renamed at the end. A file
+    that takes the place of another has its mode, so that a group which shares it goes on sharing it.
 
     Raises:
         RunError: the disk is full; what stood under `path` before is untouched.
@@ -59,7 +60,10 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.partial")
         temporary.touch(mode=0o666, exist_ok=False)  # the system takes the umask off, which no thread can read safely
-        mode = stat.S_IMODE(temporary.stat().st_mode)
+        try:
+            mode = _permissions(path)
+        except FileNotFoundError:
+            mode = _permissions(temporary)
         try:
             yield temporary
             sync(temporary)
@@ -80,6 +84,11 @@ def atomic_file(path: Path | str) -> Iterator[IO[bytes]]:
     """
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         yield file
+
+
+def _permissions(path: Path) -> int:
+    """Who may read, write and execute a file; no more of its mode, which another user may have set."""
+    return stat.S_IMODE(path.stat().st_mode) & 0o777
 
 
 def sync(path: Path) -> None:
@@ -228,6 +237,21 @@ def another_owner(path: Path) -> tuple[Path, str] | None:
         except KeyError:  # a user without a name, as in a container
             return place, f"user {number}"
     return None
+
+
+def whose(error: OSError, name: Callable[[Path], str] = str) -> str:
+    """Whose the file or folder is that an error names: "; it belongs to ana". Empty where it is no matter of rights, or
+    this user's own.
+
+    Args:
+        error: what the system said.
+        name: how a folder above the file is written.
+    """
+    if not isinstance(error, PermissionError) or error.filename is None:
+        return ""
+    path = Path(error.filename)
+    found = another_owner(path)
+    return f"; {'it' if found[0] == path else name(found[0])} belongs to {found[1]}" if found else ""
 
 
 def cache_folder() -> Path:

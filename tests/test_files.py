@@ -138,6 +138,22 @@ def test_a_file_has_the_mode_of_the_umask_which_is_never_touched(tmp_path, monke
     assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("plain", "by-name")] == [0o640, 0o640]
 
 
+def test_a_file_that_takes_anothers_place_has_its_mode(tmp_path):
+    """What a group shares is shared still after a command under a narrow umask."""
+    before = os.umask(0o077)
+    try:
+        write_text(tmp_path / "shared", "x")
+        (tmp_path / "shared").chmod(0o664)
+        write_text(tmp_path / "shared", "y")
+        (tmp_path / "program").touch()
+        (tmp_path / "program").chmod(0o4755)
+        write_text(tmp_path / "program", "y")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "shared").stat().st_mode & 0o7777 == 0o664
+    assert (tmp_path / "program").stat().st_mode & 0o7777 == 0o755, "nobody runs it as whoever wrote it now"
+
+
 def test_weights_of_a_user_without_a_home_want_a_folder(monkeypatch):
     for name in ("HDIT_REPRO_CACHE", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)

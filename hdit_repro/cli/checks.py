@@ -38,6 +38,21 @@ class Check(NamedTuple):
     fix: str = ""
 
 
+def refused(subject: str, error: OSError, variable: str) -> Check:
+    """What the system refuses to show, with its owner where that is another user.
+
+    Args:
+        subject: what was looked at.
+        error: what the system said.
+        variable: of the environment, which names another place; empty where none does.
+    """
+    from hdit_repro.files import whose
+
+    found = f"{error.filename}: {error.strerror}{whose(error)}" if error.filename else str(error)
+    elsewhere = f", or export {variable}=FOLDER" if variable else ""
+    return Check(subject, "broken", found, f"mend its permissions, or have its owner do so (chmod -R g+rwX){elsewhere}")
+
+
 def python() -> Iterator[Check]:
     """The interpreter."""
     wanted = ".".join(map(str, OLDEST_PYTHON))
@@ -244,23 +259,29 @@ def slurm() -> Iterator[Check]:
 
 
 def disk(experiment: str, scale: str) -> Iterator[Check]:
-    """Free space against what an experiment would leave, and whether the folders can be written to."""
-    from hdit_repro.files import cache_folder
+    """Free space against what an experiment would leave, and whether the folders can be read and written to."""
+    from hdit_repro.files import another_owner, cache_folder
     from hdit_repro.launch.clusters import read_cluster, workplace
     from hdit_repro.launch.plan import make_plan, to_run, wanted
 
     roots = workplace()
-    plan = make_plan(wanted(experiment, scale), roots, read_cluster("local"))
-    needed = sum(stage.disk_left for stage in to_run(plan))
+    needed, asked = 0.0, ""
+    try:
+        plan = make_plan(wanted(experiment, scale), roots, read_cluster("local"))
+        needed = sum(stage.disk_left for stage in to_run(plan))
+        asked = f"{experiment} at {scale} scale leaves about {needed / GIB:.2g} GiB; "
+    except OSError as error:
+        yield refused("runs", error, "HDIT_REPRO_RUNS")
     for name, folder in (("runs", roots.runs), ("cache", cache_folder())):
-        place = next(each for each in (folder, *folder.parents) if each.exists())
-        if not os.access(place, os.W_OK | os.X_OK):
+        place = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+        if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
             fix = "export HDIT_REPRO_CACHE=FOLDER" if name == "cache" else "run from a folder of your own"
-            yield Check(f"disk {name}", "broken", f"{place} cannot be written to", fix)
+            owner = another_owner(place)
+            whose = f"; it belongs to {owner[1]}" if owner else ""
+            yield Check(f"disk {name}", "broken", f"{place} cannot be read and written to{whose}", fix)
             continue
         free = shutil.disk_usage(place).free
-        asked = f"{experiment} at {scale} scale leaves about {needed / GIB:.2g} GiB; " if name == "runs" else ""
-        found = f"{asked}{free / GIB:.1f} GiB free at {place}"
+        found = f"{asked if name == 'runs' else ''}{free / GIB:.1f} GiB free at {place}"
         short = name == "runs" and free < needed
         fix = "hdit-repro gc, or export HDIT_REPRO_RUNS=FOLDER on a larger disk" if short else ""
         yield Check(f"disk {name}", "broken" if short else "works", found, fix)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, data, fitted, group, near, remark, width
+from hdit_repro.cli.output import as_json, data, files_left_out, fitted, group, near, remark, width
 
 app = group()
 
@@ -36,6 +36,7 @@ def compare(
     roots = workplace()
     found = contrast(one, other, scale, roots, options.own_data(own))
     page = write_page(found, roots, out) if out is not None else None
+    files_left_out(found.left_out)
     if as_objects:
         as_json({**found.as_row(), "page": None if page is None else str(page)})
         return

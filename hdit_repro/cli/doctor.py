@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 app = group()
 
+ELSEWHERE = {"data": "HDIT_REPRO_DATA", "weights": "HDIT_REPRO_CACHE", "references": "HDIT_REPRO_CACHE"}
+"""Of a subject, the variable that names another place for it."""
+
 MARKS = {"works": "ok  ", "limited": "--  ", "broken": "BAD "}
 
 
@@ -36,7 +39,7 @@ def doctor(
 
     wanted(experiment, scale)  # a misspelt name is refused before anything slow is looked at
     checks: list[Check] = []
-    for check in chain.from_iterable(look() for look in subjects(experiment, scale).values()):
+    for check in chain.from_iterable(looked(*each) for each in subjects(experiment, scale).items()):
         checks.append(check)
         if not as_objects:
             _show(check)
@@ -48,6 +51,16 @@ def doctor(
         remark(f"{len(checks) - broken - limited} work, {limited} are left out here, {broken} are broken")
     if broken:
         raise typer.Exit(1)
+
+
+def looked(subject: str, look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+    """What one look finds; what the system refuses it is a finding too, and ends no other look."""
+    from hdit_repro.cli.checks import refused
+
+    try:
+        yield from look()
+    except OSError as error:
+        yield refused(subject, error, ELSEWHERE.get(subject, ""))
 
 
 def subjects(experiment: str, scale: str) -> dict[str, Callable[[], Iterator[Check]]]:

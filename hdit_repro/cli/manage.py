@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, data, group, near, remark, table
+from hdit_repro.cli.output import as_json, counted, data, group, near, remark, table
 from hdit_repro.errors import RunError, UserError
 
 if TYPE_CHECKING:
@@ -35,16 +36,23 @@ def cancel(
 
     Example: hdit-repro cancel table1/E
     """
+    from hdit_repro.cli.status import unread
     from hdit_repro.launch.slurm.act import cancel as act
+    from hdit_repro.launch.status import readable
 
     roots, tasks = _known(experiment, scale, cluster, earlier=True)
-    ids = act(roots, tasks)
+    shown, refused = readable(tasks)
+    for error in refused:
+        remark(f"{unread(error)}; its jobs are cancelled all the same")
+    submissions: list[PermissionError] = []
+    ids = act(roots, tasks, shown, submissions.append)
     if as_objects:
         as_json(ids)
-        return
-    for job_id in ids:
-        data(job_id)
-    remark(f"{len(ids)} jobs cancelled" if ids else f"no job of {experiment} is in SLURM's queue")
+    else:
+        for job_id in ids:
+            data(job_id)
+        remark(f"{counted(len(ids), 'job')} cancelled" if ids else f"no job of {experiment} is in SLURM's queue")
+    _left(submissions, "jobs of submissions that cannot be read were not cancelled")
 
 
 @app.command("retry")
@@ -62,9 +70,11 @@ def retry(
     """
     from hdit_repro.cli.slurm import outcome
     from hdit_repro.launch.slurm.act import failed
+    from hdit_repro.launch.status import readable
 
     roots, tasks = _known(experiment, scale, cluster)
-    lost = failed(roots, tasks)
+    tasks, refused = readable(tasks)
+    lost = failed(roots, tasks, refused.append)
     if not lost:
         remark(f"nothing of {experiment} failed on SLURM; `hdit-repro submit` goes on with what is missing")
     ids: list[str] = []
@@ -75,9 +85,10 @@ def retry(
         ids += made.job_ids
     if as_objects:
         as_json(ids)
-        return
-    for job_id in ids:
-        data(job_id)
+    else:
+        for job_id in ids:
+            data(job_id)
+    _left(refused, "what failed in runs and submissions that cannot be read was not submitted again")
 
 
 @app.command("gc")
@@ -91,26 +102,50 @@ def gc(
     Example: hdit-repro gc
     """
     from hdit_repro.cli.slurm import say_busy
+    from hdit_repro.cli.status import unread
     from hdit_repro.launch.clusters import read_cluster, workplace
     from hdit_repro.launch.gc import alone, garbage, remove
 
     roots = workplace(cluster=read_cluster(cluster))
+    refused: list[PermissionError] = []
     if not delete:
-        found = garbage(roots)
+        found = garbage(roots, refused.append)
         _list(found, as_objects)
+        for error in refused:
+            remark(f"{unread(error)}, and what hangs on it is not looked at")
         remark(f"{_total(found)}; --delete deletes them" if found else "nothing to delete")
         return
-    with alone(roots, say_busy):
-        found = garbage(roots)
+    with alone(roots, refused.append, say_busy) as mine:
+        found = garbage(roots, refused.append, code=mine)
         _list(found, as_objects)
         left = remove(found)
     remark(f"deleted {_total([item for item in found if item not in left])}")
     if left:
+        for error in refused:
+            remark(f"{unread(error)}, and what hangs on it is not looked at")
         raise RunError(
-            f"{len(left)} places could not be deleted",
+            f"{counted(len(left), 'place')} could not be deleted",
             found=near(left[0].path) + (f" and {len(left) - 1} more" if left[1:] else ""),
             expected="files and folders that this user may delete",
             fix="ask their owner, or mend their permissions; then run the same command again",
+        )
+    _left(refused, "what hangs on files that cannot be read was not looked at")
+
+
+def _left(refused: Sequence[PermissionError], problem: str) -> None:
+    """Say at a command's end what it could not do, for files that this user may not read.
+
+    Raises:
+        RunError: there are some.
+    """
+    from hdit_repro.files import whose
+
+    if refused:
+        raise RunError(
+            problem,
+            found="\n".join(f"{near(Path(str(e.filename)))}: {e.strerror}{whose(e, near)}" for e in refused),
+            expected="files that this user may read",
+            fix="ask their owner for `chmod -R g+rX` on them, then run the same command again",
         )
 
 
@@ -125,7 +160,7 @@ def _list(found: Sequence[Garbage], as_objects: bool) -> None:
 
 
 def _total(found: Sequence[Garbage]) -> str:
-    return f"{sum(item.bytes for item in found) / 1e9:,.2f} GB in {len(found)} places"
+    return f"{sum(item.bytes for item in found) / 1e9:,.2f} GB in {counted(len(found), 'place')}"
 
 
 def _known(experiment: str, scale: str | None, cluster: str, *, earlier: bool = False) -> tuple[Roots, Sequence[Task]]:

@@ -51,6 +51,12 @@ def left_out(refused: Iterable[UserError]) -> None:
         typer.echo(told(error, width(sys.stderr), "left out"), err=True)
 
 
+def files_left_out(count: int) -> None:
+    """Say of files among records that are none, or cannot be read, that there are some."""
+    if count:
+        remark(f"{counted(count, 'file')} among the records left out (`hdit-repro results lint` says why)")
+
+
 def width(stream: TextIO) -> int:
     """Columns of the terminal behind a stream; 0 where there is none, and nothing needs to fit."""
     return shutil.get_terminal_size().columns if stream.isatty() else 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import aligned, as_json, group, remark, table, width, without
+from hdit_repro.cli.output import aligned, as_json, files_left_out, group, remark, table, width, without
 from hdit_repro.errors import UserError, pick
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def power(
     if table_name is not None:
         pick(ledger.tables, table_name, kind="table")
     spread = None if cv is None else Spread(cv / 100, math.inf, f"--cv {cv:g}")
-    records, _ = load(workplace().records(SCALE))
+    records, problems = load(workplace().records(SCALE))
     profile, measurements = read_cluster(cluster), Measurements(records)
     found = compare(ledger, profile, seeds, measurements, table_name, spread)
     if not found:
@@ -79,6 +79,7 @@ def power(
             expected=", ".join(full),
             fix="name one of these tables, or none for the differences that the paper speaks of",
         )
+    files_left_out(len(problems))
     if as_objects:
         as_json([comparison.as_row() for comparison in found])
         return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, counted, data, group, near, remark, table, width, wrapped
+from hdit_repro.cli.output import as_json, counted, data, files_left_out, group, near, remark, table, width, wrapped
 from hdit_repro.errors import UserError
 from hdit_repro.spec.data import Folder
 
@@ -85,6 +85,7 @@ def show(
             fix=f"hdit-repro submit {job.experiment} --rows {job.row} --scale {scale} --wait"
             + (f" --data {own}" if own else ""),
         )
+    files_left_out(len(problems))
     if as_objects:
         as_json(lines(records))
         return

@@ -60,18 +60,21 @@ def status(
         )
     roots, quiet = workplace(cluster=read_cluster(cluster)), 0
     while True:
-        tasks, refused = known_tasks(roots, experiment), list[Path]()
+        tasks = known_tasks(roots, experiment)
+        refused, submissions = list[PermissionError](), list[PermissionError]()
         try:
             live = look(roots, tasks)
         except PermissionError:  # another user's run costs nobody the sight of the rest
             tasks, refused = readable(tasks)
-            live = look(roots, tasks)
+            live = look(roots, tasks, refused=submissions.append)
         if not tasks and experiment is not None:
             name, slash, row = experiment.partition("/")
             pick(dict.fromkeys(experiments()), name, kind="experiment", where="jobs/")
             if slash:
                 pick(read(name).rows, row, kind=f"row of {name}")
-        lost = [_trouble(path) for path in (*unreadable(roots, tasks), *refused)]
+        lost = [_trouble(path) for path in unreadable(roots, tasks)]
+        lost += [f"{unread(error)}, and its run is not shown" for error in refused]
+        lost += [f"{unread(error)}, and its jobs are not shown" for error in submissions]
         if as_objects:
             as_json([row.as_row() for row in live.rows])
             for line in lost:
@@ -108,18 +111,20 @@ def _show(tasks: Sequence[Task], live: Live, lost: Sequence[str], redraw: bool) 
 
 def _trouble(path: Path) -> str:
     """What keeps a run from being shown: a file of it that is damaged, or refused."""
-    from hdit_repro.files import another_owner
-
     try:
         path.read_bytes()
     except OSError as error:
-        owner = another_owner(path) if isinstance(error, PermissionError) else None
-        whose = ""
-        if owner is not None:
-            what = "it" if owner[0] == path else near(owner[0])
-            whose = f"; {what} belongs to {owner[1]}, whose `chmod -R g+rX` would share it"
-        return f"{near(path)} cannot be read ({error.strerror}{whose}), and its run is not shown"
+        return f"{unread(error)}, and its run is not shown"
     return f"{near(path)} is damaged, and its run is not shown; submit it again to mend it"
+
+
+def unread(error: OSError) -> str:
+    """That a file or folder cannot be read, why, and whose it is."""
+    from hdit_repro.files import whose
+
+    owner = whose(error, near)
+    mend = ", whose `chmod -R g+rX` would share it" if owner else ""
+    return f"{near(Path(str(error.filename)))} cannot be read ({error.strerror}{owner}{mend})"
 
 
 def remark_unreadable(roots: Roots) -> None:

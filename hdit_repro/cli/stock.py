@@ -48,7 +48,8 @@ def _data_set(name: str, side: int, root: str) -> Check:
     fix = f"hdit-repro data prepare SOURCE {target} --resolution {side} --dataset {name}"
     if not root:
         return Check(subject, "limited", f"{DATA_VARIABLE} is not set", f"export {DATA_VARIABLE}=FOLDER; {fix}")
-    found = sorted(place for place in Path(root).glob(f"{name}*") if place.is_dir() or place.suffix == ".zip")
+    inside = sorted(Path(root).iterdir()) if Path(root).is_dir() else []  # unlike glob, it tells a refusal
+    found = [place for place in inside if place.name.startswith(name) and (place.is_dir() or place.suffix == ".zip")]
     if not found:
         return Check(subject, "limited", f"nothing called {name} in {root}", fix)
     lines: list[str] = []

@@ -28,25 +28,50 @@ class Garbage(NamedTuple):
     why: str
 
 
+Refused = Callable[[PermissionError], object]
+"""Is told of what this user may not read, or lock. Whatever hangs on it is no garbage then."""
+
+
 @contextlib.contextmanager
-def alone(roots: Roots, busy: Callable[[], None] | None = None) -> Iterator[None]:
+def alone(roots: Roots, refused: Refused, busy: Callable[[], None] | None = None) -> Iterator[bool]:
     """While nothing is submitted to SLURM from here: code that no job runs is run by none until it is deleted.
 
     Args:
         roots: the workplace.
+        refused: is told of the lock where this user may not take it.
         busy: called where a submission is waited for.
+
+    Yields:
+        Whether it is so; False where the lock is refused.
     """
-    with journal.turn(roots, busy) if (roots.runs / "submissions").is_dir() else contextlib.nullcontext():
-        yield
+    with contextlib.ExitStack() as stack:
+        mine = True
+        try:
+            if (roots.runs / "submissions").is_dir():
+                stack.enter_context(journal.turn(roots, busy))
+        except PermissionError as error:
+            refused(error)
+            mine = False
+        yield mine
 
 
-def garbage(roots: Roots) -> list[Garbage]:
+def garbage(roots: Roots, refused: Refused = lambda _: None, *, code: bool = True) -> list[Garbage]:
     """Everything under the folder of runs that may be deleted, and what is half-written elsewhere. Deletes nothing.
+
+    Args:
+        roots: the workplace.
+        refused: see there.
+        code: whether code that no job runs is among it.
 
     Raises:
         RunError: there are submissions to SLURM, and it does not answer.
     """
-    found = [*_checkpoints(roots), *_submissions(roots), *_ended(roots), *_partial(roots)]
+    found = [
+        *_checkpoints(roots, refused),
+        *_submissions(roots, refused, code),
+        *_ended(roots, refused),
+        *_partial(roots),
+    ]
     return [Garbage(path, _size(path), why) for path, why in found]
 
 
@@ -61,16 +86,19 @@ def remove(found: Sequence[Garbage]) -> list[Garbage]:
     return [item for item in found if os.path.lexists(item.path)]
 
 
-def _checkpoints(roots: Roots) -> Iterator[tuple[Path, str]]:
+def _checkpoints(roots: Roots, refused: Refused) -> Iterator[tuple[Path, str]]:
     """Of a run whose training is done, all checkpoints but the last."""
     for marker in sorted(roots.runs.glob("*/checkpoints/final.json")):
-        if any(is_locked(path) for path in marker.parents[1].glob("state/train-*.lock")):
-            continue
         try:
+            if any(is_locked(path) for path in _inside(marker.parents[1] / "state") if path.match("train-*.lock")):
+                continue
             kept = str(read_json(marker)["file"])
+            if not (marker.parent / kept).is_file():
+                continue
         except (UserError, KeyError, TypeError):
             continue
-        if not (marker.parent / kept).is_file():
+        except PermissionError as error:
+            refused(error)
             continue
         for path in sorted(marker.parent.glob("step-*.safetensors")):
             if path.name != kept:
@@ -78,9 +106,27 @@ def _checkpoints(roots: Roots) -> Iterator[tuple[Path, str]]:
                 yield from ((side, "goes with it") for side in [path.with_suffix(".json")] if side.exists())
 
 
-def _submissions(roots: Roots) -> Iterator[tuple[Path, str]]:
-    """Submissions with nothing left in the queue, and snapshots of code that no other submission runs."""
-    known = journal.journals(roots)
+def _inside(folder: Path) -> list[Path]:
+    """What lies in a folder, by name; nothing where there is none. `glob` finds nothing in a folder that is refused.
+
+    Raises:
+        PermissionError: it may not be listed.
+    """
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _submissions(roots: Roots, refused: Refused, code: bool) -> Iterator[tuple[Path, str]]:
+    """Submissions with nothing left in the queue, and snapshots of code that no other submission runs. Where one may
+    not be read, its code is not known, and all code stays."""
+    hidden: list[PermissionError] = []
+    known = journal.journals(roots, hidden.append)
+    for place in _inside(roots.runs / "submissions"):
+        try:
+            _inside(place)
+        except PermissionError as error:
+            hidden.append(error)
+    for told in hidden:
+        refused(told)
     if not known:
         return
     waiting = queue.squeue(journal.submitters(roots)) if queue.present() else None
@@ -91,16 +137,23 @@ def _submissions(roots: Roots) -> Iterator[tuple[Path, str]]:
             used.add(entry.code)
         else:
             yield journal.folder(roots, entry.session), "a submission with no job in the queue"
+    if hidden or not code:
+        return
     now = look(roots, allow_dirty=True)
     for path in sorted((roots.runs / "code").glob("*")):
         if path.name not in used and path != now.path and not path.name.startswith(MAKING):
             yield path, "code that no job in the queue runs"
 
 
-def _ended(roots: Roots) -> Iterator[tuple[Path, str]]:
+def _ended(roots: Roots, refused: Refused) -> Iterator[tuple[Path, str]]:
     """Submissions to this machine that somebody waited for: killed, or with a failure, they leave their output."""
     for leash in sorted((roots.runs / "submissions").glob("*/leash")):
-        if not is_locked(leash):
+        try:
+            held = is_locked(leash)
+        except PermissionError as error:
+            refused(error)
+            continue
+        if not held:
             yield leash.parent, "a submission on this machine that has ended"
 
 
@@ -111,14 +164,13 @@ def _partial(roots: Roots) -> Iterator[tuple[Path, str]]:
     with contextlib.suppress(UserError):
         others.append(cache_folder())
     files = {*roots.runs.rglob("*.partial"), *(path for folder in others for path in folder.rglob(".*.partial"))}
-    files = {path for path in files if not path.with_suffix(".journal").exists()}
     for path in sorted([*files, *(roots.runs / "code").glob(f"{MAKING}*"), *(roots.runs / "report").glob(".*")]):
-        with contextlib.suppress(FileNotFoundError):  # it was finished meanwhile
-            if time.time() - path.stat().st_mtime > DAY:
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # it was finished meanwhile, or is another's
+            if time.time() - path.stat().st_mtime > DAY and not path.with_suffix(".journal").exists():
                 yield path, "was never finished"
 
 
 def _size(path: Path) -> int:
     if path.is_dir():
-        return sum(inner.lstat().st_size for inner in path.rglob("*") if inner.is_file())
+        return sum(inner.lstat().st_size for inner in path.rglob("*") if os.path.isfile(inner))  # noqa: PTH113
     return path.lstat().st_size

@@ -144,14 +144,16 @@ def status_of(tasks: Iterable[Task]) -> list[Row]:
     return [_row(task, task.key in open_keys) for task in tasks]
 
 
-def readable(tasks: Sequence[Task]) -> tuple[list[Task], list[Path]]:
-    """The stages of runs whose files this user may read, and for each other run the first file that is refused."""
-    refused: dict[Path, Path] = {}
+def readable(tasks: Sequence[Task]) -> tuple[list[Task], list[PermissionError]]:
+    """The stages of runs whose files this user may read, and for each other run the first refusal."""
+    refused: dict[Path, PermissionError] = {}
     for task in tasks:
         try:
             status_of([task])
+            for path in (task.folder.path / "state").glob(f"{task.key}*.json"):  # those of ranges of its samples too
+                path.read_bytes()
         except PermissionError as error:
-            refused.setdefault(task.folder.path, Path(str(error.filename)))
+            refused.setdefault(task.folder.path, error)
     return [task for task in tasks if task.folder.path not in refused], list(refused.values())
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hdit_repro.errors import UserError
+from hdit_repro.files import whose
 from hdit_repro.records import rows, signoff, store
 from hdit_repro.records.layout import Roots
 from hdit_repro.records.schema import Record
@@ -62,16 +63,16 @@ def difference(record: Record, other: Record) -> str:
 def _signatures(folder: Path) -> Iterator[Problem]:
     for file in store.files(folder, signoff.SUFFIX):
         record = file.with_name(f"{file.name.partition('.')[0]}.json")
-        if not record.is_file():
-            yield Problem(file, "a signature stands under no record")
-            continue
         try:
+            if not record.is_file():
+                yield Problem(file, "a signature stands under no record")
+                continue
             digest, signature = signoff.contents(record), signoff.read(file)
         except UserError as error:
             yield Problem(file, f"{error.problem} ({error.found})")
             continue
         except OSError as error:
-            yield Problem(file, f"a file cannot be read ({error.filename}: {error.strerror})")
+            yield Problem(file, f"a file cannot be read ({error.filename}: {error.strerror}{whose(error)})")
             continue
         if signature.digest != digest:
             yield Problem(file, f"the record was changed after {signature.by} signed it")

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from hdit_repro.errors import UserError
-from hdit_repro.files import read_json, write_json
+from hdit_repro.files import read_json, whose, write_json
 from hdit_repro.records.implied import contradictions
 from hdit_repro.records.migrate import migrate, untouched
 from hdit_repro.records.schema import SCHEMA, Record, digest_of, seal
@@ -87,7 +87,9 @@ def load(folder: Path) -> tuple[list[Record], list[Problem]]:
 
     def refused(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):
-            problems.append(Problem(Path(error.filename), f"a folder cannot be listed ({error.strerror})"))
+            problems.append(
+                Problem(Path(error.filename), f"a folder cannot be listed ({error.strerror}{whose(error)})")
+            )
 
     with _no_collection():
         for path in sorted(files(folder, ".json", refused), key=lambda path: len(path.parts)):
@@ -101,7 +103,7 @@ def load(folder: Path) -> tuple[list[Record], list[Problem]]:
                 detail = f" ({error.found.removeprefix(f'{path}: ')})" if error.found else ""
                 problems.append(Problem(path, f"{error.problem}{detail}"))
             except OSError as error:
-                problems.append(Problem(path, f"a file cannot be read ({error.strerror})"))
+                problems.append(Problem(path, f"a file cannot be read ({error.strerror}{whose(error)})"))
     return records, problems
 
 

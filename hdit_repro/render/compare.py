@@ -35,13 +35,15 @@ class Change(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Two rows at a scale: their jobs, the changes, the metrics that both have, and their records."""
+    """Two rows at a scale: their jobs, the changes, the metrics that both have, and their records; and how many files
+    among the scale's records were left out."""
 
     one: Job
     other: Job
     changes: tuple[Change, ...]
     contrasts: tuple[Contrast, ...]
     records: tuple[tuple[Record, ...], tuple[Record, ...]]
+    left_out: int
 
     def as_row(self) -> dict[str, Any]:
         """The comparison as `compare --json` prints it."""
@@ -61,9 +63,11 @@ def compare(one: str, other: str, scale: str, roots: Roots, dataset: Folder | No
         UserError: there is no such run or scale.
     """
     pair = (jobs.find(one, scale, dataset=dataset), jobs.find(other, scale, dataset=dataset))
-    measurements = Measurements(store.load(roots.records(scale))[0], scale)  # type: ignore[arg-type]
+    records, problems = store.load(roots.records(scale))
+    measurements = Measurements(records, scale)  # type: ignore[arg-type]
     left, right = (tuple(measurements.records(job.run)) for job in pair)
-    return Comparison(pair[0], pair[1], tuple(changes(*pair)), tuple(contrasts(pair, measurements)), (left, right))
+    found = tuple(contrasts(pair, measurements))
+    return Comparison(pair[0], pair[1], tuple(changes(*pair)), found, (left, right), len(problems))
 
 
 def changes(one: Job, other: Job) -> list[Change]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import zipfile
 from collections.abc import Callable
@@ -22,6 +24,7 @@ from hdit_repro.files import sha256_file, write_json
 from hdit_repro.metrics import weights
 from hdit_repro.metrics.adm import add_adm
 from hdit_repro.metrics.extractors import efficientnet
+from hdit_repro.records.layout import RunFolder
 from hdit_repro.spec.data import DATASETS, DatasetFacts
 
 Command = Callable[[str], Any]
@@ -213,6 +216,39 @@ def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (runs.state, "hdit-repro gc" in runs.fix) == ("broken", True)
     monkeypatch.setattr(checks.os, "access", lambda place, mode: False)
     assert [check.state for check in checks.disk("table1", "smoke")] == ["broken", "broken"]
+
+
+def test_a_refusal_is_a_finding_and_ends_nothing(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs and data of another user: the rest is looked at, and what is refused is named with its owner."""
+    every = doctor.subjects
+    monkeypatch.setattr(
+        doctor, "subjects", lambda *asked: {name: every(*asked)[name] for name in ("data", "references", "disk")}
+    )
+    hidden = tmp_path / "runs" / "state.lock"
+    hidden.parent.mkdir()
+    hidden.touch()
+    data = tmp_path / "data"
+    data.mkdir()
+    monkeypatch.setenv("HDIT_REPRO_DATA", str(data))
+
+    def refuse(*_: object) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied", str(hidden))
+
+    iterdir = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: refuse() if path == data else iterdir(path))
+    monkeypatch.setattr(RunFolder, "state", refuse)
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    said = command("doctor --json")
+    found = {line["subject"]: line for line in said.json}
+    assert said.code == 1
+    assert {"runs", "data", "disk runs", "disk cache"} <= found.keys()
+    for subject in ("runs", "data"):
+        assert found[subject]["state"] == "broken"
+        assert f"Permission denied; it belongs to {tmp_path.owner()}" in found[subject]["found"]
+    assert "HDIT_REPRO_RUNS" in found["runs"]["fix"]
+    assert "HDIT_REPRO_DATA" in found["data"]["fix"]
 
 
 def test_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,3 +193,17 @@ def test_upgrading_passes_over_folders(workplace: Path) -> None:
     measure(workplace, "table1/E", 27.0)
     (workplace / "results" / "zz.json").mkdir()
     assert main(["results", "migrate"]) == 0
+
+
+def test_commands_over_records_say_that_files_were_left_out(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measure(workplace, "table1/D", 27.0)
+    measure(workplace, "table1/E", 29.0)
+    for asked in (["compare", "table1/D", "table1/E"], ["results", "show", "table1/E"], ["power"]):
+        assert main(asked) == 0
+        assert "left out" not in capsys.readouterr().err
+    (workplace / "results" / "broken.json").write_text("{", encoding="utf-8")
+    for asked in (["compare", "table1/D", "table1/E", "--json"], ["results", "show", "table1/E"], ["power"]):
+        assert main(asked) == 0
+        assert "1 file among the records left out (`hdit-repro results lint` says why)" in capsys.readouterr().err

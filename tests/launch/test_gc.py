@@ -126,8 +126,8 @@ def test_what_cannot_be_deleted_is_said(
     monkeypatch.chdir(roots.runs.parent)
     assert main(["gc", "--delete"]) == 1
     said = capsys.readouterr().err
-    assert "deleted 0.03 GB in 1 places" in said
-    assert "1 places could not be deleted" in said
+    assert "deleted 0.03 GB in 1 place\n" in said
+    assert "1 place could not be deleted" in said
     assert ".kept.partial" in said
     assert (kept.exists(), gone.exists()) == (True, False)
 

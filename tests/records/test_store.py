@@ -292,6 +292,10 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
     records, problems = store.load(tmp_path)
     assert [record.seed for record in records] == [0]
     assert problems == [store.Problem(Path(refused), "a folder cannot be listed (Permission denied)")]
+    other = tmp_path.stat().st_uid + 1
+    monkeypatch.setattr(os, "geteuid", lambda: other)
+    ((_, why),) = store.load(tmp_path)[1]
+    assert why == f"a folder cannot be listed (Permission denied; it belongs to {tmp_path.owner()})"
 
 
 def test_a_copy_of_a_folder_within_itself_counts_once(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from hdit_repro.jobs import Job
@@ -25,15 +25,29 @@ class Retry(NamedTuple):
     stages: tuple[str, ...]
 
 
-def cancel(roots: Roots, tasks: Sequence[Task]) -> list[str]:
+Refused = Callable[[PermissionError], object]
+"""Is told of a submission's journal that this user may not read; what it submitted is not known then."""
+
+
+def cancel(
+    roots: Roots, tasks: Sequence[Task], shown: Sequence[Task] | None = None, refused: Refused | None = None
+) -> list[str]:
     """Cancel every job in the queue that works for some stages and for no others; returns their ids.
 
     A render with nothing left to wait for goes too, and what was submitted without its id having been written.
 
+    Args:
+        roots: the workplace.
+        tasks: the stages.
+        shown: those of them whose files this user may read; None is all. The others' jobs are cancelled too.
+        refused: see there; None stops at the first.
+
     Raises:
         UserError: something was submitted, and there is no SLURM here, or it does not answer.
+        PermissionError: a journal may not be read, and `refused` is None.
     """
-    live, known = look(roots, tasks, sure=True), journal.journals(roots)
+    known = journal.journals(roots, refused)
+    live = look(roots, tasks if shown is None else shown, sure=True, refused=lambda _: None)
     ours = {task.key for task in tasks}
     lost = {
         name for name, unit in journal.strays(known).items() if all({*noted.stages} <= ours for noted in unit.elements)
@@ -55,13 +69,14 @@ def cancel(roots: Roots, tasks: Sequence[Task]) -> list[str]:
     return found
 
 
-def failed(roots: Roots, tasks: Sequence[Task]) -> list[Retry]:
+def failed(roots: Roots, tasks: Sequence[Task], refused: Refused | None = None) -> list[Retry]:
     """What of the stages failed or was cancelled, by experiment and scale, with the cluster it was last sent to.
 
     Raises:
         UserError: as `cancel` does.
+        PermissionError: a file of a stage may not be read, or a journal, and `refused` is None.
     """
-    live = look(roots, tasks, sure=True)
+    live = look(roots, tasks, sure=True, refused=refused)
     rows = {task.key: row for task, row in zip(tasks, live.rows, strict=True)}
     lost = [task for task in required(tasks) if rows[task.key].state == "failed"]
     found: dict[tuple[str, str, str], list[Task]] = {}

@@ -119,12 +119,26 @@ def save(roots: Roots, journal: Journal) -> None:
     write_json(folder(roots, journal.session) / NAME, msgspec.to_builtins(journal))
 
 
-def journals(roots: Roots) -> list[Journal]:
-    """All submissions to SLURM from this workplace, oldest first; damaged ones are left out."""
+def journals(roots: Roots, refused: Callable[[PermissionError], object] | None = None) -> list[Journal]:
+    """All submissions to SLURM from this workplace, oldest first; damaged ones are left out.
+
+    Args:
+        roots: the workplace.
+        refused: is told of each that this user may not read, which is left out then; None stops at the first.
+
+    Raises:
+        PermissionError: one may not be read, and `refused` is None.
+    """
     found: list[Journal] = []
     for path in sorted((roots.runs / "submissions").glob(f"*/{NAME}")):
-        with contextlib.suppress(UserError, msgspec.ValidationError):
+        try:
             found.append(msgspec.convert(read_json(path), Journal))
+        except (UserError, msgspec.ValidationError):
+            continue
+        except PermissionError as error:
+            if refused is None:
+                raise
+            refused(error)
     return found
 
 

@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -70,18 +70,26 @@ class Live:
         return any(row.state in ("running", "queued") for row in self.rows) or (not self.asked and queue.present())
 
 
-def look(roots: Roots, tasks: Sequence[Task], *, sure: bool = False) -> Live:
+def look(
+    roots: Roots,
+    tasks: Sequence[Task],
+    *,
+    sure: bool = False,
+    refused: Callable[[PermissionError], object] | None = None,
+) -> Live:
     """Read the disk, and ask the queue where there is one and something was ever submitted to it.
 
     Args:
         roots: the workplace.
         tasks: the stages.
         sure: whether a queue that cannot be asked is an error; else `asked` says so.
+        refused: as of `journal.journals`.
 
     Raises:
+        PermissionError: a file of a stage may not be read, or a journal, and `refused` is None.
         UserError: with `sure`, there is no SLURM here, or it does not answer.
     """
-    rows, known = status_of(tasks), journal.journals(roots)
+    rows, known = status_of(tasks), journal.journals(roots, refused)
     if not known:
         return Live(roots, rows, {}, Coverage(), True)
     listed: Mapping[str, queue.Queued] = {}
@@ -118,7 +126,8 @@ def parts(live: Live, task: Task) -> list[Part]:
 def unheard(roots: Roots, tasks: Iterable[Task]) -> list[Path]:
     """What the latest jobs of stages printed themselves, where the stages know nothing of the job's latest start: its
     Python may never have begun. The queue is not asked."""
-    sent, heard, ended = _sent(journal.journals(roots)), dict[Path, float](), dict[Path, bool]()
+    known = journal.journals(roots, refused=lambda _: None)
+    sent, heard, ended = _sent(known), dict[Path, float](), dict[Path, bool]()
     for task in tasks:
         if task.key not in sent:
             continue
