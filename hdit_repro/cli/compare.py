@@ -10,6 +10,7 @@ import typer
 
 from hdit_repro.cli import options
 from hdit_repro.cli.output import as_json, data, files_left_out, fitted, group, near, remark, width
+from hdit_repro.cli.replaced import say_replaced
 
 app = group()
 
@@ -42,12 +43,16 @@ def compare(
         return
     cells = [(c.field, said(c.one), said(c.other)) for c in found.changes]
     columns = width(sys.stdout)
-    for line in fitted(("field", found.one.name, found.other.name), cells, columns):
+    for line in fitted(("field", found.one.name, found.other.name), cells, columns) if cells else ():
         data(line)
-    data("")
+    if cells:
+        data("")
     rows = [(c.metric, number(c.one), number(c.other), c.words()) for c in found.contrasts]
     for line in fitted(headings(found), rows, columns) if rows else ():
         data(line)
+    if found.same:
+        remark(f"{found.one.name} and {found.other.name} are one run at {scale} scale")
+        say_replaced((found.one, found.other))
     if not found.contrasts:
         remark(f"not both rows have a record with the same metric at {scale} scale")
     if page is not None:

@@ -45,6 +45,11 @@ class Comparison(NamedTuple):
     records: tuple[tuple[Record, ...], tuple[Record, ...]]
     left_out: int
 
+    @property
+    def same(self) -> bool:
+        """Whether the two are one run under two names."""
+        return self.one.run.row_id == self.other.run.row_id
+
     def as_row(self) -> dict[str, Any]:
         """The comparison as `compare --json` prints it."""
         return {
@@ -85,7 +90,9 @@ def write_page(found: Comparison, roots: Roots, out: Path) -> Path:
             "Where the configurations differ",
             ("field", found.one.name, found.other.name),
             [(change.field, said(change.one), said(change.other)) for change in found.changes],
-        ),
+        )
+        if found.changes
+        else text("The two are one run."),
         Heading(2, "Numbers"),
         grid(
             "Means over trainings",

@@ -16,7 +16,8 @@ from hdit_repro.render.measured import Measured, summarise
 
 
 class Contrast(NamedTuple):
-    """A metric of both rows. `difference` is the first less the second in logarithms; None where that is undefined.
+    """A metric of both rows. `difference` is the first less the second in logarithms; None where that is undefined, or
+    where both are one run.
 
     `otherwise` names in what the two were measured differently, so that the difference holds that too.
     """
@@ -27,6 +28,13 @@ class Contrast(NamedTuple):
     difference: Difference | None
     test: str
     otherwise: str
+
+    @property
+    def same(self) -> bool:
+        """Whether both rows are one run, which is no other than itself."""
+        return [record.evaluation_id for record in self.one.records] == [
+            record.evaluation_id for record in self.other.records
+        ]
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -52,6 +60,8 @@ class Contrast(NamedTuple):
 
     def words(self) -> str:
         """The relative difference with its interval."""
+        if self.same:
+            return "one run"
         if self.difference is None:
             return "no difference: not both are positive"
         note = "; measured by different protocols, which the difference holds too" if self.otherwise else ""
@@ -81,7 +91,7 @@ def _difference(
     pair: tuple[Job, Job], name: str, measurements: Measurements, noise: Noise
 ) -> tuple[Difference | None, str]:
     sides = [measurements.replicates(job.run, name) for job in pair]
-    if sides[0] is None or sides[1] is None:
+    if pair[0].run.row_id == pair[1].run.row_id or sides[0] is None or sides[1] is None:
         return None, ""
     one, other = (noise.of(job.run.row_id, side.samplings) for job, side in zip(pair, sides, strict=True) if side)
     found, paired = compare(sides[0], sides[1], (one, other))

@@ -196,6 +196,8 @@ def _notes(own: Own, scale: str, dataset: Folder | None) -> Iterator[str]:
                 f"Not set against each other ({name}, {own.extended[name]}): {contrast.metric} was measured otherwise "
                 f"({contrast.otherwise})."
             )
+        elif contrast.same:
+            yield f"{name} and {own.extended[name]} are one run at {scale} scale, and are not set against each other."
         else:
             tests.setdefault(contrast.test or contrast.words(), []).append(f"{name}: {contrast.metric}")
     if tests:

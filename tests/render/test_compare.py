@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hdit_repro.audit.orders import PAIRS
 from hdit_repro.cli import main
 from hdit_repro.errors import UserError
+from hdit_repro.files import write_text
 from hdit_repro.records.layout import Roots
 from hdit_repro.render.compare import compare, number, said, write_page
 from hdit_repro.render.measured import Measured
@@ -98,6 +100,26 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert main(["compare", "table1/D", "table1/E", "--json"]) == 0
     assert '"diffusion.weighting.kind"' in capsys.readouterr().out
     assert main(["compare", "table1/D", "table1/Q"]) == 2
+
+
+def test_one_run_under_two_names_is_no_other_than_itself(
+    measure: Measure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_text(tmp_path / "jobs" / "mine.toml", '[row.deep]\nextends = "table1/E"\nmodel = { depths = [2, 15] }\n')
+    for seed in range(PAIRS):
+        measure("table1/E", "smoke", 100.0 + seed, seed=seed)
+    asked = ["compare", "mine/deep", "table1/E", "--scale", "smoke"]
+    assert main([*asked, "--out", "page"]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[1].endswith("  one run")
+    assert "mine/deep and table1/E are one run at smoke scale\n" in said.err
+    assert "smoke scale replaces model.depths" in said.err
+    assert "The two are one run." in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    assert main([*asked, "--json"]) == 0
+    (metric,) = json.loads(capsys.readouterr().out)["metrics"]
+    assert (metric["percent"], metric["low"], metric["p"]) == (None, None, None)
+    assert metric["one"] == metric["other"]
 
 
 @pytest.mark.parametrize(

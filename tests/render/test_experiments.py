@@ -163,6 +163,19 @@ def test_two_protocols_are_not_set_against_each_other(roots: Roots, declare, mea
     assert r"\textbf" not in found[".tex"]
 
 
+def test_a_row_that_a_scale_makes_the_run_that_it_extends_is_not_set_against_it(roots: Roots, declare, measure) -> None:
+    declare(text='[row.deep]\nextends = "table1/E"\nmodel = { depths = [2, 15] }\n')
+    for seed in range(2):
+        for name in ("table1/E", "table1/D", "table1/C", "table1/A"):
+            measure(name, "smoke", 100.0 + 3 * seed, seed=seed)
+    found = texts(roots)
+    line = lines(found)["mine/deep"]
+    assert (line[METRIC], line[f"{METRIC}_change"]) == ("101.5", "")
+    assert "- deep and table1/E are one run at smoke scale, and are not set against each other." in found[".md"]
+    assert "Test (" not in found[".md"]
+    assert "one run at paper scale" not in texts(roots, scale="paper")[".md"]
+
+
 def test_numbers_of_unlike_sample_counts_are_not_set_against_each_other(roots: Roots, declare, measure) -> None:
     """Below paper scale a metric's name does not tell them apart."""
     (roots.results.parent / "jobs" / "scales.toml").write_text(
