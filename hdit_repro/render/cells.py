@@ -45,6 +45,11 @@ def significant(value: float) -> str:
     return fixed(value, 0) if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
+def hours(value: float) -> str:
+    """GPU-hours: 824.7, and two digits of what one decimal would make nothing: 0.047."""
+    return f"{value:,.1f}" if value >= 0.05 or not value else f"{value:.2g}"
+
+
 def decimals(value: float, least: int) -> int:
     """Decimals at which three digits of a number show, and `least` at least: 0.00123, a kernel distance, takes five."""
     return max(least, 2 - math.floor(math.log10(abs(value)))) if value else least

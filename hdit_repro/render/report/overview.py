@@ -12,7 +12,7 @@ from hdit_repro.audit.orders import ORDER_RULE
 from hdit_repro.audit.verdicts import Verdict
 from hdit_repro.paper import Claim
 from hdit_repro.records.schema import FLOOR, UNTRAINED, Record, asked_samples, metric_name
-from hdit_repro.render.cells import fixed, significant
+from hdit_repro.render.cells import fixed, hours, significant
 from hdit_repro.render.measured import context_mean, frechet_name, summarise
 from hdit_repro.render.report.badges import TONES, badge, reason
 from hdit_repro.render.report.blocks import (
@@ -129,14 +129,14 @@ def _measured_row(entry: Entry) -> tuple[str | Span, ...]:
     found = summarise(records, name)
     ours = "–" if found is None else fixed(found.mean, 2) + ("" if found.sd is None else f" ± {fixed(found.sd, 2)}")
     bounds = (context_mean(records, UNTRAINED), context_mean(records, FLOOR))
-    hours, _ = spent(records)
+    used, _ = spent(records)
     return (
         Span(f"{entry.job.name}: {entry.job.label}", f"{entry.path}.html"),
         name,
         Span(ours, f"{entry.path}.html#values"),
         "–" if found is None else str(found.seeds),
         *("–" if value is None else significant(value) for value in bounds),
-        f"{hours:,.1f}" if hours >= 0.05 or not hours else f"{hours:.2g}",
+        hours(used),
     )
 
 
@@ -217,11 +217,11 @@ def _ranks(facts: Facts) -> Iterable[Block]:
 
 def _cost(facts: Facts) -> Iterable[Block]:
     yield Heading(2, "What it cost", "cost")
-    hours, seconds = spent(facts.given.records)
+    used, seconds = spent(facts.given.records)
     made = [record.provenance for record in facts.given.records]
     devices = ", ".join(sorted({device for one in made for device in (one.device, one.training_device)}))
     if made:
-        yield text(f"Spent: {hours:,.1f} GPU-hours, {_time(seconds)} of computing time, on {devices}.")
+        yield text(f"Spent: {hours(used)} GPU-hours, {_time(seconds)} of computing time, on {devices}.")
     missing = [entry for entry in facts.entries if not entry.records]
     if missing:
         price = facts.bills.many_of([entry.job for entry in missing], 1)
@@ -245,7 +245,7 @@ def _measuring(missing: Iterable[Entry], facts: Facts) -> Iterable[str]:
 
 def spent(records: Iterable[Record]) -> tuple[float, float]:
     """GPU-hours and seconds; what several records share (one training, one sampling) is counted once."""
-    hours: dict[tuple[str, str], float] = {}
+    used: dict[tuple[str, str], float] = {}
     seconds: dict[tuple[str, str], float] = {}
     for record in records:
         made = record.provenance
@@ -255,8 +255,8 @@ def spent(records: Iterable[Record]) -> tuple[float, float]:
         if made.gpu_hours:  # of all stages; those after training have one GPU each
             after = {key: value / 3600 for key, value in stages.items() if key[0] != "train"}
             training = "train", record.training_id
-            hours |= after | {training: max(hours.get(training, 0.0), made.gpu_hours - sum(after.values()))}
-    return sum(hours.values()), sum(seconds.values())
+            used |= after | {training: max(used.get(training, 0.0), made.gpu_hours - sum(after.values()))}
+    return sum(used.values()), sum(seconds.values())
 
 
 def _time(seconds: float) -> str:

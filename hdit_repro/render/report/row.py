@@ -14,7 +14,7 @@ from hdit_repro.records.layout import RunFolder
 from hdit_repro.records.schema import CONTEXT, MADE_ELSEWHERE, Metric, Record
 from hdit_repro.records.store import place
 from hdit_repro.render import measured
-from hdit_repro.render.cells import decimals, fixed, significant
+from hdit_repro.render.cells import decimals, fixed, hours, significant
 from hdit_repro.render.notes import SHORT
 from hdit_repro.render.report import curves
 from hdit_repro.render.report.badges import badge, reason
@@ -131,7 +131,7 @@ def _values(entry: Entry, facts: Facts) -> Iterable[Block]:
             *((str(record.seed), str(record.sampling_seed)) if record.protocol.drawn else ("–", "–")),
             *(_value(record.metrics.get(name)) for name in names),
             *(significant(record.context[c]) if c in record.context else "" for c in contexts),
-            f"{record.provenance.gpu_hours:,.1f}",
+            hours(record.provenance.gpu_hours),
             _signed(record, facts),
             Span(record.evaluation_id, f"#{record.evaluation_id}"),
         )

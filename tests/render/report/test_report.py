@@ -447,6 +447,16 @@ def test_small_values_keep_their_digits(roots: Roots, measure: Measure) -> None:
     assert ">181.000<" in shown
 
 
+def test_hours_of_small_runs_keep_their_digits(roots: Roots, measure: Measure) -> None:
+    path = measure("table1/E", "mini", 20.0)
+    record = store.read(path)
+    made = msgspec.structs.replace(record.provenance, gpu_hours=0.0234)
+    store.write(seal(msgspec.structs.replace(record, provenance=made)), path)
+    folder = build("mini", roots).folder
+    assert '<td class="number">0.023</td>' in (folder / "rows" / "table1-E.html").read_text(encoding="utf-8")
+    assert "Spent: 0.023 GPU-hours, " in (folder / "index.html").read_text(encoding="utf-8")
+
+
 def test_images_of_others_are_imported_and_not_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "jobs").mkdir()
