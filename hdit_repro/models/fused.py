@@ -44,7 +44,7 @@ class ScaledNorm(torch.autograd.Function):
         gradient = gradients[0].to(inverse.dtype)
         normal = x * inverse
         product = gradient * normal
-        of_scale = product.sum_to_size(scale.shape).to(scale.dtype)
+        of_scale = product.sum_to_size(scale.shape).to(scale.dtype, copy=True)  # where nothing is summed, it is product
         mean = product.mul_(scale).mean(dim=-1, keepdim=True)
         torch.mul(gradient, scale, out=product)
         return product.addcmul_(normal, mean, value=-1).mul_(inverse).to(x.dtype), of_scale, None

@@ -32,7 +32,13 @@ def assert_same(found, expected, inputs):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(("shape", "scale"), [((2, 3, 5, 8), (8,)), ((2, 3, 5, 8), (2, 1, 1, 8)), ((4, 8), (8,))])
+ONE_TOKEN = ((3, 1, 1, 8), (3, 1, 1, 8))
+"""A grid of one token: the scale has the shape of x, and its gradient is a sum of one."""
+
+
+@pytest.mark.parametrize(
+    ("shape", "scale"), [((2, 3, 5, 8), (8,)), ((2, 3, 5, 8), (2, 1, 1, 8)), ((4, 8), (8,)), ((1, 8), (8,)), ONE_TOKEN]
+)
 def test_norm(shape, scale):
     x, s = leaf(*shape), leaf(*scale)
     assert_same(rms_scale(x, s), plain_norm(x, s), (x, s))
