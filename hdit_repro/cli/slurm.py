@@ -91,9 +91,24 @@ def confirmed(yes: bool) -> Callable[[Draft], None]:
 
     def confirm(planned: Draft) -> None:
         remark(bill(planned))
+        if sites := _also_sent_to(planned):
+            remark(
+                f"stages of these were sent to {', '.join(sites)} too, whose queue is not asked here: cancel them there"
+            )
         _ask(planned, yes)
 
     return confirm
+
+
+def _also_sent_to(planned: Draft) -> list[str]:
+    """Other clusters, by their own names, that may hold what a draft would submit."""
+    from hdit_repro.launch.slurm import journal
+
+    new = {task.key for element in planned.elements for task in element.tasks}
+    known = journal.journals(planned.roots)
+    away = journal.elsewhere(known)
+    met = (one for one in known if any(new & {*element.stages} for unit in one.units for element in unit.elements))
+    return sorted({away[one.session] for one in met if one.session in away})
 
 
 def say_busy() -> None:

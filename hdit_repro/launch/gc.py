@@ -117,7 +117,8 @@ def _inside(folder: Path) -> list[Path]:
 
 def _submissions(roots: Roots, refused: Refused, code: bool) -> Iterator[tuple[Path, str]]:
     """Submissions with nothing left in the queue, and snapshots of code that no other submission runs. Where one may
-    not be read, its code is not known, and all code stays."""
+    not be read, its code is not known, and all code stays. What another SLURM took may wait in a queue that is not
+    asked here."""
     hidden: list[PermissionError] = []
     known = journal.journals(roots, hidden.append)
     for place in _inside(roots.runs / "submissions"):
@@ -130,9 +131,14 @@ def _submissions(roots: Roots, refused: Refused, code: bool) -> Iterator[tuple[P
     if not known:
         return
     waiting = queue.squeue(journal.submitters(roots)) if queue.present() else None
+    away = journal.elsewhere(known) if waiting is not None else {}
     used: set[str] = set()
     for entry in known:
-        lives = waiting is None or any(job_id in waiting for unit in entry.units for job_id in unit.ids)
+        lives = (
+            waiting is None
+            or entry.session in away
+            or any(job_id in waiting for unit in entry.units for job_id in unit.ids)
+        )
         if lives or entry.state == "open":
             used.add(entry.code)
         else:

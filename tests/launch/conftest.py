@@ -71,6 +71,7 @@ COMMANDS = {
     "scancel": SCANCEL,
     "squeue": "cat {here}/queue",
     "sinfo": "echo 'a100|up|2|gpu:a100:8|idle'",
+    "scontrol": "cat {here}/config",
 }
 
 
@@ -88,6 +89,7 @@ class FakeSlurm:
         here.mkdir()
         for name in ("queue", "calls"):
             (here / name).touch()
+        self.call_it("alpha")
         for name, body in COMMANDS.items():
             (here / name).write_text("#!/bin/bash\n" + body.replace("{here}", shlex.quote(str(here))))
             (here / name).chmod(0o755)
@@ -101,6 +103,10 @@ class FakeSlurm:
     def calls(self) -> list[str]:
         """The arguments of each call of sbatch that was to submit."""
         return (self.here / "calls").read_text().splitlines()
+
+    def call_it(self, name: str) -> None:
+        """What this SLURM calls its cluster."""
+        (self.here / "config").write_text(f"AccountingStorageHost   = n1\nClusterName             = {name}\n")
 
     def refuse(self, call: int) -> None:
         """From now on sbatch refuses its call of this number, counted from 0 and from the start."""

@@ -53,3 +53,12 @@ def test_a_user_whom_squeue_does_not_know_has_no_empty_queue(tmp_path: Path, mon
         queue.squeue()
     command(tmp_path, monkeypatch, "squeue", f"echo 'squeue: error: Invalid user: 1{os.getuid()}' >&2")
     assert queue.squeue() == {}, "a colleague who has left"
+
+
+def test_elements_that_never_began_have_their_end_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = ["12_1|FAILED", "12_[0,2-6:2%4]|CANCELLED by 0", "13|TIMEOUT", "14_[0-1]|PENDING", "15_[0,2,...]|CANCELLED"]
+    command(tmp_path, monkeypatch, "sacct", "\n".join(f"echo '{line}'" for line in said))
+    assert queue.ended(["12_4", "13"]) == {
+        "12_1": "FAILED", **{f"12_{place}": "CANCELLED by 0" for place in (0, 2, 4, 6)}, "13": "TIMEOUT",
+        "15_[0,2,...]": "CANCELLED",
+    }  # fmt: skip

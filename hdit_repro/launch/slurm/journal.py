@@ -18,6 +18,7 @@ import msgspec
 
 from hdit_repro.errors import UserError
 from hdit_repro.files import lock, read_json, write_json
+from hdit_repro.launch.slurm import queue
 from hdit_repro.records.layout import Roots
 
 NAME = "journal.json"
@@ -59,7 +60,8 @@ class Unit(msgspec.Struct, kw_only=True):
 class Journal(msgspec.Struct, kw_only=True):
     """A submission: what was asked for, from which code, and its units in order.
 
-    `state` is "open" while it is being submitted, then "whole", or "cancelled" where it failed half-way.
+    `state` is "open" while it is being submitted, then "whole", or "cancelled" where it failed half-way. `site` is what
+    the SLURM that took it calls its cluster: two may share a folder of runs, and neither knows the other's queue.
     """
 
     session: str
@@ -68,6 +70,7 @@ class Journal(msgspec.Struct, kw_only=True):
     code: str
     units: list[Unit]
     state: str = "open"
+    site: str = ""
     version: int = 1
 
 
@@ -145,6 +148,13 @@ def journals(roots: Roots, refused: Callable[[PermissionError], object] | None =
 def submitters(roots: Roots) -> set[int]:
     """The users, by number, who submitted from this workplace, which a group may share."""
     return {path.parent.stat().st_uid for path in (roots.runs / "submissions").glob(f"*/{NAME}")}
+
+
+def elsewhere(known: Iterable[Journal]) -> dict[str, str]:
+    """Submissions to another SLURM than the one that answers here, by their names, and what that calls its cluster."""
+    named = {entry.session: entry.site for entry in known if entry.site}
+    here = queue.site() if named else ""
+    return {session: site for session, site in named.items() if here and site != here}
 
 
 def began(session: str) -> float:

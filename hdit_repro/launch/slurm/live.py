@@ -52,6 +52,7 @@ class Live:
         sent: by stage key, every element that was ever submitted for it, oldest first.
         covered: what is in the queue.
         asked: whether the queue could be asked, or need not be.
+        away: submissions to another SLURM, whose queue cannot be asked here, and what that calls its cluster.
     """
 
     roots: Roots
@@ -59,6 +60,7 @@ class Live:
     sent: dict[str, list[Sent]]
     covered: Coverage
     asked: bool
+    away: dict[str, str] = field(default_factory=dict)
     ends: dict[str, str] = field(default_factory=dict)
     owing: dict[str, Sent] = field(default_factory=dict)
     bills: dict[str, Bills | None] = field(default_factory=dict)
@@ -102,6 +104,7 @@ def look(
                 raise
     done = {task.key for task, row in zip(tasks, rows, strict=True) if row.state == "done"}
     live = Live(roots, rows, _sent(known), cover(known, listed, made(tasks, lambda task: task.key in done)), asked)
+    live.away = journal.elsewhere(known) if asked else {}
     live.owing = {
         task.key: _owing(task, live.sent[task.key])
         for task in tasks
@@ -211,6 +214,8 @@ def _overlaid(live: Live, task: Task, row: Row, done: set[str]) -> Row:
     if waiting:
         state = "running" if row.state == "running" or _runs(task, waiting, found) else "queued"
         return row._replace(state=state, queue=queue_words(waiting), error="")
+    if site := live.away.get(sent[-1].session):
+        return row._replace(queue=row.queue or f"sent to {site}, whose queue is not asked here")
     if row.state == "running" or not live.asked:
         return row
     why = _why(live, task, found, _ready(task, done))

@@ -65,6 +65,15 @@ class Partition(NamedTuple):
     gres: tuple[str, ...]
 
 
+def site() -> str:
+    """What the SLURM that answers here calls its cluster; empty where it does not say."""
+    try:
+        lines = ask("scontrol", "show", "config").splitlines()
+    except UserError:
+        return ""
+    return next((line.partition("=")[2].strip() for line in lines if line.startswith("ClusterName ")), "")
+
+
 def present() -> bool:
     """Whether this machine has SLURM's commands."""
     return all(shutil.which(command) for command in ("sbatch", "squeue", "scancel", "sinfo"))
@@ -142,7 +151,18 @@ def ended(ids: Iterable[str]) -> dict[str, str]:
     except RunError:
         return {}
     found = dict(line.split("|", 1) for line in lines if "|" in line)
-    return {job_id: state for job_id, state in found.items() if state not in OPEN}
+    return {job_id: state for name, state in found.items() if state not in OPEN for job_id in _members(name)}
+
+
+def _members(name: str) -> list[str]:
+    """Elements that never began are one line of the accounts: "12_[0,2-6:2%4]" -> ["12_0", "12_2", "12_4", "12_6"]."""
+    met = re.fullmatch(r"(\d+)_\[([\d,:-]+)(%\d+)?\]", name)
+    if met is None:
+        return [name]
+    found: list[str] = []
+    for first, last, step in re.findall(r"(\d+)(?:-(\d+))?(?::(\d+))?", met[2]):
+        found += [f"{met[1]}_{place}" for place in range(int(first), int(last or first) + 1, int(step or 1))]
+    return found
 
 
 def scancel(ids: Sequence[str]) -> None:

@@ -131,6 +131,7 @@ def _copy_jobs(jobs: Path, folder: Path) -> None:
 def _act(planned: Draft, render: tuple[str, ...], stages: Mapping[str, StageFunction] | None) -> list[str]:
     """Submit the groups in order, then the render. Whatever goes wrong, nothing of it stays in the queue."""
     entry = journal_of(planned)
+    entry.site = queue.site()
     journal.save(planned.roots, entry)
     ids: dict[str, str] = {}
     try:
