@@ -43,9 +43,9 @@ def test_nothing_is_submitted_while_code_is_deleted(roots: Roots, monkeypatch: p
     steps = {name: getattr(gc, name) for name in ("garbage", "remove")}
 
     def step(name: str) -> Any:
-        def act(*arguments: Any) -> Any:
+        def act(*arguments: Any, **more: Any) -> Any:
             seen.append(is_locked(roots.runs / "submissions" / "submit.lock"))
-            return steps[name](*arguments)
+            return steps[name](*arguments, **more)
 
         return act
 
