@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, counted, data, group, near, remark, table
+from hdit_repro.cli.output import as_json, counted, data, group, must_be_whole, near, remark, table
 from hdit_repro.errors import RunError, UserError
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def cancel(
         for job_id in ids:
             data(job_id)
         remark(f"{counted(len(ids), 'job')} cancelled" if ids else f"no job of {experiment} is in SLURM's queue")
-    _left(submissions, "jobs of submissions that cannot be read were not cancelled")
+    must_be_whole(submissions, "jobs of submissions that cannot be read were not cancelled")
 
 
 @app.command("retry")
@@ -88,7 +87,7 @@ def retry(
     else:
         for job_id in ids:
             data(job_id)
-    _left(refused, "what failed in runs and submissions that cannot be read was not submitted again")
+    must_be_whole(refused, "what failed in runs and submissions that cannot be read was not submitted again")
 
 
 @app.command("gc")
@@ -129,24 +128,7 @@ def gc(
             expected="files and folders that this user may delete",
             fix="ask their owner, or mend their permissions; then run the same command again",
         )
-    _left(refused, "what hangs on files that cannot be read was not looked at")
-
-
-def _left(refused: Sequence[PermissionError], problem: str) -> None:
-    """Say at a command's end what it could not do, for files that this user may not read.
-
-    Raises:
-        RunError: there are some.
-    """
-    from hdit_repro.files import whose
-
-    if refused:
-        raise RunError(
-            problem,
-            found="\n".join(f"{near(Path(str(e.filename)))}: {e.strerror}{whose(e, near)}" for e in refused),
-            expected="files that this user may read",
-            fix="ask their owner for `chmod -R g+rX` on them, then run the same command again",
-        )
+    must_be_whole(refused, "what hangs on files that cannot be read was not looked at")
 
 
 def _list(found: Sequence[Garbage], as_objects: bool) -> None:

@@ -13,7 +13,8 @@ from typing import Any, TextIO
 
 import typer
 
-from hdit_repro.errors import UserError, escaped
+from hdit_repro.errors import RunError, UserError, escaped
+from hdit_repro.files import whose
 
 READABLE = 16
 """Columns that a text in several lines needs."""
@@ -55,6 +56,26 @@ def files_left_out(count: int) -> None:
     """Say of files among records that are none, or cannot be read, that there are some."""
     if count:
         remark(f"{counted(count, 'file')} among the records left out (`hdit-repro results lint` says why)")
+
+
+def must_be_whole(refused: Sequence[OSError], problem: str, rights: str = "rX") -> None:
+    """Say at a command's end what of its work it could not do, for files or folders that this user has no right to.
+
+    Args:
+        refused: what the system said of each.
+        problem: what was not done.
+        rights: those that were missing, as `chmod` calls them.
+
+    Raises:
+        RunError: something is refused.
+    """
+    if refused:
+        raise RunError(
+            problem,
+            found="\n".join(f"{near(Path(str(e.filename)))}: {e.strerror}{whose(e, near)}" for e in refused),
+            expected="files and folders that this user has the rights to",
+            fix=f"ask their owner for `chmod -R g+{rights}` on them, then run the same command again",
+        )
 
 
 def width(stream: TextIO) -> int:

@@ -11,8 +11,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, counted, data, files_left_out, group, near, remark, table, width, wrapped
-from hdit_repro.errors import UserError
+from hdit_repro.cli.output import (
+    as_json,
+    counted,
+    data,
+    files_left_out,
+    group,
+    must_be_whole,
+    near,
+    remark,
+    table,
+    width,
+    wrapped,
+)
+from hdit_repro.errors import RunError, UserError
 from hdit_repro.spec.data import Folder
 
 if TYPE_CHECKING:
@@ -175,18 +187,25 @@ def migrate() -> None:
     from hdit_repro.records.store import files, upgrade
 
     roots = workplace()
-    changed = 0
+    changed, refused = 0, list[OSError]()
     for folder in dict.fromkeys((roots.results, roots.records("smoke"))):
-        for path in files(folder, ".json"):
+        for path in files(folder, ".json", refused.append):
             try:
                 done = upgrade(path)
+            except RunError:  # a full disk, which the next record meets too
+                raise
             except UserError as error:
                 remark(f"left as it is: {near(path)}: {error.problem}")
+                continue
+            except PermissionError as error:
+                refused.append(error)
                 continue
             if done:
                 changed += 1
                 data(near(path))
     remark(f"{counted(changed, 'record')} rewritten")
+    hidden = [error for error in refused if not isinstance(error, FileNotFoundError)]
+    must_be_whole(hidden, "records that this user may not read or write were left as they are", "rwX")
 
 
 def _find(record: str) -> Path:
@@ -200,16 +219,18 @@ def _find(record: str) -> Path:
 
     if Path(record).is_file():
         return Path(record)
-    roots, found = workplace(), []
-    for folder in dict.fromkeys((roots.results, roots.records("smoke"))):
-        known = load(folder)[0] if record else []
+    roots, found, broken = workplace(), [], 0
+    for folder in dict.fromkeys((roots.results, roots.records("smoke"))) if record else ():
+        known, problems = load(folder)
+        broken += len(problems)
         meant = [one for one in known if one.evaluation_id.startswith(record) or one.digest.startswith(record)]
         found += [place(folder, one) for one in meant]
     if len(found) == 1:
         return found[0]
     raise UserError(
         "no record is meant" if not found else "several records are meant",
-        found=repr(record) if not found else ", ".join(path.stem for path in found),
+        found=(repr(record) if not found else ", ".join(path.stem for path in found))
+        + (f"; {counted(broken, 'file')} left out (`hdit-repro results lint` says why)" if broken else ""),
         expected="a record's file, or the first digits of one id",
         fix="`hdit-repro report` shows the ids",
     )

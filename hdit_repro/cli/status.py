@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, data, group, near, remark, width
+from hdit_repro.cli.output import as_json, data, group, must_be_whole, near, remark, width
 from hdit_repro.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from hdit_repro.records.layout import Roots
 
 app = group()
+
+Refused = dict[Path, PermissionError]
+"""Files that this user may not read, with what the system said."""
 
 EVERY = 2.0
 """Seconds between two looks of `--watch`."""
@@ -181,16 +184,18 @@ def logs(
             fix=f"hdit-repro submit {name} --scale smoke --wait",
         )
     printed: dict[Path, int] = {}
-    said = _print_logs(tasks, printed)
+    refused: Refused = {}
+    said = _print_logs(tasks, printed, refused)
     while follow and _going(roots, tasks):
         time.sleep(EVERY / 2)
-        said = _print_logs(tasks, printed) or said
+        said = _print_logs(tasks, printed, refused) or said
     if follow:
-        said = _print_logs(tasks, printed) or said
-    said = _print_failures(tasks, printed) or said
+        said = _print_logs(tasks, printed, refused) or said
+    said = _print_failures(tasks, printed, refused) or said
     said = _print_jobs(roots, tasks) or said
-    if not said:
+    if not said and not refused:
         remark(f"no stage of {name} has printed anything here")
+    must_be_whole([*refused.values()], "what stages printed cannot all be read")
 
 
 def _logs_of(task: Task) -> list[Path]:
@@ -199,21 +204,27 @@ def _logs_of(task: Task) -> list[Path]:
     return [whole, *sorted(whole.parent.glob(f"{task.key}.*-*.log"))]
 
 
-def _print_logs(tasks: Sequence[Task], printed: dict[Path, int]) -> bool:
+def _print_logs(tasks: Sequence[Task], printed: dict[Path, int], refused: Refused) -> bool:
     """Print what the logs hold beyond what was printed before."""
     said = False
-    for path in (path for task in tasks for path in _logs_of(task) if path.exists()):
-        with open(path, encoding="utf-8", errors="replace") as file:
-            file.seek(printed.get(path, 0))
-            text = file.read()
-            printed[path] = file.tell()
+    for path in (path for task in tasks for path in _logs_of(task)):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                file.seek(printed.get(path, 0))
+                text = file.read()
+                printed[path] = file.tell()
+        except FileNotFoundError:
+            continue
+        except PermissionError as error:
+            refused[path] = error
+            continue
         if text.strip():
             said = True
             data(text.rstrip("\n"))
     return said
 
 
-def _print_failures(tasks: Sequence[Task], printed: Mapping[Path, int]) -> bool:
+def _print_failures(tasks: Sequence[Task], printed: Mapping[Path, int], refused: Refused) -> bool:
     """Why stages failed, where their logs do not say it."""
     from hdit_repro.launch.progress import read_failure
 
@@ -224,7 +235,11 @@ def _print_failures(tasks: Sequence[Task], printed: Mapping[Path, int]) -> bool:
         )
         whole = task.folder.failure(task.stage)
         for path in (whole, *sorted(whole.parent.glob(f"{task.key}.*-*.failure.json"))):
-            failure = read_failure(path)
+            try:
+                failure = read_failure(path)
+            except PermissionError as error:
+                refused[path] = error
+                continue
             why = str(failure.get("traceback") or failure.get("error", "")).rstrip()
             if why and why not in logged:
                 said = True
@@ -236,9 +251,10 @@ def _print_jobs(roots: Roots, tasks: Sequence[Task]) -> bool:
     """The end of what jobs printed themselves since their stages said anything: their Python may never have begun."""
     from hdit_repro.launch.slurm.journal import tail
     from hdit_repro.launch.slurm.live import unheard
+    from hdit_repro.launch.status import readable
 
     said = False
-    for path in unheard(roots, tasks):
+    for path in unheard(roots, readable(tasks)[0]):
         if lines := tail(path, TAIL):
             said = True
             data("\n".join([f"== the end of {near(path)}", *lines]))
@@ -248,5 +264,6 @@ def _print_jobs(roots: Roots, tasks: Sequence[Task]) -> bool:
 def _going(roots: Roots, tasks: Sequence[Task]) -> bool:
     """Whether any of the stages runs or waits for its turn."""
     from hdit_repro.launch.slurm.live import look
+    from hdit_repro.launch.status import readable
 
-    return look(roots, tasks).going
+    return look(roots, readable(tasks)[0], refused=lambda _: None).going

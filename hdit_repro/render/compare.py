@@ -23,6 +23,7 @@ from hdit_repro.render.contrasts import Contrast, contrasts
 from hdit_repro.render.measured import Measured
 from hdit_repro.render.report import curves, html
 from hdit_repro.render.report.blocks import Block, Drawing, Gallery, Heading, Page, Picture, grid, slug, text
+from hdit_repro.render.shown import may_show
 from hdit_repro.spec.data import Folder
 
 
@@ -165,7 +166,7 @@ def _curves(job: Job, records: tuple[Record, ...], roots: Roots) -> Iterable[cur
 def _grids(job: Job, records: tuple[Record, ...], roots: Roots, folder: Path) -> Iterable[Picture]:
     for record in records[:1]:
         source = RunFolder(roots, record.spec, record.scale).grid
-        if source.is_file():
+        if may_show(source):
             target = folder / f"{slug(job.name)}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)

@@ -15,6 +15,7 @@ import pytest
 from hdit_repro import files, jobs
 from hdit_repro.cli.app import main
 from hdit_repro.files import write_json
+from hdit_repro.launch.describe import describe
 from hdit_repro.launch.gc import garbage
 from hdit_repro.launch.slurm import journal, queue
 from hdit_repro.launch.slurm.journal import Journal, Noted, Unit
@@ -172,3 +173,21 @@ def test_gc_deletes_no_code_where_it_may_not_keep_submissions_out(
     assert "submit.lock: Permission denied; it belongs to" in capsys.readouterr().err
     assert code.exists()
     assert not (roots.runs / "submissions" / "s").exists()
+
+
+def test_logs_print_what_may_be_read_and_name_the_rest(
+    roots: Roots, refuse: Refuse, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = jobs.find("table1/E", "smoke")
+    describe([job], roots)
+    folder = RunFolder(roots, job.run, "smoke")
+    hidden, shown = folder.log("train"), folder.log("sample")
+    for path in (hidden, shown):
+        leave(path)
+    refuse(hidden)
+    refuse(folder.failure("evaluate"))
+    assert main(["logs", "table1/E"]) == 1
+    said = capsys.readouterr()
+    assert said.out == "x\n"
+    for path in (hidden, folder.failure("evaluate")):
+        assert f"{path.relative_to(Path.cwd())}: Permission denied" in said.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import multiprocessing
 import os
@@ -14,7 +15,7 @@ import pytest
 
 from hdit_repro import jobs
 from hdit_repro.cli import main
-from hdit_repro.errors import UserError
+from hdit_repro.errors import RunError, UserError
 from hdit_repro.records import export, implied, migrate, schema, signoff, store
 from hdit_repro.records.layout import Roots
 from hdit_repro.records.lint import difference, lint
@@ -340,3 +341,31 @@ def test_names_of_any_script_sign_side_by_side(roots: Roots) -> None:
     with pytest.raises(UserError, match="another name"):
         signoff.sign(path, "A/nne".replace("/", "") + "!")
     assert signoff.sign(path, "Anne", "again") == files[3]
+
+
+def test_upgrading_goes_past_what_is_refused_and_ends_at_a_full_disk(
+    roots: Roots, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (put(roots, make(seed=seed)) for seed in (1, 2))
+    for path in (first, second):
+        older(path)
+    refused, _ = sorted((first, second))
+    write = store.write_json
+
+    def refuse(path: Path, value: object) -> None:
+        if path == refused:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        write(path, value)
+
+    monkeypatch.setattr(store, "write_json", refuse)
+    assert main(["results", "migrate"]) == 1
+    said = capsys.readouterr().err
+    assert "1 record rewritten" in said
+    assert f"{refused.name}: Permission denied" in said
+
+    def full(path: Path, value: object) -> None:
+        raise RunError("no space left", found=str(path))
+
+    monkeypatch.setattr(store, "write_json", full)
+    assert main(["results", "migrate"]) == 1
+    assert "no space left" in capsys.readouterr().err

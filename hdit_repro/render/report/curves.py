@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
+from hdit_repro.render.shown import may_show
+
 POINTS = 240
 """Points that a curve is thinned to, each the mean over its stretch."""
 
@@ -32,8 +34,8 @@ class Curve(NamedTuple):
 
 
 def read(path: Path, label: str) -> Curve | None:
-    """The curve in a metrics.jsonl, thinned; None where there is none. A cut last line is passed over."""
-    if not path.is_file():
+    """The curve in a metrics.jsonl, thinned; None where there is none to be read. A cut last line is passed over."""
+    if not may_show(path):
         return None
     found: dict[int, float] = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -34,6 +34,7 @@ from hdit_repro.render.report.blocks import (
     words,
 )
 from hdit_repro.render.report.facts import Entry, Facts
+from hdit_repro.render.shown import may_show
 from hdit_repro.spec.base import kind_of
 
 OWN = ("seeds", "time", "file", "digest")
@@ -206,7 +207,7 @@ def grids_of(entry: Entry, facts: Facts) -> list[tuple[Picture, Path]]:
     found: list[tuple[Picture, Path]] = []
     seen: set[str] = set()
     for record, folder in _folders(entry, facts):
-        if record.sampling_id in seen or len(seen) == SHOWN_SEEDS or not folder.grid.is_file():
+        if record.sampling_id in seen or len(seen) == SHOWN_SEEDS or not may_show(folder.grid):
             continue
         seen.add(record.sampling_id)
         seeds = f"training seed {record.seed}, sampling seed {record.sampling_seed}"

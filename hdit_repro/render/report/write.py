@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hdit_repro.errors import UserError
-from hdit_repro.files import write_json
+from hdit_repro.files import needing_room, write_json
 from hdit_repro.records.layout import Roots
 from hdit_repro.render.figures import render_figures
 from hdit_repro.render.report import html, markdown, others, overview, row
@@ -51,7 +51,8 @@ def build(scale: str, roots: Roots, out: Path | None = None) -> Built:
     temporary = place.with_name(f".{place.name}.{os.urandom(8).hex()}")
     temporary.mkdir()  # with the umask's mode, so that whoever shares the folder can replace it
     try:
-        _write(pages, facts, temporary)
+        with needing_room(target, "room for the whole report; the one before is untouched"):
+            _write(pages, facts, temporary)
         _swap(temporary, place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
