@@ -109,7 +109,7 @@ def write_page(found: Comparison, roots: Roots, out: Path) -> Path:
         blocks += [Heading(2, "Learning curves"), Drawing("images/loss.svg", svg, curves.describe(drawn))]
         if all(sides) and any(change.field.startswith("diffusion.") for change in found.changes):
             blocks.append(text("The two are trained by different losses, so that their curves are not on one scale."))
-        write_text(folder / "loss.svg", svg)
+        write_text(folder / "loss.svg", curves.alone(svg))
     pictures = [picture for job, records in _sides(found) for picture in _grids(job, records, roots, folder)]
     if pictures:
         blocks += [

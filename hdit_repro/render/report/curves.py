@@ -104,6 +104,12 @@ def draw(curves: Sequence[Curve]) -> str:
     return "".join(parts) + "</svg>"
 
 
+def alone(svg: str) -> str:
+    """The drawing as a file of its own, on white: its letters are black there, whatever page shows it."""
+    start = svg.index(">") + 1
+    return f'{svg[:start]}<rect width="100%" height="100%" fill="#fff"/>{svg[start:]}'
+
+
 def _look(number: int) -> str:
     fallback = ("#0072b2", "#d55e00", "#00805f", "#a0527f", "#8a6d00", "#2f7fb0", "#1b1b1b")[number % COLOURS]
     dash = DASHES[number % len(DASHES)]  # neighbours differ without colours too, on paper

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import islice
 from shlex import quote
 
 from hdit_repro.audit.decide import RULE
@@ -115,9 +116,9 @@ def _measured(facts: Facts) -> Iterable[Block]:
             "stand beside their own bounds, an untrained network and real images against real images."
         )
     yield grid("Rows with records", MEASURED, [_measured_row(entry) for entry in facts.measured], MEASURED[2:])
-    pictures = [grids[0][0] for entry in facts.measured[:GRIDS] if (grids := grids_of(entry, facts))]
-    if pictures:
-        yield Gallery(tuple(pictures))
+    grids = (found[0][0] for entry in facts.measured if (found := grids_of(entry, facts)))
+    if pictures := tuple(islice(grids, GRIDS)):
+        yield Gallery(pictures)
         yield text("First images of each, numbers from 0, not chosen. ", Span("All samples", "samples.html"))
 
 

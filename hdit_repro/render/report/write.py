@@ -13,7 +13,7 @@ from hdit_repro.errors import UserError
 from hdit_repro.files import needing_room, write_json
 from hdit_repro.records.layout import Roots
 from hdit_repro.render.figures import render_figures
-from hdit_repro.render.report import html, markdown, others, overview, row
+from hdit_repro.render.report import curves, html, markdown, others, overview, row
 from hdit_repro.render.report.blocks import Drawing, Page
 from hdit_repro.render.report.facts import Facts, gather
 
@@ -88,7 +88,7 @@ def _write(pages: list[Page], facts: Facts, folder: Path) -> None:
         for block in page.blocks:
             if isinstance(block, Drawing):
                 (folder / block.path).parent.mkdir(exist_ok=True)
-                (folder / block.path).write_text(block.svg, encoding="utf-8")
+                (folder / block.path).write_text(curves.alone(block.svg), encoding="utf-8")
     (folder / html.STYLE).write_text(html.style(), encoding="utf-8")
     for entry in facts.measured:
         for picture, source in row.grids_of(entry, facts):

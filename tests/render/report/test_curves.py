@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -45,6 +46,15 @@ def test_labels_of_curves_do_not_lie_over_each_other(label: str, across: int) ->
     assert min([b - a for (a, _), (b, _) in pairwise(places[:across])], default=999) >= 7.5 * len(label) + 32
     height = int(drawn.partition(f'viewBox="0 0 {curves.WIDTH} ')[2].partition('"')[0])
     assert max(y for _, y in places) < height
+
+
+def test_a_drawing_of_its_own_brings_its_ground() -> None:
+    """Black letters on whatever page shows the file; in the report's page it takes that page's colours."""
+    drawn = curves.draw([curves.Curve("a > b", ((0.0, 1.0), (10.0, 0.5)))])
+    first, *others = ElementTree.fromstring(curves.alone(drawn))
+    assert (first.tag.partition("}")[2], first.get("fill"), first.get("width")) == ("rect", "#fff", "100%")
+    assert len(others) == len(ElementTree.fromstring(drawn))
+    assert "<rect" not in drawn
 
 
 def test_the_last_step_is_inside_the_drawing() -> None:

@@ -447,6 +447,23 @@ def test_small_values_keep_their_digits(roots: Roots, measure: Measure) -> None:
     assert ">181.000<" in shown
 
 
+def test_the_first_page_shows_samples_of_the_first_rows_that_have_any(
+    roots: Roots, measure: Measure, remains: Callable[..., None]
+) -> None:
+    for name in ("R1", "R2", "R3", "R4", "A", "B1", "B2", "C", "D", "E"):
+        measure(f"table1/{name}", "smoke", 180.0)
+    for name in ("A", "B1", "B2", "C", "D"):
+        remains(roots, f"table1/{name}", "smoke")
+    folder = build("smoke", roots).folder
+    shown = Reader((folder / "index.html").read_text(encoding="utf-8")).sources
+    assert [re.sub("-[^-]*$", "", name) for name in shown] == [
+        f"images/table1-{name}" for name in ("A", "B1", "B2", "C")
+    ]
+    drawing = (folder / "images" / "table1-A-loss.svg").read_text(encoding="utf-8")
+    assert drawing.count("<rect") == 1
+    assert "<rect" not in (folder / "rows" / "table1-A.html").read_text(encoding="utf-8")
+
+
 def test_hours_of_small_runs_keep_their_digits(roots: Roots, measure: Measure) -> None:
     path = measure("table1/E", "mini", 20.0)
     record = store.read(path)
