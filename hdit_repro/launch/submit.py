@@ -210,11 +210,20 @@ def run_render(command: Sequence[str]) -> list[Path]:
         RunError: it failed; its own message has gone to stderr.
     """
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
+    check_rendered(command, done.returncode)
+    return [Path(path) for path in json.loads(done.stdout)]
+
+
+def check_rendered(command: Sequence[str], code: int) -> None:
+    """Tell of a render that failed; its own message has gone to stderr.
+
+    Raises:
+        RunError: the exit code is not 0.
+    """
+    if code:
         raise RunError(
             "the tables could not be rendered",
-            found=f"exit code {done.returncode}",
+            found=f"exit code {code}",
             expected=" ".join(command),
             fix="run that command by hand: it says what is wrong",
         )
-    return [Path(path) for path in json.loads(done.stdout)]

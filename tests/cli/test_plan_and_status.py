@@ -14,6 +14,7 @@ from hdit_repro.errors import RunError
 from hdit_repro.launch import submit as submit_module
 from hdit_repro.launch.describe import describe
 from hdit_repro.launch.progress import Writer, write_failure
+from hdit_repro.launch.slurm.render import RenderJob
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.records.provenance import Source
 from hdit_repro.stages.settings import Progress
@@ -143,6 +144,9 @@ def test_submit_exits_with_one_where_a_row_failed(
 def test_a_render_that_fails_is_a_failure() -> None:
     with pytest.raises(RunError, match="could not be rendered"):
         submit_module.run_render((sys.executable, "-c", "raise SystemExit(3)"))
+    with pytest.raises(RunError, match="could not be rendered") as caught:
+        RenderJob(("hdit_repro.cli", "no-such-command"))()
+    assert caught.value.expected == f"{sys.executable} -m hdit_repro.cli no-such-command"
     files = submit_module.run_render((sys.executable, "-c", "print('[\"a/b.md\"]')"))
     assert files == [Path("a/b.md")]
 

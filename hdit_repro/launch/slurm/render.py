@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from hdit_repro.errors import RunError
+from hdit_repro.launch.submit import check_rendered
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,6 @@ class RenderJob:
     command: tuple[str, ...]
 
     def __call__(self) -> int:
-        done = subprocess.run([sys.executable, "-m", *self.command], check=False)
-        if done.returncode:
-            raise RunError(
-                "the tables could not be rendered",
-                found=f"exit code {done.returncode}",
-                expected=" ".join(self.command),
-                fix="run that command by hand: it says what is wrong",
-            )
-        return done.returncode
+        command = (sys.executable, "-m", *self.command)
+        check_rendered(command, subprocess.run(command, check=False).returncode)
+        return 0
