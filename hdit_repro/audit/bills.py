@@ -18,7 +18,6 @@ class Bill(NamedTuple):
     """GPU-hours of a job's three stages on one kind of GPU, and what they rest on."""
 
     gpu: str
-    cluster: str
     hours: dict[str, float]
     basis: str
 
@@ -31,7 +30,7 @@ class Bills:
     """Prices of jobs on the two kinds of GPU, each worked out once."""
 
     def __init__(self) -> None:
-        self._clusters: dict[str, Cluster] = {}
+        self._clusters: list[Cluster] = []
         self._bills: dict[str, list[Bill]] = {}
 
     def of(self, job: Job) -> list[Bill]:
@@ -41,10 +40,10 @@ class Bills:
             UserError: a profile is not understood.
         """
         if not self._clusters:
-            self._clusters = {name: read_cluster(name) for name in PROFILES}
+            self._clusters = [read_cluster(name) for name in PROFILES]
         key = f"{job.scale}/{job.name}"
         if key not in self._bills:
-            self._bills[key] = [_bill(job, name, cluster) for name, cluster in self._clusters.items()]
+            self._bills[key] = [_bill(job, cluster) for cluster in self._clusters]
         return self._bills[key]
 
     def words(self, job: Job) -> str:
@@ -80,11 +79,11 @@ class Bills:
         return (*lines, f"hdit-repro submit {job.name} --cluster {PROFILES[0]}")
 
 
-def _bill(job: Job, name: str, cluster: Cluster) -> Bill:
+def _bill(job: Job, cluster: Cluster) -> Bill:
     prices = {stage: price(job.run, stage, job.scale, cluster) for stage in STAGES}
     gpu = cluster.gpu if isinstance(cluster, Slurm) else "A100"
     hours = {stage: found.gpu_hours for stage, found in prices.items()}
-    return Bill(gpu, name, hours, prices["train"].basis)
+    return Bill(gpu, hours, prices["train"].basis)
 
 
 def _hours(hours: float) -> str:

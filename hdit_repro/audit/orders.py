@@ -117,7 +117,7 @@ def compare(one: Replicates, other: Replicates, spreads: tuple[Spread, Spread]) 
 def _untested(pair: Pair) -> Verdict:
     words = f"inconclusive: {pair.lower.name} and {pair.higher.name} were measured differently ({pair.otherwise})"
     unknown = pair.found._replace(error=math.inf)
-    return Verdict("inconclusive", unknown, min(pair.seeds), None, "measured differently", words)
+    return Verdict("inconclusive", unknown, words)
 
 
 def _verdict(pair: Pair, adjusted: float, tested: int, bills: Bills) -> Verdict:
@@ -126,7 +126,7 @@ def _verdict(pair: Pair, adjusted: float, tested: int, bills: Bills) -> Verdict:
         unknown = next(spread for spread in pair.spreads if spread.unknown)
         away = f"{pair.lower.name} is {change(pair.found.log)} from {pair.higher.name}"
         words = f"{outcome}: {away}; noise {unknown.words()}"
-        return Verdict(outcome, pair.found, min(pair.seeds), None, unknown.basis, words)
+        return Verdict(outcome, pair.found, words)
     low, high = pair.found.interval()
     test = "paired by seed" if pair.paired else "Welch"
     basis = f"spread of {pair.seeds[0]} paired differences" if pair.paired else f"noise {pair.spreads[0].brief()}"
@@ -135,16 +135,14 @@ def _verdict(pair: Pair, adjusted: float, tested: int, bills: Bills) -> Verdict:
         f"{change(low)} to {change(high)}, {test}, n = {pair.seeds[0]} and {pair.seeds[1]}, "
         f"p = {adjusted:.2g} after Holm over {tested}); {basis}"
     )
-    more, price = None, ""
     if outcome == "inconclusive":
-        more = _more(pair, tested)
+        more, settled = _more(pair, tested), "too small to settle"
         if more is not None:
             hours = bills.many_of((pair.lower, pair.higher), more)
-            price = f"{more} more {'seed' if more == 1 else 'seeds'} a side: {hours}"
-        words = (
-            f"{words}; {price} would settle it if the difference stays" if price else f"{words}; too small to settle"
-        )
-    return Verdict(outcome, pair.found, min(pair.seeds), more, basis, words, price)
+            seeds = f"{more} more {'seed' if more == 1 else 'seeds'} a side"
+            settled = f"{seeds}: {hours} would settle it if the difference stays"
+        words = f"{words}; {settled}"
+    return Verdict(outcome, pair.found, words)
 
 
 def _more(pair: Pair, tested: int) -> int | None:

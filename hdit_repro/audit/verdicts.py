@@ -29,21 +29,12 @@ class Verdict(NamedTuple):
     Attributes:
         outcome: the verdict.
         difference: ours less print, in logarithms; of an order, the side that is claimed lower less the other.
-        seeds: trainings of ours behind it; of an order, those of the side with fewer.
-        more: how many further trainings (of an order, of each side) would settle it if the difference stays as it is;
-            None where it is settled, or where no number of them does.
-        basis: the noise it rests on.
-        words: the whole, in a sentence.
-        price: of `more`, in words; empty where that is None.
+        words: the whole, in a sentence: seeds, noise, and what would settle it where it is open.
     """
 
     outcome: Outcome
     difference: Difference
-    seeds: int
-    more: int | None
-    basis: str
     words: str
-    price: str = ""
 
 
 def on_cell(claim: Claim, job: Job, measurements: Measurements, bills: Bills) -> Verdict | None:
@@ -57,21 +48,20 @@ def on_cell(claim: Claim, job: Job, measurements: Measurements, bills: Bills) ->
     found = difference(ours.mean - math.log(claim.printed), shares)
     outcome = verdict(found)
     if shares[1].spread.unknown:
-        basis = shares[1].spread.basis
-        words = f"{outcome}: ours is {change(found.log)} from print, n = {ours.seeds}; noise unknown ({basis})"
-        return Verdict(outcome, found, ours.seeds, None, basis, words)
+        noise_words = shares[1].spread.words()
+        words = f"{outcome}: ours is {change(found.log)} from print, n = {ours.seeds}; noise {noise_words}"
+        return Verdict(outcome, found, words)
     more = seeds_to_settle(found.log, shares[0].spread, shares[1].spread, ours.seeds)
     low, high = found.interval(1 - 2 * LEVEL)
     words = (
         f"{outcome}: ours is {change(found.log)} from print, 90 % interval {change(low)} to {change(high)}"
         f"{SHARED}{100 * MARGIN:g} %, n = {ours.seeds}, noise {shares[1].spread.brief()}"
     )
-    price = ""
     if outcome == "inconclusive":
         price = f"{more} more {'seed' if more == 1 else 'seeds'}: {bills.many(job, more)}" if more else ""
         settled = f"{price} would settle it if the difference stays" if more else NEVER
         words = f"{words}; {settled}"
-    return Verdict(outcome, found, ours.seeds, more if price else None, shares[1].spread.basis, words, price)
+    return Verdict(outcome, found, words)
 
 
 SHARED = ", margin ±"
