@@ -55,9 +55,8 @@ class GaussianDiffusion:
         self.steps = timesteps if steps is None else steps
         self.data_scale = data_scale
         kept = spaced_timesteps(timesteps, self.steps)
-        self.timestep_map = torch.tensor(kept)
-        self.betas = respace(linear_betas(timesteps), kept)
-        self._tables = {torch.device("cpu"): {"timestep": self.timestep_map, **_tables(self.betas)}}
+        tables = _tables(respace(linear_betas(timesteps), kept))
+        self._tables = {torch.device("cpu"): {"timestep": torch.tensor(kept), **tables}}
 
     def training_losses(
         self, network: Network, image: Tensor, noise: Tensor, t: Tensor, **cond: Tensor | None

@@ -20,9 +20,6 @@ class Ledger:
     def __iter__(self) -> Iterator[Claim]:
         return iter(self.claims)
 
-    def __len__(self) -> int:
-        return len(self.claims)
-
     @cached_property
     def by_id(self) -> dict[str, Claim]:
         return {claim.id: claim for claim in self.claims}
