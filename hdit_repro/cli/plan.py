@@ -128,8 +128,9 @@ def _state(stage: Stage) -> str:
 
 
 def _bill(left: Sequence[Stage], hours: float, cluster: Cluster) -> str:
-    from hdit_repro.launch.clusters import Slurm, cpus_here
+    from hdit_repro.launch.clusters import Slurm
     from hdit_repro.launch.price import unit
+    from hdit_repro.machine import cpus_here
 
     if not left:
         return "nothing"

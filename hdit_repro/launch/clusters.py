@@ -12,7 +12,6 @@ from hdit_repro.errors import UserError, pick
 from hdit_repro.jobs.explain import Shape, explain
 from hdit_repro.jobs.files import folders, line_of, read_toml
 from hdit_repro.launch.slurm.profile import Slurm as Slurm
-from hdit_repro.machine import cpus_here as cpus_here
 from hdit_repro.records.layout import Roots
 from hdit_repro.spec.base import Choice, require
 from hdit_repro.stages.settings import HowToSample, HowToTrain

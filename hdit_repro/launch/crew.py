@@ -14,10 +14,11 @@ from types import FrameType
 from typing import Any
 
 from hdit_repro.files import lock
-from hdit_repro.launch.clusters import Local, cpus_here, gpus_here
+from hdit_repro.launch.clusters import Local, gpus_here
 from hdit_repro.launch.graph import required
 from hdit_repro.launch.job import PATIENCE, StageChain
 from hdit_repro.launch.progress import read_progress, write_failure
+from hdit_repro.machine import cpus_here
 
 FOREVER_MINUTES = 60 * 24 * 365
 """submitit ends a local job after two minutes unless it is told a limit."""

@@ -7,7 +7,6 @@ from math import sqrt
 from statistics import fmean, stdev, variance
 from typing import NamedTuple
 
-from hdit_repro.records.rows import Index as Index
 from hdit_repro.records.rows import index as index
 from hdit_repro.records.rows import of_row as of_row
 from hdit_repro.records.rows import set_aside as set_aside

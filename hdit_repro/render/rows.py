@@ -9,6 +9,7 @@ from typing import NamedTuple
 from hdit_repro import jobs
 from hdit_repro.jobs import Job
 from hdit_repro.paper import Claim, Ledger
+from hdit_repro.records.rows import Index
 from hdit_repro.records.schema import Record, asked_samples, metric_name
 from hdit_repro.render import measured
 from hdit_repro.render.judge import Judge, Verdict
@@ -71,7 +72,7 @@ class Source(NamedTuple):
 
     ledger: Ledger
     judge: Judge
-    records: measured.Index
+    records: Index
     judged: Mapping[str, str] = MappingProxyType({})
 
 

@@ -13,9 +13,9 @@ from hdit_repro.data.order import index_of
 from hdit_repro.errors import UserError
 from hdit_repro.training import distributed
 from hdit_repro.training.checkpoint import newest
-from hdit_repro.training.distributed import GradientSum, Lost, World, join, local_device
+from hdit_repro.training.distributed import GradientSum, World, join, local_device
 from hdit_repro.training.log import read_log
-from hdit_repro.training.rendezvous import Place, check_size
+from hdit_repro.training.rendezvous import Lost, Place, check_size
 
 STEPS = 10
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from hdit_repro import paper
 from hdit_repro.errors import pick
 from hdit_repro.paper import Ledger
+from hdit_repro.records.rows import Index
 from hdit_repro.render.figures.drawings import FIGURES as FIGURES
 from hdit_repro.render.figures.drawings import made_at as made_at
 from hdit_repro.render.figures.easel import Easel as Easel
 from hdit_repro.render.figures.style import KINDS
-from hdit_repro.render.measured import Index
 
 
 def render_figures(

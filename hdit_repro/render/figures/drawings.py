@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hdit_repro.paper import Ledger
+from hdit_repro.records.rows import Index
 from hdit_repro.render.figures import figure2, figure8, figure9, guidance
-from hdit_repro.render.measured import Index
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

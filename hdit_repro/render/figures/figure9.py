@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from hdit_repro import jobs
 from hdit_repro.errors import UserError
 from hdit_repro.paper import Claim, Ledger
+from hdit_repro.records.rows import Index
 from hdit_repro.render import measured
 from hdit_repro.render.figures.style import OKABE_ITO, new_figure
-from hdit_repro.render.measured import Index
 from hdit_repro.render.rows import INCEPTION_SCORE
 from hdit_repro.spec.run import Run
 

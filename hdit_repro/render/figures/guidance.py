@@ -12,11 +12,11 @@ from textwrap import fill
 from typing import TYPE_CHECKING, NamedTuple
 
 from hdit_repro import jobs
+from hdit_repro.records.rows import Index
 from hdit_repro.records.schema import FLOOR, Record
 from hdit_repro.render import measured
 from hdit_repro.render.cells import significant
 from hdit_repro.render.figures.style import OKABE_ITO, new_figure
-from hdit_repro.render.measured import Index
 from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.evaluation import metric_names
 
