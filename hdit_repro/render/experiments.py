@@ -65,7 +65,7 @@ def sheet_of_experiment(experiment: str, given: Material, dataset: Folder | None
         experiment=experiment,
         title=_title(experiment, dataset),
         columns=tuple(_columns(own, experiment)),
-        notes=tuple(_notes(own, given.scale, dataset)),
+        notes=tuple(_notes(own, experiment, given.scale, dataset)),
     )
     return build(table, None, own.rows, given.scale, given.problems, given.folder)
 
@@ -174,7 +174,7 @@ def _digits(rows: Sequence[Row], metric: str) -> int:
     return max((decimals(number, MEASURED_DIGITS) for number in numbers), default=MEASURED_DIGITS)
 
 
-def _notes(own: Own, scale: str, dataset: Folder | None) -> Iterator[str]:
+def _notes(own: Own, experiment: str, scale: str, dataset: Folder | None) -> Iterator[str]:
     sides = sorted({row.job.run.data.resolution for row in own.rows if row.job and not row.job.run.external})
     if sides:
         yield (
@@ -182,11 +182,12 @@ def _notes(own: Own, scale: str, dataset: Folder | None) -> Iterator[str]:
             f"of one forward pass of one image at {', '.join(f'{side}²' for side in sides)}; a MAC is two "
             "floating-point operations."
         )
-    for experiment, name in own.refused:
-        asked = f"{quote(experiment)} --rows {quote(name)} --scale {scale}" + (" --data PATH" if dataset else "")
-        yield f"{experiment}/{name} cannot be at {scale} scale and is left out: `hdit-repro plan {asked}` says why."
+    for file, name in own.refused:
+        asked = f"{quote(file)} --rows {quote(name)} --scale {scale}" + (" --data PATH" if dataset else "")
+        yield f"{file}/{name} cannot be at {scale} scale and is left out: `hdit-repro plan {asked}` says why."
+    some = any(row.records for row in own.rows)
     for row in own.rows:
-        if row.group == BASELINES and row.job and not row.records and any(other.records for other in own.rows):
+        if some and row.job and row.job.experiment != experiment and not row.records:
             missing = f"{quote(row.job.experiment)} --rows {quote(row.job.row)} --scale {scale}{row.job.on_data}"
             yield f"{row.key} is not measured at {scale} scale: `hdit-repro submit {missing}`."
     tests: dict[str, list[str]] = {}

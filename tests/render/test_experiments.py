@@ -150,6 +150,15 @@ def test_a_baseline_without_a_record_is_named_with_its_command(roots: Roots, dec
     assert "table1/E is not measured at smoke scale: `hdit-repro submit table1 --rows E --scale smoke`." in found[".md"]
 
 
+def test_rows_of_ones_own_under_that_heading_are_no_baselines(roots: Roots, declare, measure) -> None:
+    declare(text=MINE.replace("label =", 'group = "Baselines"\nlabel ='))
+    measure("mine/again", "smoke", 110.0)
+    found = texts(roots)[".md"]
+    assert "**Baselines**" in found
+    assert "wide is not measured" not in found
+    assert "table1/E is not measured" in found
+
+
 def test_two_protocols_are_not_set_against_each_other(roots: Roots, declare, measure) -> None:
     measure("mine/wide", "smoke", 110.0)
     odd = measure("mine/wide", "smoke", 90.0, seed=1, weights="ef" * 32).stem
