@@ -82,7 +82,7 @@ def execute(
     """
     part = Part(task.folder, task.stage, numbers)
     only = {} if numbers is None else {"numbers": numbers}
-    with lock(part.lock, wait=wait) as held:
+    with _turn(task, part, wait) as held:
         if not held:
             return False
         part.failure.unlink(missing_ok=True)
@@ -107,6 +107,19 @@ def execute(
             note_failure(part.failure, error, owner)
             raise
         return True
+
+
+@contextlib.contextmanager
+def _turn(task: Task, part: Part, wait: bool) -> Iterator[bool]:
+    """The lock of a stage; says so where it has to be waited for, which may be for ever: some file servers keep the
+    lock of a node that died."""
+    with contextlib.ExitStack() as stack:
+        held = stack.enter_context(lock(part.lock, wait=False))
+        if wait and not held:
+            words = f"{task.stage} of {task.name} is waited for: another process holds {part.lock}"
+            print(words, file=sys.stderr, flush=True)
+            held = stack.enter_context(lock(part.lock))
+        yield held
 
 
 def settings_for(task: Task, settings: Settings) -> Settings:

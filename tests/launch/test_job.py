@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import json
 import os
 import pickle
@@ -48,6 +50,25 @@ def test_a_chain_runs_every_stage_once_in_order(roots: Roots, made_up: ModuleTyp
     log = work[0].folder.log("train").read_text()
     assert "train table1/A, s/0" in log
     assert "train of table1/A says hello" in log
+
+
+def test_a_stage_that_waits_for_another_process_says_so(
+    roots: Roots, made_up: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file server may keep the lock of a node that died: the job is not to stand still without a word."""
+    (task, *_), other = tasks(roots, "A"), contextlib.ExitStack()
+    other.enter_context(lock(task.folder.lock("train")))
+
+    class LetsGo(io.StringIO):
+        def write(self, text: str) -> int:
+            other.close()
+            return super().write(text)
+
+    said = LetsGo()
+    monkeypatch.setattr("sys.stderr", said)
+    assert execute(task, made_up.STAGES["train"], Settings(), owner="me")
+    assert said.getvalue().startswith("train of table1/A is waited for: another process holds ")
+    assert said.getvalue().count("waited for") == 1
 
 
 def test_rows_that_share_a_checkpoint_train_it_once(roots: Roots, made_up: ModuleType) -> None:
