@@ -155,6 +155,5 @@ def export(
     check_ending(path)
     job = jobs.find(run, scale, dataset=options.own_data(own))
     folder = RunFolder(workplace(), job.run, job.scale)
-    on = f" --data {own}" if own else ""
-    samples = SampleSet(folder, job.name, f"hdit-repro sample --run {job.name} --scale {scale}{on}")
+    samples = SampleSet(folder, job.name, f"hdit-repro sample --run {job.name} --scale {scale}{options.on_data(own)}")
     data(near(write(samples, path)))

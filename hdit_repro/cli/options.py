@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -65,6 +66,11 @@ def own_data(path: Path | None, note: bool = True) -> Folder | None:
     if note:
         remember(dataset, path)
     return dataset
+
+
+def on_data(path: Path | None) -> str:
+    """What a command that can be pasted needs besides, for the data set under a path; empty where none is given."""
+    return "" if path is None else f" --data {quote(str(path))}"
 
 
 def names(text: str | None) -> list[str] | None:

@@ -56,7 +56,7 @@ def render_tables(
             "the paper's tables are not of images of your own",
             found=f"--data {own}",
             expected="an experiment with it",
-            fix=f"hdit-repro render-tables table1 --scale {scale} --data {quote(str(own))}",
+            fix=f"hdit-repro render-tables table1 --scale {scale}{options.on_data(own)}",
         )
     if experiment is not None:
         written = render_experiment(experiment, scale, workplace(), out, options.own_data(own))

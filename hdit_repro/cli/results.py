@@ -94,8 +94,7 @@ def show(
             + "".join(f"; {phrase}" for phrase in others)
             + (broken if problems else ""),
             expected="at least one",
-            fix=f"hdit-repro submit {job.experiment} --rows {job.row} --scale {scale} --wait"
-            + (f" --data {own}" if own else ""),
+            fix=f"hdit-repro submit {job.experiment} --rows {job.row} --scale {scale} --wait" + options.on_data(own),
         )
     files_left_out(len(problems))
     if as_objects:

@@ -164,7 +164,7 @@ def evaluate(
             "the metrics of a record are the row's own",
             found=f"--metrics {metrics} without --protocol",
             expected="--protocol too, for a table beside the record",
-            fix=f"hdit-repro eval --run {run} --protocol all --metrics {metrics}",
+            fix=f"hdit-repro eval --run {run} --scale {scale}{options.on_data(own)} --protocol all --metrics {metrics}",
         )
     kinds = metrics or "frechet"
     if protocol is not None:

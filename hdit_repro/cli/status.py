@@ -173,15 +173,16 @@ def logs(
     from hdit_repro.launch.status import known_tasks
 
     roots = workplace(cluster=read_cluster(cluster))
-    name = jobs.find(run).name
-    tasks = [task for task in known_tasks(roots, name, scale) if any(job.name == name for job in task.jobs)]
+    job = jobs.find(run)
+    name = job.name
+    tasks = [task for task in known_tasks(roots, name, scale) if any(one.name == name for one in task.jobs)]
     if not tasks:
         remark_unreadable(roots)
         raise UserError(
             f"{name} has never been submitted here" + (f" at {scale} scale" if scale else ""),
             found=f"no run of that name under {roots.runs}",
             expected="a run folder",
-            fix=f"hdit-repro submit {name} --scale smoke --wait",
+            fix=f"hdit-repro submit {name} --scale {scale or ('paper' if job.run.external else 'smoke')} --wait",
         )
     printed: dict[Path, int] = {}
     refused: Refused = {}

@@ -72,8 +72,8 @@ def refuse_what_cannot_be(jobs: Sequence[Job], plan: Sequence[Stage], cluster: C
             f"{asked} at paper scale is too much for this machine",
             found=f"about {hours:,.0f} {unit(cluster)}-hours in {len(left)} stages ({left[0].basis})",
             expected="a cluster, or a smaller scale",
-            fix=f"`hdit-repro submit {asked} --scale smoke --wait` here, "
-            f"or `hdit-repro plan {asked} --cluster a100` for a cluster",
+            fix=f"`hdit-repro submit {asked}{jobs[0].on_data} --scale smoke --wait` here, "
+            f"or `hdit-repro plan {asked}{jobs[0].on_data} --cluster a100` for a cluster",
         )
 
 

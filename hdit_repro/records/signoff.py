@@ -35,7 +35,8 @@ def sign(path: Path, by: str, note: str = "") -> Path:
     """Sign the record under `path`; the same person signs again by the same call. Returns the signature's file.
 
     Raises:
-        UserError: the record is none that can be read, or `by` is empty.
+        UserError: the record is none that can be read, `by` has no letter or digit, or the signature's file is another
+            person's or damaged.
     """
     name = re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", by).lower()).strip("-")
     if not name:

@@ -203,6 +203,7 @@ class Level:
 
     @property
     def head_width(self) -> int:
+        """Channels of one head."""
         return self.width // self.heads
 
 
@@ -287,10 +288,12 @@ class Hourglass(Choice, tag="hourglass"):
 
     @property
     def patch_height(self) -> int:
+        """Pixels."""
         return self.patch if isinstance(self.patch, int) else self.patch[0]
 
     @property
     def patch_width(self) -> int:
+        """Pixels."""
         return self.patch if isinstance(self.patch, int) else self.patch[1]
 
     @property
@@ -381,10 +384,12 @@ class DiT(Choice, tag="dit"):
 
     @property
     def out_channels(self) -> int:
+        """Of what the network gives: twice as many where it learns sigma."""
         return self.channels * 2 if self.learn_sigma else self.channels
 
     @property
     def d_ff(self) -> int:
+        """Inner width of the feed-forward."""
         return int(self.width * self.ratio)
 
     def check_size(self, height: int, width: int) -> None:

@@ -129,6 +129,7 @@ class Training(Spec):
 
     @property
     def total_steps(self) -> int:
+        """Optimiser steps of all phases."""
         return self.spans[-1].first_step + self.spans[-1].steps
 
     @property
@@ -138,7 +139,11 @@ class Training(Spec):
         return last.first_draw + last.steps * last.batch
 
     def batch_at(self, step: int) -> tuple[int, int]:
-        """The draws of a step: (number of the first, how many)."""
+        """The draws of step 0, 1, ...: (number of the first, how many).
+
+        Raises:
+            ValueError: a step behind the last one.
+        """
         for span in self.spans:
             if step < span.first_step + span.steps:
                 return span.first_draw + (step - span.first_step) * span.batch, span.batch

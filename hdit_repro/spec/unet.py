@@ -36,6 +36,7 @@ class UNet(Spec):
 
     @property
     def out_channels(self) -> int:
+        """Of what the network gives: twice as many where it learns sigma."""
         return 2 * self.channels if self.learn_sigma else self.channels
 
 

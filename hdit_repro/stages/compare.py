@@ -214,7 +214,8 @@ def _of_images(
             f"a reference of more than {KEPT:,} images is not held in memory",
             found=f"{images.count:,} images in {images.name}",
             expected="its statistics, made once",
-            fix=f"hdit-repro reference build {images.name} --extractor {extractor.name}",
+            fix=f"of a published data set name the file that `hdit-repro reference build imagenet --resolution "
+            f"{images.size[0]} --extractor {extractor.name}` prints; of other images name {KEPT:,} or fewer",
         )
     refuse_single(images)
     features = gather(images, extractor, batch, progress)

@@ -49,7 +49,7 @@ def find(external: External) -> ImageSet:
         found=seen,
         expected=f"{external.images:,} images with the digest {external.digest}",
         fix=f"put {external.name}.npz, .zip or a folder of that name under ${DATA_VARIABLE}, "
-        "or: hdit-repro import --from images --name NAME PATH",
+        "or import them from where they are now: hdit-repro import --from images --name NAME --like RUN PATH",
     )
 
 

@@ -15,6 +15,7 @@ from hdit_repro.files import read_json, write_json
 from hdit_repro.jobs import Job
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.spec.evaluation import DatasetReference
+from hdit_repro.spec.model import DiT
 from hdit_repro.spec.run import Run
 from hdit_repro.stages.device import facts, prepare
 from hdit_repro.stages.heap import HugePages
@@ -90,7 +91,7 @@ def _train(run: Run, folder: RunFolder, settings: Settings, report: Report, worl
             "this run's weights were trained elsewhere, and they are not here",
             found=f"no finished checkpoint under {folder.checkpoints}",
             expected=f"the file with SHA-256 {run.training.imported}",
-            fix="hdit-repro import --from k-diffusion|dit --name NAME FILE",
+            fix=f"hdit-repro import --from {'dit' if isinstance(run.model, DiT) else 'k-diffusion'} --name NAME FILE",
         )
     if world.main and settings.training.unreadable == "skip" and isinstance(run.evaluation.reference, DatasetReference):
         warnings.warn(NOT_SKIPPED, stacklevel=2)

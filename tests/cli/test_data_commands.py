@@ -20,9 +20,10 @@ from PIL.PngImagePlugin import PngInfo
 from hdit_repro import jobs
 from hdit_repro.data.notes import CLEAR, MOVING, ORIENTED, PROFILED
 from hdit_repro.data.places import describe
+from hdit_repro.data.sources import SOURCES
 from hdit_repro.files import sha256_file
 from hdit_repro.metrics import weights
-from hdit_repro.spec.data import Folder
+from hdit_repro.spec.data import DATASETS, Folder
 from hdit_repro.spec.run import Run
 
 Command = Callable[[str], Any]
@@ -301,3 +302,9 @@ def test_folders_of_a_zip_are_said_to_be_no_classes(command: Command, photograph
     for line in ("data info set.zip", "data info photographs", "plan table1/E --scale smoke --data photographs"):
         said = command(line)
         assert (said.code, "no classes" in said.out + said.err) == (0, False)
+
+
+def test_help_names_every_data_set(command: Command) -> None:
+    for line, names in (("data prepare", SOURCES), ("data verify", SOURCES), ("reference build", DATASETS)):
+        shown = command(f"{line} --help").out
+        assert [name for name in names if name not in shown] == [], line

@@ -253,7 +253,7 @@ def test_a_refusal_is_a_finding_and_ends_nothing(
 
 def test_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     states = {check.subject: check.state for check in stock.data_sets()}
-    assert states == {"data emoji": "works", "data imagenet": "limited", "data ffhq": "limited"}
+    assert states == {f"data {name}": "works" if name == "emoji" else "limited" for name in DATASETS}
     with monkeypatch.context() as another:
         another.setitem(DATASETS, "cats", DatasetFacts(12, 0, 0))
         assert "cats-128.zip --resolution 128" in {check.subject: check for check in stock.data_sets()}["data cats"].fix

@@ -31,5 +31,6 @@ def test_the_readmes_example_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert isinstance(run, Run)
     assert images.shape == (4, 3, 16, 16)
     assert bool(images.isfinite().all())
+    assert images.abs().max() <= 1
     assert folders == [Path("runs") / run.id]
     assert capsys.readouterr().out == "37167104\n"
