@@ -54,6 +54,7 @@ def power(
     from hdit_repro.audit.noise import PRIOR, Spread
     from hdit_repro.audit.power import power as compare
     from hdit_repro.launch.clusters import read_cluster, workplace
+    from hdit_repro.launch.price import unit
     from hdit_repro.records.store import load
 
     if seeds < 1 or (cv is not None and not 0 < cv <= MAX_CV):
@@ -94,7 +95,7 @@ def power(
     remark("with several a side, noise is estimated from them, as `verify` does, and is no longer known")
     remark("seeds: the fewest a side that put the printed difference beyond noise; for 80 %: to find it that often")
     trainings = f"{seeds} training{'s' if seeds > 1 else ''}"
-    remark(f"GPU-hours of {trainings} a side with samples and measurement, on {cluster}")
+    remark(f"GPU-hours are {unit(profile)}-hours of {trainings} a side with samples and measurement")
 
 
 def _print(found: Sequence[Comparison]) -> list[str]:

@@ -107,6 +107,13 @@ def test_power_is_whole_in_a_pipe(
     assert "2 trainings a side" in shown.err
 
 
+@pytest.mark.parametrize(("cluster", "card"), [("h100", "H100"), ("a100", "A100"), ("local", "A100")])
+def test_power_says_of_which_card_its_hours_are(command: Callable[[str], Any], cluster: str, card: str) -> None:
+    """This machine, too, is priced in hours of the yardstick."""
+    said = command(f"power table2 --cluster {cluster}")
+    assert f"GPU-hours are {card}-hours of 1 training a side" in said.err
+
+
 def test_a_text_hangs_behind_its_name() -> None:
     assert hanging("name ", "one two three four", 0) == ["name one two three four"]
     assert hanging("name ", "one two three four", 21) == ["name one two three", "     four"]
