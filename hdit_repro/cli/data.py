@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, data, group, near, remark, table
+from hdit_repro.cli.output import as_json, counted, data, group, near, remark, table
 from hdit_repro.errors import UserError, escaped
 
 if TYPE_CHECKING:
@@ -121,7 +121,8 @@ def verify(
             table(("", "check", "where", "found"), rows)
         part = "all" if found.looked_at == found.images else f"{found.looked_at:,} of"
         wrong = sum(finding.wrong for finding in found.findings)
-        remark(f"looked at {part} {found.images:,} images: {wrong} things wrong, {len(rows) - wrong} remarks")
+        told = f"{counted(wrong, 'thing')} wrong, {counted(len(rows) - wrong, 'remark')}"
+        remark(f"looked at {part} {found.images:,} images: {told}")
         if found.looked_at < found.images:
             remark("--full looks at every image and at the archive's own digest")
     if not found.fit:

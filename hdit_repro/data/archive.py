@@ -121,6 +121,8 @@ def _directory(path: Path) -> list[zipfile.ZipInfo]:
             expected="a zip file",
             fix="check the path, or make an archive: hdit-repro data prepare FOLDER FILE.zip --resolution 64",
         ) from error
+    except PermissionError:  # of another user, and perhaps as whole as any
+        raise
     except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, IndexError) as error:
         named = path.suffix.lower() == ".zip"
         raise UserError(

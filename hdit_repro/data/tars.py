@@ -88,6 +88,8 @@ class TarStore(Numbered):
         try:
             with open(file, "rb") as opened:
                 yield from self._members(opened.fileno(), file, 0, file.stat().st_size, file.stem)
+        except PermissionError:
+            raise
         except (tarfile.TarError, OSError, EOFError) as error:
             raise UserError(
                 "a file is no whole tar archive",

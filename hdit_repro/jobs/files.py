@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from hdit_repro.errors import CONTROL, UserError, nearest, pick
-from hdit_repro.files import shipped
+from hdit_repro.files import shipped, whose
 from hdit_repro.jobs.types import Paper
 from hdit_repro.lines import Lines
 
@@ -85,7 +85,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file as nested dicts; a byte order mark, which some editors write, is no part of it.
 
     Raises:
-        UserError: it is missing or no TOML; the message has the file and the line.
+        UserError: it is missing, not to be read, or no TOML; the message has the file and the line.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -95,6 +95,13 @@ def read_toml(path: Path) -> dict[str, Any]:
             found=str(path),
             expected="a TOML file",
             fix="`hdit-repro list` prints the experiments that are there",
+        ) from error
+    except PermissionError as error:
+        raise UserError(
+            "a job file cannot be read",
+            found=f"{path}: {error.strerror}{whose(error)}",
+            expected="a file that this user may read",
+            fix="mend its permissions, or have its owner do so (chmod g+r)",
         ) from error
     except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of thousands of digits, tables too deep
         raise UserError(

@@ -18,9 +18,11 @@ def mend_cards(jobs: Iterable[Job], roots: Roots) -> list[str]:
     wrong: dict[str, str] = {}
     for job in jobs:
         folder = RunFolder(roots, job.run, job.scale)
-        if folder.path.name in wrong or not folder.path.is_dir() or any(is_locked(folder.lock(s)) for s in STAGES):
+        if folder.path.name in wrong or not folder.path.is_dir():
             continue
         try:
+            if any(is_locked(folder.lock(stage)) for stage in STAGES):
+                continue
             mend_card(job, folder)
         except Exception as error:  # whatever it is, the numbers stand, and other cards are drawn
             reason = (

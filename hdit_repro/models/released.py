@@ -284,6 +284,8 @@ def configuration(path: Path) -> object:
         return read_json(path)  # which says what is missing
     try:
         return json.loads(NO_JSON.sub(lambda found: found[1] or "", path.read_text("utf-8")))
+    except PermissionError:
+        raise
     except (ValueError, OSError) as error:
         raise UserError(
             "this is no configuration",

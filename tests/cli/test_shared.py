@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 
 from hdit_repro import files, jobs
 from hdit_repro.cli.app import _of_the_system
-from hdit_repro.launch import status
+from hdit_repro.data.archive import Archive
+from hdit_repro.data.tars import TarStore
+from hdit_repro.launch import cards, status
 from hdit_repro.launch.describe import describe
 from hdit_repro.launch.progress import Seen
 from hdit_repro.records.layout import Roots, RunFolder
@@ -106,3 +109,60 @@ def _described(roots: Roots, *names: str) -> dict[str, RunFolder]:
     found = {name: jobs.find(name, "smoke") for name in names}
     describe(found.values(), roots)
     return {name: RunFolder(roots, job.run, "smoke") for name, job in found.items()}
+
+
+def test_a_job_file_that_may_not_be_read_costs_itself_alone(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "jobs" / "mine.toml"
+    files.write_text(path, '[row.wide]\nextends = "table1/E"\n')
+    read_text, owner = Path.read_text, path.owner()
+
+    def refuse(place: Path, *others: Any, **how: Any) -> str:
+        if place == path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read_text(place, *others, **how)
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    said = command("list")
+    assert (said.code, "table1/E" in said.out) == (0, True)
+    assert f"mine.toml: Permission denied; it belongs to {owner}" in said.err
+    assert command("show mine/wide").code == 2
+
+
+@pytest.mark.parametrize(("name", "opened"), [("photographs.zip", Archive), ("photographs.tar", TarStore)])
+def test_an_archive_that_may_not_be_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, opened: Callable[[Path], object]
+) -> None:
+    path = tmp_path / name
+    with tarfile.open(path, "w"):
+        pass
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("zipfile.ZipFile.__init__", refuse)
+    monkeypatch.setattr("hdit_repro.data.tars.TarStore._members", refuse)
+    with pytest.raises(PermissionError):
+        opened(path)
+
+
+def test_a_lock_that_may_not_be_read_costs_a_run_its_card_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roots = Roots(tmp_path / "runs", tmp_path / "results")
+    _described(roots, "table1/E", "table1/A")
+    drawn: list[str] = []
+
+    def refuse(path: Path) -> bool:
+        if "train" in path.name:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return False
+
+    monkeypatch.setattr(cards, "is_locked", refuse)
+    monkeypatch.setattr(cards, "mend_card", lambda job, folder: drawn.append(job.name))
+    (line,) = cards.mend_cards([jobs.find("table1/E", "smoke")], roots)
+    assert "table1/E: its stages are done, and its card.md could not be written" in line
+    assert "Permission denied" in line
+    assert drawn == []
