@@ -45,7 +45,6 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
     return lambda line: main(line.split())
 
 

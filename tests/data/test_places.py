@@ -16,7 +16,6 @@ from hdit_repro.spec.data import Folder
 @pytest.fixture
 def noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Folder]:
     """A folder of images that was noted, and what it is."""
-    monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "root"))
     mine = tmp_path / "mine"
     mine.mkdir()

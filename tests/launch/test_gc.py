@@ -18,11 +18,7 @@ from hdit_repro.launch.slurm.queue import Queued
 from hdit_repro.launch.slurm.snapshot import look
 from hdit_repro.records.layout import Roots
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def leave(path: Path, text: str = "x") -> Path:

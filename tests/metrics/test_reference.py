@@ -23,11 +23,7 @@ from hdit_repro.metrics.reference import (
 )
 from hdit_repro.spec.data import Data, Emoji
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 class Colours:

@@ -15,12 +15,6 @@ from hdit_repro.metrics.extractors import build_extractor
 from hdit_repro.spec.evaluation import EfficientNetLite0, Inception2015
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 def know(monkeypatch, path):
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     known = weights.KnownWeights("small.pth", digest, "https://example.org/small.pth", "MIT")

@@ -28,9 +28,7 @@ from hdit_repro.stages.measure import Sides, measure
 KINDS = ("frechet", "kernel", "precision-recall")
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(scope="module")
