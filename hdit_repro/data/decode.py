@@ -60,7 +60,7 @@ def decode(data: bytes, name: str, *, cmyk: bool = False, upright: bool = False)
         ) from error
 
 
-def to_rgb(image: Image.Image, name: str, *, cmyk: bool = False) -> Image.Image:
+def to_rgb(image: Image.Image, name: str, *, cmyk: bool) -> Image.Image:
     """A loaded Pillow image in mode RGB, by the rule of `decode`.
 
     Raises:

@@ -84,7 +84,7 @@ def render_experiment(
     return _experiment(experiment, material(scale, roots), out or table_folder(scale, roots), dataset)
 
 
-def _experiment(name: str, given: Material, out: Path, dataset: Folder | None = None) -> list[Written]:
+def _experiment(name: str, given: Material, out: Path, dataset: Folder | None) -> list[Written]:
     return [Written("table", path) for path in write(sheet_of_experiment(name, given, dataset), FORMATS, out)]
 
 

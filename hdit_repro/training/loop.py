@@ -67,14 +67,13 @@ def new_state(run: Run, device: torch.device, averages: tuple[float, ...] = ()) 
     return TrainingState(network, EmaWeights(network, ema), make_optimizer(network, run.training.optimizer), 0, more)
 
 
-def resume(state: TrainingState, folder: Path, run: Run, world: World | None = None) -> None:
+def resume(state: TrainingState, folder: Path, run: Run, world: World) -> None:
     """Bring `state` to the newest whole checkpoint of the run, if there is one: in all processes the main one's.
 
     Raises:
         RunError: this process cannot read what the main one goes on from.
         UserError: the newest checkpoint is of another configuration.
     """
-    world = world or World()
     found: Checkpoint | None = newest(folder, run.training_id) if world.main else None
     step = world.from_main(-1 if found is None else found.step)
     if found is None and step >= 0:
