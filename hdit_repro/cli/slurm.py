@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from hdit_repro.launch.slurm.submit import Submitted
     from hdit_repro.records.layout import Roots
 
-EVERY = 2.0
-"""Seconds between two looks at queue and disk while somebody waits."""
-
 UNSEEN = 60.0
 """Seconds for which a file server may hide from this machine what a job on another has written: NFS believes for so
 long that a file which was looked for and missed is still not there."""
@@ -185,7 +182,7 @@ def _stay(jobs: Sequence[Job], roots: Roots, profile: Slurm) -> None:
 
     def alive() -> bool:
         nonlocal covered, looked, told
-        if time.monotonic() - looked > EVERY:
+        if time.monotonic() - looked > queue.POLITE:
             with contextlib.suppress(RunError):
                 covered = coverage_of(tasks, roots, queue.squeue(journal.submitters(roots)))
                 if (held := held_words(covered.held)) and held != told:

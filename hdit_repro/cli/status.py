@@ -40,7 +40,7 @@ def status(
     experiment: Annotated[
         str | None, typer.Argument(metavar="EXPERIMENT", help=f"{options.EXPERIMENT_HELP} Default: all.")
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds until nothing runs.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every few seconds until nothing runs.")] = False,
     cluster: options.Place = "local",
     as_objects: options.Json = False,
 ) -> None:
@@ -61,7 +61,7 @@ def status(
             expected="one of them",
             fix="hdit-repro status --json, once for each look",
         )
-    roots, quiet = workplace(cluster=read_cluster(cluster)), 0
+    roots, quiet = workplace(cluster=read_cluster(cluster)), 0.0
     while True:
         tasks = known_tasks(roots, experiment)
         refused, submissions = list[PermissionError](), list[PermissionError]()
@@ -84,10 +84,11 @@ def status(
                 remark(line)
             return
         _show(tasks, live, lost, redraw=watch and sys.stdout.isatty())
-        quiet = 0 if live.going else quiet + 1
-        if not watch or quiet * EVERY > PATIENCE:
+        pause = max(EVERY, live.pause)
+        quiet = 0.0 if live.going else quiet + pause
+        if not watch or quiet > PATIENCE:
             return
-        time.sleep(EVERY)
+        time.sleep(pause)
 
 
 def _show(tasks: Sequence[Task], live: Live, lost: Sequence[str], redraw: bool) -> None:
@@ -187,9 +188,13 @@ def logs(
     printed: dict[Path, int] = {}
     refused: Refused = {}
     said = _print_logs(tasks, printed, refused)
-    while follow and _going(roots, tasks):
-        time.sleep(EVERY / 2)
-        said = _print_logs(tasks, printed, refused) or said
+    while follow and (live := _look(roots, tasks)).going:
+        again = time.monotonic() + live.pause
+        while True:
+            time.sleep(EVERY / 2)
+            said = _print_logs(tasks, printed, refused) or said
+            if time.monotonic() >= again:
+                break
     if follow:
         said = _print_logs(tasks, printed, refused) or said
     said = _print_failures(tasks, printed, refused) or said
@@ -262,9 +267,9 @@ def _print_jobs(roots: Roots, tasks: Sequence[Task]) -> bool:
     return said
 
 
-def _going(roots: Roots, tasks: Sequence[Task]) -> bool:
-    """Whether any of the stages runs or waits for its turn."""
+def _look(roots: Roots, tasks: Sequence[Task]) -> Live:
+    """What can be seen of the stages now."""
     from hdit_repro.launch.slurm.live import look
     from hdit_repro.launch.status import readable
 
-    return look(roots, readable(tasks)[0], refused=lambda _: None).going
+    return look(roots, readable(tasks)[0], refused=lambda _: None)

@@ -150,7 +150,7 @@ def test_what_is_held_is_told_with_what_lets_it_go(
         capsys.readouterr()
         assert main(command) == 0
         assert words in capsys.readouterr().err
-    monkeypatch.setattr(slurm, "EVERY", 0.0)
+    monkeypatch.setattr(queue, "POLITE", 0.0)
     monkeypatch.setattr(slurm, "UNSEEN", 0.0)
     looks = iter([training, training, training.replace("launch failed requeued held", "None")])
 
@@ -218,7 +218,7 @@ def test_waiting_outlasts_a_scheduler_that_does_not_answer(
 
     listed = queue.squeue
     monkeypatch.setattr(queue, "squeue", squeue)
-    monkeypatch.setattr(slurm, "EVERY", 0.0)
+    monkeypatch.setattr(queue, "POLITE", 0.0)
     monkeypatch.setattr(slurm, "UNSEEN", 0.0)
     monkeypatch.chdir(roots.runs.parent)
     assert main(["submit", "table1", "--cluster", "a100", "--allow-dirty", "--rows", "E", "--wait"]) == 1
@@ -235,7 +235,7 @@ def test_what_has_left_the_queue_is_waited_for_while_its_output_may_be_unseen(
     fake.end_all()
     cluster, jobs = read_cluster("a100"), wanted("table1", "paper", ["E"])
     assert isinstance(cluster, Slurm)
-    monkeypatch.setattr(slurm, "EVERY", 0.0)
+    monkeypatch.setattr(queue, "POLITE", 0.0)
     looks: list[float] = []
     monkeypatch.setattr("hdit_repro.launch.follow.time.sleep", looks.append)
     done = RunFolder.done

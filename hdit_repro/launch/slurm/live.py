@@ -71,6 +71,11 @@ class Live:
         """Whether any stage runs or waits for its turn; a queue that does not answer for a while may hold some."""
         return any(row.state in ("running", "queued") for row in self.rows) or (not self.asked and queue.present())
 
+    @property
+    def pause(self) -> float:
+        """Seconds before a command that goes on looking looks again; 0 where that asks no scheduler."""
+        return queue.POLITE if self.sent and queue.present() else 0.0
+
 
 def look(
     roots: Roots,

@@ -15,6 +15,9 @@ from hdit_repro.errors import RunError, UserError
 PATIENCE = 60.0
 """Seconds that a command of SLURM may take."""
 
+POLITE = 10.0
+"""Seconds between two questions of a command that goes on asking: the controller has a whole site to answer."""
+
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
 """States of a job that waits. All others that squeue shows have begun."""
 
