@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain, combinations, groupby, pairwise
 from typing import NamedTuple
 
@@ -27,25 +27,33 @@ def parts(sheet: Sheet, letters: Letters, widest: float) -> list[Sheet]:
 
     The first column, the rows' names, is in every part.
     """
-    spans = [list(span) for _, span in groupby(range(1, len(sheet.heads)), key=lambda at: sheet.heads[at].upper)]
-
-    def cuts(count: int) -> Iterator[list[Sheet]]:
-        for ends in combinations(range(1, len(spans)), count - 1):
-            yield [_of(sheet, [0, *chain(*spans[start:end])]) for start, end in pairwise((0, *ends, len(spans)))]
-
-    def breadth(found: list[Sheet]) -> float:
-        return max(width(part, letters) for part in found)
-
-    best = [sheet]
-    for count in range(1, len(spans) + 1):
-        best = min(cuts(count), key=breadth)
-        if breadth(best) <= widest:
+    names, *shared = spans(sheet, letters)
+    best: list[list[Span]] = []
+    for count in range(1, len(shared) + 1):
+        cuts = (
+            [shared[start:end] for start, end in pairwise((0, *ends, len(shared)))]
+            for ends in combinations(range(1, len(shared)), count - 1)
+        )
+        best = min(cuts, key=_broadest)
+        if names.width + _broadest(best) <= widest:
             break
-    return best
+    return [_of(sheet, [0, *chain(*(span.columns for span in part))]) for part in best or [[]]]
 
 
 def width(sheet: Sheet, letters: Letters) -> float:
     """About how many points the table is wide."""
+    return sum(span.width for span in spans(sheet, letters))
+
+
+class Span(NamedTuple):
+    """Neighbouring columns under one heading, and about how many points they are wide together."""
+
+    columns: tuple[int, ...]
+    width: float
+
+
+def spans(sheet: Sheet, letters: Letters) -> list[Span]:
+    """The columns by shared headings; the first column, the rows' names, stands by itself."""
 
     def heading(text: str) -> float:
         return max(map(digits, text.split()), default=0) if letters.broken else digits(text)
@@ -56,12 +64,16 @@ def width(sheet: Sheet, letters: Letters) -> float:
         for head, *cells in columns
     ]
     widths[0] = min(widths[0], letters.gap + letters.name)
-    total, at = 0.0, 0
-    for upper, heads in groupby(sheet.heads, key=lambda head: head.upper):
-        count = len(list(heads))
-        total += max(sum(widths[at : at + count]), letters.gap + letters.digit * heading(upper))
-        at += count
-    return total
+    found = [Span((0,), widths[0])]
+    for upper, places in groupby(range(1, len(widths)), key=lambda at: sheet.heads[at].upper):
+        together = tuple(places)
+        least = letters.gap + letters.digit * heading(upper)
+        found.append(Span(together, max(sum(widths[at] for at in together), least)))
+    return found
+
+
+def _broadest(cut: Sequence[Sequence[Span]]) -> float:
+    return max(sum(span.width for span in part) for part in cut)
 
 
 def digits(text: str) -> float:
