@@ -50,6 +50,27 @@ def test_a_greeting_among_what_sinfo_prints_is_no_partition(monkeypatch: pytest.
     check(monkeypatch, "Welcome! | Maintenance on Monday", "", *SITE)
 
 
+def test_a_job_may_be_no_longer_than_its_partition_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SLURM's default is to queue it, and to start it never; `sbatch --test-only` has nothing against it."""
+    monkeypatch.delenv("SBATCH_QOS", raising=False)
+    short, days = (
+        f"{name}|up|2|gpu:a100:8|idle|{most}" for name, most in (("a100", "12:30:00"), ("long", "2-00:00:00"))
+    )
+    with pytest.raises(UserError, match="jobs may be longer than partition a100 takes") as refusal:
+        check(monkeypatch, short, days)
+    assert refusal.value.found == "time_limit_hours = 24 in jobs/clusters/a100.toml"
+    assert refusal.value.expected == "12.5 at most"
+    assert str(refusal.value.fix).startswith("set time_limit_hours = 12.5;")
+    check(monkeypatch, short, days, time_limit_hours=12.5)
+    check(monkeypatch, short, days, partition="a100,long")
+    check(monkeypatch, short, days, qos="long")
+    check(monkeypatch, short, days, sbatch={"time": "12:00:00"})
+    for most in ("infinite", "n/a", "24:00:00", "1-00:00:00"):
+        check(monkeypatch, f"a100|up|2|gpu:a100:8|idle|{most}")
+    with pytest.raises(UserError, match="longer"):
+        check(monkeypatch, "a100|up|2|gpu:a100:8|idle|30:00")
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "problem"),
     [

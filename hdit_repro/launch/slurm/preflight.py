@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import subprocess
@@ -25,7 +26,8 @@ def check_site(profile: Slurm) -> None:
     """Hold a profile against what the site says of itself.
 
     Raises:
-        UserError: no SLURM here, a partition that the site does not know or that takes no jobs, GPUs that no node has.
+        UserError: no SLURM here, a partition that the site does not know or that takes no jobs or none so long, GPUs
+            that no node has.
     """
     where = f"jobs/clusters/{profile.name}.toml"
     try:
@@ -51,6 +53,8 @@ def check_site(profile: Slurm) -> None:
     if profile.gpu_request != "none":
         # Which partition is the site's own, sinfo does not tell by this name: then any may have the GPUs.
         _check_gpus(profile, [entry for name in asked or known for entry in known[name].gres], where)
+    if asked:
+        _check_time(profile, max(known[name].minutes for name in asked), where)
 
 
 def _names(partition: str) -> list[str]:
@@ -86,6 +90,22 @@ def _check_gpus(profile: Slurm, gres: Sequence[str], where: str) -> None:
             expected=f"{max(fitting)} at most",
             fix=f"set gpus_per_node = {max(fitting)}",
         )
+
+
+def _check_time(profile: Slurm, most: float, where: str) -> None:
+    """Refuse jobs that are longer than their partition takes. Most sites queue them all the same, and never start them.
+    A QOS may lift the limit, and a raw parameter may say another time or place."""
+    raw = {name.replace("_", "-") for name in (*profile.sbatch, *profile.omit)}
+    if most >= int(profile.time_limit_hours * 60) or profile.qos or raw & {"time", "partition", "qos"}:
+        return
+    if "SBATCH_QOS" in os.environ:
+        return
+    raise UserError(
+        f"jobs may be longer than partition {profile.partition} takes",
+        found=f"time_limit_hours = {profile.time_limit_hours:g} in {where}",
+        expected=f"{most / 60:g} at most",
+        fix=f"set time_limit_hours = {math.floor(100 * most / 60) / 100:g}; or name the QOS that lifts it (`qos`)",
+    )
 
 
 def _split(entry: str) -> tuple[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
@@ -60,12 +61,14 @@ class Queued(NamedTuple):
 
 
 class Partition(NamedTuple):
-    """A partition's name, whether it takes jobs, its nodes that are up, and the gres of its nodes ("gpu:a100:8")."""
+    """A partition's name, whether it takes jobs, its nodes that are up, the gres of its nodes ("gpu:a100:8"), and the
+    minutes of its longest job."""
 
     name: str
     up: bool
     nodes: int
     gres: tuple[str, ...]
+    minutes: float = math.inf
 
 
 def site() -> str:
@@ -201,13 +204,22 @@ def own(ids: Iterable[str]) -> list[str]:
 def partitions() -> dict[str, Partition]:
     """The partitions by name, those too that a site hides from lists: they take jobs all the same."""
     found: dict[str, Partition] = {}
-    lines = ask("sinfo", "-h", "-a", "-o", "%R|%a|%D|%G|%T").splitlines()
+    lines = ask("sinfo", "-h", "-a", "-o", "%R|%a|%D|%G|%T|%l").splitlines()
     for line in (line for line in lines if line.count("|") >= 4):  # a wrapper's greeting is no partition
-        name, available, nodes, gres, state = line.split("|", 4)
-        met = found.get(name, Partition(name, available == "up", 0, ()))
+        name, available, nodes, gres, state, *limit = line.split("|")
+        met = found.get(name, Partition(name, available == "up", 0, (), _minutes("".join(limit))))
         count = 0 if state.startswith(("down", "drain", "fail", "unknown")) else int(nodes)
         found[name] = met._replace(nodes=met.nodes + count, gres=tuple(dict.fromkeys((*met.gres, *_gres(gres)))))
     return found
+
+
+def _minutes(text: str) -> float:
+    """ "2-12:00:00" -> 3600; "infinite", or what is no time, is no limit."""
+    met = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text.strip())
+    if met is None:
+        return math.inf
+    days, hours, minutes, seconds = (int(part or 0) for part in met.groups())
+    return 60 * (24 * days + hours) + minutes + seconds / 60
 
 
 def _gres(text: str) -> list[str]:
