@@ -60,7 +60,7 @@ TimeLimit = Annotated[
     ),
 ]
 Unreadable = Annotated[
-    OnUnreadable, typer.Option("--unreadable", help="An image that cannot be read ends the run, or the next is taken.")
+    OnUnreadable, typer.Option("--unreadable", help="A damaged image ends the run, or the next is taken.")
 ]
 EmaDecay = Annotated[
     list[float] | None,

@@ -14,10 +14,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from hdit_repro.data.retry import patiently
-from hdit_repro.errors import UserError
+from hdit_repro.errors import RunError, UserError
 
 MAX_MEMBER = 1 << 28
 """Bytes: a larger member is no image of any data set."""
+
+FARTHEST = 1 << 63
+"""The place in a file that is beyond what any system reads."""
 
 HEADER = 30
 ENCRYPTED = 0x1
@@ -61,6 +64,23 @@ class Archive:
 
         Raises:
             UserError: the member is damaged or cut off; the message names it.
+            RunError: the file system refuses to read it.
+        """
+        try:
+            return self._whole(index)
+        except OSError as error:
+            raise RunError(
+                "an archive cannot be read",
+                found=f"{self.names[index]} in {self.path}: {error.strerror}",
+                expected="a file that can be read",
+                fix="check its permissions and its disk, then run the same command again",
+            ) from error
+
+    def _whole(self, index: int) -> bytes:
+        """What `read` gives.
+
+        Raises:
+            OSError: the file system's.
         """
         header = self._pread(int(self._offset[index]), HEADER)
         if len(header) < HEADER or header[:4] != b"PK\x03\x04":
@@ -154,8 +174,8 @@ def _problem(info: zipfile.ZipInfo, before: str) -> str:
         return "its name leads out of the archive"
     if info.filename == before:
         return "the name comes twice"
-    if info.header_offset < 0:
-        return "its place lies before the file's beginning"
+    if not 0 <= info.header_offset < FARTHEST:
+        return "its place lies outside of any file"
     if info.flag_bits & ENCRYPTED:
         return "it is encrypted"
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -182,7 +202,12 @@ def check_name(name: str) -> None:
     except UnicodeEncodeError as error:
         raise UserError(
             "a name is not UTF-8",
-            found=name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
+            found=in_letters(name),
             expected="names in UTF-8, which mean the same on every machine",
             fix="rename it (convmv -r -f latin1 -t utf8 FOLDER shows how a folder's names would change)",
         ) from error
+
+
+def in_letters(name: str) -> str:
+    """A name as text: bytes of it that are no UTF-8 are spelt out, as `caf\\xe9`."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -60,8 +60,9 @@ class Images:
         self._forget()
 
     def _forget(self) -> None:
-        self._kept: NDArray[np.uint8] | None = None
-        self._have = np.zeros(len(self.store) if self.cache else 0, bool)
+        kept = len(self.store) if self.cache else 0
+        self._kept = np.zeros((kept, 3, self.resolution, self.resolution), np.uint8)  # takes no memory until written
+        self._have = np.zeros(kept, bool)
         self._pool: ThreadPoolExecutor | None = None
         self._pool_of = -1
 
@@ -117,12 +118,9 @@ class Images:
 
     def _keep(self, missing: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The array of decoded images, with `missing` filled in. Two threads may decode one image: same bytes."""
-        if self._kept is None:
-            self._kept = np.zeros((len(self), 3, self.resolution, self.resolution), np.uint8)
-        kept = self._kept
-        self._fill(kept, missing, missing)
+        self._fill(self._kept, missing, missing)
         self._have[missing] = True
-        return kept
+        return self._kept
 
     def _fill(self, out: NDArray[np.uint8], rows: Sequence[int] | NDArray[np.int64], wanted: NDArray[np.int64]) -> None:
         """Decode `wanted` into `rows` of `out`, a few images at a time in each thread: handing one over costs too."""

@@ -33,7 +33,7 @@ ORIENTATION = 0x0112
 TAGS = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
 """Where Pillow keeps what may hold a picture's orientation."""
 
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 """What Pillow raises of bytes that it cannot read."""
 
 SRGB_GAMMA = 1 / 2.2

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hdit_repro.data.archive import MAX_MEMBER, Archive, check_name
+from hdit_repro.data.archive import MAX_MEMBER, Archive, check_name, in_letters
 from hdit_repro.data.decode import decode
 from hdit_repro.data.digest import file_digest, folder_digest, state_digest
 from hdit_repro.data.labels import read_labels
@@ -144,7 +144,8 @@ class ZipStore(Numbered):
     """A zip archive in the layout of StyleGAN, EDM and EDM2: images, and `dataset.json` with the labels.
 
     Its folders are no classes, whatever they are called: that layout counts images by them, and without a
-    `dataset.json` there are no labels; `unlabelled` says so where they look like classes.
+    `dataset.json` at its top there are no labels; `unlabelled` says so where they look like classes, or where one lies
+    deeper.
 
     Args:
         path: the archive.
@@ -170,7 +171,12 @@ class ZipStore(Numbered):
     @property
     def unlabelled(self) -> str:
         """See `Store`."""
-        folders = [] if LABELS in self.archive.names else like_classes(self.names)
+        if LABELS in self.archive.names:
+            return ""
+        deeper = next((name for name, _ in self.skipped if name.endswith(f"/{LABELS}")), None)
+        if deeper:
+            return f"its {deeper} is not read: it must lie at the top, and name images by their places from there"
+        folders = like_classes(self.names)
         if not folders:
             return ""
         shown = ", ".join(folders[:3]) + (", ..." if len(folders) > 3 else "")
@@ -204,7 +210,7 @@ class FolderStore(Numbered):
         cmyk, upright: passed to `decode`.
 
     Raises:
-        UserError: no folder, no image, or an image beside the class folders.
+        UserError: no folder, no image, an image beside the class folders, or a `dataset.json` where they are wanted.
     """
 
     def __init__(self, path: Path | str, *, labelled: bool = True, cmyk: bool = False, upright: bool = False) -> None:
@@ -224,9 +230,9 @@ class FolderStore(Numbered):
             file = self.path / name
             regular = file.is_file()
             if file.is_symlink() and not (regular and file.resolve().is_relative_to(root)):
-                self.skipped.append((name, "a link that leads nowhere, to a folder or out of this one"))
+                self.skipped.append((in_letters(name), "a link that leads nowhere, to a folder or out of this one"))
             elif reason := none_of_the_set(name) if regular else HIDDEN if file.is_dir() else NO_FILE:
-                self.skipped.append((name, reason))
+                self.skipped.append((in_letters(name), reason))
             else:
                 check_name(name)
                 self.names.append(name)
@@ -234,6 +240,13 @@ class FolderStore(Numbered):
         self.labels, self.label_names = self._classes() if labelled else (None, ())
 
     def _classes(self) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+        if LABELS in (name for name, _ in self.skipped):
+            raise UserError(
+                "a folder has a dataset.json, whose labels are read in an archive alone",
+                found=str(self.path / LABELS),
+                expected="an archive of it, or a folder whose subfolders are its classes",
+                fix="(cd FOLDER && python -m zipfile -c ../NAME.zip *), and name NAME.zip; or take dataset.json out",
+            )
         tops = [name.split("/")[0] if "/" in name else "" for name in self.names]
         if not any(tops):
             return None, ()

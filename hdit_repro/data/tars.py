@@ -7,10 +7,11 @@ import os
 import tarfile
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from hdit_repro.data.archive import MAX_MEMBER, check_name, climbs
+from hdit_repro.data.archive import MAX_MEMBER, check_name, climbs, in_letters
 from hdit_repro.data.digest import file_digest, state_digest
 from hdit_repro.data.names import none_of_the_set
 from hdit_repro.data.retry import patiently
@@ -64,7 +65,8 @@ class TarStore(Numbered):
         cmyk, upright: passed to `decode`.
 
     Raises:
-        UserError: no tar file, a member that leads out, images in folders, or no image.
+        UserError: no tar file, one that is damaged or cut off, a member that leads out or comes twice, images in
+            folders, or no image.
     """
 
     def __init__(self, path: Path | str, *, cmyk: bool = False, upright: bool = False) -> None:
@@ -80,6 +82,14 @@ class TarStore(Numbered):
                 expected="tar files of images, one a class",
                 fix="name the folder with ImageNet's tar files, or the outer tar itself",
             )
+        for place, after in pairwise(places):
+            if place.name == after.name:
+                raise UserError(
+                    "an archive is refused",
+                    found=f"{place.name!r} comes twice in {self.path}",
+                    expected="an image once",
+                    fix="unpack it, which keeps the later one, and name the folder",
+                )
         self._places = places
         self.names = [place.name for place in places]
         self.labels, self.label_names = numbered([name.split("/")[0] for name in self.names])
@@ -100,7 +110,8 @@ class TarStore(Numbered):
 
     def _members(self, descriptor: int, file: Path, start: int, size: int, label: str) -> Iterator[Place]:
         """The images of a tar that begins at `start`; a tar within it is a class of its name."""
-        with tarfile.open(fileobj=io.BufferedReader(Window(descriptor, start, size)), mode="r:") as archive:
+        window = io.BufferedReader(Window(descriptor, start, size))
+        with tarfile.open(fileobj=window, mode="r:") as archive:
             for member in archive:
                 if member.isdir():
                     continue
@@ -124,7 +135,7 @@ class TarStore(Numbered):
                     inner = PurePosixPath(member.name).stem
                     yield from self._members(descriptor, file, start + member.offset_data, member.size, inner)
                 elif reason := "too large for an image" if member.size > MAX_MEMBER else none_of_the_set(member.name):
-                    self.skipped.append((member.name, reason))
+                    self.skipped.append((in_letters(member.name), reason))
                 elif len(PurePosixPath(member.name).parts) > 1:
                     raise UserError(
                         "a tar holds images in folders, whose classes would be lost",
@@ -136,6 +147,8 @@ class TarStore(Numbered):
                     check_name(f"{label}/{member.name}")
                     name = f"{label}/{PurePosixPath(member.name).name}"
                     yield Place(name, file, start + member.offset_data, member.size)
+            window.seek(archive.offset)
+            _check_end(window.read(tarfile.BLOCKSIZE), archive.offset)
 
     def bytes_of(self, index: int) -> bytes:
         place = self._places[index]
@@ -167,3 +180,19 @@ class TarStore(Numbered):
         if len(files) == 1:
             return file_digest(files[0])
         return state_digest([], [(file.name, file_digest(file)) for file in files])
+
+
+def _check_end(block: bytes, place: int) -> None:
+    """Refuse a tar of which no more was read, but for its mark of the end: the library takes a damaged header for one.
+
+    Args:
+        block: what lies where the next header would.
+        place: where that is.
+
+    Raises:
+        tarfile.ReadError: the block is no mark of the end.
+    """
+    if len(block) < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError(f"it ends after {place + len(block):,} bytes, without the mark of its end")
+    if any(block):
+        raise tarfile.ReadError(f"the header {place:,} bytes in is damaged")

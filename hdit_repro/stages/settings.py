@@ -22,8 +22,9 @@ class HowToTrain(Spec, frozen=True, kw_only=True):
         compile: torch.compile the network.
         deterministic: only kernels that give the same bits each time, so that a resumed run on a GPU ends with the
             same bits; slower (`benchmarks/train_step.py --deterministic` says how much on a given card).
-        unreadable: what an image that cannot be read does: "fatal" ends the run, "skip" takes the next one that can be
-            read in its place, says so in metrics.events.jsonl and counts them in final.json.
+        unreadable: what a damaged image does: "fatal" ends the run, "skip" takes the next one that can be read in its
+            place, says so in metrics.events.jsonl and counts them in final.json. A file that the system refuses to
+            read ends the run either way.
         ema_decays: further averages of the weights, kept beside the run's own.
         snapshots: steps at which the averages are kept for evaluation; one beyond a run's end is refused.
         tensorboard: write scalars for TensorBoard beside metrics.jsonl.

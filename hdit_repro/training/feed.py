@@ -16,7 +16,7 @@ from hdit_repro.data.images import Indices
 from hdit_repro.data.loader import Batch, read_batch
 from hdit_repro.data.loader import Source as Source
 from hdit_repro.data.order import index_of
-from hdit_repro.errors import UserError
+from hdit_repro.errors import RunError, UserError
 from hdit_repro.spec.run import Run
 from hdit_repro.training.transfer import Carrier, Sent
 
@@ -83,9 +83,10 @@ def feed(
 
 
 class Readable:
-    """Images, of which an unreadable one is replaced by the next that can be read, with that one's label.
+    """Images, of which a damaged one is replaced by the next that can be read, with that one's label.
 
-    The replacement follows from the data set alone, so that every process and every restart takes the same.
+    The replacement follows from the data set alone, so that every process and every restart takes the same: a file
+    system that is away or refuses ends the run.
     """
 
     def __init__(self, images: Source) -> None:
@@ -99,6 +100,8 @@ class Readable:
         wanted = self._mapped(indices)
         try:
             return self.images.batch(wanted)
+        except RunError:
+            raise
         except UserError:
             for number in np.unique(wanted).tolist():
                 self._look(number)
@@ -120,12 +123,15 @@ class Readable:
 
         Raises:
             UserError: none of the next ones can be read either.
+            RunError: the file system refuses to read one.
         """
         reason: UserError | None = None
         for offset in range(min(FAR, len(self))):
             candidate = (number + offset) % len(self)
             try:
                 self.images.batch([candidate])
+            except RunError:
+                raise
             except UserError as error:
                 reason = reason or error
                 continue

@@ -141,3 +141,13 @@ def test_an_absurd_size_is_refused_before_decoding(monkeypatch):
     decode(encoded(Image.new("RGB", (9, 11))), "a.png")
     with pytest.raises(UserError, match="absurd size"):
         decode(encoded(Image.new("RGB", (10, 10))), "a.png")
+
+
+def test_an_animation_that_is_cut_off_is_damaged():
+    """Wherever it ends behind its first picture: Pillow finds out when it counts the pictures."""
+    first, second = (Image.fromarray(np.full((8, 8, 3), level, np.uint8)) for level in (0, 255))
+    data = encoded(first, "GIF", save_all=True, append_images=[second])
+    second_at = data.index(b"\x2c", data.index(b"\x2c") + 1)  # what a picture's place and size begin with
+    for end in range(second_at + 1, second_at + 11):
+        with pytest.raises(UserError, match="damaged"):
+            decode(data[:end], "a.gif")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -63,3 +64,20 @@ def test_a_forked_process_decodes_with_threads_of_its_own():
     worker.kill()
     assert not alive
     assert out.get() == wanted
+
+
+def test_threads_that_begin_together_keep_what_each_decoded(monkeypatch):
+    """The first makes room for all images; another one comes in meanwhile."""
+    images = Images(open_store(emoji_path()), 16, "k-diffusion")
+    wanted = Images(open_store(emoji_path()), 16, "k-diffusion", cache=False).batch([0, 1])
+    zeros = np.zeros
+
+    def interrupted(*arguments, **more):
+        monkeypatch.setattr(np, "zeros", zeros)
+        with ThreadPoolExecutor(1) as other:
+            other.submit(images.batch, [1]).result()
+        return zeros(*arguments, **more)
+
+    monkeypatch.setattr(np, "zeros", interrupted)
+    images.batch([0])
+    assert torch.equal(images.batch([0, 1]), wanted)

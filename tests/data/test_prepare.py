@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from hdit_repro.data.card import read_card
 from hdit_repro.data.notes import ORIENTATION
 from hdit_repro.data.prepare import prepare
 from hdit_repro.data.sources import open_source
@@ -93,3 +95,11 @@ def test_tags_that_cannot_be_read_end_no_preparation(tmp_path, plain):
     (root / "a" / "tags.jpg").write_bytes(data.replace(b"Exif\0\0MM", b"Exif\0\0\xffM"))
     card = prepare(open_store(root), tmp_path / "set.zip", 16, "adm")
     assert (card.images, card.oriented, card.refused) == (2, 0, [])
+
+
+def test_a_bystander_of_another_encoding_ends_no_preparation(tmp_path, plain):
+    root = plain(tmp_path / "set", ("a",), each=1)
+    (root / "a" / os.fsdecode(b"caf\xe9.txt")).write_text("read me")
+    card = prepare(open_store(root), tmp_path / "set.zip", 16, "adm")
+    assert (card.images, [name for name, _ in card.refused]) == (1, [r"a/caf\xe9.txt"])
+    assert read_card(tmp_path / "set.zip") == card

@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import struct
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -189,6 +190,36 @@ def test_a_damaged_directory_is_an_error_that_names_the_file(tmp_path, place, nu
     with pytest.raises(UserError) as caught:
         ZipStore(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_member_beyond_any_file_is_refused(tmp_path):
+    """The directory states its place in 64 bits, in an extra field."""
+    path = write(tmp_path / "a.zip", {"a.png": png(1)})
+    data = path.read_bytes()
+    entry, end = data.index(DIRECTORY), data.rindex(b"PK\5\6")
+    field = struct.pack("<HHQ", 1, 8, 1 << 63)
+    fixed = bytearray(data[entry : entry + 46])
+    fixed[30:32] = len(field).to_bytes(2, "little")
+    fixed[42:46] = b"\xff" * 4
+    last = bytearray(data[end:])
+    last[12:16] = (end - entry + len(field)).to_bytes(4, "little")
+    path.write_bytes(data[:entry] + fixed + b"a.png" + field + last)
+    with pytest.raises(UserError, match="an archive is refused") as caught:
+        ZipStore(path)
+    assert "outside of any file" in str(caught.value)
+
+
+def test_an_archive_that_the_system_refuses_to_read_is_named(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.zip", IMAGES)
+    store = ZipStore(path)
+
+    def away(*_: int) -> bytes:
+        raise OSError(errno.EREMOTEIO, "Remote I/O error")
+
+    monkeypatch.setattr(os, "pread", away)
+    with pytest.raises(RunError, match="cannot be read") as caught:
+        store.image(2)
+    assert caught.value.found == f"{NAMES[2]} in {path}: Remote I/O error"
 
 
 def test_a_member_without_a_name_is_refused(tmp_path):
@@ -413,6 +444,19 @@ def test_a_name_of_another_encoding_is_refused_by_name(tmp_path):
     archive = write(tmp_path / os.fsdecode(b"\xe9.zip"), IMAGES)
     with pytest.raises(UserError, match="not UTF-8"):
         _ = ZipStore(archive).digest
+
+
+def test_labels_that_lie_where_they_are_not_read_are_not_lost_unsaid(tmp_path):
+    """An archive unpacked, whose folders count images and would pass for classes; and one packed a folder too deep."""
+    root = make_folder(tmp_path / "set", IMAGES)
+    (root / "dataset.json").write_text(json.dumps(PAIRS))
+    with pytest.raises(UserError, match="read in an archive alone"):
+        open_store(root)
+    assert FileSet(root).names == open_store(root, labelled=False).names == NAMES
+    deep = write(
+        tmp_path / "deep.zip", {f"set/{name}": data for name, data in {**IMAGES, "dataset.json": PAIRS}.items()}
+    )
+    assert open_store(deep).unlabelled.startswith("its set/dataset.json is not read")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 
 from hdit_repro.data.augmentation import augment
 from hdit_repro.data.order import index_of
-from hdit_repro.errors import UserError
+from hdit_repro.errors import RunError, UserError
 from hdit_repro.spec.run import Run
 from hdit_repro.training.feed import Readable, cut, feed, open_source
 from hdit_repro.training.objective import make_objective
@@ -94,6 +94,20 @@ def test_an_unreadable_image_is_replaced_by_the_next_and_noted(tiny):
     again = next(feed(run, Readable(Damaged(5, 6, 11)), 0, 1, lambda first, count: (first + 3, 4)))
     assert again.batch.images[:, 0, 0, 0].tolist() == expected[3:7]
     assert {one.number for one in again.replaced} == {5, 6, 11} & set(wanted[3:7].tolist())
+
+
+def test_a_file_that_the_system_refuses_is_replaced_by_none(tiny):
+    """It may be there for another process, or after a restart: they would train on other images."""
+
+    class Away(Damaged):
+        def batch(self, indices):
+            if 5 in {int(index) for index in indices}:
+                raise RunError("an image cannot be read", found="img5.png: Input/output error")
+            return super().batch(indices)
+
+    for source in (Away(), Away(4)):
+        with pytest.raises(RunError, match="cannot be read"):
+            next(feed(tiny(batch=12, augmentation=0.0), Readable(source), 0, 1))
 
 
 def test_a_data_set_of_which_nothing_can_be_read_is_refused(tiny):
