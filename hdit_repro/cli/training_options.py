@@ -20,7 +20,7 @@ class Find(StrEnum):
 
 
 class OnUnreadable(StrEnum):
-    """What becomes of a run that meets an image it cannot read."""
+    """What becomes of a run that meets a damaged image."""
 
     fatal = "fatal"
     skip = "skip"

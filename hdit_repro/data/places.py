@@ -81,8 +81,8 @@ Images = TypeVar("Images", bound=Held)
 def look(note: Path, names: Iterable[str], digest: str, opened: Callable[[Path], Images]) -> tuple[Images | None, str]:
     """The images with that digest, where they were noted or by one of `names` under $HDIT_REPRO_DATA; else None.
 
-    The words say what lies there instead, or where nothing does. A place that cannot be opened keeps no other from
-    being looked at.
+    The words say what lies there instead, or where nothing does. A place that cannot be opened, or may not be read,
+    keeps no other from being looked at.
     """
     places = []
     with contextlib.suppress(UserError):
@@ -91,16 +91,17 @@ def look(note: Path, names: Iterable[str], digest: str, opened: Callable[[Path],
         places += [Path(root) / name for name in names]
     seen = []
     for place in places:
-        if not place.exists():
-            continue
         try:
+            if not place.exists():
+                continue
             images = opened(place)
+            if images.digest == digest:
+                return images, ""
+            seen.append(f"{place} has the digest {images.digest}")
         except UserError as error:
             seen.append(f"{place}: {error.problem}")
-            continue
-        if images.digest == digest:
-            return images, ""
-        seen.append(f"{place} has the digest {images.digest}")
+        except PermissionError as error:  # a cache that people share may name a folder of somebody else's
+            seen.append(f"{place}: {error.strerror}")
     return None, "; ".join(seen) or "none of " + (", ".join(map(str, places)) or "(no place is noted)")
 
 

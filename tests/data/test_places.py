@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -38,6 +39,28 @@ def test_a_place_that_holds_nothing_any_more_keeps_no_other_from_being_looked_at
     for image in mine.iterdir():
         image.unlink()
     assert Path(find(dataset).path).resolve() == there.resolve()
+
+
+def test_somebody_elses_place_keeps_no_other_from_being_looked_at(
+    noted: tuple[Path, Folder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A note in a cache that people share may name a folder in another's home."""
+    mine, dataset = noted
+    there = mine.parent / "root" / "mine"
+    shutil.copytree(mine, there)
+    exists = Path.exists
+
+    def allowed(path: Path) -> bool:
+        if path == mine.resolve():
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", allowed)
+    assert Path(find(dataset).path).resolve() == there.resolve()
+    shutil.rmtree(there)
+    with pytest.raises(UserError, match="is not here as it was") as caught:
+        find(dataset)
+    assert caught.value.found == f"{mine.resolve()}: Permission denied"
 
 
 def test_what_lies_there_instead_is_said_of_every_place(noted: tuple[Path, Folder]) -> None:
