@@ -25,6 +25,9 @@ FARTHEST = 1 << 63
 HEADER = 30
 ENCRYPTED = 0x1
 
+NO_PLACE = (None, errno.EINVAL)
+"""The numbers of an error of reading where damaged bytes say that something lies: before a file's beginning."""
+
 
 class Archive:
     """A zip file of stored or deflated members, read by position.
@@ -39,6 +42,7 @@ class Archive:
     Raises:
         UserError: missing, no zip, a member that has no name, climbs out of the archive, comes twice, is encrypted or
             absurdly large.
+        RunError: the system refuses to read it.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -64,17 +68,12 @@ class Archive:
 
         Raises:
             UserError: the member is damaged or cut off; the message names it.
-            RunError: the file system refuses to read it.
+            RunError: the system refuses to read it.
         """
         try:
             return self._whole(index)
         except OSError as error:
-            raise RunError(
-                "an archive cannot be read",
-                found=f"{self.names[index]} in {self.path}: {error.strerror}",
-                expected="a file that can be read",
-                fix="check its permissions and its disk, then run the same command again",
-            ) from error
+            raise unread(f"{self.names[index]} in {self.path}", error) from error
 
     def _whole(self, index: int) -> bytes:
         """What `read` gives.
@@ -134,7 +133,7 @@ def _directory(path: Path) -> list[zipfile.ZipInfo]:
         with zipfile.ZipFile(path) as archive:
             files = (info for info in archive.infolist() if not info.filename.endswith("/"))
             members = sorted(files, key=lambda info: info.filename)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
             "an archive is missing",
             found=str(path),
@@ -144,6 +143,8 @@ def _directory(path: Path) -> list[zipfile.ZipInfo]:
     except PermissionError:  # of another user, and perhaps as whole as any
         raise
     except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, IndexError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_PLACE:
+            raise unread(str(path), error) from error
         named = path.suffix.lower() == ".zip"
         raise UserError(
             "a file is no whole zip archive",
@@ -183,6 +184,16 @@ def _problem(info: zipfile.ZipInfo, before: str) -> str:
     if max(info.file_size, info.compress_size) > MAX_MEMBER:
         return f"{info.file_size:,} bytes, where at most {MAX_MEMBER:,} are taken"
     return ""
+
+
+def unread(what: str, error: OSError) -> RunError:
+    """The error of an archive, or of a part of it, that the system refuses to read."""
+    return RunError(
+        "an archive cannot be read",
+        found=f"{what}: {error.strerror}",
+        expected="a file that can be read",
+        fix="check its permissions and its disk, then run the same command again",
+    )
 
 
 def climbs(name: str) -> bool:

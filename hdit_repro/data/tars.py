@@ -11,12 +11,12 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from hdit_repro.data.archive import MAX_MEMBER, check_name, climbs, in_letters
+from hdit_repro.data.archive import MAX_MEMBER, NO_PLACE, check_name, climbs, in_letters, unread
 from hdit_repro.data.digest import file_digest, state_digest
 from hdit_repro.data.names import none_of_the_set
 from hdit_repro.data.retry import patiently
 from hdit_repro.data.store import Numbered, numbered
-from hdit_repro.errors import RunError, UserError
+from hdit_repro.errors import UserError
 
 TAR_SUFFIXES = frozenset({".tar"})
 
@@ -67,6 +67,7 @@ class TarStore(Numbered):
     Raises:
         UserError: no tar file, one that is damaged or cut off, a member that leads out or comes twice, images in
             folders, or no image.
+        RunError: the system refuses to read it.
     """
 
     def __init__(self, path: Path | str, *, cmyk: bool = False, upright: bool = False) -> None:
@@ -101,6 +102,8 @@ class TarStore(Numbered):
         except PermissionError:
             raise
         except (tarfile.TarError, OSError, EOFError) as error:
+            if isinstance(error, OSError) and error.errno not in NO_PLACE:
+                raise unread(str(file), error) from error
             raise UserError(
                 "a file is no whole tar archive",
                 found=f"{file}: {error}",
@@ -161,12 +164,7 @@ class TarStore(Numbered):
         try:
             return patiently(read)
         except OSError as error:
-            raise RunError(
-                "an archive cannot be read",
-                found=f"{place.file}: {error.strerror}",
-                expected="a file that can be read",
-                fix="check its permissions and its disk, then run the same command again",
-            ) from error
+            raise unread(str(place.file), error) from error
 
     @property
     def state(self) -> str:

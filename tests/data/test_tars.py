@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import tarfile
@@ -9,7 +10,7 @@ import tarfile
 import pytest
 
 from hdit_repro.data.tars import TarStore
-from hdit_repro.errors import UserError
+from hdit_repro.errors import RunError, UserError
 
 BLOCK = tarfile.BLOCKSIZE
 
@@ -64,6 +65,19 @@ def test_one_that_ends_early_is_refused(tmp_path, data, words):
         with pytest.raises(UserError, match="no whole tar") as caught:
             TarStore(path)
         assert f"{path}: {words}" in str(caught.value)
+
+
+def test_one_that_the_system_refuses_is_not_said_to_be_damaged(tmp_path, monkeypatch):
+    path = tmp_path / "a.tar"
+    path.write_bytes(WHOLE)
+
+    def refused(*_: object) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "pread", refused)
+    with pytest.raises(RunError, match="cannot be read") as caught:
+        TarStore(path)
+    assert caught.value.found == f"{path}: Permission denied"
 
 
 def test_an_image_that_comes_twice_is_refused(tmp_path):
