@@ -77,12 +77,14 @@ def verify(
 
     Args:
         store: what to check.
-        kind: "imagenet" or "ffhq" to hold it against the published counts; else what the archive says itself to be.
+        kind: "imagenet" or "ffhq" to hold it against the published counts; else what the archive says itself to
+            be, where that is a data set of ours.
         sample: how many images to decode, spread over the set by a fixed draw; None is all.
         workers: threads; 0 is one a CPU.
         progress: called with (images done, images in all).
     """
-    kind = kind or str(store.facts.get("kind") or "folder")
+    stated = str(store.facts.get("kind"))
+    kind = kind or (stated if stated in DATASETS else "folder")
     count = len(store)
     numbers = list(range(count))
     if sample is not None and sample < count:

@@ -208,6 +208,17 @@ def test_digests_sizes_and_the_card(tmp_path):
     assert ("size", "00000/img00000002.png", True) in found(ZipStore(path))
 
 
+def test_a_kind_of_somebody_elses_is_no_data_set_of_ours(tmp_path):
+    path = tmp_path / "set.zip"
+    for kind in ("faces", ["faces"]):
+        with zipfile.ZipFile(path, "w") as file:
+            buffer = io.BytesIO()
+            natural(1, 16).save(buffer, "PNG")
+            file.writestr("1.png", buffer.getvalue())
+            file.writestr("dataset.json", json.dumps({"labels": None, "kind": kind}))
+        assert verify(ZipStore(path)).fit
+
+
 def test_labels_against_the_folders_in_names(tmp_path):
     path = tmp_path / "set.zip"
     images = [("cat/1.png", 0), ("cat/2.png", 1), ("dog/1.png", 0), ("dog/2.png", 0)]
