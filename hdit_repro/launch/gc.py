@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -42,7 +44,7 @@ def alone(roots: Roots, refused: Refused, busy: Callable[[], None] | None = None
         busy: called where a submission is waited for.
 
     Yields:
-        Whether it is so; False where the lock is refused.
+        Whether it is so; False where the lock is refused, or has no room.
     """
     with contextlib.ExitStack() as stack:
         mine = True
@@ -51,6 +53,11 @@ def alone(roots: Roots, refused: Refused, busy: Callable[[], None] | None = None
                 stack.enter_context(journal.turn(roots, busy))
         except PermissionError as error:
             refused(error)
+            mine = False
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            warnings.warn("there is no room for a lock: code that no job runs is left to the next time", stacklevel=3)
             mine = False
         yield mine
 

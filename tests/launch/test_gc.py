@@ -12,7 +12,7 @@ import pytest
 from hdit_repro.cli.app import main
 from hdit_repro.files import lock, write_json
 from hdit_repro.launch.gc import garbage, remove
-from hdit_repro.launch.slurm import queue
+from hdit_repro.launch.slurm import journal, queue
 from hdit_repro.launch.slurm.journal import Journal, Noted, Unit, save
 from hdit_repro.launch.slurm.queue import Queued
 from hdit_repro.launch.slurm.snapshot import look
@@ -162,3 +162,24 @@ def test_submissions_on_this_machine_go_when_nobody_waits_for_them(roots: Roots)
     with lock(leash):
         assert garbage(roots) == []
     assert [item.path for item in garbage(roots)] == [leash.parent]
+
+
+def test_a_quota_that_has_no_room_for_a_lock_keeps_nothing_but_code(
+    roots: Roots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deleting is what mends it."""
+    monkeypatch.chdir(roots.runs.parent)
+    monkeypatch.setattr(queue, "squeue", lambda users: {})
+    monkeypatch.setattr(queue, "present", lambda: True)
+    save(roots, Journal(session="s", cluster="c", request={}, code="old", units=[], state="whole"))
+    code = leave(roots.runs / "code" / "old" / "file")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded", "submit.lock")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "turn", full)
+        with pytest.warns(UserWarning, match="no room for a lock"):
+            assert main(["gc", "--delete"]) == 0
+    assert code.exists()
+    assert not (roots.runs / "submissions" / "s").exists()
