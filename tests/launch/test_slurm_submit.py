@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickletools
 from collections.abc import Callable
 from shlex import quote
 from typing import Any
@@ -140,6 +141,16 @@ def test_a_journal_that_cannot_be_written_costs_its_jobs_and_the_next_call_knows
     assert states(roots) == ["open"]
     assert len(send(roots, ["A", "E"]).job_ids) == 4
     assert states(roots) == ["cancelled", "whole"]
+
+
+def test_a_job_can_be_read_by_another_python(roots: Roots, fake: Any, send: Send) -> None:
+    """Of a container: 3.13 calls the class of a path pathlib._local.PosixPath, which 3.12 does not know."""
+    made = send(roots, ["E"])
+    path = journal.folder(roots, made.session) / "100_submitted.pkl"
+    assert DelayedSubmission.load(path).function.tasks[0].folder.roots == roots
+    names = [name for _, name, _ in pickletools.genops(path.read_bytes()) if isinstance(name, str)]
+    assert str(roots.runs) in names
+    assert not [name for name in names if name.startswith("pathlib")]
 
 
 def test_jobs_are_told_the_threads_and_the_batch_of_the_profile(roots: Roots, fake: Any, send: Send) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import re
@@ -16,6 +17,20 @@ from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmiss
 from hdit_repro.errors import RunError
 from hdit_repro.files import write_bytes
 from hdit_repro.launch.slurm.script import unwanted, without
+
+
+class Pickler(pickle.Pickler):
+    """Writes paths as text: Python 3.13 names their class as no other version does, and a container that runs the job
+    may have another."""
+
+    def reducer_override(self, value: object) -> Any:
+        """How a path is made again; anything else as ever."""
+        return (as_path, (str(value),)) if isinstance(value, Path) else NotImplemented
+
+
+def as_path(text: str) -> Path:
+    """A path from its text, called where a job is read."""
+    return Path(text)
 
 
 class Executor(SlurmExecutor):  # type: ignore[misc]
@@ -87,7 +102,9 @@ class Executor(SlurmExecutor):  # type: ignore[misc]
         delayed = DelayedSubmission(function)
         delayed.set_timeout(self.parameters["time"], self.max_num_timeout)
         path = Path(self.folder) / f"{uuid.uuid4().hex}.pkl"
-        write_bytes(path, pickle.dumps(delayed, pickle.HIGHEST_PROTOCOL))
+        text = io.BytesIO()
+        Pickler(text, pickle.HIGHEST_PROTOCOL).dump(delayed)
+        write_bytes(path, text.getvalue())
         return path
 
     @staticmethod
