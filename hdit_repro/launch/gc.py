@@ -57,7 +57,9 @@ def alone(roots: Roots, refused: Refused, busy: Callable[[], None] | None = None
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            warnings.warn("there is no room for a lock: code that no job runs is left to the next time", stacklevel=3)
+            warnings.warn(
+                "there is no room for a lock: code of ended submissions is left to the next time", stacklevel=3
+            )
             mine = False
         yield mine
 
@@ -68,7 +70,7 @@ def garbage(roots: Roots, refused: Refused = lambda _: None, *, code: bool = Tru
     Args:
         roots: the workplace.
         refused: see there.
-        code: whether code that no job runs is among it.
+        code: whether ended submissions to SLURM and code that no job runs are among it.
 
     Raises:
         RunError: there are submissions to SLURM, and it does not answer.
@@ -124,8 +126,8 @@ def _inside(folder: Path) -> list[Path]:
 
 def _submissions(roots: Roots, refused: Refused, code: bool) -> Iterator[tuple[Path, str]]:
     """Submissions with nothing left in the queue, and snapshots of code that no other submission runs. Where one may
-    not be read, its code is not known, and all code stays. What another SLURM took may wait in a queue that is not
-    asked here."""
+    not be read, its code is not known: all code stays, and with it the submissions, without which nobody looks at it.
+    What another SLURM took may wait in a queue that is not asked here."""
     hidden: list[PermissionError] = []
     known = journal.journals(roots, hidden.append)
     for place in _inside(roots.runs / "submissions"):
@@ -135,7 +137,7 @@ def _submissions(roots: Roots, refused: Refused, code: bool) -> Iterator[tuple[P
             hidden.append(error)
     for told in hidden:
         refused(told)
-    if not known:
+    if hidden or not code or not known:
         return
     waiting = queue.squeue(journal.submitters(roots)) if queue.present() else None
     away = journal.elsewhere(known) if waiting is not None else {}
@@ -150,8 +152,6 @@ def _submissions(roots: Roots, refused: Refused, code: bool) -> Iterator[tuple[P
             used.add(entry.code)
         else:
             yield journal.folder(roots, entry.session), "a submission with no job in the queue"
-    if hidden or not code:
-        return
     now = look(roots, allow_dirty=True)
     for path in sorted((roots.runs / "code").glob("*")):
         if path.name not in used and path != now.path and not path.name.startswith(MAKING):

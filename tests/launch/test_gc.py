@@ -172,7 +172,8 @@ def test_a_quota_that_has_no_room_for_a_lock_keeps_nothing_but_code(
     monkeypatch.setattr(queue, "squeue", lambda users: {})
     monkeypatch.setattr(queue, "present", lambda: True)
     save(roots, Journal(session="s", cluster="c", request={}, code="old", units=[], state="whole"))
-    code = leave(roots.runs / "code" / "old" / "file")
+    code, partial = leave(roots.runs / "code" / "old" / "file"), leave(roots.runs / "abc" / ".file.partial")
+    os.utime(partial, (1.0, 1.0))
 
     def full(*_: object) -> None:
         raise OSError(errno.EDQUOT, "Disk quota exceeded", "submit.lock")
@@ -182,4 +183,6 @@ def test_a_quota_that_has_no_room_for_a_lock_keeps_nothing_but_code(
         with pytest.warns(UserWarning, match="no room for a lock"):
             assert main(["gc", "--delete"]) == 0
     assert code.exists()
-    assert not (roots.runs / "submissions" / "s").exists()
+    assert not partial.exists()
+    assert main(["gc", "--delete"]) == 0
+    assert not code.exists()
