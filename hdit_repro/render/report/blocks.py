@@ -22,6 +22,9 @@ class Span(NamedTuple):
 
 Words = tuple[Span, ...]
 
+MANY = 10
+"""Columns beyond which numbers with their intervals are broken on paper."""
+
 SENTENCE = 80
 """Letters from which on a cell is read rather than looked at."""
 
@@ -70,6 +73,11 @@ class Grid(NamedTuple):
         """Whether some cells are sentences: on a phone each row of such a table stands as a block."""
         cells = (cell for row in self.rows if not isinstance(row, Group) for cell in row)
         return not self.uppers and any(sum(len(span.text) for span in cell) > SENTENCE for cell in cells)
+
+    @property
+    def many(self) -> bool:
+        """Whether a row of so many cells fits paper only where each may take several lines."""
+        return not self.uppers and len(self.heads) > MANY
 
     @property
     def spans(self) -> tuple[tuple[str, int], ...]:

@@ -145,3 +145,4 @@ def test_paper_holds_every_column(
         widths = [int(width) for width in done.stdout.partition('<p id="said">')[2].partition("</p>")[0].split()]
         assert len(widths) == text.count("<table")
         assert max(widths) <= PAPER, name
+        assert ('class="wide many"' in text) == (name != "tables"), "where few columns are, a number stays in a line"
