@@ -37,6 +37,7 @@ def cancel(
     """
     from hdit_repro.cli.status import unread
     from hdit_repro.launch.slurm.act import cancel as act
+    from hdit_repro.launch.slurm.act import shared
     from hdit_repro.launch.status import readable
 
     roots, tasks = _known(experiment, scale, cluster, earlier=True)
@@ -45,12 +46,16 @@ def cancel(
         remark(f"{unread(error)}; its jobs are cancelled all the same")
     submissions: list[PermissionError] = []
     ids = act(roots, tasks, shown, submissions.append)
+    others = shared(roots, shown)
     if as_objects:
         as_json(ids)
     else:
         for job_id in ids:
             data(job_id)
-        remark(f"{counted(len(ids), 'job')} cancelled" if ids else f"no job of {experiment} is in SLURM's queue")
+        found = ids or others
+        remark(f"{counted(len(ids), 'job')} cancelled" if found else f"no job of {experiment} is in SLURM's queue")
+    for job_id in others:
+        remark(f"{job_id} works for other rows too and goes on: `scancel {job_id}` ends all of it")
     must_be_whole(submissions, "jobs of submissions that cannot be read were not cancelled")
 
 

@@ -69,6 +69,13 @@ def cancel(
     return found
 
 
+def shared(roots: Roots, tasks: Sequence[Task]) -> list[str]:
+    """Jobs in the queue that work for some stages, and for others too: `cancel` leaves them."""
+    covered, ours = look(roots, tasks, refused=lambda _: None).covered, {task.key for task in tasks}
+    met = (one for task in tasks for one in covered.jobs(task.key))
+    return sorted({one.job.id for one in met if not {*one.noted.stages} <= ours})
+
+
 def failed(roots: Roots, tasks: Sequence[Task], refused: Refused | None = None) -> list[Retry]:
     """What of the stages failed or was cancelled, by experiment and scale, with the cluster it was last sent to.
 
