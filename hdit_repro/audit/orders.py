@@ -116,8 +116,7 @@ def compare(one: Replicates, other: Replicates, spreads: tuple[Spread, Spread]) 
 
 def _untested(pair: Pair) -> Verdict:
     words = f"inconclusive: {pair.lower.name} and {pair.higher.name} were measured differently ({pair.otherwise})"
-    unknown = pair.found._replace(error=math.inf)
-    return Verdict("inconclusive", unknown, words)
+    return Verdict("inconclusive", words)
 
 
 def _verdict(pair: Pair, adjusted: float, tested: int, bills: Bills) -> Verdict:
@@ -126,7 +125,7 @@ def _verdict(pair: Pair, adjusted: float, tested: int, bills: Bills) -> Verdict:
         unknown = next(spread for spread in pair.spreads if spread.unknown)
         away = f"{pair.lower.name} is {change(pair.found.log)} from {pair.higher.name}"
         words = f"{outcome}: {away}; noise {unknown.words()}"
-        return Verdict(outcome, pair.found, words)
+        return Verdict(outcome, words)
     low, high = pair.found.interval()
     test = "paired by seed" if pair.paired else "Welch"
     basis = f"spread of {pair.seeds[0]} paired differences" if pair.paired else f"noise {pair.spreads[0].brief()}"
@@ -142,7 +141,7 @@ def _verdict(pair: Pair, adjusted: float, tested: int, bills: Bills) -> Verdict:
             seeds = f"{more} more {'seed' if more == 1 else 'seeds'} a side"
             settled = f"{seeds}: {hours} would settle it if the difference stays"
         words = f"{words}; {settled}"
-    return Verdict(outcome, pair.found, words)
+    return Verdict(outcome, words)
 
 
 def _more(pair: Pair, tested: int) -> int | None:

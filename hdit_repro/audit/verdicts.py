@@ -9,7 +9,6 @@ from hdit_repro.audit.bills import Bills
 from hdit_repro.audit.decide import (
     LEVEL,
     MARGIN,
-    Difference,
     Outcome,
     Share,
     difference,
@@ -24,16 +23,10 @@ from hdit_repro.paper import Claim
 
 
 class Verdict(NamedTuple):
-    """What our measurements say about a claim.
-
-    Attributes:
-        outcome: the verdict.
-        difference: ours less print, in logarithms; of an order, the side that is claimed lower less the other.
-        words: the whole, in a sentence: seeds, noise, and what would settle it where it is open.
-    """
+    """What our measurements say about a claim; `words` is the whole, in a sentence: difference, seeds, noise, and what
+    would settle it where it is open."""
 
     outcome: Outcome
-    difference: Difference
     words: str
 
 
@@ -50,7 +43,7 @@ def on_cell(claim: Claim, job: Job, measurements: Measurements, bills: Bills) ->
     if shares[1].spread.unknown:
         noise_words = shares[1].spread.words()
         words = f"{outcome}: ours is {change(found.log)} from print, n = {ours.seeds}; noise {noise_words}"
-        return Verdict(outcome, found, words)
+        return Verdict(outcome, words)
     more = seeds_to_settle(found.log, shares[0].spread, shares[1].spread, ours.seeds)
     low, high = found.interval(1 - 2 * LEVEL)
     words = (
@@ -61,7 +54,7 @@ def on_cell(claim: Claim, job: Job, measurements: Measurements, bills: Bills) ->
         price = f"{more} more {'seed' if more == 1 else 'seeds'}: {bills.many(job, more)}" if more else ""
         settled = f"{price} would settle it if the difference stays" if more else NEVER
         words = f"{words}; {settled}"
-    return Verdict(outcome, found, words)
+    return Verdict(outcome, words)
 
 
 SHARED = ", margin ±"

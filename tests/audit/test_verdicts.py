@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from statistics import fmean, stdev
 from typing import Any
 
 import msgspec
 import pytest
+from scipy import stats
 
 from hdit_repro.audit import audit
 from hdit_repro.audit.bills import Bills
 from hdit_repro.audit.measured import Measurements
 from hdit_repro.audit.orders import on_orders
 from hdit_repro.audit.ranks import Place, by_lot, of_sample, on_tables, rank, tau
+from hdit_repro.audit.replicates import change
 from hdit_repro.paper import Ledger
 from hdit_repro.records import schema
 from hdit_repro.records.schema import Record
@@ -59,7 +62,9 @@ def test_seeds_are_averaged_and_their_noise_used(ledger: Ledger, record: Make) -
     found = finding(ledger, [record("table1/E", seed=n, fid=v) for n, v in enumerate(values)], "table1/E/fid")
     assert ", n = 5, noise " in found.note
     assert "pooled over 5 trainings of 1 rows, 4 degrees of freedom" in found.note
-    assert found.verdict.difference.dof == pytest.approx(4)
+    middle, sd = fmean(map(math.log, values)) - math.log(27.74), stdev(map(math.log, values))
+    reach = stats.t(4).ppf(0.95) * sd * math.sqrt(1 / 5 + 1)
+    assert f", 90 % interval {change(middle - reach)} to {change(middle + reach)}, " in found.note
 
 
 def test_a_claim_of_order_keeps_its_status_and_gets_a_verdict(ledger: Ledger, record: Make) -> None:
