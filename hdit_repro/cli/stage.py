@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from msgspec import to_builtins
@@ -82,7 +82,7 @@ def train(
 
     Example: hdit-repro train --run table1/E --scale smoke
     """
-    from hdit_repro.stages.settings import HowToTrain
+    from hdit_repro.stages.settings import HowToTrain, Settings
 
     try:
         how = HowToTrain(
@@ -104,8 +104,8 @@ def train(
             expected="options within their bounds",
             fix="correct the option that is named",
         ) from error
-    start = {"distributed": distributed.value, "time_limit": time_limit, "training": how}
-    _outputs(_execute("train", run, scale, device, threads, how=start, own=own))
+    settings = Settings(device, threads, distributed=distributed.value, time_limit=time_limit, training=how)
+    _outputs(_execute("train", run, scale, own, settings))
 
 
 @app.command("sample")
@@ -123,10 +123,11 @@ def sample(
 
     Example: hdit-repro sample --run table1/E --scale smoke
     """
-    from hdit_repro.stages.settings import HowToSample
+    from hdit_repro.stages.settings import HowToSample, Settings
 
-    how = {"distributed": "none", "sampling": HowToSample(network=network.value)}
-    done = _execute("sample", run, scale, device, threads, keep_images, how, own, sampling_seeds)
+    how = HowToSample(network=network.value)
+    settings = Settings(device, threads, keep_images=keep_images.value, distributed="none", sampling=how)
+    done = _execute("sample", run, scale, own, settings, sampling_seeds)
     from hdit_repro.stages.sample import show_first, write_images
 
     for task in done:  # samples that were there before have their pictures now too
@@ -159,6 +160,8 @@ def evaluate(
 
     Example: hdit-repro eval --run table1/E --scale smoke
     """
+    from hdit_repro.stages.settings import Settings
+
     if metrics is not None and protocol is None:
         raise UserError(
             "the metrics of a record are the row's own",
@@ -169,7 +172,7 @@ def evaluate(
     kinds = metrics or "frechet"
     if protocol is not None:
         check_names(protocol, kinds)
-    done = _execute("evaluate", run, scale, device, threads, own=own, samplings=sampling_seeds)
+    done = _execute("evaluate", run, scale, own, Settings(device, threads, distributed="none"), sampling_seeds)
     if protocol is not None:
         show_protocols(done, device, threads, protocol, kinds, as_objects)
     elif as_objects:
@@ -184,11 +187,8 @@ def _execute(
     stage: str,
     run: str,
     scale: str,
-    device: str,
-    threads: int,
-    keep: Keep = Keep.auto,
-    how: dict[str, Any] | None = None,
-    own: Path | None = None,
+    own: Path | None,
+    settings: Settings,
     samplings: int = 1,
 ) -> list[Task]:
     """Run a stage of a run, and what it needs of the stages before it; returns the stage, once a set of samples.
@@ -200,10 +200,8 @@ def _execute(
     from hdit_repro.launch.clusters import workplace
     from hdit_repro.launch.describe import describe
     from hdit_repro.launch.plan import only, tasks_for
-    from hdit_repro.stages.settings import Settings
     from hdit_repro.training.rendezvous import ALONE, place
 
-    settings = Settings(device=device, threads=threads, keep_images=keep.value, **(how or {"distributed": "none"}))
     jobs, roots = only(run, scale, options.own_data(own), samplings), workplace()
     say_replaced(jobs)
     if stage == "train" and jobs[0].run.external:
@@ -228,8 +226,8 @@ def _execute(
     if not left:
         return asked
     _say_what_comes_first(stage, left, scale)
-    if threads:
-        os.environ["OMP_NUM_THREADS"] = str(threads)
+    if settings.threads:
+        os.environ["OMP_NUM_THREADS"] = str(settings.threads)
     here = place(settings.distributed) if stage == "train" else ALONE
     if not here.rank:  # the first process describes the runs, holds the lock and tells of the progress
         describe(jobs, roots)
