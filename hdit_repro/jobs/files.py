@@ -161,18 +161,14 @@ def _read(path: Path, _state: int) -> Experiment:
             fix="say it in the rows, or let one of them stand on [base] and the others extend that one",
         )
     for row, body in rows.items():
-        if not _NAME.fullmatch(row):
-            raise UserError(
-                "a row has a name that no command can say",
-                found=f"{row!r} in {at(path, row)}",
-                expected="a name without slash and comma, without a space at either end or a minus in front",
-                fix="call it by letters, digits and . _ - +",
-            )
-        _refuse_dotted(path, row, body)
-        refuse_unknown(body, ROW_KEYS, at(path, row))
-        refuse_types(body, BODY_TYPES, at(path, row))
+        _check_row(path, row, body)
+    return Experiment(path.stem, path, tree.get("title", path.stem), _paper(path, tree), base, rows)
+
+
+def _paper(path: Path, tree: dict[str, Any]) -> Paper:
+    """Where print has the experiment."""
     try:
-        paper = msgspec.convert(tree.get("paper", {}), Paper)
+        return msgspec.convert(tree.get("paper", {}), Paper)
     except msgspec.ValidationError as error:
         raise UserError(
             "the place in the paper is not understood",
@@ -180,7 +176,20 @@ def _read(path: Path, _state: int) -> Experiment:
             expected="paper = { edition = 1, table = 1 }",
             fix="write it so, or leave it out",
         ) from error
-    return Experiment(path.stem, path, tree.get("title", path.stem), paper, base, rows)
+
+
+def _check_row(path: Path, row: str, body: dict[str, Any]) -> None:
+    """A row's name, and the outline of what it says."""
+    if not _NAME.fullmatch(row):
+        raise UserError(
+            "a row has a name that no command can say",
+            found=f"{row!r} in {at(path, row)}",
+            expected="a name without slash and comma, without a space at either end or a minus in front",
+            fix="call it by letters, digits and . _ - +",
+        )
+    _refuse_dotted(path, row, body)
+    refuse_unknown(body, ROW_KEYS, at(path, row))
+    refuse_types(body, BODY_TYPES, at(path, row))
 
 
 def _refuse_dotted(path: Path, row: str, body: dict[str, Any]) -> None:

@@ -122,12 +122,15 @@ class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
         require(
             not self.scratch or "TMPDIR" not in self.environment, "scratch is TMPDIR, so environment must not say it"
         )
+        self._check_sbatch()
+
+    def _check_sbatch(self) -> None:
+        """`sbatch` and `omit`: names that scripts may have, and one word on each."""
         for name in (*self.sbatch, *self.omit):
             require(not name.startswith("-"), f"parameters of sbatch are named without dashes, and {name!r} is found")
-        named = {name.replace("_", "-") for name in (*self.sbatch, *self.omit)}
-        set_here = sorted({"array", "dependency", "output", "error", "job-name"} & named)
-        require(not set_here, f"the suite itself sets these parameters of sbatch: {', '.join(set_here)}")
         raw, omitted = ([name.replace("_", "-") for name in names] for names in (self.sbatch, self.omit))
+        set_here = sorted({"array", "dependency", "output", "error", "job-name"} & {*raw, *omitted})
+        require(not set_here, f"the suite itself sets these parameters of sbatch: {', '.join(set_here)}")
         twice = sorted({name for name in raw if raw.count(name) > 1} | ({*raw} & {*omitted}))
         require(not twice, f"sbatch and omit say two things of these parameters: {', '.join(twice)}")
         cpus = [value for name, value in self.sbatch.items() if name in ("cpus-per-task", "cpus_per_task")]
