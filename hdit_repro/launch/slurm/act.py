@@ -18,7 +18,6 @@ class Retry(NamedTuple):
     `stages` names what was lost; what follows it is submitted with the rows.
     """
 
-    experiment: str
     scale: str
     cluster: str
     jobs: tuple[Job, ...]
@@ -90,12 +89,11 @@ def failed(roots: Roots, tasks: Sequence[Task], refused: Refused | None = None) 
     for task in lost:
         if sent := live.sent.get(task.key):
             found.setdefault((task.job.experiment, task.job.scale, sent[-1].cluster), []).append(task)
-    return [_retry(*key, members) for key, members in found.items()]
+    return [_retry(scale, cluster, members) for (_, scale, cluster), members in found.items()]
 
 
-def _retry(experiment: str, scale: str, cluster: str, tasks: Sequence[Task]) -> Retry:
+def _retry(scale: str, cluster: str, tasks: Sequence[Task]) -> Retry:
     return Retry(
-        experiment,
         scale,
         cluster,
         tuple({row_name(job): job for task in tasks for job in task.jobs}.values()),
