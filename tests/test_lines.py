@@ -15,6 +15,7 @@ id = "not a header, not a key"
 """
 
 [table.column.fid]
+title = """FID"""
 unit = "FID"
 
 [table.column."gflop-128"]

@@ -44,7 +44,7 @@ def test_agrees_with_python(a: float, b: float, c: float) -> None:
     [
         ("1 +", "no expression"),
         ("sigm + 1", "did you mean 'sigma'"),
-        ("costs('a')", "did you mean 'cost'"),
+        ("costs('a')", "calls 'costs'.* did you mean 'cost'"),
         ("__import__('os').system('true')", "plain function"),
         ("sigma.real", "Attribute"),
         ("[1, 2]", "List"),
