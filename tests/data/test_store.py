@@ -211,12 +211,12 @@ def test_a_member_beyond_any_file_is_refused(tmp_path):
 
 def test_an_archive_that_the_system_refuses_is_not_said_to_be_damaged(tmp_path, monkeypatch):
     def refused(path):
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        raise OSError(errno.EREMOTEIO, "Remote I/O error", str(path))
 
     monkeypatch.setattr(zipfile, "ZipFile", refused)
     with pytest.raises(RunError, match="cannot be read") as caught:
         ZipStore(tmp_path / "a.zip")
-    assert caught.value.found == f"{tmp_path / 'a.zip'}: Permission denied"
+    assert caught.value.found == f"{tmp_path / 'a.zip'}: Remote I/O error"
 
 
 def test_an_archive_that_the_system_refuses_to_read_is_named(tmp_path, monkeypatch):

@@ -72,12 +72,12 @@ def test_one_that_the_system_refuses_is_not_said_to_be_damaged(tmp_path, monkeyp
     path.write_bytes(WHOLE)
 
     def refused(*_: object) -> bytes:
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        raise OSError(errno.EREMOTEIO, "Remote I/O error", str(path))
 
     monkeypatch.setattr(os, "pread", refused)
     with pytest.raises(RunError, match="cannot be read") as caught:
         TarStore(path)
-    assert caught.value.found == f"{path}: Permission denied"
+    assert caught.value.found == f"{path}: Remote I/O error"
 
 
 def test_an_image_that_comes_twice_is_refused(tmp_path):
