@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -94,7 +95,8 @@ def show(
             + "".join(f"; {phrase}" for phrase in others)
             + (broken if problems else ""),
             expected="at least one",
-            fix=f"hdit-repro submit {job.experiment} --rows {job.row} --scale {scale} --wait" + options.on_data(own),
+            fix=f"hdit-repro submit {quote(job.experiment)} --rows {quote(job.row)} --scale {scale} --wait"
+            + options.on_data(own),
         )
     files_left_out(len(problems))
     if as_objects:

@@ -11,6 +11,7 @@ from PIL import Image
 from hdit_repro import jobs
 from hdit_repro.cli.app import main
 from hdit_repro.data.places import describe
+from hdit_repro.files import write_text
 from hdit_repro.records import implied, schema, store
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.records.schema import Metric, Protocol, Provenance, Reference, digest_of
@@ -132,6 +133,15 @@ def test_a_row_without_records_names_files_that_are_none(workplace: Path, capsys
     path.write_text(path.read_text().replace("27.0", "2.0"))
     assert main(["results", "show", "table1/E"]) == 2
     assert "1 file there is no whole record (`hdit-repro results lint` says why)" in capsys.readouterr().err
+
+
+def test_the_command_for_a_row_without_records_is_one_for_a_shell(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = '[row."much wider"]\nextends = "table1/E"\nsampling = { guidance = 1.5 }\n'
+    write_text(workplace / "jobs" / "mine.toml", text)
+    assert main(["results", "show", "mine/much wider"]) == 2
+    assert "hdit-repro submit mine --rows 'much wider' --scale paper --wait" in capsys.readouterr().err
 
 
 @pytest.fixture
