@@ -8,6 +8,7 @@ from typing import NamedTuple
 from hdit_repro.jobs import Job
 from hdit_repro.launch.graph import Task, required, row_name
 from hdit_repro.launch.slurm import journal, queue
+from hdit_repro.launch.slurm.coverage import Coverage
 from hdit_repro.launch.slurm.live import look
 from hdit_repro.records.layout import Roots
 
@@ -53,7 +54,8 @@ def cancel(
     }
     if not live.sent and not lost:
         return []
-    ids = {one.job.id for one in live.covered.all if {*one.noted.stages} <= ours} | {*live.covered.doomed}
+    ids = {one.job.id for one in live.covered.all if {*one.noted.stages} <= ours}
+    ids = (ids - _needed(live.covered, ids)) | {*live.covered.doomed}
     left = {one.unit for one in live.covered.all if one.job.id not in ids and one.noted.stages != ("render",)}
     renders: dict[str, str] = {}
     for entry in known:
@@ -71,8 +73,20 @@ def cancel(
 def shared(roots: Roots, tasks: Sequence[Task]) -> list[str]:
     """Jobs in the queue that work for some stages, and for others too: `cancel` leaves them."""
     covered, ours = look(roots, tasks, refused=lambda _: None).covered, {task.key for task in tasks}
-    met = (one for task in tasks for one in covered.jobs(task.key))
-    return sorted({one.job.id for one in met if not {*one.noted.stages} <= ours})
+    met = {one.job.id: {*one.noted.stages} <= ours for task in tasks for one in covered.jobs(task.key)}
+    ids = {job_id for job_id, whole in met.items() if whole}
+    return sorted((met.keys() - ids) | _needed(covered, ids))
+
+
+def _needed(covered: Coverage, ids: set[str]) -> set[str]:
+    """Those of some jobs that others in the queue wait for: a training that several rows share."""
+    found: set[str] = set()
+    while True:
+        staying = (one for one in covered.all if one.job.id not in ids or one.job.id in found)
+        more = {before for one in staying for before in one.noted.after if before in ids} - found
+        if not more:
+            return found
+        found |= more
 
 
 def failed(roots: Roots, tasks: Sequence[Task], refused: Refused | None = None) -> list[Retry]:
