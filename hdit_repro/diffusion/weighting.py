@@ -12,8 +12,8 @@ from torch import Tensor
 
 from hdit_repro.diffusion.precondition import scalings
 from hdit_repro.errors import UserError, pick
-from hdit_repro.spec.base import kind_of
-from hdit_repro.spec.diffusion import MinSnr, SoftMinSnr, Weighting
+from hdit_repro.spec.base import fields_of, kind_of
+from hdit_repro.spec.diffusion import Weighting
 
 
 class Weigh(Protocol):
@@ -51,8 +51,8 @@ WEIGHTINGS: dict[str, Weigh] = {"snr": snr, "min_snr": min_snr, "soft_min_snr": 
 
 def loss_weight(weighting: Weighting, sigma: Tensor, sigma_data: float) -> Tensor:
     """The weight that a job's `weighting` gives to the squared error of F at sigma; same shape and dtype as sigma."""
-    gamma = weighting.gamma if isinstance(weighting, MinSnr | SoftMinSnr) else None
-    return pick(WEIGHTINGS, kind_of(weighting), kind="loss weighting")(sigma, sigma_data, gamma)
+    weigh = pick(WEIGHTINGS, kind_of(weighting), kind="loss weighting")
+    return weigh(sigma, sigma_data, **fields_of(weighting))
 
 
 def _c_out_squared(sigma: Tensor, sigma_data: float) -> Tensor:

@@ -32,6 +32,11 @@ def kind_of(choice: msgspec.Struct) -> str:
     return str(choice.__struct_config__.tag)
 
 
+def fields_of(choice: msgspec.Struct) -> dict[str, Any]:
+    """What a choice says besides its kind, by field."""
+    return {name: getattr(choice, name) for name in choice.__struct_fields__}
+
+
 def kinds(union: Any) -> tuple[str, ...]:
     """The tags of a union of choices, in the order of its definition."""
     members = getattr(union, "__args__", (union,))

@@ -15,7 +15,7 @@ from hdit_repro.models.arithmetic import autocast, products
 from hdit_repro.samplers import SAMPLERS
 from hdit_repro.samplers.sigmas import karras_sigmas
 from hdit_repro.seeds import derive
-from hdit_repro.spec.base import kind_of
+from hdit_repro.spec.base import fields_of, kind_of
 from hdit_repro.spec.diffusion import Edm, Gaussian
 from hdit_repro.spec.run import Run
 from hdit_repro.spec.training import Precision
@@ -78,9 +78,10 @@ class Drawer:
         denoise = self._counted(guide(denoiser, sampling.guidance, labels, self.run.model.classes))
         lowest, highest = self.run.sampled_sigmas
         sigmas = karras_sigmas(sampling.sampler.steps, lowest, highest, sampling.rho)
-        eta = getattr(sampling.sampler, "eta", None)
-        stochastic = {} if eta is None else {"eta": eta, "noise": noise}
-        return SAMPLERS[kind_of(sampling.sampler)](denoise, start * highest, sigmas, **stochastic)
+        keywords = {name: value for name, value in fields_of(sampling.sampler).items() if name != "steps"}
+        if "eta" in keywords:
+            keywords["noise"] = noise
+        return SAMPLERS[kind_of(sampling.sampler)](denoise, start * highest, sigmas, **keywords)
 
     def _gaussian(
         self, gaussian: Gaussian, start: Tensor, noise: Callable[[int], Tensor], labels: Tensor | None

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from hdit_repro.diffusion import WEIGHTINGS, loss_weight
 from hdit_repro.errors import UserError
-from hdit_repro.spec.base import kinds
+from hdit_repro.spec.base import Choice, kinds
 from hdit_repro.spec.diffusion import EdmWeight, MinSnr, Snr, SoftMinSnr, Weighting
 
 REFERENCE = load_file(Path(__file__).parents[1] / "reference/diffusion/diffusion.safetensors")
@@ -55,6 +55,18 @@ def test_weights_are_the_papers_weight_on_the_image_times_c_out_squared(
     for weighting, weight in on_image.items():
         found = loss_weight(weighting, torch.tensor([sigma], dtype=torch.float64), sigma_data).item()
         assert found == pytest.approx(weight * c_out_squared, rel=1e-9)
+
+
+class MadeUp(Choice, tag="made-up"):
+    """A weighting with a number of its own."""
+
+    power: float
+
+
+def test_what_a_job_says_of_a_weighting_reaches_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Part of the id and of no number, a field that nobody passed on would be said in vain."""
+    monkeypatch.setitem(WEIGHTINGS, "made-up", lambda sigma, sigma_data, power: sigma**power)
+    assert loss_weight(MadeUp(power=3.0), torch.tensor([2.0]), 0.5).item() == 8.0  # type: ignore[arg-type]
 
 
 def test_min_snr_multiplies_by_c_out_squared_and_does_not_divide() -> None:

@@ -16,6 +16,7 @@ from hdit_repro.metrics.quantise import to_uint8
 from hdit_repro.samplers import SAMPLERS, karras_sigmas
 from hdit_repro.seeds import derive
 from hdit_repro.spec.run import Run
+from hdit_repro.spec.sampling import Solver
 from hdit_repro.stages.denoiser import Drawer
 
 
@@ -86,6 +87,22 @@ def test_a_sampling_may_have_ends_of_its_own(seen: dict[str, Any]) -> None:
 def test_deterministic_solvers_get_neither_noise_nor_eta(seen: dict[str, Any]) -> None:
     draw(run_with(sampler={"kind": "heun", "steps": 3}), [0])
     assert seen.keys() == {"name", "x", "sigmas"}
+
+
+class MadeUp(Solver, tag="made-up"):
+    """A solver with a number of its own."""
+
+    churn: float = 0.5
+
+
+def test_what_a_job_says_of_a_solver_reaches_it(seen: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Part of the id and of no number, a field that nobody passed on would be said in vain."""
+    monkeypatch.setitem(SAMPLERS, "made-up", SAMPLERS["heun"])
+    run = run_with()
+    sampling = msgspec.structs.replace(run.sampling, sampler=MadeUp(steps=3, churn=0.25))
+    draw(msgspec.structs.replace(run, sampling=sampling), [0])
+    assert seen["churn"] == 0.25
+    assert "noise" not in seen
 
 
 def test_the_start_is_a_samples_own(seen: dict[str, Any]) -> None:
