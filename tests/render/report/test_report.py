@@ -99,7 +99,7 @@ def test_every_page_is_accessible_in_its_outline(made: Path) -> None:
         assert {"main", "nav", "header", "footer"} <= page.tags, path
         assert 'lang="en"' in text, path
         assert len(page.ids) == len(set(page.ids)), path
-        for region in re.findall(r'<div class="wide"[^>]*>', text):
+        for region in re.findall(r'<div class="wide\b[^>]*>', text):
             assert 'tabindex="0"' in region, path
             assert 'aria-label="' in region, path
 
