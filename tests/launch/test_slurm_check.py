@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,11 +35,17 @@ def test_a_controller_that_does_not_answer_for_a_moment_is_asked_again(
         return listed()
 
     monkeypatch.setattr(queue, "squeue", squeue)
-    monkeypatch.setattr("hdit_repro.launch.slurm.check.time.sleep", lambda _: None)
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    clock = SimpleNamespace(sleep=sleep, monotonic=lambda: now[0], time=time.time)
+    monkeypatch.setattr("hdit_repro.launch.slurm.check.time", clock)
     with pytest.raises(RunError, match="did not come to an end in time") as late:
-        started(roots, 0.05)
+        started(roots, 1.0)
     assert late.value.found == "job 100: pending (Priority)"
-    assert len(asked) > 1
+    assert len(asked) == 4
     assert fake.queue == []
 
 

@@ -6,6 +6,7 @@ import os
 import shlex
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -237,7 +238,8 @@ def test_what_has_left_the_queue_is_waited_for_while_its_output_may_be_unseen(
     assert isinstance(cluster, Slurm)
     monkeypatch.setattr(queue, "POLITE", 0.0)
     looks: list[float] = []
-    monkeypatch.setattr("hdit_repro.launch.follow.time.sleep", looks.append)
+    clock = SimpleNamespace(sleep=looks.append, monotonic=time.monotonic, time=time.time)
+    monkeypatch.setattr("hdit_repro.launch.follow.time", clock)  # its own alone: subprocess sleeps too
     done = RunFolder.done
     monkeypatch.setattr(RunFolder, "done", lambda self, stage: len(looks) > 5 or done(self, stage))
     if noted:  # a job that said why it failed is believed at once
