@@ -126,11 +126,22 @@ def training_summary(folder: RunFolder) -> dict[str, Any]:
     return {} if folder.run.external else dict(read_json(folder.final_marker).get("summary", {}))
 
 
-def gpu_hours(folder: RunFolder, seconds: dict[str, float]) -> float:
-    """GPU-hours of all stages: training counts one GPU a process, each start by its own number of them."""
-    summary = training_summary(folder)
-    training = float(summary.get("process_seconds", seconds["train"] * int(summary.get("processes", 1))))
-    return (sum(seconds.values()) - seconds["train"] + training) / 3600
+def gpu_hours(folder: RunFolder, seconds: dict[str, float], device: torch.device) -> float:
+    """GPU-hours of the stages that had a GPU: training counts one a process, each start by its own number of them.
+
+    Args:
+        seconds: of each stage.
+        device: of the evaluation, and of stages that do not say theirs.
+    """
+    here, summary = device.type == "cuda", training_summary(folder)
+    found = {stage: value if here else 0.0 for stage, value in seconds.items()}
+    if not str(summary.get("device", device.type)).startswith("cpu"):
+        found["train"] = float(summary.get("process_seconds", seconds["train"] * int(summary.get("processes", 1))))
+    else:
+        found["train"] = 0.0
+    if (drawn := spent_on(folder).gpu_seconds) is not None:
+        found["sample"] = drawn
+    return sum(found.values()) / 3600
 
 
 def stage_seconds(folder: RunFolder) -> dict[str, float]:
@@ -164,7 +175,7 @@ def make_record(
     provenance = collect(
         device=str(here.pop("device")),
         seconds=seconds,
-        gpu_hours=gpu_hours(folder, seconds) if device.type == "cuda" else 0.0,
+        gpu_hours=gpu_hours(folder, seconds, device),
         versions={name: str(value) for name, value in here.items()},
         snapshot=folder.description,
     )

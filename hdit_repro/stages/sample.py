@@ -164,7 +164,7 @@ def _draw(
         if labels is not None:
             tensors["label"] = labels
         write_shard(folder, numbers, tensors)
-        add_seconds(folder, time.monotonic() - began, way_gone(call, way))
+        add_seconds(folder, time.monotonic() - began, extractor.device, way_gone(call, way))
         done += len(numbers)
         rate = (done - (total - len(todo))) / (time.monotonic() - started)
         report(Progress("sample", done, total, f"{rate:.2f} images/s", {"images_per_s": rate}))
@@ -183,7 +183,7 @@ def _take(
     done, began = run.sampling.count - len(todo), time.monotonic()
     for numbers, images in external.batches(external.images_of(run), todo, settings.batch):
         write_shard(folder, numbers, _measured(extractor, numbers, images, keep))
-        add_seconds(folder, time.monotonic() - began)
+        add_seconds(folder, time.monotonic() - began, extractor.device)
         done, began = done + len(numbers), time.monotonic()
         report(Progress("sample", done, run.sampling.count, "features of the images"))
 
@@ -197,18 +197,23 @@ def _measured(extractor: FeatureExtractor, numbers: range, images: Tensor, keep:
     return tensors
 
 
-def add_seconds(folder: RunFolder, seconds: float, way: Way | None = None) -> None:
+def add_seconds(folder: RunFolder, seconds: float, device: torch.device, way: Way | None = None) -> None:
     """Add to the time that this set of samples took, over all jobs and restarts, and to the ways that were gone."""
     with lock(folder.samples / "seconds.lock"):
         before = spent_on(folder)
         ways = sorted({*before.network, *([way] if way else [])})
-        write_json(folder.samples / "seconds.json", {"seconds": before.seconds + seconds, "network": ways})
+        of_gpu = (before.gpu_seconds or 0.0) + (seconds if device.type == "cuda" else 0.0)
+        known = before.gpu_seconds is not None or not before.seconds
+        found = {"seconds": before.seconds + seconds, "gpu_seconds": of_gpu if known else None, "network": ways}
+        write_json(folder.samples / "seconds.json", found)
 
 
 class SpentOn(Spec, frozen=True, kw_only=True):
-    """What a set of samples took: seconds, and how the network was called, in no way for images of others."""
+    """What a set of samples took: seconds, those on a GPU (None: older notes do not say), and how the network was
+    called, in no way for images of others."""
 
     seconds: float = 0.0
+    gpu_seconds: float | None = None
     network: tuple[str, ...] = ()
 
 

@@ -71,6 +71,18 @@ def test_a_scale_keeps_what_the_experiment_is_about(scale):
             assert small.run.model.mapping.activation == paper.run.model.mapping.activation
 
 
+@pytest.mark.parametrize(("scale", "most"), [("mini", 6_000), ("smoke", 500)])
+def test_no_row_of_a_smaller_scale_has_the_papers_growth(scale, most):
+    assert all(job.run.training.total_steps <= most for job in jobs.all_jobs(scale))
+
+
+def test_a_row_that_differs_in_sampling_alone_shares_its_training_at_every_scale():
+    for scale in jobs.SCALES:
+        base, other = (jobs.find(name, scale).run for name in ("imagenet256", "alternatives/imagenet256-sigma-1000"))
+        assert other.training_id == base.training_id
+        assert other.evaluation == base.evaluation
+
+
 def test_every_field_of_every_job_has_a_source():
     for job in jobs.all_jobs():
         missing = [field for field in flatten(msgspec.to_builtins(job.run)) if not job.source_of(field)]

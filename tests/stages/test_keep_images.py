@@ -36,6 +36,7 @@ class Mean:
     """A feature network that is none: each channel's mean."""
 
     name = "made-up"
+    device = torch.device("cpu")
 
     def features(self, images):
         return {"features": images.double().mean((2, 3))}
@@ -108,10 +109,11 @@ def test_the_time_of_a_set_is_that_of_all_its_jobs(job, folder, monkeypatch):
         sample.run(job, folder, Settings(device="cpu", batch=24), lambda _: None, numbers)
     assert stage_seconds(folder)["sample"] == 4
     assert len(first_images(folder, GRID)) == GRID, "of a shard that goes on beyond them too"
-    sample.add_seconds(folder, 0.5, "graph")
-    sample.add_seconds(folder, 0.5, "eager")
+    sample.add_seconds(folder, 0.5, torch.device("cuda"), "graph")
+    sample.add_seconds(folder, 0.5, torch.device("cpu"), "eager")
     assert stage_seconds(folder)["sample"] == 5
     assert sample.spent_on(folder).network == ("eager", "graph")
+    assert (sample.spent_on(folder).seconds, sample.spent_on(folder).gpu_seconds) == (5.0, 0.5)
 
 
 def test_auto_keeps_up_to_a_size(job):
