@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 app = group()
 
-Refused = dict[Path, PermissionError]
+RefusedFiles = dict[Path, PermissionError]
 """Files that this user may not read, with what the system said."""
 
 EVERY = 2.0
@@ -186,7 +186,7 @@ def logs(
             fix=f"hdit-repro submit {name} --scale {scale or ('paper' if job.run.external else 'smoke')} --wait",
         )
     printed: dict[Path, int] = {}
-    refused: Refused = {}
+    refused: RefusedFiles = {}
     said = _print_logs(tasks, printed, refused)
     while follow and (live := _look(roots, tasks)).going:
         again = time.monotonic() + live.pause
@@ -210,7 +210,7 @@ def _logs_of(task: Task) -> list[Path]:
     return [whole, *sorted(whole.parent.glob(f"{task.key}.*-*.log"))]
 
 
-def _print_logs(tasks: Sequence[Task], printed: dict[Path, int], refused: Refused) -> bool:
+def _print_logs(tasks: Sequence[Task], printed: dict[Path, int], refused: RefusedFiles) -> bool:
     """Print what the logs hold beyond what was printed before."""
     said = False
     for path in (path for task in tasks for path in _logs_of(task)):
@@ -230,7 +230,7 @@ def _print_logs(tasks: Sequence[Task], printed: dict[Path, int], refused: Refuse
     return said
 
 
-def _print_failures(tasks: Sequence[Task], printed: Mapping[Path, int], refused: Refused) -> bool:
+def _print_failures(tasks: Sequence[Task], printed: Mapping[Path, int], refused: RefusedFiles) -> bool:
     """Why stages failed, where their logs do not say it."""
     from hdit_repro.launch.progress import read_failure
 

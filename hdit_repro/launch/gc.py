@@ -30,12 +30,8 @@ class Garbage(NamedTuple):
     why: str
 
 
-Refused = Callable[[PermissionError], object]
-"""Is told of what this user may not read, or lock. Whatever hangs on it is no garbage then."""
-
-
 @contextlib.contextmanager
-def alone(roots: Roots, refused: Refused, busy: Callable[[], None] | None = None) -> Iterator[bool]:
+def alone(roots: Roots, refused: journal.Refused, busy: Callable[[], None] | None = None) -> Iterator[bool]:
     """While nothing is submitted to SLURM from here: code that no job runs is run by none until it is deleted.
 
     Args:
@@ -64,12 +60,12 @@ def alone(roots: Roots, refused: Refused, busy: Callable[[], None] | None = None
         yield mine
 
 
-def garbage(roots: Roots, refused: Refused = lambda _: None, *, code: bool = True) -> list[Garbage]:
+def garbage(roots: Roots, refused: journal.Refused = lambda _: None, *, code: bool = True) -> list[Garbage]:
     """Everything under the folder of runs that may be deleted, and what is half-written elsewhere. Deletes nothing.
 
     Args:
         roots: the workplace.
-        refused: see there.
+        refused: is told of what this user may not read; whatever hangs on it is no garbage then.
         code: whether ended submissions to SLURM and code that no job runs are among it.
 
     Raises:
@@ -95,7 +91,7 @@ def remove(found: Sequence[Garbage]) -> list[Garbage]:
     return [item for item in found if os.path.lexists(item.path)]
 
 
-def _checkpoints(roots: Roots, refused: Refused) -> Iterator[tuple[Path, str]]:
+def _checkpoints(roots: Roots, refused: journal.Refused) -> Iterator[tuple[Path, str]]:
     """Of a run whose training is done, all checkpoints but the last."""
     for marker in sorted(roots.runs.glob("*/checkpoints/final.json")):
         try:
@@ -124,7 +120,7 @@ def _inside(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
-def _submissions(roots: Roots, refused: Refused, code: bool) -> Iterator[tuple[Path, str]]:
+def _submissions(roots: Roots, refused: journal.Refused, code: bool) -> Iterator[tuple[Path, str]]:
     """Submissions with nothing left in the queue, and snapshots of code that no other submission runs. Where one may
     not be read, its code is not known: all code stays, and with it the submissions, without which nobody looks at it.
     What another SLURM took may wait in a queue that is not asked here."""
@@ -158,7 +154,7 @@ def _submissions(roots: Roots, refused: Refused, code: bool) -> Iterator[tuple[P
             yield path, "code that no job in the queue runs"
 
 
-def _ended(roots: Roots, refused: Refused) -> Iterator[tuple[Path, str]]:
+def _ended(roots: Roots, refused: journal.Refused) -> Iterator[tuple[Path, str]]:
     """Submissions to this machine that somebody waited for: killed, or with a failure, they leave their output."""
     for leash in sorted((roots.runs / "submissions").glob("*/leash")):
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from hdit_repro.jobs import Job
@@ -25,12 +25,8 @@ class Retry(NamedTuple):
     stages: tuple[str, ...]
 
 
-Refused = Callable[[PermissionError], object]
-"""Is told of a submission's journal that this user may not read; what it submitted is not known then."""
-
-
 def cancel(
-    roots: Roots, tasks: Sequence[Task], shown: Sequence[Task] | None = None, refused: Refused | None = None
+    roots: Roots, tasks: Sequence[Task], shown: Sequence[Task] | None = None, refused: journal.Refused | None = None
 ) -> list[str]:
     """Cancel every job in the queue that works for some stages and for no others; returns their ids.
 
@@ -40,7 +36,7 @@ def cancel(
         roots: the workplace.
         tasks: the stages.
         shown: those of them whose files this user may read; None is all. The others' jobs are cancelled too.
-        refused: see there; None stops at the first.
+        refused: is told of a journal that this user may not read, whose jobs are not known then; None stops at it.
 
     Raises:
         UserError: something was submitted, and there is no SLURM here, or it does not answer.
@@ -89,7 +85,7 @@ def _needed(covered: Coverage, ids: set[str]) -> set[str]:
         found |= more
 
 
-def failed(roots: Roots, tasks: Sequence[Task], refused: Refused | None = None) -> list[Retry]:
+def failed(roots: Roots, tasks: Sequence[Task], refused: journal.Refused | None = None) -> list[Retry]:
     """What of the stages failed or was cancelled, by experiment and scale, with the cluster it was last sent to.
 
     Raises:

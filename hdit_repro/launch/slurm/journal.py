@@ -21,6 +21,9 @@ from hdit_repro.files import lock, read_json, write_json
 from hdit_repro.launch.slurm import queue
 from hdit_repro.records.layout import Roots
 
+Refused = Callable[[PermissionError], object]
+"""Is told of what this user may not read: a submission's journal, whose jobs are not known then, and the like."""
+
 NAME = "journal.json"
 
 _SRUN = re.compile(
@@ -122,7 +125,7 @@ def save(roots: Roots, journal: Journal) -> None:
     write_json(folder(roots, journal.session) / NAME, msgspec.to_builtins(journal))
 
 
-def journals(roots: Roots, refused: Callable[[PermissionError], object] | None = None) -> list[Journal]:
+def journals(roots: Roots, refused: Refused | None = None) -> list[Journal]:
     """All submissions to SLURM from this workplace, oldest first; damaged ones are left out.
 
     Args:

@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -82,7 +82,7 @@ def look(
     tasks: Sequence[Task],
     *,
     sure: bool = False,
-    refused: Callable[[PermissionError], object] | None = None,
+    refused: journal.Refused | None = None,
 ) -> Live:
     """Read the disk, and ask the queue where there is one and something was ever submitted to it.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hdit_repro import jobs, paper
+from hdit_repro import paper
 from hdit_repro.audit import audit
 from hdit_repro.cli.external import job_file
 from hdit_repro.files import write_text
@@ -21,9 +21,7 @@ from hdit_repro.records.schema import Metric, seal
 from hdit_repro.render.figures import FIGURES
 from hdit_repro.render.report import build
 from hdit_repro.render.report.blocks import SENTENCE, Grid, words
-from hdit_repro.render.report.facts import Entry, gather
-from hdit_repro.render.report.overview import spent
-from hdit_repro.render.report.row import commands
+from hdit_repro.render.report.facts import gather
 from hdit_repro.spec.data import Folder
 from hdit_repro.spec.external import External
 
@@ -374,15 +372,6 @@ def test_a_row_of_ones_own_that_is_one_of_the_papers_leaves_it_in_its_place(
     assert entries == ["table1/R1", "table1/E"]
 
 
-def test_what_it_cost_names_the_hardware_of_every_stage(roots: Roots, measure: Measure) -> None:
-    path = measure("table1/E", "paper", 27.0)
-    record = store.read(path)
-    made = msgspec.structs.replace(record.provenance, versions={"device while training": "NVIDIA H100"})
-    store.write(seal(msgspec.structs.replace(record, provenance=made)), path)
-    page = (build("paper", roots).folder / "index.md").read_text(encoding="utf-8")
-    assert " of computing time, on NVIDIA H100, cpu." in page
-
-
 def test_numbers_of_print_errata_have_a_number_beside_them_and_formulas_none(made: Path) -> None:
     page = (made / "errata.md").read_text(encoding="utf-8")
     lines = {
@@ -393,45 +382,6 @@ def test_numbers_of_print_errata_have_a_number_beside_them_and_formulas_none(mad
     assert lines["Table 1, R1, GFLOP@256²"][4] == "657.63"
     assert lines["Table 4, ADM, Steps"][4] == "250"
     assert lines["Equation 5, middle and last expression"][4] == ""
-
-
-def test_commands_give_every_seed_and_sampling(roots: Roots, measure: Measure) -> None:
-    record = store.read(measure("table1/E", "paper", 27.0, seed=2))
-    entry = Entry((jobs.find("table1/E"),), (record, msgspec.structs.replace(record, sampling_seed=1)), ())
-    assert commands(entry, "paper")[1:] == [
-        "hdit-repro submit table1 --rows E --seeds 3 --sampling-seeds 2 --wait",
-        "hdit-repro report",
-    ]
-
-
-def test_records_of_several_commits_have_commands_of_their_own(roots: Roots, measure: Measure) -> None:
-    """One checkout after another would leave the last one's code for all of them."""
-    first, second, third = (store.read(measure("table1/E", "paper", 27.0, seed=seed)) for seed in range(3))
-    made = msgspec.structs.replace(second.provenance, commit="b" * 40)
-    second = msgspec.structs.replace(second, provenance=made)
-    entry = Entry((jobs.find("table1/E"),), (first, second, third), ())
-    assert commands(entry, "paper") == [
-        f"# {first.training_id}/{first.evaluation_id}.json, {third.training_id}/{third.evaluation_id}.json",
-        f"git checkout {first.provenance.commit}",
-        "hdit-repro submit table1 --rows E --seeds 3 --wait",
-        f"# {second.training_id}/{second.evaluation_id}.json",
-        f"git checkout {'b' * 40}",
-        "hdit-repro submit table1 --rows E --seeds 2 --wait",
-        "hdit-repro report",
-    ]
-
-
-def test_what_it_cost_counts_each_training_and_each_sampling_once(roots: Roots, measure: Measure) -> None:
-    names = ("guidance/w1.0", "guidance/w1.1")
-    paths = [measure(name, "mini", 20.0 + number) for number, name in enumerate(names)]
-    read = [store.read(path) for path in paths]
-    made = msgspec.structs.replace(
-        read[0].provenance, seconds={"train": 36_000.0, "sample": 7_200.0, "evaluate": 1_800.0}, gpu_hours=42.5
-    )  # ten hours on four GPUs, then two and a half on one
-    records = [msgspec.structs.replace(record, provenance=made) for record in read]
-    assert spent(records[:1]) == (42.5, 45_000.0)
-    assert spent(records) == (45.0, 54_000.0)
-    assert spent([*records, records[0]]) == (45.0, 54_000.0)
 
 
 def test_small_values_keep_their_digits(roots: Roots, measure: Measure) -> None:
@@ -462,28 +412,6 @@ def test_the_first_page_shows_samples_of_the_first_rows_that_have_any(
     drawing = (folder / "images" / "table1-A-loss.svg").read_text(encoding="utf-8")
     assert drawing.count("<rect") == 1
     assert "<rect" not in (folder / "rows" / "table1-A.html").read_text(encoding="utf-8")
-
-
-def test_hours_of_small_runs_keep_their_digits(roots: Roots, measure: Measure) -> None:
-    path = measure("table1/E", "mini", 20.0)
-    record = store.read(path)
-    made = msgspec.structs.replace(record.provenance, gpu_hours=0.0234)
-    store.write(seal(msgspec.structs.replace(record, provenance=made)), path)
-    folder = build("mini", roots).folder
-    assert '<td class="number">0.023</td>' in (folder / "rows" / "table1-E.html").read_text(encoding="utf-8")
-    assert "Spent: 0.023 GPU-hours, " in (folder / "index.html").read_text(encoding="utf-8")
-
-
-def test_images_of_others_are_imported_and_not_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "jobs").mkdir()
-    described = External(name="theirs.zip", digest="ab" * 32, images=100)
-    (tmp_path / "jobs" / "them.toml").write_text(job_file("them", "table1/E", described), encoding="utf-8")
-    assert commands(Entry((jobs.find("them"),), (), ()), "paper") == [
-        "hdit-repro import --from images --name them --like table1/E PATH",
-        "hdit-repro eval --run them",
-        "hdit-repro report",
-    ]
 
 
 def test_images_of_others_have_a_page_at_the_scale_of_their_size(
