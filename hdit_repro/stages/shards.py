@@ -59,7 +59,11 @@ def write_shard(folder: RunFolder, numbers: range, tensors: dict[str, Tensor]) -
 
 def whole_shards(folder: RunFolder) -> tuple[list[Shard], list[str]]:
     """Shards that match their digests, and the names of those that do not. Damaged ones leave the manifest, and those
-    that hold a sample a second time; where nothing has to leave, nothing is written, so that reading is enough."""
+    that hold a sample a second time; where nothing has to leave, nothing is written, so that reading is enough.
+
+    Raises:
+        RunError: the disk does not give one back.
+    """
     listed = _listed(folder)
     if all(_matches(folder.samples / shard.file, shard.sha256) for shard in listed) and _once(listed) == listed:
         return listed, []
@@ -129,7 +133,20 @@ def _once(shards: list[Shard]) -> list[Shard]:
 
 
 def _matches(path: Path, digest: str) -> bool:
-    return path.is_file() and sha256_file(path) == digest
+    """Whether a shard is there and unchanged. One that cannot be read is not damaged: it may be there the next time.
+
+    Raises:
+        RunError: the disk does not give it back.
+    """
+    try:
+        return path.is_file() and sha256_file(path) == digest
+    except OSError as error:
+        raise RunError(
+            "a shard of samples cannot be read",
+            found=f"{path}: {error.strerror}",
+            expected="a disk that gives back what was written to it",
+            fix="run the same command again; where this comes back, delete that file: its samples are drawn again",
+        ) from error
 
 
 def _listed(folder: RunFolder) -> list[Shard]:

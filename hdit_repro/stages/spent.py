@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from hdit_repro.errors import UserError
+from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import read_json, write_json
 
 EVERY = 30.0
@@ -46,9 +46,10 @@ class Spent:
             self.note()
 
     def note(self) -> Seconds:
-        """Note it now; returns it."""
+        """Note it now; returns it. No training is lost over a note, nor what it ends with hidden by one."""
         self._noted, total = time.monotonic(), self.total
-        write_json(self._path, total._asdict())
+        with contextlib.suppress(OSError, RunError):  # a file server that stumbles, a full disk
+            write_json(self._path, total._asdict())
         return total
 
 

@@ -192,6 +192,7 @@ def read_checkpoint(folder: Path, marker: dict[str, Any], run: str) -> Checkpoin
 
     Raises:
         DamageError: the file is missing, cut off or changed.
+        RunError: the disk does not give it back.
         UserError: it belongs to another run.
     """
     try:
@@ -208,11 +209,30 @@ def read_checkpoint(folder: Path, marker: dict[str, Any], run: str) -> Checkpoin
         )
     if not path.is_file():
         raise DamageError(f"{path} is missing")
-    if sha256_file(path) != digest:
+    if _digest(path) != digest:
         raise DamageError(f"{path} does not match its digest and is passed over")
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     return Checkpoint(step, owner, tensors)
+
+
+def _digest(path: Path) -> str:
+    """A checkpoint's digest. One that cannot be read is not passed over: it may be there for the next start, and those
+    before it would be the newest from then on.
+
+    Raises:
+        RunError: the disk does not give it back.
+    """
+    try:
+        return sha256_file(path)
+    except OSError as error:
+        raise RunError(
+            "a checkpoint cannot be read",
+            found=f"{path}: {error.strerror}",
+            expected="a disk that gives back what was written to it",
+            fix="run the same command again; where this comes back, delete that file: the run goes on from the one "
+            "before",
+        ) from error
 
 
 def thin(folder: Path, step: int, keep: int = 2) -> None:

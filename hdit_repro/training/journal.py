@@ -105,6 +105,7 @@ class Journal:
         """Make the lines so far durable."""
         if self.main:
             self.log.sync()
+            self.events.sync()
 
     def _has_line(self, step: int) -> bool:
         return step % self.every == 0 or step > self.total - LAST_STEPS

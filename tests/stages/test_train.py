@@ -1,7 +1,9 @@
 """What the training stage does around its loop: the bill of all starts, and a signal that comes after the last step."""
 
 import contextlib
+import errno
 import json
+import os
 import signal
 from dataclasses import replace
 from types import SimpleNamespace
@@ -13,7 +15,7 @@ import torch
 from hdit_repro import jobs
 from hdit_repro.data.datasets import open_dataset
 from hdit_repro.errors import RunError
-from hdit_repro.files import read_json, write_json
+from hdit_repro.files import needing_room, read_json, write_json
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.spec.run import Run
 from hdit_repro.stages import spent, train
@@ -76,6 +78,26 @@ def test_every_start_counts_with_its_own_processes(tmp_path, monkeypatch):
     assert spent.Spent(path, 1).note() == (0.0, 0.0)
     path.write_text('{"seconds": 5.0}')
     assert spent.Spent(path, 2).total == (5.0, 10.0)
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.ENOSPC])
+def test_a_note_of_the_time_that_cannot_be_written_ends_no_training_and_hides_nothing(job, folder, monkeypatch, number):
+    def refused(path, value):
+        with needing_room(path, "room"):
+            raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(spent, "write_json", refused)
+    monkeypatch.setattr(spent, "EVERY", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "train", lambda *_: raised(Preempted("left")))
+        with pytest.raises(Preempted, match="left"):
+            train.run(job, folder, SETTINGS, lambda _: None)
+    train.run(job, folder, SETTINGS, lambda _: None)
+    assert read_json(folder.final_marker)["summary"]["seconds"] > 0
+
+
+def raised(error):
+    raise error
 
 
 def test_the_final_loss_hangs_on_no_interval_between_lines(job, tmp_path, monkeypatch):

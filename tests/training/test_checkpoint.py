@@ -23,6 +23,12 @@ def make_state(width=3):
     return TrainingState(network, ema, torch.optim.AdamW(network.parameters(), lr=0.1))
 
 
+def unreadable(path):
+    """Put in a file's place one that opens, and of which no byte can be read."""
+    path.unlink()
+    path.symlink_to("/proc/self/mem")
+
+
 def take_steps(state, count):
     generator = torch.Generator().manual_seed(state.step)
     for _ in range(count):
@@ -68,6 +74,20 @@ def test_a_damaged_newest_checkpoint_is_named_and_passed_over(tmp_path, harm):
     with pytest.warns(DamagedCheckpoint, match="step-00000002"):
         found = newest(tmp_path, "run")
     assert found.step == 1
+
+
+def test_a_checkpoint_that_the_disk_does_not_give_back_is_named_and_not_passed_over(tmp_path):
+    """It may be there for the next start, and those after the one before it would be deleted."""
+    for step in (1, 2):
+        save_checkpoint(tmp_path, make_state().tensors(), step, "run")
+    path = tmp_path / "step-00000002.safetensors"
+    unreadable(path)
+    with pytest.raises(RunError, match=r"step-00000002.safetensors: Input/output error") as caught:
+        newest(tmp_path, "run")
+    assert "delete that file: the run goes on from the one before" in caught.value.fix
+    path.unlink()
+    with pytest.warns(DamagedCheckpoint, match="step-00000002"):
+        assert newest(tmp_path, "run").step == 1
 
 
 def test_the_same_state_is_the_same_bytes_each_time(tmp_path):

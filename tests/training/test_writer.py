@@ -49,6 +49,16 @@ def test_training_goes_on_while_a_checkpoint_is_written(tiny, tmp_path, monkeypa
         assert torch.equal(value, expected[name]), name
 
 
+def test_lines_and_events_are_on_the_disk_before_the_checkpoint_that_they_belong_to(
+    tiny, tiny_images, tmp_path, monkeypatch
+):
+    done, sync, save_file = [], log.sync, checkpoint.save_file
+    monkeypatch.setattr(log, "sync", lambda path: (done.append(path.name), sync(path)))
+    monkeypatch.setattr(checkpoint, "save_file", lambda *given: (done.append("checkpoint"), save_file(*given)))
+    train(tiny(steps=1), tiny_images, tmp_path / "c", tmp_path / "m.jsonl", EVERY, quiet)
+    assert done == ["m.jsonl", "m.events.jsonl", "checkpoint"]
+
+
 def test_a_full_disk_ends_the_run_and_the_checkpoint_before_stays(tiny, tiny_images, tmp_path, monkeypatch):
     run = tiny(steps=400)
     plain = checkpoint.save_file
