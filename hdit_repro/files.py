@@ -48,6 +48,16 @@ def needing_room(path: Path, consequence: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def naming(path: Path | str) -> Iterator[None]:
+    """Put a file's name into errors of the system that name none: those of reading and syncing an open one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+@contextlib.contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """A temporary path beside `path`, for a library that writes by name; it is synced and renamed at the end. A file
     that takes the place of another has its mode, so that a group which shares it goes on sharing it.
@@ -95,7 +105,8 @@ def sync(path: Path) -> None:
     """Wait until what was written to a file or a folder is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with naming(path):
+            os.fsync(handle)
     finally:
         os.close(handle)
 
@@ -146,7 +157,8 @@ def read_json(path: Path | str) -> Any:
         UserError: the file is missing, cut off or no JSON; the message names it.
     """
     try:
-        return json.loads(Path(path).read_bytes())
+        with naming(path):
+            return json.loads(Path(path).read_bytes())
     except FileNotFoundError as error:
         raise UserError(
             "a file is missing",
@@ -163,7 +175,7 @@ def read_json(path: Path | str) -> Any:
 def sha256_file(path: Path | str) -> str:
     """SHA-256 of a file, as 64 hexadecimal digits, read a mebibyte at a time."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with naming(path), open(path, "rb") as file:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

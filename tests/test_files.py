@@ -23,6 +23,7 @@ from hdit_repro.files import (
     lock,
     read_json,
     sha256_file,
+    sync,
     write_json,
     write_text,
 )
@@ -61,6 +62,17 @@ def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path, monkeypatch):
     assert caught.value.exit_code == 1
     assert (tmp_path / "a").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("work", "words"),
+    [(read_json, "Input/output error"), (sha256_file, "Input/output error"), (sync, "Invalid argument")],
+)
+def test_an_open_file_that_the_system_refuses_to_read_or_to_sync_is_named(tmp_path, work, words):
+    """The system's own words name none. Of the process's memory no byte can be read at its beginning."""
+    (tmp_path / "bad").symlink_to("/proc/self/mem")
+    with pytest.raises(OSError, match=f"{words}: '{tmp_path / 'bad'}'"):
+        work(tmp_path / "bad")
 
 
 def test_json_refuses_nan_and_names_a_damaged_file(tmp_path):

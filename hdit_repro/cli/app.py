@@ -190,6 +190,8 @@ def _of_the_system(error: OSError) -> RunError:
     reason, fix = error.strerror or str(error), REFUSED
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         fix = "free some space, then run the same command again"
+    elif error.errno in (errno.EIO, errno.ESTALE):
+        fix = "look after the disk or its file server, then run the same command again"
     elif error.errno == errno.EEXIST and places and Path(places[-1]).is_symlink():
         reason = f"a link to {Path(places[-1]).readlink()}, where nothing is"
         fix = "make what it leads to, or delete the link"

@@ -74,7 +74,7 @@ def _save_file(path: Path, tensors: dict[str, Tensor], run: str) -> None:
         number = re.search(r"\(os error (\d+)\)", str(error))
         if number is None:
             raise
-        raise OSError(int(number[1]), str(error)) from error
+        raise OSError(int(number[1]), str(error), str(path)) from error
 
 
 def newest(folder: Path, run: str) -> Checkpoint | None:

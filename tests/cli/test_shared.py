@@ -36,6 +36,14 @@ def test_a_file_of_another_user_is_told_with_its_owner_and_the_mend(
     assert "umask 002" in told.fix
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_a_disk_or_a_file_server_that_fails_is_no_matter_of_rights(number: int) -> None:
+    told = _of_the_system(OSError(number, os.strerror(number), "run.json"))
+    assert f"run.json: {os.strerror(number)}" in str(told.found)
+    assert "file server" in told.fix
+    assert "permissions" not in told.fix
+
+
 def test_a_folder_that_hides_a_path_is_told_with_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
     monkeypatch.setattr(files, "SYSTEM", tmp_path.stat().st_uid + 2)

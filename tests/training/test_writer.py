@@ -89,6 +89,17 @@ def test_other_errors_of_the_library_are_not_taken_for_a_full_disk(tiny, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_checkpoint_that_the_system_refuses_to_write_is_named(tiny, tmp_path, monkeypatch):
+    def refused(*_):
+        raise SafetensorError("Error while serializing: I/O error: Input/output error (os error 5)")
+
+    monkeypatch.setattr(checkpoint, "save_file", refused)
+    with pytest.raises(OSError, match=r"Input/output error .*step-00000001.safetensors") as caught:
+        checkpoint.save_checkpoint(tmp_path, new_state(tiny(), CPU).tensors(), 1, "run")
+    assert caught.value.errno == errno.EIO
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A folder on a file system of 8 MiB."""
