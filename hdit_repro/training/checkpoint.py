@@ -83,7 +83,7 @@ def newest(folder: Path, run: str) -> Checkpoint | None:
     Raises:
         UserError: the newest one belongs to another configuration.
     """
-    for path in sorted(folder.glob("step-*.json"), reverse=True):
+    for path in _markers(folder):
         try:
             return read_checkpoint(folder, read_json(path), run)
         except DamageError as error:
@@ -98,8 +98,13 @@ def newest(folder: Path, run: str) -> Checkpoint | None:
 
 def newest_file(folder: Path, step: int) -> Path | None:
     """The path of the newest checkpoint up to `step`, for a message; it is not read."""
-    markers = [path for path in sorted(folder.glob("step-*.json")) if step_of(path) <= step]
-    return markers[-1].with_suffix(".safetensors") if markers else None
+    markers = [path for path in _markers(folder) if step_of(path) <= step]
+    return markers[0].with_suffix(".safetensors") if markers else None
+
+
+def _markers(folder: Path) -> list[Path]:
+    """The markers of all checkpoints, the newest first: by number, for names sort by it up to eight digits alone."""
+    return sorted(folder.glob("step-*.json"), key=step_of, reverse=True)
 
 
 def step_of(path: Path) -> int:
@@ -242,7 +247,7 @@ def thin(folder: Path, step: int, keep: int = 2) -> None:
     names and snapshots stay.
     """
     kept = _named(folder / "final.json")
-    markers = sorted(folder.glob("step-*.json"), reverse=True)
+    markers = _markers(folder)
     later = [path for path in markers if step_of(path) > step]
     for marker in later + markers[len(later) + keep :]:
         file = marker.with_suffix(".safetensors")

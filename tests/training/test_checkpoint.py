@@ -158,6 +158,16 @@ def test_two_checkpoints_are_kept_where_nobody_says_how_many(tmp_path):
     assert [path.stem for path in sorted(tmp_path.glob("step-*.json"))] == ["step-00000003", "step-00000004"]
 
 
+def test_the_newest_of_more_steps_than_names_have_digits_for_is_the_one_of_most_steps(tmp_path):
+    state = make_state()
+    for step in (99_999_998, 99_999_999, 100_000_000):
+        save_checkpoint(tmp_path, state.tensors(), step, "run")
+    thin(tmp_path, 100_000_000)
+    assert newest(tmp_path, "run").step == 100_000_000
+    assert newest_file(tmp_path, 100_000_000).name == "step-100000000.safetensors"
+    assert len(list(tmp_path.glob("*.json"))) == 2
+
+
 def test_old_checkpoints_go_and_the_final_one_stays(tmp_path):
     markers = [save_checkpoint(tmp_path, make_state().tensors(), step, "run") for step in range(5)]
     write_json(tmp_path / "final.json", markers[0])
