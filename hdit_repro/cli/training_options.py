@@ -47,7 +47,13 @@ Distributed = Annotated[
     typer.Option("--distributed", help="Processes by torchrun's variables, SLURM's, or only one."),
 ]
 Microbatch = Annotated[
-    int, typer.Option("--microbatch", metavar="N", min=0, help="Draws at once in each process; 0 is all of its part.")
+    int,
+    typer.Option(
+        "--microbatch",
+        metavar="N",
+        min=0,
+        help="Draws at once in each process; 0 is all of its part, or on a card as many as fit.",
+    ),
 ]
 TimeLimit = Annotated[
     float,

@@ -62,7 +62,7 @@ def refuse_what_cannot_be(jobs: Sequence[Job], plan: Sequence[Stage], cluster: C
     Raises:
         UserError: the paper's scale on this machine with something left to run.
     """
-    asked = _asked(jobs)
+    asked, on_data = _asked(jobs), jobs[0].on_data
     others = [job.run for job in jobs if job.run.external]  # images of others cost a feature network and no more
     cheap = {id for run in others for id in (run.sampling_id, run.evaluation_id)}
     left = [stage for stage in to_run(plan) if stage.id not in cheap]
@@ -72,8 +72,9 @@ def refuse_what_cannot_be(jobs: Sequence[Job], plan: Sequence[Stage], cluster: C
             f"{asked} at paper scale is too much for this machine",
             found=f"about {hours:,.0f} {unit(cluster)}-hours in {len(left)} stages ({left[0].basis})",
             expected="a cluster, or a smaller scale",
-            fix=f"`hdit-repro submit {asked}{jobs[0].on_data} --scale smoke --wait` here, "
-            f"or `hdit-repro plan {asked}{jobs[0].on_data} --cluster a100` for a cluster",
+            fix=f"`hdit-repro submit {asked}{on_data} --scale smoke --wait` here, "
+            f"`hdit-repro plan {asked}{on_data} --cluster a100` for a cluster, or on a card of this machine a stage at "
+            f"a time: `hdit-repro train --run {jobs[0].name}{on_data}`, then `sample` and `eval`",
         )
 
 

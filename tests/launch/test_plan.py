@@ -163,6 +163,7 @@ def test_the_paper_is_refused_here_with_its_price(roots: Roots) -> None:
     assert f"{gpu_hours(to_run(plan)):,.0f} A100-hours" in str(refusal.value)
     assert "--scale smoke" in refusal.value.fix
     assert "--cluster a100" in refusal.value.fix
+    assert f"`hdit-repro train --run {asked[0].name}`" in refusal.value.fix
     refuse_what_cannot_be(asked, plan, read_cluster("a100"))
 
 

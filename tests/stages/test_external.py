@@ -107,7 +107,7 @@ def test_from_import_to_record(here, capsys, kind):
     assert not [word for word in ("hourglass", "steps", "guidance", "average", "seed") if word in card]
     facts = gather("paper", Roots(here / "runs", here / "results"))
     (entry,) = facts.measured
-    page = markdown.render(row_page(entry, facts))
+    page = markdown.render(row_page(entry, facts), "paper scale")
     assert f"45, {MADE_ELSEWHERE}" in page
     assert not [word for word in ("guidance", "ema weights", "Trainings", "seed 0", "None") if word in page]
     capsys.readouterr()

@@ -22,7 +22,7 @@ def render(page: Page, navigation: Sequence[Page], subtitle: str, *, markdown: b
 
     Args:
         navigation: the pages that every page links to.
-        subtitle: of the whole report.
+        subtitle: of the whole report; says its scale.
         markdown: whether the page is there as markdown too.
     """
     depth = page.path.count("/")

@@ -28,9 +28,13 @@ from hdit_repro.render.report.blocks import (
 )
 
 
-def render(page: Page) -> str:
-    """A page, its links to other pages turned to their markdown."""
-    parts = [f"# {plain(page.title)}", *(_block(block, page.path) for block in page.blocks)]
+def render(page: Page, subtitle: str) -> str:
+    """A page, its links to other pages turned to their markdown; the subtitle is that of the whole report."""
+    parts = [
+        f"# {plain(page.title)}",
+        f"hdit-repro · {plain(subtitle)}",
+        *(_block(block, page.path) for block in page.blocks),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

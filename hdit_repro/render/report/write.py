@@ -78,13 +78,12 @@ def navigation(facts: Facts) -> list[Page]:
 
 def _write(pages: list[Page], facts: Facts, folder: Path) -> None:
     linked = [page for page in pages if "/" not in page.path]
+    subtitle = f"{facts.scale} scale"
     for page in pages:
         path = folder / page.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_name(f"{path.name}.html").write_text(
-            html.render(page, linked, f"{facts.scale} scale"), encoding="utf-8"
-        )
-        path.with_name(f"{path.name}.md").write_text(markdown.render(page), encoding="utf-8")
+        path.with_name(f"{path.name}.html").write_text(html.render(page, linked, subtitle), encoding="utf-8")
+        path.with_name(f"{path.name}.md").write_text(markdown.render(page, subtitle), encoding="utf-8")
         for block in page.blocks:
             if isinstance(block, Drawing):
                 (folder / block.path).parent.mkdir(exist_ok=True)

@@ -205,6 +205,13 @@ def test_every_figure_of_the_paper_has_its_place(made: Path) -> None:
         assert drawing.title in page
 
 
+def test_every_page_says_its_scale_in_its_title_too(made: Path) -> None:
+    for page in made.rglob("*.html"):
+        title = page.read_text().partition("<title>")[2].partition("</title>")[0]
+        assert title.endswith("· smoke scale · hdit-repro"), page
+        assert page.with_suffix(".md").read_text().split("\n\n")[1] == "hdit-repro · smoke scale", page
+
+
 def test_markdown_says_the_same(made: Path) -> None:
     """Every cell and heading of a page is in its markdown, and markdown links lead to markdown."""
     for path in sorted(made.rglob("*.html")):
