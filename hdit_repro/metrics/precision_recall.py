@@ -29,7 +29,8 @@ def precision_recall(samples: Any, real: Any, neighbours: int = NEIGHBOURS) -> P
     The manifold of a set is the union of balls, one around each vector, as wide as the distance to its k-th neighbour
     other than itself; a distance equal to the radius is inside. Source: guided-diffusion, evaluations/evaluator.py
     (k = 3, squared distances |u|^2 - 2 u.v + |v|^2 not below 0). Its half-precision products are not followed: they
-    move the third digit and depend on the card. Here they are in float64.
+    move the third digit and depend on the card. Here they are in float64, and 0 between vectors that are equal but for
+    rounding, by which an equal one could fall outside a ball of no radius.
 
     Args:
         samples: N D, generated.
@@ -51,11 +52,15 @@ def precision_recall(samples: Any, real: Any, neighbours: int = NEIGHBOURS) -> P
 
 
 def _distances(rows: Array, columns: Array) -> Iterator[Array]:
-    """Squared distances of blocks of `rows` to all `columns`."""
+    """Squared distances of blocks of `rows` to all `columns`; 0 where rounding could have made all of one."""
     norms = (columns**2).sum(axis=1)
+    rounding = (rows.shape[1] + 2) * np.finfo(np.float64).eps
     for start in range(0, len(rows), BLOCK):
         block = rows[start : start + BLOCK]
-        yield np.maximum((block**2).sum(axis=1)[:, None] - 2 * (block @ columns.T) + norms, 0)
+        own = (block**2).sum(axis=1)[:, None]
+        apart = own - 2 * (block @ columns.T) + norms
+        apart[apart <= rounding * (own + norms)] = 0
+        yield apart
 
 
 def _radii(points: Array, neighbours: int) -> Array:

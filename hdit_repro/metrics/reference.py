@@ -215,11 +215,14 @@ def floor(
 
     Args:
         images, extractor, count: of the reference, as for `dataset_reference`.
-        samples: how many real images stand for samples; all there are where that is fewer.
+        samples: how many real images stand for samples, two or more; all there are where that is fewer.
 
     Raises:
-        UserError: as `dataset_reference`, or fewer than two samples.
+        UserError, RunError: as `dataset_reference`.
+        ValueError: fewer than two samples.
     """
+    if samples < 2:
+        raise ValueError(f"a distance needs two samples or more, found {samples}")
     target = dataset_reference(images, extractor, count, progress).whole
     left = np.setdiff1d(np.arange(len(images)), chosen(len(images), count))
     pool = left if len(left) >= samples else np.arange(len(images), dtype=np.int64)

@@ -57,6 +57,9 @@ DRAWING = ("sampler", "steps", "network_evaluations", "guidance", "weights", "la
 TRAINING = " while training"
 """Behind the names of `versions` that are of the training and not of the measurement: device, processes."""
 
+PROCESSOR = "cpu"
+"""How the name of a device begins that is no card."""
+
 MADE_ELSEWHERE = "made elsewhere, how is not known here"
 
 
@@ -156,8 +159,13 @@ class Provenance(Spec, frozen=True, kw_only=True):
     def training_hardware(self) -> str:
         """The same with the number of cards, "8 NVIDIA H100", where that was noted."""
         processes = self.versions.get(f"processes{TRAINING}")
-        counted = processes is not None and not self.training_device.startswith("cpu")
+        counted = processes is not None and not on_processor(self.training_device)
         return f"{processes} {self.training_device}" if counted else self.training_device
+
+
+def on_processor(device: str) -> bool:
+    """Whether the name of a device, as records and stages note it ("cpu (8 cores)", "NVIDIA H100"), is no card's."""
+    return device.startswith(PROCESSOR)
 
 
 class Record(Spec, frozen=True, kw_only=True, dict=True):

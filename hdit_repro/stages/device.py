@@ -9,6 +9,7 @@ import torch
 
 from hdit_repro.errors import UserError
 from hdit_repro.models.backends import choose
+from hdit_repro.records.schema import PROCESSOR
 from hdit_repro.stages.heap import keep_freed_memory
 from hdit_repro.stages.settings import Settings
 
@@ -57,7 +58,7 @@ def facts(device: torch.device) -> dict[str, str | int]:
     """What a record says of the hardware, as plain values."""
     card = device.type == "cuda"
     return {
-        "device": torch.cuda.get_device_name(device) if card else f"cpu ({os.cpu_count()} cores)",
+        "device": torch.cuda.get_device_name(device) if card else f"{PROCESSOR} ({os.cpu_count()} cores)",
         **({"cuda": str(torch.version.cuda)} if card else {}),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),

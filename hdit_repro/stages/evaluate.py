@@ -136,7 +136,7 @@ def gpu_hours(folder: RunFolder, seconds: dict[str, float], device: torch.device
     here, summary = device.type == "cuda", training_summary(folder)
     found = {stage: value if here else 0.0 for stage, value in seconds.items()}
     trained = float(summary.get("process_seconds", seconds["train"] * int(summary.get("processes", 1))))
-    found["train"] = 0.0 if str(summary.get("device", device.type)).startswith("cpu") else trained
+    found["train"] = 0.0 if schema.on_processor(str(summary.get("device", device.type))) else trained
     if (drawn := spent_on(folder).gpu_seconds) is not None:
         found["sample"] = drawn
     return sum(found.values()) / 3600

@@ -50,6 +50,18 @@ def test_blocks_and_order_cannot_move_it(monkeypatch):
     assert precision_recall(a[::-1], np.roll(b, 11, axis=0)) == whole
 
 
+@pytest.mark.parametrize("block", [7, 2_000])
+def test_equal_vectors_are_at_no_distance(monkeypatch, block):
+    """Four equal ones have balls of no radius, and an equal vector of the other side lies in them, in whatever order
+    products of either size are summed."""
+    monkeypatch.setattr(module, "BLOCK", block)
+    for seed in range(20):
+        samples, real = sides(seed, (8, 50), width=64)
+        samples[-1] += 9  # in no other ball
+        real[:4] = samples[-1]
+        assert precision_recall(samples, real)[:2] == (by_definition(samples, real, 3), by_definition(real, samples, 3))
+
+
 def test_extremes():
     a, b = sides()
     assert precision_recall(a, a)[:2] == (1, 1)

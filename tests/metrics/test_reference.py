@@ -75,6 +75,12 @@ def test_the_floor_is_the_distance_of_real_images_outside_the_reference(images, 
     assert floor(images, extractor, None, 5000) == pytest.approx(0, abs=1e-6), "all there are, against themselves"
 
 
+@pytest.mark.parametrize("samples", [-1, 0, 1])
+def test_no_floor_of_fewer_than_two_images(images, samples):
+    with pytest.raises(ValueError, match="two samples or more"):
+        floor(images, Colours(), 1000, samples)
+
+
 def test_computed_once(images, cache):
     extractor, steps = Colours(), []
     first = dataset_reference(images, extractor, count=200, progress=lambda *step: steps.append(step))

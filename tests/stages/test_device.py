@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from hdit_repro.errors import UserError
-from hdit_repro.stages.device import prepare
+from hdit_repro.records.schema import on_processor
+from hdit_repro.stages.device import facts, prepare
 from hdit_repro.stages.settings import Settings
 
 
@@ -49,3 +50,8 @@ def test_threads_are_set() -> None:
 def test_threads_that_no_machine_has_are_refused(threads: int) -> None:
     with pytest.raises(UserError, match="so many threads"):
         Settings(threads=threads)
+
+
+def test_what_a_record_calls_a_processor_is_told_from_a_card() -> None:
+    assert on_processor(str(facts(torch.device("cpu"))["device"]))
+    assert not on_processor("NVIDIA H100 80GB HBM3")
