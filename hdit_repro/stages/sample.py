@@ -163,8 +163,8 @@ def _draw(
         tensors = _measured(extractor, numbers, images, keep)
         if labels is not None:
             tensors["label"] = labels
-        write_shard(folder, numbers, tensors)
         add_seconds(folder, time.monotonic() - began, extractor.device, way_gone(call, way))
+        write_shard(folder, numbers, tensors)
         done += len(numbers)
         rate = (done - (total - len(todo))) / (time.monotonic() - started)
         report(Progress("sample", done, total, f"{rate:.2f} images/s", {"images_per_s": rate}))
@@ -182,9 +182,11 @@ def _take(
     """Measure somebody's images of the numbers `todo`, and write each shard as it is done."""
     done, began = run.sampling.count - len(todo), time.monotonic()
     for numbers, images in external.batches(external.images_of(run), todo, settings.batch):
-        write_shard(folder, numbers, _measured(extractor, numbers, images, keep))
+        tensors = _measured(extractor, numbers, images, keep)
         add_seconds(folder, time.monotonic() - began, extractor.device)
-        done, began = done + len(numbers), time.monotonic()
+        began = time.monotonic()
+        write_shard(folder, numbers, tensors)
+        done += len(numbers)
         report(Progress("sample", done, run.sampling.count, "features of the images"))
 
 
@@ -198,7 +200,8 @@ def _measured(extractor: FeatureExtractor, numbers: range, images: Tensor, keep:
 
 
 def add_seconds(folder: RunFolder, seconds: float, device: torch.device, way: Way | None = None) -> None:
-    """Add to the time that this set of samples took, over all jobs and restarts, and to the ways that were gone."""
+    """Add to the time that this set of samples took, over all jobs and restarts, and to the ways that were gone. It is
+    called before samples are kept: once all are, nobody comes back to say what they took."""
     with lock(folder.samples / "seconds.lock"):
         before = spent_on(folder)
         ways = sorted({*before.network, *([way] if way else [])})

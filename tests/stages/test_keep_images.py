@@ -116,6 +116,20 @@ def test_the_time_of_a_set_is_that_of_all_its_jobs(job, folder, monkeypatch):
     assert (sample.spent_on(folder).seconds, sample.spent_on(folder).gpu_seconds) == (5.0, 0.5)
 
 
+@pytest.mark.parametrize("external", [True, False])
+def test_the_time_of_samples_is_noted_before_they_are_kept(job, folder, monkeypatch, external):
+    """A process that ends between the two would take along what the last samples took, and how they were drawn."""
+    if not external:
+        job = msgspec.structs.replace(job, run=msgspec.structs.replace(job.run, external=msgspec.UNSET))
+        monkeypatch.setattr(sample, "trained_network", lambda *_: torch.nn.Linear(1, 1))
+        monkeypatch.setattr(sample, "InPieces", lambda _: lambda numbers: (next(Pictures().batches(COUNT)), None))
+    noted = []
+    monkeypatch.setattr(sample, "write_shard", lambda *_: noted.append(sample.spent_on(folder)))
+    sample.run(job, folder, Settings(device="cpu", batch=COUNT), lambda _: None)
+    assert noted[0].seconds > 0
+    assert noted[0].network == (() if external else ("eager",))
+
+
 def test_auto_keeps_up_to_a_size(job):
     """Of uint8 images: a byte a channel and pixel."""
     most = (256 << 20) // (3 * SIDE * SIDE)
