@@ -31,13 +31,13 @@ def cancel(
     cluster: options.Place = "local",
     as_objects: options.Json = False,
 ) -> None:
-    """Cancel the jobs that wait or run for an experiment or a row, and for nothing else, and print their ids.
+    """Cancel the jobs that wait or run for an experiment or a row, and for no other run, and print their ids.
 
     Example: hdit-repro cancel table1/E
     """
     from hdit_repro.cli.status import unread
     from hdit_repro.launch.slurm.act import cancel as act
-    from hdit_repro.launch.slurm.act import shared
+    from hdit_repro.launch.slurm.act import gone_with, shared
     from hdit_repro.launch.status import readable
 
     roots, tasks = _known(experiment, scale, cluster, earlier=True)
@@ -54,6 +54,10 @@ def cancel(
             data(job_id)
         found = ids or others
         remark(f"{counted(len(ids), 'job')} cancelled" if found else f"no job of {experiment} is in SLURM's queue")
+    there = "" if cluster == "local" else f" --cluster {cluster}"
+    for names in gone_with(roots, tasks, ids):
+        same = f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} the same run"
+        remark(f"{same}, and cancelled with it: `hdit-repro retry {names[0]}{there}` submits it again")
     for job_id in others:
         remark(f"{job_id} works for other rows too and goes on: `scancel {job_id}` ends all of it")
     must_be_whole(submissions, "jobs of submissions that cannot be read were not cancelled")

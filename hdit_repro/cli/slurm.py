@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from hdit_repro.launch.slurm.submit import Submitted
     from hdit_repro.records.layout import Roots
 
-UNSEEN = 60.0
-"""Seconds for which a file server may hide from this machine what a job on another has written: NFS believes for so
-long that a file which was looked for and missed is still not there."""
-
 
 def show(jobs: Sequence[Job], roots: Roots, profile: Slurm, as_objects: bool) -> None:
     """Print the scripts that a submission would hand to sbatch now."""
@@ -171,6 +167,7 @@ def _stay(jobs: Sequence[Job], roots: Roots, profile: Slurm) -> None:
     from hdit_repro.launch.slurm import journal, queue
     from hdit_repro.launch.slurm.coverage import held_words
     from hdit_repro.launch.slurm.draft import coverage_of
+    from hdit_repro.launch.slurm.live import UNSEEN
 
     tasks = tasks_for(jobs, roots)
     left = required(tasks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.records.provenance import Source, checkout_source
 
 
-def describe(jobs: Iterable[Job], roots: Roots, source: Source | None = None) -> None:
+def describe(jobs: Iterable[Job], roots: Roots, source: Source | None = None, *, queued: bool = False) -> None:
     """Write or widen the run.json of every run folder that the jobs use.
 
     Rows named there before stay. One that was edited since stays under `earlier` as it was, since its jobs may be in a
@@ -26,12 +27,14 @@ def describe(jobs: Iterable[Job], roots: Roots, source: Source | None = None) ->
         jobs: the rows.
         roots: the workplace.
         source: the code; None looks at the checkout.
+        queued: nothing of theirs is launched now, since it is in a queue, with the code that its run.json names.
     """
     source = source or checkout_source(Path(__file__).resolve().parents[2])
     for job in jobs:
         folder = RunFolder(roots, job.run, job.scale)
         with lock(folder.path / "state" / "run.lock"):
             known, edited = described(folder.description), described(folder.description, earlier=True)
+            code = _code(folder.description, source) if queued else source
             rows = {row_name(other): _row(other) for other in known} | {row_name(job): _row(job)}
             now = {row["evaluation_id"] for row in rows.values()}
             earlier = {
@@ -44,8 +47,8 @@ def describe(jobs: Iterable[Job], roots: Roots, source: Source | None = None) ->
                 "names": sorted(rows),
                 "seed": job.run.seed,
                 "scale": job.scale,
-                "commit": source.commit,
-                "dirty": source.dirty,
+                "commit": code.commit,
+                "dirty": code.dirty,
                 "rows": rows,
                 "earlier": list(earlier.values()),
             }
@@ -61,6 +64,14 @@ def described(path: Path, *, earlier: bool = False) -> list[Job]:
         return [msgspec.convert(row["job"], Job) for row in rows]
     except (UserError, msgspec.ValidationError, KeyError, TypeError, AttributeError):
         return []
+
+
+def _code(path: Path, other: Source) -> Source:
+    """The code that a run.json names; `other` where it names none."""
+    with contextlib.suppress(UserError, KeyError, TypeError):
+        value = read_json(path)
+        return Source(value["commit"], value["dirty"])
+    return other
 
 
 def _row(job: Job) -> dict[str, Any]:

@@ -8,14 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec import to_builtins
 
 from hdit_repro.files import write_json
 from hdit_repro.launch.graph import Task
 from hdit_repro.launch.part import Part
 from hdit_repro.launch.progress import LEFT, note_left, write_failure
-from hdit_repro.launch.slurm import attempts, journal
+from hdit_repro.launch.slurm import act, attempts, journal
 from hdit_repro.launch.slurm.journal import Noted
-from hdit_repro.launch.slurm.live import look
+from hdit_repro.launch.slurm.live import UNSEEN, look
 from hdit_repro.launch.slurm.submit import Submitted
 from hdit_repro.launch.status import known_tasks
 from hdit_repro.records.layout import Roots
@@ -130,3 +131,22 @@ def test_of_the_shards_that_may_measure_the_one_that_did_is_named(
     attempts.begin(Part(folder, "evaluate"), made.session, "101_0", 1, "it")  # and was killed
     says(roots, made, "101_0", "oom_kill event")
     assert why(roots, "evaluate") == "job 101_0 is in the queue no more and left no result; oom_kill event"
+
+
+def test_what_ended_well_is_not_lost_while_a_file_server_may_hide_its_output(
+    roots: Roots, fake: Any, send: Send
+) -> None:
+    made = lost(roots, fake, send)
+    task = task_of(roots, "train")
+    train = Part(task.folder, "train")
+    attempts.begin(train, made.session, "100", 1, "it")
+    attempts.end(train, "done")
+    (row,) = look(roots, [task]).rows
+    assert (row.state, row.error) == ("running", "")
+    assert row.queue == "ended well, and its output cannot be seen from here yet"
+    assert act.failed(roots, [task]) == []
+    (attempt,) = attempts.read(train.attempts)
+    attempt.ended -= 2 * UNSEEN
+    write_json(train.attempts, [to_builtins(attempt)])
+    assert why(roots, "train") == "job 100 is in the queue no more and left no result"
+    assert len(act.failed(roots, [task])) == 1

@@ -19,7 +19,7 @@ from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.launch.part import Part
 from hdit_repro.launch.plan import tasks_for, wanted
 from hdit_repro.launch.progress import LEFT, note_left, write_failure
-from hdit_repro.launch.slurm import act, attempts, journal, queue
+from hdit_repro.launch.slurm import act, attempts, journal, live, queue
 from hdit_repro.launch.slurm.live import look
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.slurm.submit import Submitted
@@ -152,7 +152,7 @@ def test_what_is_held_is_told_with_what_lets_it_go(
         assert main(command) == 0
         assert words in capsys.readouterr().err
     monkeypatch.setattr(queue, "POLITE", 0.0)
-    monkeypatch.setattr(slurm, "UNSEEN", 0.0)
+    monkeypatch.setattr(live, "UNSEEN", 0.0)
     looks = iter([training, training, training.replace("launch failed requeued held", "None")])
 
     def squeue(*_: object) -> dict[str, queue.Queued]:
@@ -220,7 +220,7 @@ def test_waiting_outlasts_a_scheduler_that_does_not_answer(
     listed = queue.squeue
     monkeypatch.setattr(queue, "squeue", squeue)
     monkeypatch.setattr(queue, "POLITE", 0.0)
-    monkeypatch.setattr(slurm, "UNSEEN", 0.0)
+    monkeypatch.setattr(live, "UNSEEN", 0.0)
     monkeypatch.chdir(roots.runs.parent)
     assert main(["submit", "table1", "--cluster", "a100", "--allow-dirty", "--rows", "E", "--wait"]) == 1
     assert "3 stages are not done, and nothing of them is in the queue" in capsys.readouterr().err

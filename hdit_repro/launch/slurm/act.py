@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from hdit_repro.jobs import Job
@@ -10,6 +10,7 @@ from hdit_repro.launch.graph import Task, required, row_name
 from hdit_repro.launch.slurm import journal, queue
 from hdit_repro.launch.slurm.coverage import Coverage
 from hdit_repro.launch.slurm.live import look
+from hdit_repro.launch.status import known_tasks
 from hdit_repro.records.layout import Roots
 
 
@@ -72,6 +73,25 @@ def shared(roots: Roots, tasks: Sequence[Task]) -> list[str]:
     met = {one.job.id: {*one.noted.stages} <= ours for task in tasks for one in covered.jobs(task.key)}
     ids = {job_id for job_id, whole in met.items() if whole}
     return sorted((met.keys() - ids) | _needed(covered, ids))
+
+
+def gone_with(roots: Roots, tasks: Sequence[Task], ids: Collection[str]) -> list[list[str]]:
+    """Rows besides those of some stages whose measurement the cancelled jobs would have made: lists of those that are
+    one run, as commands take them."""
+    noted = (
+        unit.elements[place]
+        for entry in journal.journals(roots, lambda _: None)
+        for unit in entry.units
+        for place, job_id in enumerate(unit.ids)
+        if job_id in ids
+    )
+    keys = {key for element in noted for key in element.stages if key.startswith("evaluate-")}
+    asked = {job.name for task in tasks for job in task.jobs}
+    return [
+        names
+        for task in known_tasks(roots)
+        if task.key in keys and (names := sorted({job.name for job in task.jobs} - asked))
+    ]
 
 
 def _needed(covered: Coverage, ids: set[str]) -> set[str]:

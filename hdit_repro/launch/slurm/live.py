@@ -31,6 +31,11 @@ SETTLES = 60.0
 """Seconds after a stage's last word in which its job says the rest of its own; SLURM starts none again as soon."""
 
 
+UNSEEN = 60.0
+"""Seconds for which a file server may hide from this machine what a job on another has written: NFS believes for so
+long that a file which was looked for and missed is still not there."""
+
+
 class Sent(NamedTuple):
     """One element that was submitted for a stage: its id, the samples it draws, its submission, cluster and kind."""
 
@@ -223,6 +228,8 @@ def _overlaid(live: Live, task: Task, row: Row, done: set[str]) -> Row:
         return row._replace(queue=row.queue or f"sent to {site}, whose queue is not asked here")
     if row.state == "running" or not live.asked:
         return row
+    if task.key in live.owing and _ended_well(task, live.owing[task.key]):
+        return row._replace(state="running", queue="ended well, and its output cannot be seen from here yet")
     why = _why(live, task, found, _ready(task, done))
     return row._replace(state="failed", error=why) if why else row
 
@@ -232,6 +239,12 @@ def _runs(task: Task, waiting: Sequence[InQueue], found: Sequence[Part]) -> bool
     began = [one for one in waiting if not one.job.waits]
     spoke = any(time.time() - read_progress(part.progress).time < FRESH for part in found)
     return any(spoke or one.noted.stages[0] == task.key for one in began)
+
+
+def _ended_well(task: Task, sent: Sent) -> bool:
+    """Whether a stage without output said so a moment ago: a file that is replaced is seen before one that is new."""
+    last = attempts.read(Part(task.folder, task.stage, range(*sent.numbers) if sent.numbers else None).attempts)[-1:]
+    return any(one.why == "done" and time.time() - one.ended < UNSEEN for one in last)
 
 
 def _drawing(row: Row, task: Task, found: Sequence[Part]) -> Row:

@@ -75,6 +75,7 @@ def submit(
         planned = draft(jobs, roots, profile, listed, allow_dirty=allow_dirty)
         waiting = sum(bool(planned.covered.jobs(task.key)) for task in planned.left)
         if not planned.groups:
+            _join(planned)
             return Submitted(len(planned.left), waiting, (), "", tuple(planned.covered.held))
         preflight.check_cap(profile, len(queue.squeue()) if profile.submit_cap else 0, len(planned.elements) + 1)
         preflight.check_room(roots.runs, planned.disk)
@@ -114,9 +115,22 @@ def _prepare(planned: Draft) -> None:
     session = planned.places.session
     session.mkdir(parents=True)
     _copy_jobs(Path.cwd() / "jobs", session / "jobs")
+    describe(_submitted(planned), planned.roots, planned.code.source)
+    _join(planned)
+
+
+def _submitted(planned: Draft) -> list[Job]:
+    """The rows of which something is submitted now."""
     keys = {task.key for element in planned.elements for task in element.tasks}
-    used = [job for job in planned.jobs if any(job in task.jobs for task in planned.left if task.key in keys)]
-    describe(used, planned.roots, planned.code.source)
+    return [job for job in planned.jobs if any(job in task.jobs for task in planned.left if task.key in keys)]
+
+
+def _join(planned: Draft) -> None:
+    """Name the other open rows, of which all is in the queue for rows that they share it with, in their run.json."""
+    new = _submitted(planned)
+    others = [job for job in planned.jobs if any(job in task.jobs for task in planned.left) and job not in new]
+    with contextlib.suppress(PermissionError):  # another user's runs go on whatever they are called
+        describe(others, planned.roots, planned.code.source, queued=True)
 
 
 def _copy_jobs(jobs: Path, folder: Path) -> None:
