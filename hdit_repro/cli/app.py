@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from hdit_repro import __version__
 from hdit_repro.cli.output import remark, told, width
-from hdit_repro.cli.usage import Usage, shows_help, teach
+from hdit_repro.cli.usage import Usage, shows_help, teach, unreadable
 from hdit_repro.cli.variables import unread
 from hdit_repro.errors import RunError, UserError, escaped
 from hdit_repro.files import another_owner
@@ -153,7 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if shows_help(error):
             error.show()
             return UserError.exit_code
-        return _failed(teach(error))
+        refused = unreadable(error)
+        return _failed(teach(error) if refused is None else _of_the_system(refused))
     except UserError as error:
         return _failed(error)
     except Exception as error:

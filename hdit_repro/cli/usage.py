@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from typing import Any
 
 import typer
@@ -51,6 +54,12 @@ def teach(error: Any) -> UserError:
         expected=parameter.help,
         fix=_example(command, path),
     )
+
+
+def unreadable(error: Any) -> PermissionError | None:
+    """What the system says where the parser found a path that may not be read."""
+    found = re.fullmatch(r"\w+ '(.*)' is not readable\.", error.message, re.DOTALL)
+    return PermissionError(errno.EACCES, os.strerror(errno.EACCES), found[1]) if found else None
 
 
 def _unknown(kind: str, name: str, known: list[str], path: str) -> UserError:

@@ -15,6 +15,7 @@ import numpy as np
 
 from hdit_repro.data.retry import patiently
 from hdit_repro.errors import RunError, UserError
+from hdit_repro.files import whose
 
 MAX_MEMBER = 1 << 28
 """Bytes: a larger member is no image of any data set."""
@@ -190,7 +191,7 @@ def unread(what: str, error: OSError) -> RunError:
     """The error of an archive, or of a part of it, that the system refuses to read."""
     return RunError(
         "an archive cannot be read",
-        found=f"{what}: {error.strerror}",
+        found=f"{what}: {error.strerror}{whose(error)}",
         expected="a file that can be read",
         fix="check its permissions and its disk, then run the same command again",
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from hdit_repro.data.store import FolderStore, ZipStore, open_store
-from hdit_repro.errors import CONTROL, UserError
+from hdit_repro.errors import CONTROL, RunError, UserError
 from hdit_repro.files import cache_folder, read_json, write_json
 from hdit_repro.spec.data import Folder
 
@@ -55,6 +55,7 @@ def find(dataset: Folder) -> ZipStore | FolderStore:
 
     Raises:
         UserError: nowhere, or what lies there is not what it was.
+        RunError: where they may lie could not be read.
     """
     names = (f"{dataset.name}.zip", dataset.name)
     images, seen = look(_note(dataset), names, dataset.digest, open_store)
@@ -83,13 +84,16 @@ def look(note: Path, names: Iterable[str], digest: str, opened: Callable[[Path],
 
     The words say what lies there instead, or where nothing does. A place that cannot be opened, or may not be read,
     keeps no other from being looked at.
+
+    Raises:
+        RunError: they are at no other place, and one could not be read: they may be there, for a later attempt.
     """
     places = []
     with contextlib.suppress(UserError):
         places.append(Path(str(read_json(note)["path"])))
     if root := os.environ.get(DATA_VARIABLE):
         places += [Path(root) / name for name in names]
-    seen = []
+    seen, failed = list[str](), list[RunError]()
     for place in places:
         try:
             if not place.exists():
@@ -98,10 +102,14 @@ def look(note: Path, names: Iterable[str], digest: str, opened: Callable[[Path],
             if images.digest == digest:
                 return images, ""
             seen.append(f"{place} has the digest {images.digest}")
+        except RunError as error:
+            failed.append(error)
         except UserError as error:
             seen.append(f"{place}: {error.problem}")
         except PermissionError as error:  # a cache that people share may name a folder of somebody else's
             seen.append(f"{place}: {error.strerror}")
+    if failed:
+        raise failed[0]
     return None, "; ".join(seen) or "none of " + (", ".join(map(str, places)) or "(no place is noted)")
 
 

@@ -19,6 +19,7 @@ from hdit_repro.data.labels import read_labels
 from hdit_repro.data.names import HIDDEN, NO_FILE, hidden, like_classes, none_of_the_set, refuse_none
 from hdit_repro.data.retry import patiently
 from hdit_repro.errors import RunError, UserError
+from hdit_repro.files import whose
 from hdit_repro.spec.data import DatasetFacts
 
 LABELS = "dataset.json"
@@ -276,7 +277,7 @@ class FolderStore(Numbered):
         except OSError as error:
             raise RunError(
                 "an image cannot be read",
-                found=f"{file}: {error.strerror}",
+                found=f"{file}: {error.strerror}{whose(error)}",
                 expected="a file that can be read",
                 fix="check its permissions and its disk, then run the same command again",
             ) from error
@@ -301,7 +302,7 @@ def _files_in(root: Path) -> Iterator[str]:
     def refuse(error: OSError) -> NoReturn:
         raise RunError(
             "a folder cannot be listed",
-            found=f"{error.filename}: {error.strerror}",
+            found=f"{error.filename}: {error.strerror}{whose(error)}",
             expected="a folder that can be read, with all that is in it",
             fix="check its permissions and its disk, or take it out, then run the same command again",
         ) from error

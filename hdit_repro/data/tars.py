@@ -20,6 +20,9 @@ from hdit_repro.errors import UserError
 
 TAR_SUFFIXES = frozenset({".tar"})
 
+PADDING = 1 << 20
+"""Bytes of zeros at most behind the mark of a tar's end; tar itself writes less than 10 KB."""
+
 
 class Place(NamedTuple):
     """An image inside tar files: its name with its class first, the file, and where its bytes lie in it."""
@@ -151,7 +154,7 @@ class TarStore(Numbered):
                     name = f"{label}/{PurePosixPath(member.name).name}"
                     yield Place(name, file, start + member.offset_data, member.size)
             window.seek(archive.offset)
-            _check_end(window.read(tarfile.BLOCKSIZE), archive.offset)
+            _check_end(window, archive.offset)
 
     def bytes_of(self, index: int) -> bytes:
         place = self._places[index]
@@ -180,17 +183,24 @@ class TarStore(Numbered):
         return state_digest([], [(file.name, file_digest(file)) for file in files])
 
 
-def _check_end(block: bytes, place: int) -> None:
-    """Refuse a tar of which no more was read, but for its mark of the end: the library takes a damaged header for one.
+def _check_end(window: io.BufferedReader[Window], place: int) -> None:
+    """Refuse a tar that ends in other than a mark of zeros and what pads it: the library takes a damaged header for the
+    end, and a hole in the middle.
 
     Args:
-        block: what lies where the next header would.
+        window: the tar, at the place where the next header would be.
         place: where that is.
 
     Raises:
-        tarfile.ReadError: the block is no mark of the end.
+        tarfile.ReadError: there is no mark of the end, or more behind it.
     """
+    block = window.read(tarfile.BLOCKSIZE)
     if len(block) < tarfile.BLOCKSIZE:
         raise tarfile.ReadError(f"it ends after {place + len(block):,} bytes, without the mark of its end")
     if any(block):
         raise tarfile.ReadError(f"the header {place:,} bytes in is damaged")
+    rest = window.read(PADDING + 1)
+    if len(rest) > PADDING or rest.count(0) < len(rest):
+        raise tarfile.ReadError(
+            f"its end is marked {place:,} bytes in, and more lies behind: another archive, or zeros where files were"
+        )

@@ -108,7 +108,10 @@ def _fill(network: nn.Module, tensors: dict[str, Tensor], path: Path, rename: Ca
 
 def _read(path: Path) -> dict[str, Tensor]:
     try:
+        open(path, "rb").close()  # safetensors says of a file that may not be read that there is none
         return load_file(path, device="cpu")
+    except PermissionError:
+        raise
     except FileNotFoundError as error:
         raise UserError(
             "a file is missing", found=str(path), expected="a safetensors file", fix="check the path"

@@ -122,9 +122,12 @@ def _of_runs_here(released: Released, path: Path) -> Released:
 
 def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     try:
+        open(path, "rb").close()  # safetensors says of a file that may not be read that there is none
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get("config")
         return load_file(path), None if text is None else json.loads(text)
+    except PermissionError:
+        raise
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(
             "a checkpoint is damaged",
@@ -138,6 +141,8 @@ def _torch(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     try:
         with warnings.catch_warnings(action="ignore"):  # Of odd pickles it warns before it refuses them.
             value = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError:
+        raise
     except Exception as error:  # a file of any bytes: the unpickler raises KeyError, IndexError and more
         raise UserError(
             "a checkpoint is damaged, or holds more than tensors and plain values",

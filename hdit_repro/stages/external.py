@@ -39,6 +39,7 @@ def find(external: External) -> ImageSet:
 
     Raises:
         UserError: nowhere, or what lies there is not what it was.
+        RunError: where they may lie could not be read.
     """
     names = [f"{external.name}{ending}" for ending in ENDINGS]
     images, seen = look(_note(external), names, external.digest, open_images)

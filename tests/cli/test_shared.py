@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import errno
+import json
 import os
 import tarfile
 from collections.abc import Callable
@@ -10,15 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from hdit_repro import files, jobs
 from hdit_repro.cli.app import _of_the_system
 from hdit_repro.data.archive import Archive
+from hdit_repro.data.prepare import prepare
+from hdit_repro.data.store import open_store
 from hdit_repro.data.tars import TarStore
+from hdit_repro.errors import RunError
 from hdit_repro.launch import cards, status
 from hdit_repro.launch.describe import describe
 from hdit_repro.launch.progress import Seen
 from hdit_repro.records.layout import Roots, RunFolder
+from hdit_repro.stages.exchange import read_released
 
 Command = Callable[[str], Any]
 
@@ -154,6 +161,47 @@ def test_an_archive_that_may_not_be_read_is_not_called_damaged(
     monkeypatch.setattr("hdit_repro.data.tars.TarStore._members", refuse)
     with pytest.raises(PermissionError):
         opened(path)
+
+
+def test_an_image_of_another_user_is_told_with_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "1.png"
+    Image.new("RGB", (8, 8)).save(path)
+    owner = path.owner()
+
+    def refuse(place: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(place))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    with pytest.raises(RunError, match=f"Permission denied; it belongs to {owner}"):
+        prepare(open_store(tmp_path), tmp_path / "made.zip", 8, "none")
+
+
+def test_weights_that_may_not_be_read_are_neither_damaged_nor_missing(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.open", _refusing(builtins.open))
+    weights, pickled, settings = (tmp_path / name for name in ("w.safetensors", "w.pth", "config.json"))
+    for path in (weights, pickled):
+        path.touch()
+    settings.write_text(json.dumps({"model": {"type": "image_transformer_v2"}}))
+    for path in (weights, pickled):
+        with pytest.raises(PermissionError):
+            read_released("k-diffusion", path, settings)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).suffix != ".safetensors")
+    said = command("import --from k-diffusion --name theirs", weights)
+    assert (said.code, f"{weights}: Permission denied" in said.err) == (1, True)
+
+
+def _refusing(allowed: Callable[..., Any]) -> Callable[..., Any]:
+    """`open`, which may not read weights."""
+
+    def opened(path: Any, *others: Any, **how: Any) -> Any:
+        if str(path).endswith((".safetensors", ".pth")):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return allowed(path, *others, **how)
+
+    return opened
 
 
 def test_a_lock_that_may_not_be_read_costs_a_run_its_card_alone(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from hdit_repro.data.places import DATA_VARIABLE, describe, find, name_of, remember
-from hdit_repro.errors import UserError
+from hdit_repro.errors import RunError, UserError
 from hdit_repro.spec.data import Folder
 
 
@@ -61,6 +63,26 @@ def test_somebody_elses_place_keeps_no_other_from_being_looked_at(
     with pytest.raises(UserError, match="is not here as it was") as caught:
         find(dataset)
     assert caught.value.found == f"{mine.resolve()}: Permission denied"
+
+
+def test_a_place_that_cannot_be_read_is_no_place_without_the_images(
+    noted: tuple[Path, Folder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job tries a failed run again, and no wrong request."""
+    mine, dataset = noted
+    walk = os.walk
+
+    def stumbles(root: Path, onerror: Callable[[OSError], None]) -> object:
+        if Path(root) == mine.resolve():
+            onerror(OSError(errno.ETIMEDOUT, "Connection timed out", str(root)))
+        return walk(root, onerror=onerror)
+
+    monkeypatch.setattr(os, "walk", stumbles)
+    with pytest.raises(RunError, match="a folder cannot be listed"):
+        find(dataset)
+    there = mine.parent / "root" / "mine"
+    shutil.copytree(mine, there)
+    assert Path(find(dataset).path).resolve() == there.resolve(), "it keeps no other from being looked at"
 
 
 def test_what_lies_there_instead_is_said_of_every_place(noted: tuple[Path, Folder]) -> None:

@@ -49,14 +49,29 @@ def test_a_whole_one_is_read_with_the_least_mark_of_its_end(tmp_path):
     assert TarStore(path).names == ["n01/1.png", "n01/2.png", "n01/3.png"]
 
 
+MARKED = 6 * BLOCK
+HOLE = WHOLE[: 2 * BLOCK] + bytes(2 * BLOCK) + WHOLE[4 * BLOCK :]
+TWO = WHOLE + tar_of(["4.png"])
+PREALLOCATED = WHOLE[: 2 * BLOCK] + bytes(2 << 20)
+
+
+def test_one_padded_to_large_records_is_read(tmp_path):
+    path = tmp_path / "a.tar"
+    path.write_bytes(WHOLE[:MARKED] + bytes(1 << 20))
+    assert len(TarStore(path)) == 3
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
         (DAMAGED, "the header 2,048 bytes in is damaged"),
         (CUT_IN_A_HEADER, "it ends after 2,148 bytes"),
         (CUT_BETWEEN, "it ends after 2,048 bytes"),
+        (HOLE, "its end is marked 1,024 bytes in, and more lies behind"),
+        (TWO, "its end is marked 3,072 bytes in, and more lies behind"),
+        (PREALLOCATED, "its end is marked 1,024 bytes in, and more lies behind"),
     ],
-    ids=["damaged", "cut in a header", "cut between two"],
+    ids=["damaged", "cut in a header", "cut between two", "a hole", "two in a file", "half fetched"],
 )
 def test_one_that_ends_early_is_refused(tmp_path, data, words):
     path = tmp_path / "a.tar"

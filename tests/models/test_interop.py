@@ -1,5 +1,7 @@
 """Released files: defaults as k-diffusion fills them in, and errors that name the key or the tensor."""
 
+import builtins
+import errno
 import json
 import shutil
 
@@ -207,6 +209,21 @@ def test_damaged_and_missing_weights_are_named(files):
     weights.write_bytes(b"no tensors here")
     with pytest.raises(UserError, match="damaged"):
         load_dit(str(config), str(weights))
+
+
+def test_weights_that_may_not_be_read_are_not_said_to_be_missing(files, monkeypatch):
+    config, weights, tensors = files
+    save_file(tensors, weights)
+    allowed = builtins.open
+
+    def refuse(path, *others, **how):
+        if path == weights:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return allowed(path, *others, **how)
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(PermissionError):
+        load_dit(config, weights)
 
 
 def test_other_precisions_are_read_as_float32(files):
