@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from hdit_repro.errors import UserError
 from hdit_repro.files import cache_folder, is_locked, read_json
 from hdit_repro.launch.slurm import journal, queue
 from hdit_repro.launch.slurm.snapshot import MAKING, look
-from hdit_repro.records.layout import Roots
+from hdit_repro.records.layout import Roots, numbered
 
 DAY = 86_400.0
 """Seconds after which a file that was being written is given up."""
@@ -100,12 +101,13 @@ def _checkpoints(roots: Roots, refused: journal.Refused) -> Iterator[tuple[Path,
             kept = str(read_json(marker)["file"])
             if not (marker.parent / kept).is_file():
                 continue
+            saved = numbered(marker.parent, "step", "safetensors")
         except (UserError, KeyError, TypeError):
             continue
         except PermissionError as error:
             refused(error)
             continue
-        for path in sorted(marker.parent.glob("step-*.safetensors")):
+        for _, path in sorted(saved.items()):
             if path.name != kept:
                 yield path, "a checkpoint before the last one"
                 yield from ((side, "goes with it") for side in [path.with_suffix(".json")] if side.exists())
@@ -180,6 +182,10 @@ def _partial(roots: Roots) -> Iterator[tuple[Path, str]]:
 
 
 def _size(path: Path) -> int:
-    if path.is_dir():
-        return sum(inner.lstat().st_size for inner in path.rglob("*") if os.path.isfile(inner))  # noqa: PTH113
-    return path.lstat().st_size
+    """Bytes of a file, or of a folder's files; of those that are still there and that this user may look at."""
+    size = 0
+    for inner in path.rglob("*") if path.is_dir() else (path,):
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            found = inner.lstat()
+            size += 0 if stat.S_ISDIR(found.st_mode) else found.st_size
+    return size

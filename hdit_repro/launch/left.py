@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from hdit_repro.launch.graph import Task
 from hdit_repro.launch.part import drawn
-from hdit_repro.records.layout import RunFolder
-
-_CHECKPOINT = re.compile(r"step-(\d+)\.json")
+from hdit_repro.records.layout import RunFolder, numbered
 
 
 def share_left(task: Task) -> float:
@@ -28,8 +24,5 @@ def share_left(task: Task) -> float:
 
 def _saved_step(folder: RunFolder) -> int:
     """The step of the newest checkpoint whose file is there; it is not read. 0 where there is none."""
-    if not folder.checkpoints.is_dir():
-        return 0
-    found = [(path, _CHECKPOINT.fullmatch(path.name)) for path in folder.checkpoints.iterdir()]
-    steps = [int(name[1]) for path, name in found if name and path.with_suffix(".safetensors").is_file()]
-    return max(steps, default=0)
+    found = numbered(folder.checkpoints, "step", "json")
+    return max((step for step, path in found.items() if path.with_suffix(".safetensors").is_file()), default=0)

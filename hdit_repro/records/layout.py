@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -130,6 +131,23 @@ class RunFolder:
         if is_locked(self.lock(stage)):
             return "running"
         return "failed" if self.failure(stage).exists() else "missing"
+
+
+def numbered(folder: Path, kind: str, ending: str) -> dict[int, Path]:
+    """The files of checkpoints in a folder by their step, as "step-00000240.json"; none that is called otherwise, as a
+    copy by an editor or a file manager. None where there is no folder.
+
+    Args:
+        folder: of a run's checkpoints.
+        kind: "step" or "ema".
+        ending: "json" or "safetensors".
+
+    Raises:
+        PermissionError: it may not be listed.
+    """
+    name = re.compile(rf"{kind}-(\d+)\.{ending}", re.ASCII)
+    inside = folder.iterdir() if folder.is_dir() else ()
+    return {int(found[1]): path for path in inside if (found := name.fullmatch(path.name))}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import atomic_path, read_json, sha256_file, write_json
+from hdit_repro.records.layout import numbered
 
 
 class DamagedCheckpoint(UserWarning):
@@ -83,7 +84,7 @@ def newest(folder: Path, run: str) -> Checkpoint | None:
     Raises:
         UserError: the newest one belongs to another configuration.
     """
-    for path in _markers(folder):
+    for _, path in _markers(folder):
         try:
             return read_checkpoint(folder, read_json(path), run)
         except DamageError as error:
@@ -98,18 +99,13 @@ def newest(folder: Path, run: str) -> Checkpoint | None:
 
 def newest_file(folder: Path, step: int) -> Path | None:
     """The path of the newest checkpoint up to `step`, for a message; it is not read."""
-    markers = [path for path in _markers(folder) if step_of(path) <= step]
-    return markers[0].with_suffix(".safetensors") if markers else None
+    return next((path.with_suffix(".safetensors") for saved, path in _markers(folder) if saved <= step), None)
 
 
-def _markers(folder: Path) -> list[Path]:
-    """The markers of all checkpoints, the newest first: by number, for names sort by it up to eight digits alone."""
-    return sorted(folder.glob("step-*.json"), key=step_of, reverse=True)
-
-
-def step_of(path: Path) -> int:
-    """The step in a checkpoint's name."""
-    return int(path.stem.partition("-")[2])
+def _markers(folder: Path) -> list[tuple[int, Path]]:
+    """The steps and markers of all checkpoints, the newest first: by number, for names sort by it up to eight digits
+    alone."""
+    return sorted(numbered(folder, "step", "json").items(), reverse=True)
 
 
 def read_snapshot(folder: Path, step: int, run: str) -> Checkpoint:
@@ -121,7 +117,7 @@ def read_snapshot(folder: Path, step: int, run: str) -> Checkpoint:
     """
     marker = folder / f"ema-{step:08d}.json"
     if not marker.exists():
-        kept = ", ".join(str(step_of(path)) for path in sorted(folder.glob("ema-*.json")))
+        kept = ", ".join(map(str, sorted(numbered(folder, "ema", "json"))))
         raise UserError(
             f"the averages were not kept at step {step}",
             found=f"steps {kept} in {folder}" if kept else f"no snapshot in {folder}",
@@ -165,7 +161,7 @@ def clear_partial(folder: Path) -> None:
     """
     for path in folder.glob(".*.partial"):
         path.unlink(missing_ok=True)
-    for path in folder.glob("step-*.safetensors"):
+    for path in numbered(folder, "step", "safetensors").values():
         if not path.with_suffix(".json").exists():
             path.unlink(missing_ok=True)
 
@@ -248,8 +244,9 @@ def thin(folder: Path, step: int, keep: int = 2) -> None:
     """
     kept = _named(folder / "final.json")
     markers = _markers(folder)
-    later = [path for path in markers if step_of(path) > step]
-    for marker in later + markers[len(later) + keep :]:
+    later = [path for saved, path in markers if saved > step]
+    earlier = [path for saved, path in markers if saved <= step]
+    for marker in later + earlier[keep:]:
         file = marker.with_suffix(".safetensors")
         if file.name != kept:
             marker.unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ def test_checkpoints_before_the_last_go_once_training_is_done(roots: Roots) -> N
     folder = roots.runs / "abc" / "checkpoints"
     old, last = leave(folder / "step-00000001.safetensors"), leave(folder / "step-00000002.safetensors")
     side = leave(folder / "step-00000001.json")
+    copy = leave(folder / "step-00000001 (copy).safetensors")
     assert garbage(roots) == []
     write_json(folder / "final.json", {"file": last.name})
     assert [item.path for item in garbage(roots)] == [old, side]
@@ -38,6 +40,7 @@ def test_checkpoints_before_the_last_go_once_training_is_done(roots: Roots) -> N
         assert garbage(roots) == []
     assert remove(garbage(roots)) == []
     assert last.exists()
+    assert copy.exists()
     assert not old.exists()
     last.unlink()
     leave(old)
@@ -58,6 +61,26 @@ def test_what_is_finished_while_it_is_looked_at_is_nothing_to_delete(
 
     monkeypatch.setattr("hdit_repro.launch.gc.time.time", finishing)
     assert [item.path for item in garbage(roots)] == [old]
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, PermissionError])
+def test_what_cannot_be_looked_at_counts_no_bytes_and_ends_nothing(
+    roots: Roots, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    """Another gc deletes it meanwhile; or its folder may be listed and not entered."""
+    folder = roots.runs / "report" / ".smoke.abcd"
+    seen, hidden = leave(folder / "seen", "four"), leave(folder / "hidden")
+    os.utime(folder, (1.0, 1.0))
+    lstat, stat = Path.lstat, Path.stat
+
+    def guarded(path: Path, look: Callable[[Path], os.stat_result]) -> os.stat_result:
+        if path == hidden:
+            raise error(str(path))
+        return look(path)
+
+    monkeypatch.setattr(Path, "lstat", lambda path: guarded(path, lstat))
+    monkeypatch.setattr(Path, "stat", lambda path, **named: guarded(path, lambda p: stat(p, **named)))
+    assert [(item.path, item.bytes) for item in garbage(roots)] == [(folder, len(seen.read_text()))]
 
 
 def test_submissions_and_code_go_when_no_job_is_left(roots: Roots, monkeypatch: pytest.MonkeyPatch) -> None:

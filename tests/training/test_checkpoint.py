@@ -10,7 +10,16 @@ from torch import nn
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import write_json
 from hdit_repro.spec.training import Ema
-from hdit_repro.training.checkpoint import DamagedCheckpoint, newest, newest_file, read_final, save_checkpoint, thin
+from hdit_repro.training.checkpoint import (
+    DamagedCheckpoint,
+    clear_partial,
+    newest,
+    newest_file,
+    read_final,
+    read_snapshot,
+    save_checkpoint,
+    thin,
+)
 from hdit_repro.training.ema import EmaWeights
 from hdit_repro.training.log import MetricsLog, read_log
 from hdit_repro.training.state import TrainingState
@@ -166,6 +175,24 @@ def test_the_newest_of_more_steps_than_names_have_digits_for_is_the_one_of_most_
     assert newest(tmp_path, "run").step == 100_000_000
     assert newest_file(tmp_path, 100_000_000).name == "step-100000000.safetensors"
     assert len(list(tmp_path.glob("*.json"))) == 2
+
+
+STRAYS = ("step-00000009 (copy)", "step-00000009~", "step-", "step-\u0669", "step-00000009.orig", "ema-00000009 (copy)")
+
+
+def test_what_lies_beside_checkpoints_under_like_names_is_none_and_stays(tmp_path):
+    for name in STRAYS:
+        for ending in ("json", "safetensors"):
+            (tmp_path / f"{name}.{ending}").write_text("somebody's")
+    for step in (1, 2, 3):
+        save_checkpoint(tmp_path, make_state().tensors(), step, "run")
+        thin(tmp_path, step, keep=1)
+    clear_partial(tmp_path)
+    assert newest(tmp_path, "run").step == 3
+    assert newest_file(tmp_path, 99).name == "step-00000003.safetensors"
+    with pytest.raises(UserError, match=r"no snapshot in"):
+        read_snapshot(tmp_path, 9, "run")
+    assert len(list(tmp_path.iterdir())) == 2 * len(STRAYS) + 2
 
 
 def test_old_checkpoints_go_and_the_final_one_stays(tmp_path):
