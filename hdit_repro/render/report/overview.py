@@ -12,7 +12,7 @@ from hdit_repro.audit.findings import count_rows
 from hdit_repro.audit.orders import ORDER_RULE
 from hdit_repro.audit.verdicts import Verdict
 from hdit_repro.paper import Claim
-from hdit_repro.records.schema import FLOOR, UNTRAINED, Record, asked_samples, metric_name
+from hdit_repro.records.schema import FLOOR, UNTRAINED, Provenance, Record, asked_samples, metric_name, on_processor
 from hdit_repro.render.cells import fixed, hours, significant
 from hdit_repro.render.measured import context_mean, frechet_name, summarise
 from hdit_repro.render.report.badges import TONES, badge, reason
@@ -249,15 +249,20 @@ def spent(records: Iterable[Record]) -> tuple[float, float]:
     used: dict[tuple[str, str], float] = {}
     seconds: dict[tuple[str, str], float] = {}
     for record in records:
-        made = record.provenance
         ids = {"train": record.training_id, "sample": record.sampling_id, "evaluate": record.evaluation_id}
-        stages = {(stage, ids.get(stage, record.evaluation_id)): value for stage, value in made.seconds.items()}
-        seconds |= stages
-        if made.gpu_hours:  # of all stages; those after training have one GPU each
-            after = {key: value / 3600 for key, value in stages.items() if key[0] != "train"}
-            training = "train", record.training_id
-            used |= after | {training: max(used.get(training, 0.0), made.gpu_hours - sum(after.values()))}
+        for stage, value in record.provenance.seconds.items():
+            seconds[stage, ids.get(stage, record.evaluation_id)] = value
+        for stage, value in _gpu_hours(record.provenance).items():
+            used[stage, ids[stage]] = max(used.get((stage, ids[stage]), 0.0), value)
     return sum(used.values()), sum(seconds.values())
+
+
+def _gpu_hours(made: Provenance) -> dict[str, float]:
+    """The GPU-hours of a record by stage, of which their sum alone is noted: an evaluation had one GPU where the record
+    names a card, sampling had one as far as hours are left, and all others are the training's."""
+    evaluated = 0.0 if on_processor(made.device) else min(made.gpu_hours, made.seconds.get("evaluate", 0.0) / 3600)
+    drawn = min(made.gpu_hours - evaluated, made.seconds.get("sample", 0.0) / 3600)
+    return {"train": made.gpu_hours - evaluated - drawn, "sample": drawn, "evaluate": evaluated}
 
 
 def _time(seconds: float) -> str:

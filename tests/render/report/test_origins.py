@@ -12,7 +12,7 @@ from hdit_repro import jobs
 from hdit_repro.cli.external import job_file
 from hdit_repro.records import store
 from hdit_repro.records.layout import Roots
-from hdit_repro.records.schema import seal
+from hdit_repro.records.schema import Record, seal
 from hdit_repro.render.report import build
 from hdit_repro.render.report.facts import Entry
 from hdit_repro.render.report.overview import spent
@@ -62,12 +62,29 @@ def test_what_it_cost_counts_each_training_and_each_sampling_once(roots: Roots, 
     paths = [measure(name, "mini", 20.0 + number) for number, name in enumerate(names)]
     read = [store.read(path) for path in paths]
     made = msgspec.structs.replace(
-        read[0].provenance, seconds={"train": 36_000.0, "sample": 7_200.0, "evaluate": 1_800.0}, gpu_hours=42.5
+        read[0].provenance,
+        device="NVIDIA H100",
+        seconds={"train": 36_000.0, "sample": 7_200.0, "evaluate": 1_800.0},
+        gpu_hours=42.5,
     )  # ten hours on four GPUs, then two and a half on one
     records = [msgspec.structs.replace(record, provenance=made) for record in read]
     assert spent(records[:1]) == (42.5, 45_000.0)
     assert spent(records) == (45.0, 54_000.0)
     assert spent([*records, records[0]]) == (45.0, 54_000.0)
+
+
+def test_what_it_cost_counts_stages_on_a_processor_among_no_gpu_hours(roots: Roots, measure: Measure) -> None:
+    names = ("guidance/w1.0", "guidance/w1.1")
+    records = [store.read(measure(name, "mini", 20.0)) for name in names]
+    seconds = {"train": 36_000.0, "sample": 7_200.0, "evaluate": 1_800.0}
+
+    def on(device: str, gpu_hours: float) -> list[Record]:
+        made = records[0].provenance
+        made = msgspec.structs.replace(made, device=device, seconds=seconds, gpu_hours=gpu_hours)
+        return [msgspec.structs.replace(record, provenance=made) for record in records]
+
+    assert spent(on("cpu (8 cores)", 12.0))[0] == 14.0, "one training of ten hours, two sets of samples of two"
+    assert spent(on("NVIDIA H100", 0.5))[0] == 1.0, "only the two evaluations had a GPU"
 
 
 def test_hours_of_small_runs_keep_their_digits(roots: Roots, measure: Measure) -> None:
