@@ -58,16 +58,20 @@ class Bills:
         return self.many_of((job,), times)
 
     def many_of(self, jobs: Sequence[Job], times: int) -> str:
-        """The price of running each of some jobs so many times more, at the jobs' own scale."""
+        """The price of running each of some jobs so many times more, at the jobs' own scale; a stage that several share
+        is run once."""
         if jobs[0].scale == "smoke":
             return self._here(jobs, times)
-        bills = zip(*(self.of(job) for job in jobs), strict=True)
-        return " or ".join(f"{_hours(times * sum(b.total for b in same))} {same[0].gpu}-hours" for same in bills)
+        stages = _stages(jobs)
+        bills = zip(*(self.of(job) for job, _ in stages), strict=True)
+        hours = [sum(b.hours[stage] for b, (_, stage) in zip(same, stages, strict=True)) for same in bills]
+        names = [bill.gpu for bill in self.of(jobs[0])]
+        return " or ".join(f"{_hours(times * total)} {gpu}-hours" for total, gpu in zip(hours, names, strict=True))
 
     def _here(self, jobs: Sequence[Job], times: int) -> str:
         """On one CPU of this machine."""
         cluster = read_cluster("local")
-        hours = sum(price(job.run, stage, job.scale, cluster).hours for job in jobs for stage in STAGES)
+        hours = sum(price(job.run, stage, job.scale, cluster).hours for job, stage in _stages(jobs))
         return f"{60 * times * hours:,.0f} CPU-minutes"
 
     def steps(self, job: Job) -> tuple[str, ...]:
@@ -77,6 +81,15 @@ class Bills:
             stages = ", ".join(f"{stage} {_hours(hours)}" for stage, hours in bill.hours.items())
             lines.append(f"{_hours(bill.total)} {bill.gpu}-hours: {stages}; {bill.basis}")
         return (*lines, f"hdit-repro submit {job.name} --cluster {PROFILES[0]}")
+
+
+def _stages(jobs: Sequence[Job]) -> list[tuple[Job, str]]:
+    """The stages of some jobs, each with one of the jobs that share it."""
+    found: dict[tuple[str, str], Job] = {}
+    for job in jobs:
+        for stage, key in zip(STAGES, (job.run.training_id, job.run.sampling_id, job.run.evaluation_id), strict=True):
+            found.setdefault((stage, key), job)
+    return [(job, stage) for (stage, _), job in found.items()]
 
 
 def _bill(job: Job, cluster: Cluster) -> Bill:

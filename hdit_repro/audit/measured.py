@@ -34,7 +34,8 @@ class Measured(NamedTuple):
 
     def words(self, claim: Claim) -> str:
         """Ours, the print, the difference and the protocol."""
-        spread = f" (mean of {self.seeds} training seeds, standard deviation {say(self.sd)})" if self.seeds > 1 else ""
+        between = f"standard deviation {say(self.sd)}" if self.sd else "no two of which differ"
+        spread = f" (mean of {self.seeds} training seeds, {between})" if self.seeds > 1 else ""
         parts = [f"ours {self.mean:.4g}{spread}, printed {claim.text}"]
         if isinstance(claim.printed, int | float):
             difference = self.mean - claim.printed
@@ -90,6 +91,10 @@ class Measurements:
         """The repetitions of a row."""
         return replicates(self.records(run), metric)
 
+    def spread(self, run: Run, metric: str, samplings: float = 1.0) -> Spread:
+        """Of a row's mean over so many samplings of one training."""
+        return self.noise(run, metric).of(run.row_id, samplings)
+
     def noise(self, run: Run, metric: str) -> Noise:
         """The noise of a metric, pooled over all rows on the run's data set at its resolution."""
         data = (kind_of(run.data.dataset), run.data.resolution)
@@ -99,7 +104,7 @@ class Measurements:
                 theirs = kept[0].spec.data
                 if (kind_of(theirs.dataset), theirs.resolution) == data and (some := replicates(kept, metric)):
                     found[key] = some
-            self._noises[metric, data] = estimate(found, self._prior(metric))
+            self._noises[metric, data] = estimate(found, self._prior(metric), f"{data[0]} {data[1]}")
         return self._noises[metric, data]
 
     def _prior(self, metric: str) -> Spread:

@@ -7,7 +7,7 @@ all rows of a table unless a row has repetitions enough to speak for itself. No 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import variance
 from typing import NamedTuple
 
@@ -22,17 +22,17 @@ ENOUGH = 4
 
 class Spread(NamedTuple):
     """A standard deviation of logarithms; `dof` of infinity is one that is taken as known. `basis` says whence, and
-    `row` of which row it is where it is one's own."""
+    `of` of what it was estimated: of which rows together, or of which one alone."""
 
     sd: float
     dof: float
     basis: str
-    row: str = ""
+    of: str = ""
 
     @property
     def estimate(self) -> tuple[float, str, str]:
         """Which estimate it rests on: the spreads of means over other numbers of samplings rest on the same one."""
-        return self.dof, self.basis, self.row
+        return self.dof, self.basis, self.of
 
     @property
     def known(self) -> bool:
@@ -47,7 +47,7 @@ class Spread(NamedTuple):
         """What it rests on once a row has so many trainings and the records so many degrees of freedom, if it stays as
         large: noise that is known until then is estimated from ENOUGH on, and a row's own from OWN on."""
         if trainings >= OWN:
-            return self._replace(dof=trainings - 1, row=row)
+            return self._replace(dof=trainings - 1, of=row)
         if dof < ENOUGH:
             return self
         return self._replace(dof=dof if self.known else max(dof, self.dof))
@@ -59,6 +59,14 @@ class Spread(NamedTuple):
     def brief(self) -> str:
         """1.3 % (published)."""
         return self._replace(basis=self.basis.partition(":")[0]).words()
+
+
+def said(spreads: Sequence[Spread]) -> str:
+    """The noise of what is set against each other: each estimate that it rests on, or the one that is not known."""
+    for spread in spreads:
+        if spread.unknown:
+            return spread.words()
+    return " and ".join({spread.estimate: spread.brief() for spread in spreads}.values())
 
 
 PRIOR = Spread(
@@ -126,7 +134,7 @@ class Noise(NamedTuple):
         return f"noise between trainings {self.pooled.words()}; between samplings {self.sampling.words()}"
 
 
-def estimate(rows: Mapping[str, Replicates], prior: Spread = PRIOR) -> Noise:
+def estimate(rows: Mapping[str, Replicates], prior: Spread = PRIOR, of: str = "") -> Noise:
     """The noise of a table from its rows' repetitions; `prior` where these have fewer than ENOUGH degrees of freedom.
 
     Rows that share a network (guidance weights of one training, references of one set of samples) repeat its luck and
@@ -134,22 +142,28 @@ def estimate(rows: Mapping[str, Replicates], prior: Spread = PRIOR) -> Noise:
 
     Args:
         rows: of one metric, scale and table, by any name.
-        prior: of one training with one sampling.
+        prior: of one training with one sampling. It stays where no two trainings of a row differ: shares of images move
+            in steps, and luck below a step is not known.
+        of: what the rows have in common, by a name that no other rows have.
     """
     apart = independent(rows)
     sampling = _sampling(apart, UNKNOWN_SAMPLING if prior.unknown else SAMPLING_PRIOR)
-    own = {name: (_own(name, row), row.samplings) for name, row in rows.items() if row.seeds >= OWN}
+    enough = {name: (_own(name, row), row.samplings) for name, row in rows.items() if row.seeds >= OWN}
+    own = {name: found for name, found in enough.items() if found[0].sd}
     repeated = [row for name, row in apart.items() if name not in own and row.seeds > 1]
     dof = sum(row.seeds - 1 for row in repeated)
-    if dof >= ENOUGH:
-        squares = sum((row.seeds - 1) * variance(row.means.values()) for row in repeated)
+    squares = sum((row.seeds - 1) * variance(row.means.values()) for row in repeated)
+    if dof >= ENOUGH and squares:
         trainings = sum(row.seeds for row in repeated)
         basis = f"pooled over {trainings} trainings of {len(repeated)} rows, {dof} degrees of freedom"
         samplings = trainings / sum(row.seeds / row.samplings for row in repeated)
-        return Noise(Spread(math.sqrt(squares / dof), dof, basis), sampling, own, samplings)
+        return Noise(Spread(math.sqrt(squares / dof), dof, basis, of), sampling, own, samplings)
     pooled = prior if sampling.known else _with_sampling(prior, sampling)
     if dof:
         needed = f"the records have {dof} of the {ENOUGH} degrees of freedom needed"
+        if dof >= ENOUGH:
+            trainings = sum(row.seeds for row in repeated)
+            needed = f"of {trainings} trainings of {len(repeated)} rows, no two of one row differ"
         pooled = pooled._replace(basis=f"{pooled.basis}; {needed}")
     return Noise(pooled, sampling, own, 1.0)
 
@@ -176,7 +190,7 @@ def _with_sampling(prior: Spread, sampling: Spread) -> Spread:
         return prior
     total = prior.sd**2 - SAMPLING_PRIOR.sd**2 + sampling.sd**2
     basis = prior.basis.replace("published", "published, but for samplings", 1)
-    dof = total**2 * sampling.dof / sampling.sd**4 if sampling.sd else math.inf  # Satterthwaite's
+    dof = total**2 * sampling.dof / sampling.sd**4  # Satterthwaite's
     return Spread(math.sqrt(total), dof, f"{basis}; samplings {sampling.basis}")
 
 
@@ -184,7 +198,7 @@ def _sampling(rows: Mapping[str, Replicates], prior: Spread) -> Spread:
     """Between samplings of one network, pooled over networks; `prior` where there are too few."""
     repeated = [logs for row in rows.values() for logs in row.logs.values() if len(logs) > 1]
     dof = sum(len(logs) - 1 for logs in repeated)
-    if dof < ENOUGH:
-        return prior
     squares = sum((len(logs) - 1) * variance(logs) for logs in repeated)
+    if dof < ENOUGH or not squares:
+        return prior
     return Spread(math.sqrt(squares / dof), dof, f"from {dof + len(repeated)} samplings of {len(repeated)} networks")

@@ -18,8 +18,8 @@ from hdit_repro.audit.decide import (
     order_verdict,
 )
 from hdit_repro.audit.measured import Measurements
-from hdit_repro.audit.noise import Spread
-from hdit_repro.audit.replicates import Replicates, change
+from hdit_repro.audit.noise import Spread, said
+from hdit_repro.audit.replicates import SHARED, Replicates, change, share
 from hdit_repro.audit.verdicts import Verdict
 from hdit_repro.jobs import Job
 from hdit_repro.paper import Ledger
@@ -34,6 +34,9 @@ With fewer, their differences have so few degrees of freedom that the test finds
 unless the seeds share most of their luck: at five, a claim that four seeds had settled was open again.
 """
 
+LEAST_P = 1e-4
+"""The least chance that is said: smaller ones hang on the far tails of a distribution that nobody has seen."""
+
 ORDER_RULE = (
     f"claims of order: a two-sided test at {100 * LEVEL:g} % on the difference of logarithms, corrected by Holm's "
     f"method for all distinct pairs tested; paired by training seed from {PAIRS} shared seeds on, Welch's with pooled "
@@ -45,7 +48,8 @@ ORDER_RULE = (
 class Pair(NamedTuple):
     """Two rows of which `lower` is claimed to have the smaller number of a metric, with their test.
 
-    `otherwise` names in what the two were measured differently: such numbers are not tested against each other.
+    `shared` is whether both are drawn from the same networks. `otherwise` names in what the two were measured
+    differently: such numbers are not tested against each other.
     """
 
     lower: Job
@@ -55,6 +59,7 @@ class Pair(NamedTuple):
     spreads: tuple[Spread, Spread]
     seeds: tuple[int, int]
     paired: bool
+    shared: bool
     otherwise: str
 
 
@@ -93,23 +98,29 @@ def _pair(check: Order, ledger: Ledger, measurements: Measurements) -> Pair | No
     one, other = sides
     if one is None or other is None or metrics[0] != metrics[1]:
         return None
-    noise = measurements.noise(lower.run, metrics[0])
-    spreads = (noise.of(lower.run.row_id, one.samplings), noise.of(higher.run.row_id, other.samplings))
+    left, right = (
+        measurements.spread(job.run, metrics[0], side.samplings) for job, side in ((lower, one), (higher, other))
+    )
+    spreads = (left, right)
     found, paired = compare(one, other, spreads)
     records = [measurements.records(job.run)[0] for job in (lower, higher)]
     otherwise = measured_otherwise(*records) if how(records[0]) != how(records[1]) else ""
-    return Pair(lower, higher, metrics[0], found, spreads, (one.seeds, other.seeds), paired, otherwise)
+    return Pair(
+        lower, higher, metrics[0], found, spreads, (one.seeds, other.seeds), paired, share(one, other), otherwise
+    )
 
 
 def compare(one: Replicates, other: Replicates, spreads: tuple[Spread, Spread]) -> tuple[Difference, bool]:
     """One row less another in logarithms, and whether the test is the paired one.
 
-    Which test it is depends on the seeds alone and not on what was measured.
+    Which test it is depends on the seeds alone and not on what was measured, unless all pairs differ by the same, which
+    says nothing of luck.
     """
     left, right = one.means, other.means
     if left.keys() == right.keys() and len(left) >= PAIRS:
         steps = [left[seed] - right[seed] for seed in left]
-        return Difference(fmean(steps), math.sqrt(variance(steps) / len(steps)), len(steps) - 1), True
+        if square := variance(steps):
+            return Difference(fmean(steps), math.sqrt(square / len(steps)), len(steps) - 1), True
     shares = [Share(spread, row.seeds) for spread, row in zip(spreads, (one, other), strict=True)]
     return difference(one.mean - other.mean, shares), False
 
@@ -122,17 +133,18 @@ def _untested(pair: Pair) -> Verdict:
 def _verdict(pair: Pair, adjusted: float, tested: int, bills: Bills) -> Verdict:
     outcome = order_verdict(pair.found, adjusted)
     if math.isinf(pair.found.error):
-        unknown = next(spread for spread in pair.spreads if spread.unknown)
         away = f"{pair.lower.name} is {change(pair.found.log)} from {pair.higher.name}"
-        words = f"{outcome}: {away}; noise {unknown.words()}"
+        words = f"{outcome}: {away}; noise {said(pair.spreads)}"
         return Verdict(outcome, words)
     low, high = pair.found.interval()
     test = "paired by seed" if pair.paired else "Welch"
-    basis = f"spread of {pair.seeds[0]} paired differences" if pair.paired else f"noise {pair.spreads[0].brief()}"
+    basis = f"spread of {pair.seeds[0]} paired differences" if pair.paired else f"noise {said(pair.spreads)}"
+    if pair.shared and not pair.paired:
+        basis = f"{basis}; {SHARED}"
     words = (
         f"{outcome}: {pair.lower.name} is {change(pair.found.log)} from {pair.higher.name} (95 % interval "
         f"{change(low)} to {change(high)}, {test}, n = {pair.seeds[0]} and {pair.seeds[1]}, "
-        f"p = {adjusted:.2g} after Holm over {tested}); {basis}"
+        f"{_p_words(adjusted)} after Holm over {tested}); {basis}"
     )
     if outcome == "inconclusive":
         more, settled = _more(pair, tested), "too small to settle"
@@ -142,6 +154,11 @@ def _verdict(pair: Pair, adjusted: float, tested: int, bills: Bills) -> Verdict:
             settled = f"{seeds}: {hours} would settle it if the difference stays"
         words = f"{words}; {settled}"
     return Verdict(outcome, words)
+
+
+def _p_words(value: float) -> str:
+    """p = 0.012; what is less than the model of noise can tell is not written out."""
+    return f"p = {value:.2g}" if value >= LEAST_P else f"p < {LEAST_P:g}"
 
 
 def _more(pair: Pair, tested: int) -> int | None:

@@ -168,7 +168,8 @@ def on_tables(ledger: Ledger, measurements: Measurements) -> list[Rank]:
                 alike.setdefault(placed[0], []).append(placed[1:])
         for places in alike.values():
             if len(places) >= 2:
-                one = rank(name, [place for place, _ in places], places[0][1])
+                words = next((said for place, said in places if math.isinf(place.ours_error)), places[0][1])
+                one = rank(name, [place for place, _ in places], words)
                 found.setdefault(one.rows, one)
     return list(found.values())
 
@@ -183,8 +184,9 @@ def _place(claim: Claim, measurements: Measurements) -> tuple[tuple[object, ...]
     if ours is None:
         return None
     noise, row = measurements.noise(run, metric), run.row_id
-    error = noise.of(row, ours.samplings).sd / math.sqrt(ours.seeds)
+    spread = noise.of(row, ours.samplings)
+    error = spread.sd / math.sqrt(ours.seeds)
     place = Place(claim.row or claim.run, ours.mean, error, math.log(claim.printed), noise.of(row).sd)
-    words = f"under noise of {noise.pooled.brief()}"
+    words = f"under noise of {spread.brief()}"
     measured = (metric, *how(measurements.records(run)[0]))
-    return measured, place, "over rows, since noise is not known at this scale" if noise.pooled.unknown else words
+    return measured, place, "over rows, since noise is not known at this scale" if spread.unknown else words

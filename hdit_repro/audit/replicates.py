@@ -57,6 +57,15 @@ def replicates(records: Iterable[Record], metric: str) -> Replicates | None:
     return Replicates(whole, frozenset(trainings)) if whole else None
 
 
+SHARED = "both are drawn from the same networks, whose luck the interval counts as that of two"
+"""What is said of a difference that is not paired, of rows that share trainings."""
+
+
+def share(one: Replicates, other: Replicates) -> bool:
+    """Whether two rows share a network, and so its luck: they differ in sampling or evaluation alone."""
+    return not one.trainings.isdisjoint(other.trainings)
+
+
 def percent(log: float) -> float:
     """A difference of logarithms as a change in percent."""
     return 100 * math.expm1(log)

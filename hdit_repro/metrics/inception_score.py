@@ -13,10 +13,12 @@ ADM_PART = 5_000
 
 
 class InceptionScore(NamedTuple):
-    """Mean and standard deviation (population) over the parts."""
+    """Mean and standard deviation (population) over the parts, and how many these were: of one, the deviation is 0 and
+    tells nothing."""
 
     mean: float
     std: float
+    parts: int
 
 
 def inception_score(logits: Any, splits: int = 10) -> InceptionScore:
@@ -108,4 +110,4 @@ def _score(parts: list[NDArray[np.float64]]) -> InceptionScore:
         marginal = p.mean(axis=0)
         log_marginal = np.log(np.maximum(marginal, np.finfo(np.float64).tiny))
         scores.append(np.exp((p * (log_p - log_marginal)).sum(axis=1).mean()))
-    return InceptionScore(float(np.mean(scores)), float(np.std(scores)))
+    return InceptionScore(float(np.mean(scores)), float(np.std(scores)), len(scores))

@@ -40,6 +40,11 @@ def fixed(value: float, digits: int) -> str:
     return f"{value:,.{digits}f}"
 
 
+def deviation(value: float, digits: int) -> str:
+    """How far values scatter: "0.20", and "<0.01" where the digits shown would make it none."""
+    return fixed(value, digits) if round(value, digits) else f"<{fixed(10**-digits, digits)}"
+
+
 def significant(value: float) -> str:
     """Four significant digits, without an exponent where that is readable: 12,346 and 0.001235."""
     return fixed(value, 0) if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 from hdit_repro.render import measured
-from hdit_repro.render.cells import ABSENT, EMPTY, NOT_RUN, Cell, Value, fixed, signed
+from hdit_repro.render.cells import ABSENT, EMPTY, NOT_RUN, Cell, Value, deviation, fixed, signed
 from hdit_repro.render.ledger import shown
 from hdit_repro.render.rows import FRECHET, Row
 
@@ -98,7 +98,7 @@ class Ours:
             return Cell(NOT_RUN, NOT_RUN)
         text = fixed(found.mean, self.digits)
         if found.sd is not None:
-            text += f" ± {fixed(found.sd, self.digits)} (n = {found.seeds})"
+            text += f" ± {deviation(found.sd, self.digits)} (n = {found.seeds})"
         low, high = (found.interval.low, found.interval.high) if found.interval else (None, None)
         if low is not None and high is not None:
             text += f" [{fixed(low, self.digits)}, {fixed(high, self.digits)}]"

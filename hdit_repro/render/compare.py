@@ -18,7 +18,7 @@ from hdit_repro.jobs.merge import flatten
 from hdit_repro.records import store
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.records.schema import Record
-from hdit_repro.render.cells import decimals, fixed
+from hdit_repro.render.cells import decimals, deviation, fixed
 from hdit_repro.render.contrasts import Contrast, contrasts
 from hdit_repro.render.measured import Measured
 from hdit_repro.render.report import curves, html
@@ -133,7 +133,7 @@ def headings(found: Comparison) -> tuple[str, str, str, str]:
 def number(found: Measured) -> str:
     """12.50 ± 0.20 (n = 3)."""
     digits = decimals(found.mean, 2)
-    spread = "" if found.sd is None else f" ± {fixed(found.sd, digits)} (n = {found.seeds})"
+    spread = "" if found.sd is None else f" ± {deviation(found.sd, digits)} (n = {found.seeds})"
     return fixed(found.mean, digits) + spread
 
 

@@ -7,19 +7,22 @@ from typing import Any, NamedTuple
 
 from hdit_repro.audit.decide import Difference
 from hdit_repro.audit.measured import Measurements
-from hdit_repro.audit.noise import Noise
+from hdit_repro.audit.noise import said
 from hdit_repro.audit.orders import compare
-from hdit_repro.audit.replicates import change, percent
+from hdit_repro.audit.replicates import SHARED, change, percent, share
 from hdit_repro.jobs import Job
 from hdit_repro.records.lint import difference as otherwise
 from hdit_repro.render.measured import Measured, summarise
+
+PAIRED = "paired by seed"
 
 
 class Contrast(NamedTuple):
     """A metric of both rows. `difference` is the first less the second in logarithms; None where that is undefined, or
     where both are one run.
 
-    `otherwise` names in what the two were measured differently, so that the difference holds that too.
+    `shared` is whether both are drawn from the same networks. `otherwise` names in what the two were measured
+    differently, so that the difference holds that too.
     """
 
     metric: str
@@ -27,6 +30,7 @@ class Contrast(NamedTuple):
     other: Measured
     difference: Difference | None
     test: str
+    shared: bool
     otherwise: str
 
     @property
@@ -55,6 +59,7 @@ class Contrast(NamedTuple):
             "low": low,
             "high": high,
             "p": None if self.difference is None or self.interval is None else self.difference.p_value(),
+            "same_trainings": self.shared,
             "same_protocol": not self.otherwise,
         }
 
@@ -69,6 +74,7 @@ class Contrast(NamedTuple):
         if self.interval is None:
             return f"{away}, {self.test}{note}"
         low, high = self.difference.interval()
+        note = f"; {SHARED}{note}" if self.shared and self.test != PAIRED else note
         return f"{away}, 95 % interval {change(low)} to {change(high)}, {self.test}{note}"
 
 
@@ -81,18 +87,18 @@ def contrasts(pair: tuple[Job, Job], measurements: Measurements) -> list[Contras
         ours, theirs = summarise(left, name), summarise(right, name)
         if ours is None or theirs is None:
             continue
-        noise = measurements.noise(pair[0].run, name)
-        change_, test = _difference(pair, name, measurements, noise)
-        found.append(Contrast(name, ours, theirs, change_, test, otherwise(left[0], right[0])))
+        change_, test, shared = _difference(pair, name, measurements)
+        found.append(Contrast(name, ours, theirs, change_, test, shared, otherwise(left[0], right[0])))
     return found
 
 
-def _difference(
-    pair: tuple[Job, Job], name: str, measurements: Measurements, noise: Noise
-) -> tuple[Difference | None, str]:
-    sides = [measurements.replicates(job.run, name) for job in pair]
-    if pair[0].run.row_id == pair[1].run.row_id or sides[0] is None or sides[1] is None:
-        return None, ""
-    one, other = (noise.of(job.run.row_id, side.samplings) for job, side in zip(pair, sides, strict=True) if side)
-    found, paired = compare(sides[0], sides[1], (one, other))
-    return found, "paired by seed" if paired else f"noise {one.words() if one.unknown else one.brief()}"
+def _difference(pair: tuple[Job, Job], name: str, measurements: Measurements) -> tuple[Difference | None, str, bool]:
+    """The difference, what it rests on, and whether the two share trainings."""
+    one, other = (measurements.replicates(job.run, name) for job in pair)
+    if pair[0].run.row_id == pair[1].run.row_id or one is None or other is None:
+        return None, "", False
+    left, right = (
+        measurements.spread(job.run, name, side.samplings) for job, side in zip(pair, (one, other), strict=True)
+    )
+    found, paired = compare(one, other, (left, right))
+    return found, PAIRED if paired else f"noise {said((left, right))}", share(one, other)

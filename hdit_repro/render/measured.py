@@ -54,12 +54,17 @@ def summarise(records: Sequence[Record], base: str) -> Measured | None:
 
 def in_words(found: Measured) -> str:
     """Mean, spread and count in a sentence: "fid: 27.21 ± 0.3 over 3 training seeds, 5 records"."""
-    spread = "" if found.sd is None else f" ± {found.sd:.2g}"
+    spread = "" if found.sd is None else _scatter(found.sd)
     between = sampling_sd(found.records, found.name)
-    repeated = "" if between is None else f"; ± {between:.2g} between samplings of one network"
+    repeated = "" if between is None else f";{_scatter(between)} between samplings of one network"
     counts = (found.seeds, "training seed"), (len(found.records), "record")
     behind = ", ".join(f"{number} {what}{'' if number == 1 else 's'}" for number, what in counts)
     return f"{found.name}: {found.mean:.6g}{spread} over {behind}{repeated}"
+
+
+def _scatter(sd: float) -> str:
+    """Of equal values it is said that they are, and no noise of nothing."""
+    return f" ± {sd:.2g}" if sd else " without a difference"
 
 
 def each(found: Measured) -> list[tuple[int, float]]:

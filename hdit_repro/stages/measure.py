@@ -174,6 +174,9 @@ def _metric(value: float, interval: Interval | None) -> Metric:
 
 
 def _score(score: InceptionScore, parts: str) -> Metric:
+    """With the scatter of its parts, where they are several."""
+    if score.parts < 2:
+        return Metric(value=score.mean)
     low, high = score.mean - score.std, score.mean + score.std
     return Metric(value=score.mean, low=low, high=high, interval=f"± one standard deviation over {parts}")
 

@@ -242,6 +242,22 @@ def test_identical_repetitions_are_no_division_by_zero() -> None:
     assert verdict(Difference(0.01, 0.0, 4)) == "reproduced"
 
 
+def test_pairs_that_all_differ_by_the_same_tell_nothing_of_luck() -> None:
+    one, other = (Replicates(dict.fromkeys(range(PAIRS), (value,))) for value in (-0.5, -0.25))
+    found, paired = compare(one, other, (PRIOR, PRIOR))
+    assert not paired
+    assert found.error == pytest.approx(PRIOR.sd * math.sqrt(2 / PAIRS))
+
+
+def test_two_tables_noises_are_two_estimates() -> None:
+    """Whatever words they have in common: the same numbers of trainings of as many rows, on two data sets."""
+    rows = {"A": Replicates({seed: (0.1 * seed,) for seed in range(5)})}
+    one, other = (estimate(rows, of=name).of("A") for name in ("imagenet 128", "imagenet 256"))
+    assert one.basis == other.basis
+    assert difference(0.0, [Share(one, 1), Share(other, 1)]).dof == pytest.approx(8)
+    assert difference(0.0, [Share(one, 1), Share(one, 1)]).dof == pytest.approx(4)
+
+
 def test_noise_is_a_value() -> None:
     noise = Noise(PRIOR, PRIOR, {})
     assert noise.of("any") is PRIOR

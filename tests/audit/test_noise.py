@@ -108,7 +108,7 @@ def test_more_samplings_take_no_more_than_if_all_noise_were_theirs() -> None:
     assert noise.of("A", 16).sd == pytest.approx(0.01 / 4)
 
 
-@pytest.mark.parametrize("sd", [0.0, 0.002, 0.08])
+@pytest.mark.parametrize("sd", [0.002, 0.08])
 def test_samplings_that_were_repeated_take_the_place_of_the_published_ones(sd: float) -> None:
     """Noise of a training with its sampling is never less than what the records show of samplings alone."""
     step = sd * math.sqrt(2)
@@ -116,9 +116,20 @@ def test_samplings_that_were_repeated_take_the_place_of_the_published_ones(sd: f
     assert noise.sampling.sd == pytest.approx(sd)
     assert noise.pooled.sd**2 == pytest.approx(PRIOR.sd**2 - SAMPLING_PRIOR.sd**2 + sd**2)
     assert noise.pooled.brief().endswith("% (published, but for samplings)")
-    assert (noise.pooled.dof == math.inf) == (sd == 0)
     assert noise.pooled.dof >= noise.sampling.dof
     assert noise.of("A", 2.0).sd ** 2 == pytest.approx(noise.pooled.sd**2 - sd**2 / 2)
+
+
+@pytest.mark.parametrize("seeds", [2, OWN])
+@pytest.mark.parametrize("prior", [PRIOR, UNKNOWN])
+def test_repetitions_without_a_difference_are_no_noise_of_nothing(seeds: int, prior: Spread) -> None:
+    """Of ten images, a precision is 0.5 in every training, and the next may well be 0.6."""
+    noise = estimate({name: of(*[math.log(0.5)] * seeds) for name in "ABCD"}, prior)
+    assert noise.of("A").sd == prior.sd
+    if seeds < OWN:
+        assert noise.pooled.basis.endswith("; of 8 trainings of 4 rows, no two of one row differ")
+    samplings = estimate({name: Replicates({0: (3.0, 3.0)}) for name in "ABCD"}, prior)
+    assert samplings.sampling.sd == (math.inf if prior.unknown else SAMPLING_PRIOR.sd)
 
 
 def test_unknown_noise_stays_unknown() -> None:

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from scipy import stats
 
+from hdit_repro import jobs
 from hdit_repro.audit import audit
 from hdit_repro.audit.bills import Bills
 from hdit_repro.audit.measured import Measurements
@@ -94,6 +95,25 @@ def test_one_pair_of_rows_has_a_test_for_each_metric(ledger: Ledger, record: Mak
     ]
     found = {name: verdict.outcome for name, verdict in on_orders(ledger, Measurements(records), Bills()).items()}
     assert found == {"appendix-d/better-fid": "reproduced", "appendix-d/better-is": "inconclusive"}
+
+
+def test_rows_of_one_training_are_said_to_share_its_luck_and_its_price(ledger: Ledger, record: Make) -> None:
+    records = [record("imagenet256", fid=6.9), record("guidance/w1.3", fid=6.8)]
+    found = on_orders(ledger, Measurements(records), Bills())["appendix-d/better-fid"]
+    assert "(published); both are drawn from the same networks, whose luck the interval counts as" in found.words
+    apart = on_orders(ledger, Measurements([record("table1/B2", fid=51.0), record("table1/B1", fid=58.0)]), Bills())
+    assert "same networks" not in apart["section-5.2/B2-less"].words
+
+    def hours(*names: str) -> float:
+        return float(Bills().many_of([jobs.find(name) for name in names], 1).split()[0].replace(",", ""))
+
+    drawn = hours("guidance/w1.3") - sum(bill.hours["train"] for bill in Bills().of(jobs.find("guidance/w1.3"))[:1])
+    assert hours("imagenet256", "guidance/w1.3") == pytest.approx(hours("imagenet256") + drawn, abs=1)
+
+
+def test_no_chance_is_said_that_no_model_of_noise_can_tell(ledger: Ledger, record: Make) -> None:
+    found = on_orders(ledger, Measurements([record("table1/B2", fid=1.0), record("table1/B1", fid=58.0)]), Bills())
+    assert "n = 1 and 1, p < 0.0001 after Holm" in found["section-5.2/B2-less"].words
 
 
 def test_numbers_of_other_scales_get_no_verdict_on_print(ledger: Ledger, record: Make) -> None:
@@ -209,6 +229,18 @@ def test_two_rows_at_smoke_scale_have_a_rank(ledger: Ledger, record: Make) -> No
     ]
     (rank, *_) = on_tables(ledger, Measurements(pair, "smoke"))
     assert (rank.tau, rank.low, rank.high, rank.chance) == (1, -1, 1, 0.5)
+
+
+def test_a_rank_under_noise_that_each_row_knows_of_itself_says_so(ledger: Ledger, record: Make) -> None:
+    """Where each row has trainings enough for a noise of its own, none is pooled."""
+    many = [
+        record(f"table1/{row}", scale="smoke", seed=seed, fd_efficientnet_lite0=value * (1 + seed / 1000))
+        for row, value in (("E", 100.0), ("D", 200.0))
+        for seed in range(8)
+    ]
+    (rank, *_) = on_tables(ledger, Measurements(many, "smoke"))
+    assert (rank.low, rank.high) == (1, 1)
+    assert "under noise of 0.24 % (8 trainings of this row)" in rank.words()
 
 
 def test_rows_of_different_metrics_are_not_ranked_together(ledger: Ledger, record: Make) -> None:

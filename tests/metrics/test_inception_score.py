@@ -37,7 +37,7 @@ def test_closed_forms():
     sure = np.full((40, 8), -1e4)
     sure[np.arange(40), np.arange(40) % 8] = 0
     assert inception_score(sure, 5).mean == pytest.approx(8, rel=1e-12)
-    assert inception_score(np.zeros((40, 8)), 4) == (pytest.approx(1), pytest.approx(0))
+    assert inception_score(np.zeros((40, 8)), 4) == (pytest.approx(1), pytest.approx(0), 4)
     shifted = np.random.default_rng(1).standard_normal((20, 5))
     assert inception_score(shifted + 7000, 2).mean == pytest.approx(inception_score(shifted, 2).mean, rel=1e-9)
 

@@ -15,7 +15,7 @@ from hdit_repro.errors import UserError
 from hdit_repro.files import write_text
 from hdit_repro.records.layout import Roots
 from hdit_repro.render.compare import compare, number, said, write_page
-from hdit_repro.render.measured import Measured
+from hdit_repro.render.measured import Measured, in_words
 
 Measure = Callable[..., Path]
 
@@ -52,6 +52,32 @@ def test_numbers_show_three_digits_however_small() -> None:
     assert number(found._replace(mean=-0.0000456, sd=None)) == "-0.0000456"
     assert number(found._replace(mean=12.5, sd=0.2)) == "12.50 ± 0.20 (n = 3)"
     assert number(found._replace(mean=0.0, sd=None)) == "0.00"
+
+
+def test_a_scatter_below_the_digits_is_not_none() -> None:
+    assert number(Measured("fid", 12.5, 0.001, 3, None, ())) == "12.50 ± <0.01 (n = 3)"
+    assert in_words(Measured("recall", 1.0, 0.0, 3, None, ())).startswith("recall: 1 without a difference over 3 ")
+
+
+def test_each_side_has_the_noise_of_its_own_data(roots: Roots, measure: Measure) -> None:
+    """Of ImageNet-128² trainings were repeated here, of ImageNet-256² none was."""
+    for seed in range(5):
+        measure("table1/E", "paper", 27.0 * (1 + seed / 10), seed=seed)
+    measure("imagenet256", "paper", 6.9)
+    for pair in (("table1/E", "imagenet256"), ("imagenet256", "table1/E")):
+        contrast = compare(*pair, "paper", roots).contrasts[0]
+        assert "(pooled over 5 trainings of 1 rows, 4 degrees of freedom)" in contrast.test
+        assert "1.3 % (published)" in contrast.test
+        assert contrast.difference is not None
+        assert contrast.difference.dof == pytest.approx(4, rel=0.1)
+
+
+def test_rows_that_are_drawn_from_one_network_are_said_to_be(roots: Roots, measure: Measure) -> None:
+    measure("imagenet256", "paper", 6.9)
+    measure("guidance/w1.3", "paper", 3.2)
+    contrast = compare("imagenet256", "guidance/w1.3", "paper", roots).contrasts[0]
+    assert contrast.words().endswith("the same networks, whose luck the interval counts as that of two")
+    assert contrast.as_row()["same_trainings"]
 
 
 def test_a_page_with_both(roots: Roots, measure: Measure, tmp_path: Path) -> None:

@@ -51,3 +51,15 @@ def test_what_a_metric_asks_of_a_reference_is_priced(kind: MetricKind) -> None:
     evaluation = Evaluation(extractor=Inception2015(), reference=run.evaluation.reference, metrics=(kind,))
     priced = {str(key[0]) for key in reference_work(msgspec.structs.replace(run, evaluation=evaluation))}  # type: ignore[index]
     assert priced - {"moments"} == asked
+
+
+@pytest.mark.parametrize(("count", "parts"), [(1_000, 1), (5_001, 2)])
+def test_a_score_of_one_part_has_no_scatter_of_parts(count: int, parts: int) -> None:
+    """A deviation over one part is 0, and would stand as an interval of no width around the score."""
+    logits = torch.randn(count, 5, generator=torch.Generator().manual_seed(0))
+    described = Reference(
+        kind="dataset", name="r", digest="0" * 64, count=COUNT, split="train", resolution=64, transform="none"
+    )
+    sides = Sides({FEATURES: logits, LOGITS: logits}, LoadedReference(np.zeros(5), np.eye(5), described))
+    found = measure(["inception-score"], "inception-2015", sides, count)["inception-score"]
+    assert (found.low is None) == (found.interval is None) == (parts == 1)

@@ -13,7 +13,7 @@ from hdit_repro.audit.orders import ORDER_RULE
 from hdit_repro.audit.verdicts import Verdict
 from hdit_repro.paper import Claim
 from hdit_repro.records.schema import FLOOR, UNTRAINED, Provenance, Record, asked_samples, metric_name, on_processor
-from hdit_repro.render.cells import fixed, hours, significant
+from hdit_repro.render.cells import deviation, fixed, hours, significant
 from hdit_repro.render.measured import context_mean, frechet_name, summarise
 from hdit_repro.render.report.badges import TONES, badge, reason
 from hdit_repro.render.report.blocks import (
@@ -128,7 +128,7 @@ MEASURED = ("row", "metric", "ours", "n", "untrained", "real against real", "GPU
 def _measured_row(entry: Entry) -> tuple[str | Span, ...]:
     records, name = entry.records, _metric(entry)
     found = summarise(records, name)
-    ours = "–" if found is None else fixed(found.mean, 2) + ("" if found.sd is None else f" ± {fixed(found.sd, 2)}")
+    ours = "–" if found is None else fixed(found.mean, 2) + ("" if found.sd is None else f" ± {deviation(found.sd, 2)}")
     bounds = (context_mean(records, UNTRAINED), context_mean(records, FLOOR))
     used, _ = spent(records)
     return (
