@@ -45,12 +45,15 @@ class Replicates(NamedTuple):
 
 
 def replicates(records: Iterable[Record], metric: str) -> Replicates | None:
-    """The repetitions of a row under one protocol; None where no record has a positive value of the metric."""
+    """The repetitions of a row under one protocol; None where no record has the metric, or one has no positive value of
+    it, as a kernel distance may: the others alone would be those that luck had raised."""
     logs: dict[int, list[float]] = {}
     trainings = set()
     for record in records:
         found = record.metrics.get(metric)
-        if found is not None and found.value > 0:
+        if found is not None and found.value <= 0:
+            return None
+        if found is not None:
             logs.setdefault(record.seed, []).append(math.log(found.value))
             trainings.add(record.training_id)
     whole = {seed: tuple(values) for seed, values in logs.items()}

@@ -68,7 +68,7 @@ class Contrast(NamedTuple):
         if self.same:
             return "one run"
         if self.difference is None:
-            return "no difference: not both are positive"
+            return "no difference in percent: not all values are positive"
         note = "; measured by different protocols, which the difference holds too" if self.otherwise else ""
         away = change(self.difference.log)
         if self.interval is None:

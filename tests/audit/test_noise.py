@@ -149,6 +149,8 @@ def test_samplings_of_a_training_count_once() -> None:
 def test_what_is_not_positive_has_no_logarithm(record) -> None:
     assert replicates([record("table1/E", fid=0.0)], "fid") is None
     assert replicates([record("table1/E", fid=27.0)], "inception-score") is None
+    seeds = [record("table1/E", seed=seed, kid=value) for seed, value in enumerate((1e-3, -1e-4, 2e-3))]
+    assert replicates(seeds, "kid") is None, "the positive ones alone are those that luck had raised"
     assert percent(math.log(1.1)) == pytest.approx(10)
 
 
