@@ -64,6 +64,17 @@ def escaped(text: str, kept: str = "\n\t") -> str:
     return CONTROL.sub(lambda found: found[0] if found[0] in kept else repr(found[0])[1:-1], text)
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number of things in words: "1 record", "2,000 records".
+
+    Args:
+        number: how many.
+        one: what follows where there is one.
+        many: what follows where there is another number; with an s where it is not said.
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name closest to `name`, in other case first, or None when nothing comes near."""
     names = list(known)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import hdit_repro
-from hdit_repro.errors import RunError, UserError, nearest, pick
+from hdit_repro.errors import RunError, UserError, counted, nearest, pick
 
 PARTS = {"found", "expected", "fix"}
 
@@ -35,6 +35,11 @@ def test_an_error_reads_as_four_lines_and_crosses_processes() -> None:
         assert str(kind("it is wrong", found="one\n two")) == "it is wrong\n  found     one\n            two"
         again = pickle.loads(pickle.dumps(error))
         assert (type(again), str(again), again.exit_code) == (kind, str(error), code)
+
+
+def test_things_are_counted_in_words() -> None:
+    assert [counted(number, "file") for number in (0, 1, 2000)] == ["0 files", "1 file", "2,000 files"]
+    assert [counted(number, "class", "classes") for number in (0, 1, 2)] == ["0 classes", "1 class", "2 classes"]
 
 
 def test_a_look_up_offers_the_nearest_name() -> None:

@@ -12,6 +12,7 @@ from statistics import variance
 from typing import NamedTuple
 
 from hdit_repro.audit.replicates import Replicates
+from hdit_repro.errors import counted
 
 OWN = 8
 """Trainings from which a row's noise is its own and no longer pooled with the other rows'."""
@@ -155,7 +156,7 @@ def estimate(rows: Mapping[str, Replicates], prior: Spread = PRIOR, of: str = ""
     squares = sum((row.seeds - 1) * variance(row.means.values()) for row in repeated)
     if dof >= ENOUGH and squares:
         trainings = sum(row.seeds for row in repeated)
-        basis = f"pooled over {trainings} trainings of {len(repeated)} rows, {dof} degrees of freedom"
+        basis = f"pooled over {trainings} trainings of {counted(len(repeated), 'row')}, {dof} degrees of freedom"
         samplings = trainings / sum(row.seeds / row.samplings for row in repeated)
         return Noise(Spread(math.sqrt(squares / dof), dof, basis, of), sampling, own, samplings)
     pooled = prior if sampling.known else _with_sampling(prior, sampling)
@@ -201,4 +202,5 @@ def _sampling(rows: Mapping[str, Replicates], prior: Spread) -> Spread:
     squares = sum((len(logs) - 1) * variance(logs) for logs in repeated)
     if dof < ENOUGH or not squares:
         return prior
-    return Spread(math.sqrt(squares / dof), dof, f"from {dof + len(repeated)} samplings of {len(repeated)} networks")
+    basis = f"from {dof + len(repeated)} samplings of {counted(len(repeated), 'network')}"
+    return Spread(math.sqrt(squares / dof), dof, basis)

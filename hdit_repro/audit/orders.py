@@ -21,6 +21,7 @@ from hdit_repro.audit.measured import Measurements
 from hdit_repro.audit.noise import Spread, said
 from hdit_repro.audit.replicates import SHARED, Replicates, change, share
 from hdit_repro.audit.verdicts import Verdict
+from hdit_repro.errors import counted
 from hdit_repro.jobs import Job
 from hdit_repro.paper import Ledger
 from hdit_repro.paper.checks import Order
@@ -150,7 +151,7 @@ def _verdict(pair: Pair, adjusted: float, tested: int, bills: Bills) -> Verdict:
         more, settled = _more(pair, tested), "too small to settle"
         if more is not None:
             hours = bills.many_of((pair.lower, pair.higher), more)
-            seeds = f"{more} more {'seed' if more == 1 else 'seeds'} a side"
+            seeds = f"{counted(more, 'more seed')} a side"
             settled = f"{seeds}: {hours} would settle it if the difference stays"
         words = f"{words}; {settled}"
     return Verdict(outcome, words)

@@ -18,6 +18,7 @@ from hdit_repro.audit.decide import (
 from hdit_repro.audit.measured import Measurements
 from hdit_repro.audit.noise import Spread
 from hdit_repro.audit.replicates import change
+from hdit_repro.errors import counted
 from hdit_repro.jobs import Job
 from hdit_repro.paper import Claim
 
@@ -51,7 +52,7 @@ def on_cell(claim: Claim, job: Job, measurements: Measurements, bills: Bills) ->
         f"{SHARED}{100 * MARGIN:g} %, n = {ours.seeds}, noise {shares[1].spread.brief()}"
     )
     if outcome == "inconclusive":
-        price = f"{more} more {'seed' if more == 1 else 'seeds'}: {bills.many(job, more)}" if more else ""
+        price = f"{counted(more, 'more seed')}: {bills.many(job, more)}" if more else ""
         settled = f"{price} would settle it if the difference stays" if more else NEVER
         words = f"{words}; {settled}"
     return Verdict(outcome, words)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from hdit_repro.cli.output import fitted, narrowed, wrapped
-from hdit_repro.errors import escaped
+from hdit_repro.errors import counted, escaped
 
 if TYPE_CHECKING:
     from hdit_repro.launch.graph import Task
@@ -74,7 +74,7 @@ def board(lines: Sequence[Line], height: int = 0, columns: int = 0) -> list[str]
     """
     notes, shown, hidden = notes_of(lines), list(lines), 0
     if len(notes) > NOTES:
-        notes = [*notes[:NOTES], f"... and {len(notes) - NOTES} notes more: --json has all"]
+        notes = [*notes[:NOTES], f"... and {counted(len(notes) - NOTES, 'note')} more: --json has all"]
     if height and len(shown) + len(notes) + 3 > height:
         shown = sorted((line for line in shown if not line.done), key=lambda line: not line.runs)
         notes = notes[: max(3, height // 3)]
@@ -85,7 +85,7 @@ def board(lines: Sequence[Line], height: int = 0, columns: int = 0) -> list[str]
     text = [*table, *(wrapped(said, room) if said else [])]
     if hidden:
         done = sum(line.done for line in lines)
-        text.append(f"... and {hidden} rows more, {done} of {len(lines)} done")
+        text.append(f"... and {counted(hidden, 'row')} more, {done} of {len(lines)} done")
     return [*text, *([""] if notes else []), *(line for note in notes for line in wrapped(note, room))]
 
 

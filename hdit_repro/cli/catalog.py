@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hdit_repro.cli import options
 from hdit_repro.cli.output import as_json, count, data, fitted, group, hanging, left_out, remark, table, width
 from hdit_repro.cli.replaced import say_replaced
+from hdit_repro.errors import counted
 
 if TYPE_CHECKING:
     from hdit_repro.jobs import Job
@@ -31,7 +32,7 @@ def list_(as_objects: options.Json = False) -> None:
     rows: list[dict[str, Any]] = []
     found, refused = jobs.survey()
     for job in found:
-        counted = None if job.run.external else cost.count(job.run.model, job.run.data.resolution)
+        counts = None if job.run.external else cost.count(job.run.model, job.run.data.resolution)
         rows.append(
             {
                 "run": job.name,
@@ -41,8 +42,8 @@ def list_(as_objects: options.Json = False) -> None:
                 "label": job.label,
                 "group": job.group,
                 "resolution": job.run.data.resolution,
-                "macs": counted.macs if counted else None,
-                "parameters": counted.parameters if counted else None,
+                "macs": counts.macs if counts else None,
+                "parameters": counts.parameters if counts else None,
                 "id": job.run.id,
             }
         )
@@ -63,7 +64,7 @@ def list_(as_objects: options.Json = False) -> None:
     numbers = names[1:-1]
     table(names, cells, right=numbers, spare=numbers)
     whole = len({job.experiment for job in found})
-    remark(f"{len(rows)} rows of {whole} experiments; MACs of one forward pass of one image")
+    remark(f"{counted(len(rows), 'row')} of {counted(whole, 'experiment')}; MACs of one forward pass of one image")
     left_out(refused)
 
 
@@ -84,7 +85,7 @@ def show(run: options.Run, scale: options.Scale = "paper", as_objects: options.J
         as_json(msgspec.to_builtins(job.run))
         return
     external = bool(job.run.external)
-    counted = cost.count(job.run.model, job.run.data.resolution)
+    counts = cost.count(job.run.model, job.run.data.resolution)
     facts = {
         "run": job.name,
         "label": job.label,
@@ -94,8 +95,8 @@ def show(run: options.Run, scale: options.Scale = "paper", as_objects: options.J
         "training id": job.run.training_id,
         "sampling id": job.run.sampling_id,
         "evaluation id": job.run.evaluation_id,
-        "parameters": "" if external else f"{counted.parameters:,}",
-        "MACs": "" if external else f"{counted.macs:,} (one forward pass of one image)",
+        "parameters": "" if external else f"{counts.parameters:,}",
+        "MACs": "" if external else f"{counts.macs:,} (one forward pass of one image)",
         "samples seen": "" if external else f"{job.run.training.samples_seen:,}",
         **(_to_be_met(job) if scale == "paper" and not external else {}),
     }
@@ -110,9 +111,9 @@ def show(run: options.Run, scale: options.Scale = "paper", as_objects: options.J
     for line in fitted(("field", "value", "source"), sources, columns):
         data(line)
     inferred, fork = (sum(job.source_of(name).startswith(mark) for name in fields) for mark in ("inferred", "fork"))
-    remark(f"{inferred} of {len(fields)} values are inferred: the paper leaves them open")
+    remark(f"marked inferred, since the paper leaves them open: {inferred} of {len(fields)} values")
     if fork:
-        remark(f"{fork} of {len(fields)} are marked fork: {FORK}")
+        remark(f"marked fork, after {FORK}: {fork} of {len(fields)}")
 
 
 def _to_be_met(job: Job) -> dict[str, str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from hdit_repro.errors import UserError
+from hdit_repro.errors import UserError, counted
 
 if TYPE_CHECKING:
     from hdit_repro.models.backends import Backend
@@ -109,13 +109,13 @@ def torch_here() -> Iterator[Check]:
         found = f"{torch.__version__}, where {wanted} or newer is needed"
         yield Check("torch", "broken", found, f"{sys.executable} -m pip install 'torch>={wanted}'")
         return
-    yield Check("torch", "works", f"{torch.__version__}, {build}, {torch.get_num_threads()} threads")
+    yield Check("torch", "works", f"{torch.__version__}, {build}, {counted(torch.get_num_threads(), 'thread')}")
     from hdit_repro.launch.clusters import gpus_here
 
     seen = gpus_here()
     if not torch.cuda.is_available():
         if seen:
-            found = f"the driver shows {len(seen)} GPUs that torch cannot use ({build})"
+            found = f"the driver shows {counted(len(seen), 'GPU')} that torch cannot use ({build})"
             bare = torch.__version__.partition("+")[0]
             yield Check("gpu", "broken", found, f"{sys.executable} -m pip install --force-reinstall torch=={bare}")
         else:

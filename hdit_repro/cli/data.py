@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, counted, data, group, near, remark, table
-from hdit_repro.errors import UserError, escaped
+from hdit_repro.cli.output import as_json, data, group, near, remark, table
+from hdit_repro.errors import UserError, counted, escaped
 
 if TYPE_CHECKING:
     from hdit_repro.data.store import Store
@@ -55,6 +55,7 @@ def prepare(
     """
     from hdit_repro.data import prepare as preparing
     from hdit_repro.data.card import card_path
+    from hdit_repro.data.notes import MOVING, ORIENTED, PROFILED, counted_note
     from hdit_repro.data.sources import open_source
 
     _at_least(resolution, 1, "--resolution")
@@ -73,21 +74,22 @@ def prepare(
         as_json({**card.as_json(), "path": str(destination)})
         return
     data(near(destination))
-    remark(f"{card.images:,} images at {resolution} x {resolution}, {card.classes} classes, SHA-256 {card.sha256}")
+    classes = counted(card.classes, "class", "classes")
+    remark(f"{counted(card.images, 'image')} at {resolution} x {resolution}, {classes}, SHA-256 {card.sha256}")
     if card.enlarged:
-        remark(f"{card.enlarged:,} were smaller than {resolution} pixels and were enlarged")
+        remark(f"{counted(card.enlarged, 'image')} of less than {resolution} pixels enlarged")
     if card.oriented:
-        remark(f"{card.oriented:,} carry an orientation tag that was not followed (--upright follows it)")
+        remark(f"{counted_note(card.oriented, ORIENTED)} (--upright follows it)")
     if card.animated:
-        remark(f"{card.animated:,} are animated, and their first picture was taken")
+        remark(counted_note(card.animated, MOVING))
     if card.profiled:
-        remark(f"{card.profiled:,} have a colour profile that is not sRGB's, which was not followed")
+        remark(counted_note(card.profiled, PROFILED))
     if store.unlabelled:
         remark(f"{source}: {store.unlabelled}")
     for file, reason in card.refused[:10]:
         remark(f"refused: {file}: {reason}")
     if card.refused:
-        remark(f"{len(card.refused):,} files were refused; all are listed in {near(card_path(destination))}")
+        remark(f"{counted(len(card.refused), 'file')} refused, as {near(card_path(destination))} lists")
 
 
 @root_group.command("verify")
@@ -119,10 +121,10 @@ def verify(
         rows = [("wrong" if f.wrong else "remark", f.check, f.where, f.found) for f in found.findings]
         if rows:
             table(("", "check", "where", "found"), rows)
-        part = "all" if found.looked_at == found.images else f"{found.looked_at:,} of"
+        part = "" if found.looked_at == found.images else f"{found.looked_at:,} of "
         wrong = sum(finding.wrong for finding in found.findings)
         told = f"{counted(wrong, 'thing')} wrong, {counted(len(rows) - wrong, 'remark')}"
-        remark(f"looked at {part} {found.images:,} images: {told}")
+        remark(f"looked at {part}{counted(found.images, 'image')}: {told}")
         if found.looked_at < found.images:
             remark("--full looks at every image and at the archive's own digest")
     if not found.fit:

@@ -48,7 +48,7 @@ def doctor(
         as_json([check._asdict() for check in checks])
     else:
         limited = sum(check.state == "limited" for check in checks)
-        remark(f"{len(checks) - broken - limited} work, {limited} are left out here, {broken} are broken")
+        remark(f"works: {len(checks) - broken - limited}, limited here: {limited}, broken: {broken}")
     if broken:
         raise typer.Exit(1)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, counted, data, group, must_be_whole, near, remark, table
-from hdit_repro.errors import RunError, UserError
+from hdit_repro.cli.output import as_json, data, group, must_be_whole, near, remark, table
+from hdit_repro.errors import RunError, UserError, counted
 
 if TYPE_CHECKING:
     from hdit_repro.launch.clusters import Slurm

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 import typer
 
-from hdit_repro.errors import RunError, UserError, escaped
+from hdit_repro.errors import RunError, UserError, counted, escaped
 from hdit_repro.files import whose
 
 READABLE = 16
@@ -247,11 +247,6 @@ def _widths(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
 def _longest_word(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
     """Letters of the longest word in the last column."""
     return max(len(word) for row in (headers, *rows) for word in row[-1].split() or [""])
-
-
-def counted(number: int, word: str) -> str:
-    """A number of things: "1 record", "2 records"."""
-    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def near(path: Path) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hdit_repro.cli import options
 from hdit_repro.cli.output import as_json, group, remark, table
 from hdit_repro.cli.replaced import say_replaced
+from hdit_repro.errors import counted
 
 if TYPE_CHECKING:
     from hdit_repro.launch.clusters import Cluster
@@ -86,7 +87,7 @@ def print_plan(stages: Sequence[Stage], cluster: Cluster, idle: float = 0.0) -> 
     table(chosen[0], chosen[1:], right=("GPUs", "GPU-hours", "time", "price", "disk"), spare=SPARE)
     left = to_run(stages)
     total = sum(stage.stage != "render" for stage in stages)
-    remark(f"{total - len(left)} of {total} stages done")
+    remark(f"{total - len(left)} of {counted(total, 'stage')} done")
     remark(f"to go: {_bill(left, gpu_hours(left) + idle, cluster)}")
     if idle >= 0.005 and isinstance(cluster, Slurm):
         remark(f"packs: {idle:,.2f} {cluster.gpu}-hours of these, for a pack holds its GPUs until its last row is done")
@@ -142,7 +143,7 @@ def _bill(left: Sequence[Stage], hours: float, cluster: Cluster) -> str:
     if hours:
         return f"{hours:,.1f} {unit(cluster)}-hours"
     minutes = 60 * sum(stage.hours_left for stage in left)
-    return f"{minutes:.0f} CPU-minutes; this machine has {cpus_here()} CPUs"
+    return f"{counted(round(minutes), 'CPU-minute')}; this machine has {counted(cpus_here(), 'CPU')}"
 
 
 def _wall(hours: float) -> str:

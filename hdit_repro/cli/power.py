@@ -11,7 +11,7 @@ import typer
 
 from hdit_repro.cli import options
 from hdit_repro.cli.output import aligned, as_json, files_left_out, group, remark, table, width, without
-from hdit_repro.errors import UserError, pick
+from hdit_repro.errors import UserError, counted, pick
 
 if TYPE_CHECKING:
     from hdit_repro.audit.measured import Measurements
@@ -86,15 +86,15 @@ def power(
         return
     left_out = _print(found)
     open_pairs = sum(not one.resolvable for one in found)
-    remark(f"{open_pairs} of {len(found)} printed differences cannot be told from luck with {seeds} a side")
+    remark(f"{open_pairs} of {counted(len(found), 'printed difference')} cannot be told from luck with {seeds} a side")
     if claims := sum(one.why == "claim" for one in found):
-        remark(f"the {claims} claims of order are tested together, each at the strictest of Holm's levels")
+        remark(f"{counted(claims, 'claim')} of order: tested together, each at the strictest of Holm's levels")
     remark(f"noise of one training: {(spread or _noise(measurements, records) or PRIOR).words()}")
     if left_out:
         remark(f"left out, since the terminal is narrow: {', '.join(left_out)}; --json has all")
     remark("with several a side, noise is estimated from them, as `verify` does, and is no longer known")
     remark("seeds: the fewest a side that put the printed difference beyond noise; for 80 %: to find it that often")
-    trainings = f"{seeds} training{'s' if seeds > 1 else ''}"
+    trainings = counted(seeds, "training")
     remark(f"GPU-hours are {unit(profile)}-hours of {trainings} a side with samples and measurement")
 
 

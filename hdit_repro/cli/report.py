@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, counted, data, group, left_out, near, remark
+from hdit_repro.cli.output import as_json, data, group, left_out, near, remark
+from hdit_repro.errors import counted
 
 app = group()
 
@@ -35,4 +36,5 @@ def report(
         as_json({**built._asdict(), "folder": str(built.folder), "first": str(built.first)})
         return
     data(f"report   {near(built.first)}")
-    remark(f"{built.pages} pages from {counted(built.records, 'record')}; {counted(built.problems, 'file')} left out")
+    pages, records = counted(built.pages, "page"), counted(built.records, "record")
+    remark(f"{pages} from {records}; {counted(built.problems, 'file')} left out")

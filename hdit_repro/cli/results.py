@@ -14,7 +14,6 @@ import typer
 from hdit_repro.cli import options
 from hdit_repro.cli.output import (
     as_json,
-    counted,
     data,
     files_left_out,
     group,
@@ -25,7 +24,7 @@ from hdit_repro.cli.output import (
     width,
     wrapped,
 )
-from hdit_repro.errors import RunError, UserError
+from hdit_repro.errors import RunError, UserError, counted
 from hdit_repro.spec.data import Folder
 
 if TYPE_CHECKING:

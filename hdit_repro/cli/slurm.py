@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from hdit_repro.cli.output import as_json, data, near, remark
-from hdit_repro.errors import RunError, UserError
+from hdit_repro.errors import RunError, UserError, counted
 
 if TYPE_CHECKING:
     from hdit_repro.jobs import Job
@@ -115,7 +115,7 @@ def bill(planned: Draft) -> str:
     jobs = len(planned.elements) + bool(planned.groups)
     calls = len(planned.groups) + bool(planned.groups)
     return (
-        f"{jobs} jobs in {calls} calls of sbatch, about {hours:,.2f} {profile.gpu}-hours "
+        f"{counted(jobs, 'job')} in {counted(calls, 'call')} of sbatch, about {hours:,.2f} {profile.gpu}-hours "
         f"(${hours * profile.price_per_gpu_hour:,.0f}), {planned.disk / 1e9:,.1f} GB under {near(planned.roots.runs)}"
     )
 
@@ -149,7 +149,7 @@ def outcome(made: Submitted, profile: Slurm) -> str:
     if not made.open:
         return "every stage is done"
     if not made.job_ids:
-        return f"nothing new to submit: {made.queued} of {made.open} open stages are in the queue"
+        return f"nothing new to submit: {made.queued} of {counted(made.open, 'open stage')} in the queue"
     return f"submitted as {made.session}; `hdit-repro status{_there(profile)}` shows how far it is"
 
 
@@ -207,7 +207,7 @@ def _stay(jobs: Sequence[Job], roots: Roots, profile: Slurm) -> None:
     if still := required(tasks):
         names = list(dict.fromkeys(f"{task.name} {task.stage}" for task in still))
         raise RunError(
-            f"{len(still)} stages are not done, and nothing of them is in the queue",
+            f"{counted(len(still), 'stage')} not done, and nothing of them in the queue",
             found=", ".join(names),
             expected="every stage done",
             fix=f"`hdit-repro status{there}` says why; `hdit-repro retry {jobs[0].experiment}{there}` tries again",

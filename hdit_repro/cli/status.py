@@ -13,7 +13,7 @@ import typer
 
 from hdit_repro.cli import options
 from hdit_repro.cli.output import as_json, data, group, must_be_whole, near, remark, width
-from hdit_repro.errors import UserError
+from hdit_repro.errors import UserError, counted
 
 if TYPE_CHECKING:
     from hdit_repro.launch.graph import Task
@@ -146,8 +146,8 @@ def _remarks(live: Live) -> list[str]:
     if not live.rows:
         return ["nothing was submitted here yet; `hdit-repro submit table1 --scale smoke --wait` is a start"]
     states = [row.state for row in live.rows]
-    counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states)))
-    found = [f"{len(live.rows)} stages: {counted}"]
+    by_state = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states)))
+    found = [f"{counted(len(live.rows), 'stage')}: {by_state}"]
     planned = [row.planned_gpu_hours for row in live.rows if row.planned_gpu_hours is not None]
     if planned:
         found.append(f"GPU-hours: {sum(row.gpu_hours for row in live.rows):,.2f} used, {sum(planned):,.2f} planned")

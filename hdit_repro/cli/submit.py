@@ -13,7 +13,7 @@ from hdit_repro.cli import options
 from hdit_repro.cli.output import as_json, data, group, near, remark
 from hdit_repro.cli.replaced import say_replaced
 from hdit_repro.cli.training_options import finite
-from hdit_repro.errors import RunError, UserError
+from hdit_repro.errors import RunError, UserError, counted
 
 if TYPE_CHECKING:
     from hdit_repro.jobs import Job
@@ -137,15 +137,14 @@ def _here(
     render = None if no_tables else _render(jobs[0].scale)
     done = start(jobs, roots, profile, display=shown, render=render, stop_after=stop_after)
     if not done.open:
-        remark(f"all {len(plan) - 1} stages of {jobs[0].experiment} at {jobs[0].scale} scale are done")
+        remark(f"all {counted(len(plan) - 1, 'stage')} of {jobs[0].experiment} at {jobs[0].scale} scale are done")
     if done.open and not wait:
         if as_objects:
             as_json(list(done.job_ids))
         for job_id in () if as_objects else done.job_ids:
             data(job_id)
-        remark(
-            f"{done.open} stages for {len(done.job_ids)} workers; `hdit-repro status --watch` shows how far they are"
-        )
+        started = f"{counted(done.open, 'stage')} for {counted(len(done.job_ids), 'worker')}"
+        remark(f"{started}; `hdit-repro status --watch` shows how far they are")
         return
     if not as_objects:
         _say_where(jobs, roots)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, counted, data, group, hanging, remark, table, width, wrapped
-from hdit_repro.errors import UserError, pick
+from hdit_repro.cli.output import as_json, data, group, hanging, remark, table, width, wrapped
+from hdit_repro.errors import UserError, counted, pick
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -191,7 +191,7 @@ def _summary(findings: Sequence[Finding]) -> list[Finding]:
     counts = Counter(finding.status for finding in findings)
     words = ", ".join(f"{counts[status]} {text}" for status, text in WORDS.items())  # type: ignore[index]
     computed = sum(finding.claim.check is not None for finding in findings)
-    remark(f"{len(findings)} claims: {words}; {computed} computed here")
+    remark(f"{counted(len(findings), 'claim')}: {words}; {computed} computed here")
     for said in _rules(findings):
         remark(said)
     surprises = [finding for finding in findings if finding.surprise]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
-from hdit_repro.errors import UserError
+from hdit_repro.errors import UserError, counted
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 
@@ -36,7 +36,7 @@ def passed_over(skipped: list[tuple[str, str]]) -> Iterator[str]:
     """What is to be said of a store's `skipped`, a phrase a reason."""
     for reason, many in Counter(reason for _, reason in skipped).items():
         first = next(name for name, why in skipped if why == reason)
-        yield f"{many:,} file{'' if many == 1 else 's'} passed over, such as {first} ({reason})"
+        yield f"{counted(many, 'file')} passed over, such as {first} ({reason})"
 
 
 def refuse_none(path: Path, names: list[str], skipped: list[tuple[str, str]]) -> None:

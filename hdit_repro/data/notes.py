@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from hdit_repro.data.jpeg import file_kind
+from hdit_repro.errors import counted
 
 NOTES = "notes"
 """Where a decoded picture's `info` has them."""
@@ -40,6 +41,11 @@ SRGB_GAMMA = 1 / 2.2
 STEPS = (0, 64, 128, 192, 255)
 SLACK = 4
 """Levels of 255 by which the colours of a profile for sRGB may miss sRGB's own."""
+
+
+def counted_note(number: int, note: str) -> str:
+    """How many files a note is of, in words: "1 grey file, repeated over the channels"."""
+    return counted(number, note.replace("files", "file", 1), note)
 
 
 def notes_of(image: Image.Image, data: bytes, *, upright: bool = False) -> tuple[str, ...]:

@@ -196,7 +196,7 @@ def _finish(growing: Growing, store: Store, plan: dict[str, Any]) -> Card:
     entries = growing.entries
     if not entries:
         raise UserError(
-            "no image is left to prepare",
+            "no image is left",
             found="; ".join(f"{file}: {why}" for file, why in growing.refused[:3]),
             expected="at least one image that is taken",
             fix="hdit-repro data verify SOURCE says what is wrong with each",

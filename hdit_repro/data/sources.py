@@ -22,7 +22,7 @@ def open_source(path: Path | str, kind: str, *, upright: bool = False, cmyk: boo
     Raises:
         UserError: nothing is there, the kind is unknown, or an option is given that the kind does not take.
     """
-    opener = pick(SOURCES, kind, kind="data set to prepare")
+    opener = pick(SOURCES, kind, kind="data set that is read from files")
     if kind != "folder" and (upright or cmyk):
         raise UserError(
             "the published data sets are read by fixed rules",
@@ -33,7 +33,7 @@ def open_source(path: Path | str, kind: str, *, upright: bool = False, cmyk: boo
     path = Path(path)
     if not path.exists():
         raise UserError(
-            "there is no data set to prepare",
+            "there is no data set",
             found=str(path),
             expected="a folder or an archive",
             fix="check the path; relative ones are taken from the current folder",

@@ -18,7 +18,7 @@ from hdit_repro.data.digest import file_digest, folder_digest, state_digest
 from hdit_repro.data.labels import read_labels
 from hdit_repro.data.names import HIDDEN, NO_FILE, hidden, like_classes, none_of_the_set, refuse_none
 from hdit_repro.data.retry import patiently
-from hdit_repro.errors import RunError, UserError
+from hdit_repro.errors import RunError, UserError, counted
 from hdit_repro.files import whose
 from hdit_repro.spec.data import DatasetFacts
 
@@ -120,7 +120,7 @@ def refuse_part(store: Store, name: str, facts: DatasetFacts, fix: str) -> None:
     if (len(store), classes) != (facts.images, facts.classes):
         raise UserError(
             f"this is not the data set {name!r} whole",
-            found=f"{len(store):,} images, {classes} classes in {store.path}",
+            found=f"{counted(len(store), 'image')}, {counted(classes, 'class', 'classes')} in {store.path}",
             expected=f"{facts.images:,} images, {facts.classes} classes",
             fix=fix,
         )

@@ -15,10 +15,10 @@ from PIL import Image
 from hdit_repro.data.card import read_card
 from hdit_repro.data.jpeg import SHARE, TRACE, blockiness, file_kind
 from hdit_repro.data.likeness import difference_hash, near_pairs
-from hdit_repro.data.notes import LOSSY, NOTES
+from hdit_repro.data.notes import LOSSY, NOTES, counted_note
 from hdit_repro.data.order import permutation
 from hdit_repro.data.store import Store, ZipStore
-from hdit_repro.errors import UserError, pick
+from hdit_repro.errors import UserError, counted, pick
 from hdit_repro.machine import cpus_here
 from hdit_repro.spec.data import DATASETS, IMAGENET_CLASS_SIZES
 
@@ -139,9 +139,10 @@ def _counts(store: Store, kind: str) -> Iterator[Finding]:
         return
     facts = pick(DATASETS, kind, kind="data set")
     if len(store) != facts.images:
-        yield Finding("count", kind, f"{len(store):,} images, where {facts.images:,} are published")
+        yield Finding("count", kind, f"{counted(len(store), 'image')}, where {facts.images:,} are published")
     if facts.classes and store.classes != facts.classes:
-        yield Finding("count", kind, f"{store.classes} classes, where {facts.classes} are published")
+        classes = counted(store.classes, "class", "classes")
+        yield Finding("count", kind, f"{classes}, where {facts.classes:,} are published")
 
 
 def _card(store: Store, whole: bool) -> Iterator[Finding]:
@@ -150,7 +151,7 @@ def _card(store: Store, whole: bool) -> Iterator[Finding]:
     if card is None:
         return
     if card.images != len(store):
-        yield Finding("card", store.path.name, f"{len(store):,} images, where the card says {card.images:,}")
+        yield Finding("card", store.path.name, f"{counted(len(store), 'image')}, where the card says {card.images:,}")
     if whole and store.digest != card.sha256:
         yield Finding("card", store.path.name, f"SHA-256 {store.digest}, where the card says {card.sha256}")
 
@@ -171,7 +172,7 @@ def _labels(store: Store, kind: str) -> Iterator[Finding]:
         sizes = np.bincount(store.labels, minlength=len(names))
         fewest, most = IMAGENET_CLASS_SIZES
         for label in np.flatnonzero((sizes < fewest) | (sizes > most)):
-            what = f"{sizes[label]:,} images, where {fewest} to {most:,} are published"
+            what = f"{counted(int(sizes[label]), 'image')}, where {fewest} to {most:,} are published"
             yield Finding("labels", names[label] if names else str(label), what)
     tops = [name.split("/")[0] for name in store.names]
     if not all("/" in name for name in store.names) or any(top.isdigit() for top in tops):
@@ -201,7 +202,7 @@ def _each(store: Store, numbers: list[int], looks: list[Look]) -> Iterator[Findi
             yield Finding("size", name, f"{look.size[0]} x {look.size[1]} pixels, where the archive says {side}")
     plain = [store.names[index] for index, look in zip(numbers, looks, strict=True) if look.plain]
     if plain:
-        what = f"{len(plain):,} images are of one colour, such as what is white and transparent laid on white"
+        what = f"{counted(len(plain), 'image')} of one colour, such as what is white and transparent laid on white"
         yield Finding("plain", plain[0], what, wrong=False)
     if len(sizes) > 1 and side is None:
         (common, _), *_ = sizes.most_common()
@@ -230,7 +231,8 @@ def _duplicates(store: Store, numbers: list[int], looks: list[Look]) -> Iterator
                 "duplicate", store.names[other], f"the same pixels as {store.names[one]}{classes}", wrong=torn
             )
     if same:
-        yield Finding("duplicate", store.path.name, f"{same:,} images have the pixels of an earlier one", wrong=False)
+        what = f"{counted(same, 'image')} with the pixels of an earlier one"
+        yield Finding("duplicate", store.path.name, what, wrong=False)
     hashes = np.array([looks[place].likeness for place in distinct], np.uint64)
 
     def image(index: int) -> Image.Image:
@@ -254,7 +256,8 @@ def _jpeg(store: Store, numbers: list[int], looks: list[Look], kind: str) -> Ite
     traces = [place for place in lossless if looks[place].blocks > TRACE]
     if lossless and len(traces) > SHARE * len(lossless):
         example = store.names[numbers[traces[0]]]
-        what = f"{len(traces):,} of {len(lossless):,} lossless files show the edges of JPEG's blocks, {example} first"
+        many = f"{len(traces):,} of {counted(len(lossless), 'lossless file')}"
+        what = f"{many} with the edges of JPEG's blocks, {example} first"
         yield Finding("jpeg", store.path.name, what, wrong=kind == "ffhq")
 
 
@@ -262,4 +265,4 @@ def _read(store: Store, numbers: list[int], looks: list[Look]) -> Iterator[Findi
     """What was converted and what was not followed, a remark a kind; that files are lossy is nothing to remark."""
     for note in sorted({note for look in looks for note in look.notes} - set(LOSSY.values())):
         places = [place for place, look in enumerate(looks) if note in look.notes]
-        yield Finding("reading", store.names[numbers[places[0]]], f"{len(places):,} {note}", wrong=False)
+        yield Finding("reading", store.names[numbers[places[0]]], counted_note(len(places), note), wrong=False)

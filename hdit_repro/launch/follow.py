@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TextIO
 
-from hdit_repro.errors import escaped
+from hdit_repro.errors import counted, escaped
 from hdit_repro.launch.graph import Task
 from hdit_repro.launch.progress import Seen
 from hdit_repro.launch.status import Row, running_row, status_of
@@ -206,7 +206,7 @@ def _ending(row: Row, is_failed: bool) -> str:
 
 def _overall(rows: Mapping[str, Row], fraction: float, elapsed: float) -> str:
     done = sum(row.state == "done" for row in rows.values())
-    text = f"{done} of {len(rows)} stages done"
+    text = f"{done} of {counted(len(rows), 'stage')} done"
     if fraction > 0.02 and elapsed > 5:
         text += f", about {duration(elapsed * (1 - fraction) / fraction)} left"
     return text

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from hdit_repro.errors import RunError, UserError
+from hdit_repro.errors import RunError, UserError, counted
 from hdit_repro.files import write_bytes
 from hdit_repro.jobs import Job, read
 from hdit_repro.launch.clusters import Cluster, Local
@@ -70,7 +70,7 @@ def refuse_what_cannot_be(jobs: Sequence[Job], plan: Sequence[Stage], cluster: C
         hours = gpu_hours(left)
         raise UserError(
             f"{asked} at paper scale is too much for this machine",
-            found=f"about {hours:,.0f} {unit(cluster)}-hours in {len(left)} stages ({left[0].basis})",
+            found=f"about {hours:,.0f} {unit(cluster)}-hours in {counted(len(left), 'stage')} ({left[0].basis})",
             expected="a cluster, or a smaller scale",
             fix=f"`hdit-repro submit {asked}{on_data} --scale smoke --wait` here, "
             f"`hdit-repro plan {asked}{on_data} --cluster a100` for a cluster, or on a card of this machine a stage at "
@@ -166,7 +166,7 @@ def _all_ended(abandoned: Sequence[Task], crew: Crew, folder: Path) -> RunError:
         write_bytes(folder / "words", bytes(WORDS))
         (folder / "words").unlink()
     return RunError(
-        f"all workers ended with {len(abandoned)} stages left",
+        f"all workers ended with {counted(len(abandoned), 'stage')} left",
         found=crew.last_words or "they printed nothing",
         expected=f"each of {', '.join(dict.fromkeys(task.name for task in abandoned))} done",
         fix=f"their output is in {folder}; the same command goes on from here",
@@ -176,7 +176,7 @@ def _all_ended(abandoned: Sequence[Task], crew: Crew, folder: Path) -> RunError:
 def _time_is_up(open_still: Sequence[Task], left: Sequence[Task], seconds: float) -> Preempted:
     return Preempted(
         "the time is up and what is done is saved",
-        found=f"{len(open_still)} of {len(left)} stages left after {seconds / 60:g} min: "
+        found=f"{len(open_still)} of {counted(len(left), 'stage')} left after {seconds / 60:g} min: "
         f"{', '.join(dict.fromkeys(task.name for task in open_still))}",
         expected="more time",
         fix="run the same command again: it goes on from there",

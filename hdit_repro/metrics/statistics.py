@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hdit_repro.errors import RunError
+from hdit_repro.errors import RunError, counted
 
 Array = NDArray[np.float64]
 
@@ -50,7 +50,7 @@ class Statistics:
             bad = int((~np.isfinite(rows)).any(axis=1).sum())
             raise RunError(
                 "features are not finite",
-                found=f"{bad} of {len(rows)} vectors with NaN or infinity",
+                found=f"{bad} of {counted(len(rows), 'vector')} with NaN or infinity",
                 expected="finite numbers",
                 fix="look at the samples: a network in bfloat16 or float16 may have left images of NaN",
             )

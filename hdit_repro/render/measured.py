@@ -7,6 +7,7 @@ from math import sqrt
 from statistics import fmean, stdev, variance
 from typing import NamedTuple
 
+from hdit_repro.errors import counted
 from hdit_repro.records.rows import index as index
 from hdit_repro.records.rows import of_row as of_row
 from hdit_repro.records.rows import set_aside as set_aside
@@ -58,7 +59,7 @@ def in_words(found: Measured) -> str:
     between = sampling_sd(found.records, found.name)
     repeated = "" if between is None else f";{_scatter(between)} between samplings of one network"
     counts = (found.seeds, "training seed"), (len(found.records), "record")
-    behind = ", ".join(f"{number} {what}{'' if number == 1 else 's'}" for number, what in counts)
+    behind = ", ".join(counted(number, what) for number, what in counts)
     return f"{found.name}: {found.mean:.6g}{spread} over {behind}{repeated}"
 
 

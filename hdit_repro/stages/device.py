@@ -7,7 +7,7 @@ import re
 
 import torch
 
-from hdit_repro.errors import UserError
+from hdit_repro.errors import UserError, counted
 from hdit_repro.models.backends import choose
 from hdit_repro.records.schema import PROCESSOR
 from hdit_repro.stages.heap import keep_freed_memory
@@ -45,7 +45,7 @@ def prepare(settings: Settings) -> torch.device:
     if device.index is not None and device.index >= torch.cuda.device_count():
         raise UserError(
             f"there is no GPU number {device.index}",
-            found=f"--device {name}, {torch.cuda.device_count()} GPUs",
+            found=f"--device {name}, {counted(torch.cuda.device_count(), 'GPU')}",
             expected=f"cuda:0 to cuda:{torch.cuda.device_count() - 1}",
             fix="nvidia-smi lists them; CUDA_VISIBLE_DEVICES hides some",
         )

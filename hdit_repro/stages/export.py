@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hdit_repro.data.journal import EPOCH, member_name
 from hdit_repro.data.store import LABELS
-from hdit_repro.errors import RunError, UserError
+from hdit_repro.errors import RunError, UserError, counted
 from hdit_repro.files import atomic_file
 from hdit_repro.metrics.npz import write_npz
 from hdit_repro.records.layout import RunFolder
@@ -71,7 +71,7 @@ def refuse_bare(shards: Sequence[Shard], folder: RunFolder, name: str, fix: str)
     if bare:
         raise RunError(
             f"the images of {name} were not kept",
-            found=f"{sum(shard.count for shard in bare)} samples with features alone in {folder.samples}",
+            found=f"{counted(sum(shard.count for shard in bare), 'sample')} with features alone in {folder.samples}",
             expected="samples drawn with --keep-images zip or npz",
             fix=f"delete {folder.samples}, then: {fix} --keep-images zip",
         )

@@ -25,9 +25,9 @@ from hdit_repro.data.archive import Archive
 from hdit_repro.data.decode import decode
 from hdit_repro.data.digest import file_digest, folder_digest
 from hdit_repro.data.names import passed_over, refuse_none
-from hdit_repro.data.notes import LOSSY, NOTES
+from hdit_repro.data.notes import LOSSY, NOTES, counted_note
 from hdit_repro.data.store import FolderStore, images_in
-from hdit_repro.errors import UserError
+from hdit_repro.errors import UserError, counted
 from hdit_repro.machine import cpus_here
 from hdit_repro.metrics.npz import NpzImages
 
@@ -199,9 +199,9 @@ def refuse_single(images: ImageSet) -> None:
 
 def said_of(images: ImageSet) -> list[str]:
     """What was met in the files of a set that was read, with how many there were; lossy formats as warnings."""
-    said = [f"{images.name}: {images.count:,} images of {images.size[1]} x {images.size[0]}"]
+    said = [f"{images.name}: {counted(images.count, 'image')} of {images.size[1]} x {images.size[0]}"]
     for what, many in sorted(images.remarks.items()):
         why = "; compression alone moves these numbers" if what in LOSSY.values() else ""
-        said.append(f"warning: {images.name}: {many:,} {what}{why}")
+        said.append(f"warning: {images.name}: {counted_note(many, what)}{why}")
     said += [f"warning: {images.name}: {phrase}" for phrase in passed_over(images.skipped)]
     return said

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from hdit_repro.errors import RunError, UserError
+from hdit_repro.errors import RunError, UserError, counted
 from hdit_repro.files import lock, read_json, sha256_file, write_bytes, write_json
 from hdit_repro.jobs import Job
 from hdit_repro.records.layout import RunFolder
@@ -93,9 +93,9 @@ def refuse_missing(shards: list[Shard], damaged: list[str], folder: RunFolder, f
     missing = missing_numbers(shards, range(count))
     if missing:
         raise RunError(
-            f"{len(missing)} samples are missing",
+            f"{counted(len(missing), 'sample')} missing",
             found=f"{folder.samples}" + (f", damaged: {', '.join(damaged)}" if damaged else ""),
-            expected=f"{count} samples",
+            expected=counted(count, "sample"),
             fix=fix,
         )
 

@@ -10,7 +10,7 @@ import torch
 from msgspec import UNSET
 
 from hdit_repro.data.datasets import open_dataset
-from hdit_repro.errors import RunError, UserError
+from hdit_repro.errors import RunError, UserError, counted
 from hdit_repro.files import read_json, write_json
 from hdit_repro.jobs import Job
 from hdit_repro.records.layout import RunFolder
@@ -134,7 +134,7 @@ def _full(error: torch.OutOfMemoryError, run: Run, how: LoopSettings, world: Wor
     return RunError(
         "the card's memory does not hold a step of this training",
         found=str(error),
-        expected=f"room for {at_once} images at once" + (", recomputed" if how.recompute else ""),
+        expected=f"room for {counted(at_once, 'image')} at once" + (", recomputed" if how.recompute else ""),
         fix=f"{option}; on a cluster they are keys of [training] in its profile. `nvidia-smi` says what else is there",
     )
 

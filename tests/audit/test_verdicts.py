@@ -62,7 +62,7 @@ def test_seeds_are_averaged_and_their_noise_used(ledger: Ledger, record: Make) -
     values = (27.0, 28.5, 27.6, 28.1, 27.3)
     found = finding(ledger, [record("table1/E", seed=n, fid=v) for n, v in enumerate(values)], "table1/E/fid")
     assert ", n = 5, noise " in found.note
-    assert "pooled over 5 trainings of 1 rows, 4 degrees of freedom" in found.note
+    assert "pooled over 5 trainings of 1 row, 4 degrees of freedom" in found.note
     middle, sd = fmean(map(math.log, values)) - math.log(27.74), stdev(map(math.log, values))
     reach = stats.t(4).ppf(0.95) * sd * math.sqrt(1 / 5 + 1)
     assert f", 90 % interval {change(middle - reach)} to {change(middle + reach)}, " in found.note

@@ -59,7 +59,7 @@ def test_show_gives_the_spec_and_the_source_of_each_value(command: Command) -> N
         "160.0",
         "fork: configs/ablations/*.jsonc; Table 6's range is that of training",
     ]
-    assert "are marked fork: the third author's configurations, github.com/Birch-san/k-diffusion" in " ".join(
+    assert "marked fork, after the third author's configurations, github.com/Birch-san/k-diffusion" in " ".join(
         said.err.split()
     )
     assert "fork" not in command("show table1/R1").err

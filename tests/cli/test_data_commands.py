@@ -267,18 +267,40 @@ def test_prepare_says_what_is_turned_and_what_moves(command: Command, tmp_path: 
     linear.add(b"gAMA", (100_000).to_bytes(4))
     Image.new("RGB", (16, 16), "lime").save(tmp_path / "set" / "linear.png", pnginfo=linear)
     said = command("data prepare set set.zip --resolution 8")
-    assert "3 carry an orientation tag" in said.err
-    assert "2 are animated, and their first picture was taken" in said.err
-    assert "1 have a colour profile that is not sRGB's, which was not followed" in said.err
+    assert f"3 {ORIENTED} (--upright follows it)" in said.err
+    assert f"2 {MOVING}" in said.err
+    assert f"1 {PROFILED.replace('files', 'file')}" in said.err
     assert json.loads((tmp_path / "set.card.json").read_text(encoding="utf-8"))["profiled"] == 1
     found = command("data verify set --json").json["findings"]
     assert {(finding["where"], finding["found"], finding["wrong"]) for finding in found} >= {
         ("P.png", f"3 {ORIENTED}", False),
         ("moving.png", f"2 {MOVING}", False),
-        ("linear.png", f"1 {PROFILED}", False),
-        ("RGBA.png", f"1 {CLEAR}", False),
+        ("linear.png", f"1 {PROFILED.replace('files', 'file')}", False),
+        ("RGBA.png", f"1 {CLEAR.replace('files', 'file')}", False),
     }
     assert command("data verify set.zip --json").json["findings"][-1]["check"] != "reading"
+
+
+def test_one_of_a_thing_is_said_as_one(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "set" / "class").mkdir(parents=True)
+    Image.new("L", (16, 16)).save(tmp_path / "set" / "class" / "0.png")
+    (tmp_path / "set" / "class" / "1.png").write_bytes(b"broken")
+    said = command("data prepare set set.zip --resolution 32").err
+    assert "\n1 image of less than 32 pixels enlarged\n" in said
+    assert said.startswith("1 image at 32 x 32, 1 class, ")
+    assert "\n1 file refused, as set.card.json lists" in said
+    found = command("data verify set")
+    assert found.err.startswith("looked at 2 images: 1 thing wrong, 2 remarks")
+    assert "1 image of one colour" in found.out
+    assert "1 grey file, repeated" in found.out
+
+
+def test_what_is_no_data_set_is_no_matter_of_preparing(command: Command) -> None:
+    for line in ("data verify set --dataset emoji", "data verify nowhere", "data info nowhere"):
+        said = command(line)
+        assert said.code == 2
+        assert said.err.startswith("error: there is no data set")
+        assert "prepare" not in said.err
 
 
 def test_a_damaged_first_image_hides_nothing_else(command: Command, photographs: Path) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from hdit_repro.cli import catalog, output, power
 from hdit_repro.cli.app import main
-from hdit_repro.cli.output import counted, fitted, hanging, told, width, without, wrapped
+from hdit_repro.cli.output import fitted, hanging, told, width, without, wrapped
 from hdit_repro.errors import UserError
 from hdit_repro.files import write_text
 
@@ -43,10 +43,6 @@ def test_lines_of_an_error_stay_and_other_control_characters_do_not(capsys: pyte
         "left out: it\\x07\n  found     a\\x1b[2J\n            b\n"
         "  expected  c\n  fix       d\na\\tb\\r\\nc\\x7f\\x85é\n"
     )
-
-
-def test_things_are_counted_in_words() -> None:
-    assert [counted(number, "file") for number in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
 
 
 def test_spare_columns_go_one_by_one() -> None:

@@ -83,7 +83,7 @@ def test_ffhq_as_a_folder_and_as_a_zip(tmp_path, monkeypatch, plain):
 
 
 def test_sources_that_are_refused(tmp_path):
-    with pytest.raises(UserError, match="no data set to prepare"):
+    with pytest.raises(UserError, match="there is no data set"):
         open_source(tmp_path / "nowhere", "folder")
     with pytest.raises(UserError, match="fixed rules"):
         open_source(tmp_path, "ffhq", upright=True)

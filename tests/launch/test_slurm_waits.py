@@ -162,7 +162,7 @@ def test_what_is_held_is_told_with_what_lets_it_go(
     cluster = read_cluster("a100")
     assert isinstance(cluster, Slurm)
     monkeypatch.setattr(queue, "squeue", squeue)
-    with pytest.raises(RunError, match="nothing of them is in the queue"):
+    with pytest.raises(RunError, match="nothing of them in the queue"):
         slurm._stay(wanted("table1", "paper", ["E"]), roots, cluster)
     assert capsys.readouterr().err.count("held until `scontrol release 100`") == 1
 
@@ -223,7 +223,7 @@ def test_waiting_outlasts_a_scheduler_that_does_not_answer(
     monkeypatch.setattr(live, "UNSEEN", 0.0)
     monkeypatch.chdir(roots.runs.parent)
     assert main(["submit", "table1", "--cluster", "a100", "--allow-dirty", "--rows", "E", "--wait"]) == 1
-    assert "3 stages are not done, and nothing of them is in the queue" in capsys.readouterr().err
+    assert "3 stages not done, and nothing of them in the queue" in capsys.readouterr().err
     assert len(asked) == 6
 
 
@@ -244,7 +244,7 @@ def test_what_has_left_the_queue_is_waited_for_while_its_output_may_be_unseen(
     monkeypatch.setattr(RunFolder, "done", lambda self, stage: len(looks) > 5 or done(self, stage))
     if noted:  # a job that said why it failed is believed at once
         write_failure(tasks_for(jobs, roots)[0].folder.failure("train"), "out of memory", "", "s/100")
-        with pytest.raises(RunError, match="nothing of them is in the queue"):
+        with pytest.raises(RunError, match="nothing of them in the queue"):
             slurm._stay(jobs, roots, cluster)
         assert looks == []
     else:

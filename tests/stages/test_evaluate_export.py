@@ -108,7 +108,7 @@ def test_what_is_not_there_is_said(job, tmp_path):
     assert "--keep-images zip" in str(caught.value)
     folder = folder_with(job, tmp_path / "gone", [3])
     (folder.samples / whole_shards(folder)[0][0].file).unlink()
-    with pytest.raises(RunError, match="3 samples are missing"):
+    with pytest.raises(RunError, match="3 samples missing"):
         SampleSet(folder, job.name, "")
 
 

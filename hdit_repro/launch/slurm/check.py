@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hdit_repro.errors import RunError, UserError
+from hdit_repro.errors import RunError, UserError, counted
 from hdit_repro.files import lock, read_json, write_text
 from hdit_repro.launch.slurm import preflight, queue
 from hdit_repro.launch.slurm.draft import handed_on
@@ -140,7 +140,7 @@ def _lost(folder: Path, job_id: str, count: int) -> str:
     unseen = "the nodes may not see the folder of runs (name one that every node has: `runs` in the profile)"
     why = last_said(folder, job_id) or f"no output: {unseen}, or not the interpreter (`python`)"
     ended = queue.ended([job_id]).get(job_id, "unknown to the accounts")
-    return f"{count} tasks left no word (job {job_id}, {ended}): {why}"
+    return f"{counted(count, 'task')} left no word (job {job_id}, {ended}): {why}"
 
 
 def refuse_local(name: str) -> UserError:

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from hdit_repro.errors import RunError, UserError, nearest, pick
+from hdit_repro.errors import RunError, UserError, counted, nearest, pick
 from hdit_repro.files import write_bytes
 from hdit_repro.launch.slurm import queue
 from hdit_repro.launch.slurm.profile import Slurm
@@ -85,7 +85,7 @@ def _check_gpus(profile: Slurm, gres: Sequence[str], where: str) -> None:
         )
     if max(fitting) < profile.gpus_per_node:
         raise UserError(
-            f"no node of {partition} has {profile.gpus_per_node} GPUs",
+            f"no node of {partition} has {counted(profile.gpus_per_node, 'GPU')}",
             found=f"gpus_per_node = {profile.gpus_per_node} in {where}",
             expected=f"{max(fitting)} at most",
             fix=f"set gpus_per_node = {max(fitting)}",

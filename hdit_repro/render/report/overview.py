@@ -11,6 +11,7 @@ from hdit_repro.audit.decide import RULE
 from hdit_repro.audit.findings import count_rows
 from hdit_repro.audit.orders import ORDER_RULE
 from hdit_repro.audit.verdicts import Verdict
+from hdit_repro.errors import counted
 from hdit_repro.paper import Claim
 from hdit_repro.records.schema import FLOOR, UNTRAINED, Provenance, Record, asked_samples, metric_name, on_processor
 from hdit_repro.render.cells import deviation, fixed, hours, significant
@@ -81,7 +82,7 @@ def _tiles(facts: Facts) -> Iterable[Tile]:
     if facts.scale == "paper":
         cells = _cells(facts)
         rows = count_rows(claim for claim, _ in cells)
-        where = f", of {rows} {_plural('row', rows)}, each wherever it is printed"
+        where = f", of {counted(rows, 'row')}, each wherever it is printed"
         yield _outcomes("Printed numbers", [verdict for _, verdict in cells], "#cells", where)
     yield _outcomes("Claims of order", list(facts.orders.values()), "#orders")
 
@@ -89,11 +90,7 @@ def _tiles(facts: Facts) -> Iterable[Tile]:
 def _records_in_words(facts: Facts) -> str:
     signed = sum(bool(one.fitting) for one in facts.signed.values())
     count, left = len(facts.given.records), len(facts.problems)
-    return f"{count:,} {_plural('record', count)}, {signed} signed, {left} {_plural('file', left)} left out"
-
-
-def _plural(word: str, count: int) -> str:
-    return word if count == 1 else f"{word}s"
+    return f"{counted(count, 'record')}, {signed} signed, {counted(left, 'file')} left out"
 
 
 def _outcomes(what: str, verdicts: list[Verdict], href: str, where: str = "") -> Tile:
@@ -226,7 +223,7 @@ def _cost(facts: Facts) -> Iterable[Block]:
     missing = [entry for entry in facts.entries if not entry.records]
     if missing:
         price = facts.bills.many_of([entry.job for entry in missing], 1)
-        count = f"{len(missing)} {_plural('row', len(missing))}"
+        count = counted(len(missing), "row")
         yield text(f"Not measured yet at {facts.scale} scale: {count}. One training of each costs {price}.")
         yield Code("\n".join(f"hdit-repro {line} --scale {facts.scale}" for line in _measuring(missing, facts)))
 
