@@ -157,7 +157,7 @@ def estimate(rows: Mapping[str, Replicates], prior: Spread = PRIOR, of: str = ""
     if dof >= ENOUGH and squares:
         trainings = sum(row.seeds for row in repeated)
         basis = f"pooled over {trainings} trainings of {counted(len(repeated), 'row')}, {dof} degrees of freedom"
-        samplings = trainings / sum(row.seeds / row.samplings for row in repeated)
+        samplings = dof / sum((row.seeds - 1) / row.samplings for row in repeated)  # as the squares are weighted
         return Noise(Spread(math.sqrt(squares / dof), dof, basis, of), sampling, own, samplings)
     pooled = prior if sampling.known else _with_sampling(prior, sampling)
     if dof:

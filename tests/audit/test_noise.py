@@ -95,6 +95,12 @@ def test_sampling_noise_is_told_from_training_noise() -> None:
     assert noise.of("0", 3) is noise.pooled
 
 
+def test_pooled_noise_rests_on_samplings_as_its_rows_weigh() -> None:
+    """Six of seven degrees of freedom are of means over four samplings, in which a quarter of their noise is left."""
+    rows = {"A": Replicates({seed: (3.0 + 0.01 * seed,) * 4 for seed in range(7)}), "B": of(3.0, 3.01)}
+    assert estimate(rows).samplings == pytest.approx(7 / (6 / 4 + 1))
+
+
 def test_more_samplings_of_one_training_take_only_sampling_noise_away() -> None:
     noise = estimate({"A": of(3.0)})
     many = noise.of("A", 1e9).sd
