@@ -7,14 +7,10 @@ from collections.abc import Mapping
 from hdit_repro import jobs
 from hdit_repro.audit.computed import Impossible
 from hdit_repro.cost import Cost, at_resolution, count
-from hdit_repro.cost.complexity import Growth, fit
 from hdit_repro.jobs import Job
 from hdit_repro.paper import Ledger
 from hdit_repro.spec.model import Model
 from hdit_repro.spec.run import Run
-
-DOUBLINGS = 5
-"""Sizes from the run's own resolution up, each twice the one before, that the growth of a cost is read from."""
 
 
 class Bench:
@@ -30,7 +26,6 @@ class Bench:
         self._changed = dict(changed or {})
         self._jobs: dict[str, Job] = {} if found is None else found
         self._costs: dict[tuple[str, int], Cost] = {}
-        self._growths: dict[str, Growth] = {}
 
     def with_run(self, name: str, run: Run) -> Bench:
         """The same bench with another run in the place of a job's."""
@@ -79,22 +74,6 @@ class Bench:
             except ValueError as error:
                 raise _misfit(name, model.resolution, error) from error
         return self._costs[key]
-
-    def sides(self, name: str) -> tuple[int, ...]:
-        """The resolutions that the growth of a job's cost is read from: its own and the doublings above it."""
-        own = self.run(name).model.resolution
-        return tuple(own << doubling for doubling in range(DOUBLINGS))
-
-    def growth(self, name: str) -> Growth:
-        """cost = a + b n + c n^2 through a job's costs from its own resolution up, n in pixels.
-
-        Raises:
-            Impossible: the network does not fit one of these resolutions.
-        """
-        if name not in self._growths:
-            points = [(side * side, self.cost(name, side).macs) for side in self.sides(name)]
-            self._growths[name] = fit(points)
-        return self._growths[name]
 
 
 def _misfit(name: str, resolution: int, error: ValueError) -> Impossible:

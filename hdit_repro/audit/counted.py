@@ -9,6 +9,7 @@ import msgspec
 from hdit_repro.audit.bench import Bench
 from hdit_repro.audit.computed import Computed, say
 from hdit_repro.cost import Cost, count
+from hdit_repro.cost.complexity import fit, sides
 from hdit_repro.errors import UserError
 from hdit_repro.paper import checks
 from hdit_repro.paper.types import GFLOP
@@ -44,10 +45,10 @@ def parameters(check: checks.Parameters, bench: Bench) -> Computed:
 
 def complexity(check: checks.Complexity, bench: Bench) -> Computed:
     """The highest power of n that matters in a + b n + c n^2 through the counted costs."""
-    sides = bench.sides(check.run)
-    points = [(side, bench.cost(check.run, side).macs) for side in sides]
-    found = bench.growth(check.run)
-    largest = sides[-1] ** 2
+    points = [(side, bench.cost(check.run, side).macs) for side in sides(bench.run(check.run).model)]
+    found = fit([(side**2, macs) for side, macs in points])
+    last, _ = points[-1]
+    largest = last**2
     terms = (found.constant, found.linear * largest, found.quadratic * largest**2)
     total = sum(terms)
     value = CLASSES[found.order]
@@ -57,7 +58,7 @@ def complexity(check: checks.Complexity, bench: Bench) -> Computed:
             *(f"{side}²: {say(macs)} MACs" for side, macs in points),
             f"differences, in 10⁹ MACs: {_differences([macs for _, macs in points])}",
             f"a + b n + c n², n in pixels: a = {found.constant:.6g}, b = {found.linear:.6g}, c = {found.quadratic:.6g}",
-            f"their shares at {sides[-1]}²: {', '.join(f'{100 * term / total:.3g}%' for term in terms)}; "
+            f"their shares at {last}²: {', '.join(f'{100 * term / total:.3g}%' for term in terms)}; "
             f"a term counts from 1% on, so {value}",
         ),
     )

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from hdit_repro.cost import at_resolution, count
 from hdit_repro.spec.model import Model
 
-RESOLUTIONS = (128, 256, 512, 1024, 2048)
-"""Sides in pixels at which costs are counted for the fit."""
+DOUBLINGS = 5
+"""Sizes at which costs are counted for the fit: a network's own, and others each twice the one before."""
 
 SHARE = Fraction(1, 100)
 """A term counts when it makes up more than this part of the fitted cost at the largest size."""
@@ -34,13 +34,18 @@ class Growth(NamedTuple):
         return ("O(1)", "O(n)", "O(n²)")[self.order]
 
 
+def sides(model_spec: Model) -> tuple[int, ...]:
+    """The sizes of a network's fit, in pixels a side."""
+    return tuple(model_spec.resolution << doubling for doubling in range(DOUBLINGS))
+
+
 def growth(model_spec: Model) -> Growth:
     """Fit the cost of a row under the paper's resolution rule (`cost.at_resolution`).
 
     Raises:
         ValueError: a size that the network cannot take.
     """
-    return fit([(side * side, count(at_resolution(model_spec, side), side).macs) for side in RESOLUTIONS])
+    return fit([(side * side, count(at_resolution(model_spec, side), side).macs) for side in sides(model_spec)])
 
 
 def fit(points: Sequence[tuple[int, int]]) -> Growth:

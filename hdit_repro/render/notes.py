@@ -10,7 +10,7 @@ from shlex import quote
 from hdit_repro import jobs
 from hdit_repro.audit.decide import RULE
 from hdit_repro.audit.verdicts import SHARED
-from hdit_repro.cost.complexity import RESOLUTIONS
+from hdit_repro.cost.complexity import sides
 from hdit_repro.jobs import Job
 from hdit_repro.records.lint import difference
 from hdit_repro.records.schema import FLOOR, MADE_ELSEWHERE, Protocol, Record
@@ -72,9 +72,10 @@ def _cost_notes(table: Table, rows: Sequence[Row]) -> list[str]:
     if _has(table, Counted, Complexity, Parameters):
         found.append("What is counted is counted from the configurations at paper scale.")
     if _has(table, Complexity):
+        fitted = {side for row in rows if row.paper for side in sides(row.paper.run.model)}
         found.append(
             "Complexity is the highest term that matters in a + b·n + c·n² (n pixels), fitted to the costs counted "
-            f"from {RESOLUTIONS[0]}² to {RESOLUTIONS[-1]}²."
+            f"from {min(fitted)}² to {max(fitted)}²."
         )
     if _has(table, Parameters):
         own = sorted({row.paper.run.model.resolution for row in rows if row.paper})

@@ -36,3 +36,9 @@ def test_local_rows_have_no_quadratic_term(row: str) -> None:
     found = growth(jobs.find(f"table1/{row}").run.model)
     assert abs(found.quadratic) * SIZES[-1] ** 2 < 1e-4 * found.linear * SIZES[-1]
     assert found.order == 1
+
+
+@pytest.mark.parametrize("run", ["imagenet256", "ffhq1024"])
+def test_growth_is_read_from_a_networks_own_size_up(run: str) -> None:
+    """Below it levels are not taken away: the core's attention would grow with the image there, and no longer above."""
+    assert growth(jobs.find(run).run.model).text == "O(n)"
