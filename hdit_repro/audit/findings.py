@@ -12,7 +12,7 @@ from hdit_repro.audit.bills import Bills
 from hdit_repro.audit.computed import Computed, Impossible, Value, say
 from hdit_repro.audit.decide import RULE
 from hdit_repro.audit.evaluate import compute
-from hdit_repro.audit.measured import METRICS, Measurements
+from hdit_repro.audit.measured import METRICS, Measurements, against_print
 from hdit_repro.audit.orders import on_orders
 from hdit_repro.audit.verdicts import Verdict, on_cell
 from hdit_repro.errors import UserError
@@ -151,7 +151,7 @@ def _open(claim: Claim, bench: Bench, bills: Bills, measurements: Measurements) 
     job = bench.job(claim.run)
     measured = measurements.of(claim, job.run)
     if measured is not None:
-        words = measured.words(claim)
+        words = against_print(measured, claim)
         verdict = on_cell(claim, job, measurements, bills)
         steps = (words, verdict.words, RULE) if verdict else (words,)
         note = _joined([verdict.words if verdict else "", words, claim.note])

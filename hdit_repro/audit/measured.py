@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from statistics import fmean, stdev
-from typing import NamedTuple
 
 from hdit_repro.audit.computed import say
 from hdit_repro.audit.noise import PRIOR, PUBLISHED, UNKNOWN, Noise, Spread, estimate, unpublished
 from hdit_repro.audit.replicates import Replicates, replicates
+from hdit_repro.audit.summary import Measured, summarise
 from hdit_repro.paper import Claim, Unit
 from hdit_repro.records import rows
 from hdit_repro.records.schema import Protocol, Record, Scale, asked_samples, metric_name
@@ -21,26 +20,6 @@ SCALE: Scale = "paper"
 
 METRICS = {Unit.FID: "fid", Unit.IS: "inception-score"}
 """Unit of a claim -> the record's metric that measures the same thing."""
-
-
-class Measured(NamedTuple):
-    """Our number for a claim: the mean over training seeds, their sample standard deviation where there are several."""
-
-    metric: str
-    mean: float
-    sd: float | None
-    seeds: int
-    protocol: Protocol
-
-    def words(self, claim: Claim) -> str:
-        """Ours, the print, the difference and the protocol."""
-        between = f"standard deviation {say(self.sd)}" if self.sd else "no two of which differ"
-        spread = f" (mean of {self.seeds} training seeds, {between})" if self.seeds > 1 else ""
-        parts = [f"ours {self.mean:.4g}{spread}, printed {claim.text}"]
-        if isinstance(claim.printed, int | float):
-            difference = self.mean - claim.printed
-            parts.append(f"difference {'−' if difference < 0 else '+'}{abs(difference):.3g}")
-        return f"{', '.join(parts)}; {protocol_words(self.metric, self.protocol)}"
 
 
 class Measurements:
@@ -59,20 +38,9 @@ class Measurements:
         return rows.of_row(self._index, self.scale, run) if self._index else []
 
     def of(self, claim: Claim, run: Run) -> Measured | None:
-        """Our number for a claim about a run, measured as the claim says; None where there is none.
-
-        Several samplings of one training seed are averaged first, so that each training counts once.
-        """
+        """Our number for a claim about a run, measured as the claim says; None where there is none."""
         name = self.metric(claim, run)
-        carrying = [record for record in self.records(run) if name in record.metrics] if name else []
-        if not carrying:
-            return None
-        by_seed: dict[int, list[float]] = {}
-        for record in carrying:
-            by_seed.setdefault(record.seed, []).append(record.metrics[name].value)
-        means = [fmean(values) for values in by_seed.values()]
-        sd = stdev(means) if len(means) > 1 else None
-        return Measured(name, fmean(means), sd, len(means), carrying[0].protocol)
+        return summarise(self.records(run), name) if name else None
 
     def metric(self, claim: Claim, run: Run) -> str:
         """The name of the metric that a claim about a run is held against; empty where records have none.
@@ -112,6 +80,17 @@ class Measurements:
         if self.scale != SCALE:
             return UNKNOWN
         return PRIOR if metric == PUBLISHED else unpublished(metric)
+
+
+def against_print(found: Measured, claim: Claim) -> str:
+    """Ours, the print, the difference and the protocol."""
+    between = f"standard deviation {say(found.sd)}" if found.sd else "no two of which differ"
+    spread = f" (mean of {found.seeds} training seeds, {between})" if found.seeds > 1 else ""
+    parts = [f"ours {found.mean:.4g}{spread}, printed {claim.text}"]
+    if isinstance(claim.printed, int | float):
+        difference = found.mean - claim.printed
+        parts.append(f"difference {'−' if difference < 0 else '+'}{abs(difference):.3g}")
+    return f"{', '.join(parts)}; {protocol_words(found.name, found.records[0].protocol)}"
 
 
 def protocol_words(metric: str, protocol: Protocol) -> str:

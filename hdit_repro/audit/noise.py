@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from statistics import variance
 from typing import NamedTuple
 
-from hdit_repro.audit.replicates import Replicates
+from hdit_repro.audit.replicates import Replicates, pooled
 from hdit_repro.errors import counted
 
 OWN = 8
@@ -152,21 +152,20 @@ def estimate(rows: Mapping[str, Replicates], prior: Spread = PRIOR, of: str = ""
     enough = {name: (_own(name, row), row.samplings) for name, row in rows.items() if row.seeds >= OWN}
     own = {name: found for name, found in enough.items() if found[0].sd}
     repeated = [row for name, row in apart.items() if name not in own and row.seeds > 1]
-    dof = sum(row.seeds - 1 for row in repeated)
-    squares = sum((row.seeds - 1) * variance(row.means.values()) for row in repeated)
-    if dof >= ENOUGH and squares:
+    sd, dof = pooled(row.means.values() for row in repeated)
+    if dof >= ENOUGH and sd:
         trainings = sum(row.seeds for row in repeated)
         basis = f"pooled over {trainings} trainings of {counted(len(repeated), 'row')}, {dof} degrees of freedom"
         samplings = dof / sum((row.seeds - 1) / row.samplings for row in repeated)  # as the squares are weighted
-        return Noise(Spread(math.sqrt(squares / dof), dof, basis, of), sampling, own, samplings)
-    pooled = prior if sampling.known else _with_sampling(prior, sampling)
+        return Noise(Spread(sd, dof, basis, of), sampling, own, samplings)
+    spread = prior if sampling.known else _with_sampling(prior, sampling)
     if dof:
         needed = f"the records have {dof} of the {ENOUGH} degrees of freedom needed"
         if dof >= ENOUGH:
             trainings = sum(row.seeds for row in repeated)
             needed = f"of {trainings} trainings of {len(repeated)} rows, no two of one row differ"
-        pooled = pooled._replace(basis=f"{pooled.basis}; {needed}")
-    return Noise(pooled, sampling, own, 1.0)
+        spread = spread._replace(basis=f"{spread.basis}; {needed}")
+    return Noise(spread, sampling, own, 1.0)
 
 
 def independent(rows: Mapping[str, Replicates]) -> dict[str, Replicates]:
@@ -198,9 +197,7 @@ def _with_sampling(prior: Spread, sampling: Spread) -> Spread:
 def _sampling(rows: Mapping[str, Replicates], prior: Spread) -> Spread:
     """Between samplings of one network, pooled over networks; `prior` where there are too few."""
     repeated = [logs for row in rows.values() for logs in row.logs.values() if len(logs) > 1]
-    dof = sum(len(logs) - 1 for logs in repeated)
-    squares = sum((len(logs) - 1) * variance(logs) for logs in repeated)
-    if dof < ENOUGH or not squares:
+    sd, dof = pooled(repeated)
+    if dof < ENOUGH or not sd:
         return prior
-    basis = f"from {dof + len(repeated)} samplings of {counted(len(repeated), 'network')}"
-    return Spread(math.sqrt(squares / dof), dof, basis)
+    return Spread(sd, dof, f"from {dof + len(repeated)} samplings of {counted(len(repeated), 'network')}")

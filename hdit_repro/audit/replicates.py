@@ -7,8 +7,8 @@ variation is a standard deviation and rows of different size can share one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from statistics import fmean
+from collections.abc import Collection, Iterable, Mapping
+from statistics import fmean, variance
 from typing import NamedTuple
 
 from hdit_repro.records.schema import Record
@@ -58,6 +58,14 @@ def replicates(records: Iterable[Record], metric: str) -> Replicates | None:
             trainings.add(record.training_id)
     whole = {seed: tuple(values) for seed, values in logs.items()}
     return Replicates(whole, frozenset(trainings)) if whole else None
+
+
+def pooled(groups: Iterable[Collection[float]]) -> tuple[float, int]:
+    """The standard deviation within groups, pooled over them, and its degrees of freedom; zeros where none has two."""
+    repeated = [group for group in groups if len(group) > 1]
+    dof = sum(len(group) - 1 for group in repeated)
+    squares = sum((len(group) - 1) * variance(group) for group in repeated)
+    return math.sqrt(squares / dof) if dof else 0.0, dof
 
 
 SHARED = "both are drawn from the same networks, whose luck the interval counts as that of two"

@@ -62,5 +62,7 @@ def test_two_kinds_of_luck_are_kept_apart(measure) -> None:
     assert found is not None
     assert (found.mean, found.seeds, len(found.records)) == (15.5, 2, 4)
     assert found.sd == pytest.approx(math.sqrt(50))
-    assert measured.sampling_sd(records, name) == pytest.approx(math.sqrt(0.5))
-    assert measured.sampling_sd(records[::2], name) is None
+    assert measured.sampling_sd(found) == pytest.approx(math.sqrt(0.5))
+    single = measured.summarise(records[::2], name)
+    assert single is not None
+    assert measured.sampling_sd(single) is None

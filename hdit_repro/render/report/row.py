@@ -110,7 +110,7 @@ def _values(entry: Entry, facts: Facts) -> Iterable[Block]:
             _number(m.mean),
             _deviation(m.sd),
             str(m.seeds),
-            _deviation(measured.sampling_sd(entry.records, name)),
+            _deviation(measured.sampling_sd(m)),
             str(len(m.records)),
         )
         for name, m in means
