@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -46,6 +46,9 @@ KEEP_BYTES = 256 << 20
 GRID = 64
 """How many of the first samples are shown in grid.png, and always kept as images."""
 
+Told = Callable[..., None]
+"""Called with how many of the missing samples are there, a note, and values by name."""
+
 
 def run(job: Job, folder: RunFolder, settings: Settings, report: Report, numbers: range | None = None) -> Path:
     """Draw the samples of `job` that are missing, all or those of `numbers`; returns the manifest.
@@ -64,13 +67,17 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report, numbers
         refuse_bare(shards, folder, job.name, sample_command(job))
     if damaged:
         report(Progress("sample", 0, len(wanted), f"damaged and redone: {', '.join(damaged)}"))
+
+    def told(drawn: int, note: str, **values: float) -> None:
+        report(Progress("sample", len(wanted) - len(todo) + drawn, len(wanted), note, values))
+
     if todo:
         extractor = build_extractor(job.run.evaluation.extractor, device)
         if job.run.external:
-            _take(job.run, folder, extractor, todo, keep, settings, report)
+            _take(job.run, folder, extractor, todo, keep, settings, told)
         else:
             network = trained_network(job.run, folder, device)
-            _draw(job.run, folder, network, extractor, todo, keep, settings, report)
+            _draw(job.run, folder, network, extractor, todo, keep, settings, told)
     show_first(folder)
     if settings.keep_images in ("zip", "npz") and folder.done("sample"):
         write_images(job, folder, settings.keep_images)
@@ -139,19 +146,17 @@ def _draw(
     todo: list[int],
     keep: bool,
     settings: Settings,
-    report: Report,
+    told: Told,
 ) -> None:
     """Draw `todo` in shards of one batch each, and write each as it is done."""
     device = next(network.parameters()).device
-    total, done, steps = run.sampling.count, run.sampling.count - len(todo), 0
-    started = time.monotonic()
-    calls = run.sampling.sampler.calls
+    done, steps, calls, started = 0, 0, run.sampling.sampler.calls, time.monotonic()
 
     def on_step() -> None:
         nonlocal steps
         steps += 1
         part = int(len(numbers) * min(1.0, steps / calls))
-        report(Progress("sample", done + part, total, f"{kind_of(run.sampling.sampler)} step {steps} of {calls}"))
+        told(done + part, f"{kind_of(run.sampling.sampler)} step {steps} of {calls}")
 
     parts, way = list(chunks(todo, settings.batch)), way_here(settings.sampling.network, device)
     rows = max(map(len, parts)) * (1 if run.sampling.guidance == 1 else 2)
@@ -166,8 +171,8 @@ def _draw(
         add_seconds(folder, time.monotonic() - began, extractor.device, way_gone(call, way))
         write_shard(folder, numbers, tensors)
         done += len(numbers)
-        rate = (done - (total - len(todo))) / (time.monotonic() - started)
-        report(Progress("sample", done, total, f"{rate:.2f} images/s", {"images_per_s": rate}))
+        rate = done / (time.monotonic() - started)
+        told(done, f"{rate:.2f} images/s", images_per_s=rate)
 
 
 def _take(
@@ -177,17 +182,17 @@ def _take(
     todo: list[int],
     keep: bool,
     settings: Settings,
-    report: Report,
+    told: Told,
 ) -> None:
     """Measure somebody's images of the numbers `todo`, and write each shard as it is done."""
-    done, began = run.sampling.count - len(todo), time.monotonic()
+    done, began = 0, time.monotonic()
     for numbers, images in external.batches(external.images_of(run), todo, settings.batch):
         tensors = _measured(extractor, numbers, images, keep)
         add_seconds(folder, time.monotonic() - began, extractor.device)
         began = time.monotonic()
         write_shard(folder, numbers, tensors)
         done += len(numbers)
-        report(Progress("sample", done, run.sampling.count, "features of the images"))
+        told(done, "features of the images")
 
 
 def _measured(extractor: FeatureExtractor, numbers: range, images: Tensor, keep: bool) -> dict[str, Tensor]:

@@ -95,6 +95,15 @@ def test_who_draws_a_part_leaves_the_grid_and_the_file_to_the_last(job, folder):
     assert torch.equal(first_images(folder, GRID), next(Pictures().batches(GRID)))
 
 
+def test_who_draws_a_part_tells_how_far_that_part_is(job, folder):
+    """Of a set of which nothing else is there, most of it seemed done before the first sample was drawn."""
+    heard = []
+    settings = Settings(device="cpu", batch=8)
+    sample.run(job, folder, settings, lambda told: heard.append((told.done, told.total)), range(16))
+    sample.run(job, folder, settings, lambda told: heard.append((told.done, told.total)), range(8, 24))
+    assert heard == [(8, 16), (16, 16), (16, 16)]
+
+
 def test_a_set_that_shows_the_first_alone_goes_on_so(job, folder, monkeypatch):
     """They are no sign that somebody asked for all: at paper scale those of a run take gigabytes."""
     monkeypatch.setattr(sample, "KEEP_BYTES", 0)
