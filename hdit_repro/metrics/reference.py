@@ -69,8 +69,7 @@ class DatasetStatistics(NamedTuple):
 
 
 def chosen(images: int, count: int | None) -> NDArray[np.int64]:
-    """The image numbers of a reference: all, or `count` evenly spaced ones (i * images // count), so that a data set
-    sorted by class keeps its classes.
+    """The image numbers of a reference: all, or `count` evenly spaced ones.
 
     Raises:
         UserError: more images are asked for than there are, or fewer than four (two a half).
@@ -83,7 +82,12 @@ def chosen(images: int, count: int | None) -> NDArray[np.int64]:
             expected=f"{SMALLEST_REFERENCE} to {images:,} images",
             fix="name a count in that range, or leave it out for all",
         )
-    return np.arange(total, dtype=np.int64) * images // total
+    return _spaced(total, images)
+
+
+def _spaced(count: int, images: int) -> NDArray[np.int64]:
+    """Numbers i * images // count, so that of a data set sorted by class all classes are there."""
+    return np.arange(count, dtype=np.int64) * images // count
 
 
 def dataset_reference(
@@ -226,7 +230,7 @@ def floor(
     target = dataset_reference(images, extractor, count, progress).whole
     left = np.setdiff1d(np.arange(len(images)), chosen(len(images), count))
     pool = left if len(left) >= samples else np.arange(len(images), dtype=np.int64)
-    numbers = pool[np.arange(min(samples, len(pool)), dtype=np.int64) * len(pool) // min(samples, len(pool))]
+    numbers = pool[_spaced(min(samples, len(pool)), len(pool))]
     facts = {**reference_facts(images, extractor, target.count), "kind": "floor", "samples": len(numbers)}
     real = statistics_of(_single_features(images, extractor, numbers, facts, progress))
     return frechet_distance(real.mean, real.cov, target.mean, target.cov)
