@@ -11,7 +11,7 @@ from statistics import NormalDist
 from typing import Any, NamedTuple
 
 from hdit_repro import jobs
-from hdit_repro.audit.decide import LEVEL, MOST_SEEDS, Difference, quantile
+from hdit_repro.audit.decide import LEVEL, Difference, fewest, quantile
 from hdit_repro.audit.measured import SCALE, Measurements
 from hdit_repro.audit.noise import Spread
 from hdit_repro.audit.orders import foreseen
@@ -145,14 +145,15 @@ def _test(spread: Spread, seeds: int, rows: int) -> Difference:
 def seeds_for(
     log: float, spread: Spread, often: float | None = None, level: float = LEVEL, rows: int = 2
 ) -> int | None:
-    """The fewest trainings a side from which on a difference of this size is beyond noise, or, where `often` is given,
+    """The fewest trainings a side with which a difference of this size is beyond noise, or, where `often` is given,
     that find it if it is true in so many of all cases."""
-    for seeds in range(1, MOST_SEEDS + 1):
-        if often is None and abs(log) > threshold(spread, seeds, level, rows):
-            return seeds
-        if often is not None and chance(log, spread, seeds, level, rows) >= often:
-            return seeds
-    return None
+
+    def found(seeds: int) -> bool:
+        if often is None:
+            return abs(log) > threshold(spread, seeds, level, rows)
+        return chance(log, spread, seeds, level, rows) >= often
+
+    return fewest(found, 1)
 
 
 def _compare(
