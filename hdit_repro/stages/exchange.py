@@ -201,9 +201,8 @@ def export_weights(job: Job, folder: RunFolder, form: Literal["k-diffusion", "sa
         metadata["config"] = json.dumps(k_diffusion_config(run), sort_keys=True)
     else:
         metadata["config"] = msgspec.json.encode(run).decode()
-    tensors = read_final(folder.checkpoints, run.training_id).tensors
-    state = {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
-    state |= {name.removeprefix("ema."): value for name, value in tensors.items() if name.startswith("ema.")}
+    trained = read_final(folder.checkpoints, run.training_id)
+    state = trained.under("network.") | trained.under("ema.")
     if form == "k-diffusion":
         state = to_k_diffusion(state)
     write_bytes(path, save({name: value.contiguous() for name, value in state.items()}, metadata))

@@ -114,14 +114,14 @@ def trained_network(run: Run, folder: RunFolder, device: torch.device) -> nn.Mod
     network, step, decay = build(run.model, seed=run.seed), run.sampling.at_step, run.sampling.ema_decay
     parameters = {name: parameter.detach() for name, parameter in network.named_parameters()}
     if step is UNSET:
-        tensors = read_final(folder.checkpoints, run.training_id).tensors
-        load_exactly(dict(network.state_dict()), _under("network.", tensors))
+        kept = read_final(folder.checkpoints, run.training_id)
+        load_exactly(dict(network.state_dict()), kept.under("network."))
     else:
-        tensors = read_snapshot(folder.checkpoints, step, run.training_id).tensors
-        load_exactly(dict(network.named_buffers()), _under("network.", tensors))
+        kept = read_snapshot(folder.checkpoints, step, run.training_id)
+        load_exactly(dict(network.named_buffers()), kept.under("network."))
     if run.sampling.weights == "ema":
         other = "" if decay is UNSET else written(decay)
-        average = _under(f"ema@{other}." if other else "ema.", tensors)
+        average = kept.under(f"ema@{other}." if other else "ema.")
         if not average:
             raise UserError(
                 "the training did not keep the average that samples are asked of",
@@ -131,11 +131,6 @@ def trained_network(run: Run, folder: RunFolder, device: torch.device) -> nn.Mod
             )
         load_exactly(parameters, average)
     return network.to(device).eval()
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin so, by the rest of their names."""
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _draw(

@@ -34,6 +34,10 @@ class Checkpoint(NamedTuple):
     run: str
     tensors: dict[str, Tensor]
 
+    def under(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names begin so, by the rest of their names."""
+        return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
+
 
 def save_checkpoint(folder: Path, tensors: dict[str, Tensor], step: int, run: str) -> dict[str, Any]:
     """Write a checkpoint; returns its marker.
