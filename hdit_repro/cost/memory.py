@@ -19,33 +19,47 @@ Stored = Literal["float32", "bfloat16"]
 
 
 class Kept(NamedTuple):
-    """Bytes that autograd keeps, a token: `layer` of an attention layer a channel, `head` a head, `hidden` a hidden
-    channel, `gate` more a channel, `ends` around all layers and `merge` around a level a channel of
-    the outer one, `pixel` a value of a patch, `dit` a channel of a DiT's block, `input` one of a layer's input."""
+    """Bytes that autograd keeps, a token.
+
+    Attributes:
+        layer: of a layer with attention, a channel.
+        head: of its attention, a head; `cosine` more where similarity is cosine.
+        hidden: of its feed-forward, a hidden channel; `geglu` with GEGLU, whose value and gate are kept as one.
+        gate: more with a gate, a channel.
+        layer_norm: more of a branch with LayerNorm and not RMSNorm, a channel: the normalised input.
+        input: of a layer's input alone, a channel.
+        dit: of a DiT's block, a channel; `dit_head`, a head.
+        ends: around all layers, a channel of the outermost level; `pixel`, a value of a patch.
+        merge: around a level, a channel of the outer one.
+    """
 
     layer: float
     head: float
+    cosine: float
     hidden: float
+    geglu: float
     gate: float
-    ends: float
-    merge: float
-    pixel: float
-    dit: float
+    layer_norm: float
     input: float
+    dit: float
+    dit_head: float
+    ends: float
+    pixel: float
+    merge: float
 
 
 KEPT: dict[Stored, Kept] = {
-    "float32": Kept(39, 4, 8, 8, 12, 14, 8.6, 80, 4),
-    "bfloat16": Kept(20, 5.4, 4, 4, 4, 7, 6.5, 48, 4),
-}
-GATED: dict[Stored, float] = {"float32": 12.0, "bfloat16": 6.0}
-"""Bytes a hidden channel of GEGLU, whose value and gate are kept as one."""
-COSINE_HEAD: dict[Stored, float] = {"float32": 4.0, "bfloat16": 8.0}
-LAYER_NORM: dict[Stored, float] = {"float32": 4.0, "bfloat16": 6.0}
-"""Bytes a channel of a branch that LayerNorm keeps beside what RMSNorm keeps: the normalised input."""
+    "float32": Kept(
+        layer=39, head=4, cosine=4, hidden=8, geglu=12, gate=8, layer_norm=4, input=4, dit=80, dit_head=7.45,
+        ends=12, pixel=8.6, merge=14,
+    ),
+    "bfloat16": Kept(
+        layer=20, head=5.4, cosine=8, hidden=4, geglu=6, gate=4, layer_norm=6, input=4, dit=48, dit_head=7.45,
+        ends=4, pixel=6.5, merge=7,
+    ),
+}  # fmt: skip
 POINTWISE = 0.2
 """Share of `layer` that a layer without attention keeps: its norm and its residual."""
-
 
 ROOM = 0.85
 """Share of a card's memory that a step may be planned to take; the rest is the kernels' scratch, the allocator's slack
@@ -138,27 +152,26 @@ def fit(
 
 def activation_bytes(model: Model, precision: Precision, *, recompute: bool = False) -> float:
     """What autograd keeps for one image."""
-    stored: Stored = "bfloat16" if precision == "bfloat16" else "float32"
-    kept = KEPT[stored]
+    kept = KEPT["bfloat16" if precision == "bfloat16" else "float32"]
     if isinstance(model, DiT):
         tokens = (model.resolution // model.patch) ** 2
-        layer = tokens * (kept.dit * model.width + 7.45 * model.heads)
+        layer = tokens * (kept.dit * model.width + kept.dit_head * model.heads)
         layers, largest = layer * model.depth, layer
         inputs = tokens * kept.input * model.width * model.depth
         rest = tokens * (kept.ends * model.width + kept.pixel * model.channels * model.patch**2)
     else:
-        layers, largest, inputs = _layers(model, kept, stored)
+        layers, largest, inputs = _layers(model, kept)
         rest = _ends(model, kept)
     return rest + (inputs + largest if recompute else layers)
 
 
-def _layers(model: Hourglass, kept: Kept, stored: Stored) -> tuple[float, float, float]:
+def _layers(model: Hourglass, kept: Kept) -> tuple[float, float, float]:
     """Bytes of all layers, of the largest one, and of all layers' inputs alone."""
     grid = (model.resolution // model.patch_height) * (model.resolution // model.patch_width)
-    head = kept.head + (COSINE_HEAD[stored] if isinstance(model.similarity, CosineSimilarity) else 0.0)
+    head = kept.head + (kept.cosine if isinstance(model.similarity, CosineSimilarity) else 0.0)
     channel = kept.layer + (0.0 if isinstance(model.gate, NoGate) else kept.gate)
-    branch = 0.0 if isinstance(model.norm, AdaRMSNorm) else LAYER_NORM[stored]
-    hidden = GATED[stored] if isinstance(model.feed_forward, GEGLU) else kept.hidden
+    branch = 0.0 if isinstance(model.norm, AdaRMSNorm) else kept.layer_norm
+    hidden = kept.geglu if isinstance(model.feed_forward, GEGLU) else kept.hidden
     total = largest = inputs = 0.0
     for level in model.levels:
         tokens = grid >> (2 * level.index)
