@@ -14,8 +14,6 @@ from hdit_repro.jobs import Job
 from hdit_repro.records.lint import difference as otherwise
 from hdit_repro.render.measured import Measured, summarise
 
-PAIRED = "paired by seed"
-
 
 class Contrast(NamedTuple):
     """A metric of both rows. `difference` is the first less the second in logarithms; None where that is undefined, or
@@ -74,7 +72,6 @@ class Contrast(NamedTuple):
         if self.interval is None:
             return f"{away}, {self.test}{note}"
         low, high = self.difference.interval()
-        note = f"; {SHARED}{note}" if self.shared and self.test != PAIRED else note
         return f"{away}, 95 % interval {change(low)} to {change(high)}, {self.test}{note}"
 
 
@@ -101,4 +98,6 @@ def _difference(pair: tuple[Job, Job], name: str, measurements: Measurements) ->
         measurements.spread(job.run, name, side.samplings) for job, side in zip(pair, (one, other), strict=True)
     )
     found, paired = compare(one, other, (left, right))
-    return found, PAIRED if paired else f"noise {said((left, right))}", share(one, other)
+    shared, known = share(one, other), not math.isinf(found.error)
+    noise = f"noise {said((left, right))}" + (f"; {SHARED}" if shared and known else "")
+    return found, "paired by seed" if paired else noise, shared

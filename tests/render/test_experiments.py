@@ -137,6 +137,7 @@ def test_several_seeds_have_a_spread_and_the_test_of_compare(
     shown = capsys.readouterr().out
     for name, field in (("percent", "change"), ("low", "change_low"), ("high", "change_high"), ("p", "change_p")):
         assert f'"{name}": {line[f"{METRIC}_{field}"]}' in shown
+    assert "4 degrees of freedom); both are drawn from the same networks" in found[".md"]
     change = float(line[f"{METRIC}_change"])
     assert f"| +{change:.1f} % \\[" in re.sub(" +", " ", found[".md"])
 
