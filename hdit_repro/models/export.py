@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from hdit_repro.errors import UserError
-from hdit_repro.models.released import read_k_diffusion
+from hdit_repro.models.released import k_diffusion
 from hdit_repro.spec import model as spec
 from hdit_repro.spec.diffusion import Edm
 from hdit_repro.spec.run import Run
@@ -72,10 +70,7 @@ def _attention(level: spec.Level) -> dict[str, Any]:
 
 def _refuse_what_is_lost(model: spec.Hourglass, config: dict[str, Any]) -> None:
     """Hold the network that k-diffusion would build against ours, field by field."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "config.json"
-        path.write_text(json.dumps(config))
-        other = read_k_diffusion(path)
+    other = k_diffusion(config, Path("config.json"))
     ours, theirs = msgspec.to_builtins(_explicit(model)), msgspec.to_builtins(_explicit(other))
     lost = [f"{name} = {ours[name]}, there {theirs[name]}" for name in ours if ours[name] != theirs[name]]
     if lost:

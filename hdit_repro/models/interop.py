@@ -17,6 +17,8 @@ from hdit_repro.models.dit import DiT
 from hdit_repro.models.fork import as_released
 from hdit_repro.models.positions import check_fixed
 from hdit_repro.models.released import read_dit, read_k_diffusion
+from hdit_repro.spec.model import DiT as DiTSpec
+from hdit_repro.spec.model import Hourglass
 
 # Ours on the left, k-diffusion's on the right; every other name is the same.
 ENDINGS = ((".similarity.scale", ".scale"), (".join.fac", ".fac"), (".join.proj.weight", ".skip_proj.weight"))
@@ -36,7 +38,16 @@ def load_k_diffusion(config_json: str | Path, weights_safetensors: str | Path) -
         UserError: a key is unknown, or a tensor is missing, left over or of another shape; the message names it.
     """
     spec, path = read_k_diffusion(Path(config_json)), Path(weights_safetensors)
-    return _fill(outline(spec), as_released(_read(path), spec, path), path, to_k_diffusion_name)
+    return fill_k_diffusion(spec, _read(path), path)
+
+
+def fill_k_diffusion(spec: Hourglass, tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
+    """The same network of its spec and tensors; `path` is where they lie, for errors.
+
+    Raises:
+        UserError: a tensor is missing, left over or of another shape; the message names it.
+    """
+    return _fill(outline(spec), as_released(tensors, spec, path), path, to_k_diffusion_name)
 
 
 def load_dit(config_json: str | Path, weights_safetensors: str | Path) -> nn.Module:
@@ -53,7 +64,16 @@ def load_dit(config_json: str | Path, weights_safetensors: str | Path) -> nn.Mod
         UserError: as `load_k_diffusion`; or `pos_embed` differs.
     """
     spec, path = read_dit(Path(config_json)), Path(weights_safetensors)
-    network = _fill(outline(spec), _read(path), path, str)
+    return fill_dit(spec, _read(path), path)
+
+
+def fill_dit(spec: DiTSpec, tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
+    """The same network of its spec and tensors; `path` is where they lie, for errors.
+
+    Raises:
+        UserError: as `load_dit`, for a tensor.
+    """
+    network = _fill(outline(spec), tensors, path, str)
     assert isinstance(network, DiT)
     side = spec.resolution // spec.patch
     check_fixed(rearrange(network.pos_embed, "1 (h w) d -> h w d", h=side), "pos_embed", path)
@@ -73,7 +93,7 @@ def to_k_diffusion(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {to_k_diffusion_name(name): tensor for name, tensor in state.items()}
 
 
-def _fill(network: nn.Module, tensors: dict[str, Tensor], path: Path, rename: Callable[[str], str]) -> nn.Module:
+def _fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, rename: Callable[[str], str]) -> nn.Module:
     """Put the tensors of a file into a network that has none, each checked by name, type and shape."""
     wanted = {rename(name): name for name in network.state_dict()}
     shapes = {rename(name): tensor.shape for name, tensor in network.state_dict().items()}

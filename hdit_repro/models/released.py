@@ -152,7 +152,20 @@ def read_k_diffusion(path: Path) -> spec.Hourglass:
     Raises:
         UserError: the file is damaged, has an unknown key or a wrong type, or describes an impossible network.
     """
-    config = _read(path, KConfig, {"model": KModel, "dataset": KDataset})
+    return k_diffusion(configuration(path), path)
+
+
+def k_diffusion(value: object, path: Path) -> spec.Hourglass:
+    """The same of what such a file holds.
+
+    Args:
+        value: of `configuration`, or from a checkpoint.
+        path: where it lies, for errors.
+
+    Raises:
+        UserError: as `read_k_diffusion`.
+    """
+    config = _k_diffusion(value, path)
     if config.model.has_variance:
         raise UserError(
             "a network that predicts its variance is not one of the released hourglasses",
@@ -162,6 +175,10 @@ def read_k_diffusion(path: Path) -> spec.Hourglass:
         )
     with _describing(path):
         return _hourglass(config)
+
+
+def _k_diffusion(value: object, path: Path) -> KConfig:
+    return _checked(value, path, KConfig, {"model": KModel, "dataset": KDataset})
 
 
 def _hourglass(config: KConfig) -> spec.Hourglass:
@@ -197,13 +214,16 @@ def _hourglass(config: KConfig) -> spec.Hourglass:
     )
 
 
-def read_k_diffusion_sigmas(path: Path) -> dict[str, float]:
+def k_diffusion_sigmas(value: object, path: Path) -> dict[str, float]:
     """sigma_data (1 where the configuration names none), sigma_min and sigma_max of a k-diffusion configuration.
+
+    Args:
+        value, path: as of `k_diffusion`.
 
     Raises:
         UserError: as `read_k_diffusion`; or it lacks one of the two ends, for which the released code has no default.
     """
-    model = _read(path, KConfig, {"model": KModel, "dataset": KDataset}).model
+    model = _k_diffusion(value, path).model
     if model.sigma_min is None or model.sigma_max is None:
         raise UserError(
             "a configuration does not say between which noise levels samples are drawn",
@@ -244,7 +264,16 @@ def read_dit(path: Path) -> spec.DiT:
     Raises:
         UserError: as `read_k_diffusion`.
     """
-    model = _read(path, DiTConfig, {"model": DiTModel}).model
+    return dit(configuration(path), path)
+
+
+def dit(value: object, path: Path) -> spec.DiT:
+    """The same of what such a file holds; `value` and `path` as of `k_diffusion`.
+
+    Raises:
+        UserError: as `read_k_diffusion`.
+    """
+    model = _checked(value, path, DiTConfig, {"model": DiTModel}).model
     with _describing(path):
         return spec.DiT(
             resolution=model.input_size,
@@ -295,8 +324,7 @@ def configuration(path: Path) -> object:
         ) from error
 
 
-def _read(path: Path, kind: type[S], sections: dict[str, type[msgspec.Struct]]) -> S:
-    value = configuration(path)
+def _checked(value: object, path: Path, kind: type[S], sections: dict[str, type[msgspec.Struct]]) -> S:
     if not isinstance(value, dict):
         raise UserError(
             "this is no configuration",
@@ -322,7 +350,7 @@ def _read(path: Path, kind: type[S], sections: dict[str, type[msgspec.Struct]]) 
 
 def _refuse_unknown(value: dict[str, Any], kind: type[msgspec.Struct], path: str, prefix: str) -> None:
     known = [field.encode_name for field in msgspec.structs.fields(kind)]
-    for key in value:
+    for key in map(str, value):
         if key not in known:
             close = nearest(key, known)
             raise UserError(

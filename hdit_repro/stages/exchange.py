@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import tempfile
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from hdit_repro.errors import UserError
 from hdit_repro.files import lock, sha256_file, write_bytes, write_json
 from hdit_repro.jobs import Job
-from hdit_repro.models import load_dit, load_k_diffusion
 from hdit_repro.models.export import k_diffusion_config
-from hdit_repro.models.interop import to_k_diffusion
-from hdit_repro.models.released import configuration, read_dit, read_k_diffusion, read_k_diffusion_sigmas
+from hdit_repro.models.interop import fill_dit, fill_k_diffusion, to_k_diffusion
+from hdit_repro.models.released import configuration, dit, k_diffusion, k_diffusion_sigmas
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.spec.model import Hourglass, Model
 from hdit_repro.stages.model_card import write_card
@@ -63,38 +59,23 @@ def read_released(origin: Origin, path: Path, config: Path | None = None) -> Rel
             fix="check the path; relative ones are taken from the current folder",
         )
     tensors, own = _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
-    settings = own if config is None else configuration(config)
-    if settings is None:
+    said, source = (own, path) if config is None else (configuration(config), config)
+    if said is None:
         raise UserError(
             "a checkpoint comes without its configuration",
             found=str(path),
             expected="a configuration inside (k-diffusion), or in a file",
             fix="--config CONFIG.json",
         )
-    with tempfile.TemporaryDirectory() as folder:
-        weights, facts = Path(folder) / "weights.safetensors", Path(folder) / "config.json"
-        save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, weights)
-        facts.write_text(json.dumps(settings))
-        with _naming({weights: path, facts: config or path}):
-            if origin == "dit":
-                return _of_runs_here(
-                    Released(read_dit(facts), load_dit(facts, weights), sha256_file(path), {}, {}), path
-                )
-            spec, network = read_k_diffusion(facts), load_k_diffusion(facts, weights)
-            sigmas = read_k_diffusion_sigmas(facts)
-    diffusion = {"sigma_data": sigmas.pop("sigma_data")}
-    return _of_runs_here(Released(spec, network, sha256_file(path), diffusion, sigmas), path)
-
-
-@contextlib.contextmanager
-def _naming(files: dict[Path, Path]) -> Iterator[None]:
-    """Errors name the files that were given in place of the copies that are read."""
-    try:
-        yield
-    except UserError as error:
-        for copy, given in files.items():
-            error.found = None if error.found is None else error.found.replace(str(copy), str(given))
-        raise
+    weights = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}  # no two share their memory
+    if origin == "dit":
+        spec = dit(said, source)
+        return _of_runs_here(Released(spec, fill_dit(spec, weights, path), sha256_file(path), {}, {}), path)
+    model = k_diffusion(said, source)
+    network = fill_k_diffusion(model, weights, path)
+    sampling = k_diffusion_sigmas(said, source)
+    diffusion = {"sigma_data": sampling.pop("sigma_data")}
+    return _of_runs_here(Released(model, network, sha256_file(path), diffusion, sampling), path)
 
 
 def _of_runs_here(released: Released, path: Path) -> Released:

@@ -15,7 +15,7 @@ from hdit_repro.errors import UserError
 from hdit_repro.models import build, load_dit, load_k_diffusion
 from hdit_repro.models.export import k_diffusion_config
 from hdit_repro.models.interop import to_k_diffusion
-from hdit_repro.models.released import read_dit, read_k_diffusion, read_k_diffusion_sigmas
+from hdit_repro.models.released import configuration, k_diffusion_sigmas, read_dit, read_k_diffusion
 from hdit_repro.spec import model as spec
 from hdit_repro.spec.evaluation import DatasetReference
 
@@ -59,7 +59,7 @@ def test_defaults_are_k_diffusions(tmp_path):
 def test_defaults_of_attention_and_noise_levels_are_k_diffusions(tmp_path):
     bare = [{"type": "neighborhood"}, {"type": "shifted-window", "window_size": 4}, {"type": "global"}]
     assert read(tmp_path, self_attns=bare, sigma_min=0.03, sigma_max=70).heads == (2, 4, 8)
-    found = read_k_diffusion_sigmas(tmp_path / "config.json")
+    found = k_diffusion_sigmas(configuration(tmp_path / "config.json"), tmp_path / "config.json")
     assert found == {"sigma_data": 1.0, "sigma_min": 0.03, "sigma_max": 70.0}
 
 
@@ -68,7 +68,7 @@ def test_ends_of_sampling_have_no_default(tmp_path, said):
     """The released code asks the configuration for both, and fails where one is missing."""
     read(tmp_path, **said)
     with pytest.raises(UserError, match="between which noise levels"):
-        read_k_diffusion_sigmas(tmp_path / "config.json")
+        k_diffusion_sigmas(configuration(tmp_path / "config.json"), tmp_path / "config.json")
 
 
 def test_what_is_written_is_read(tmp_path):
