@@ -42,7 +42,7 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
     """
     if folder.done("evaluate"):
         return folder.record
-    device, started = prepare(settings), time.monotonic()
+    device, started, drawn = prepare(settings), time.monotonic(), spent_on(folder).seconds
     extractor = build_extractor(job.run.evaluation.extractor, device)
     total = job.run.sampling.count
 
@@ -62,7 +62,8 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
     kind = kind_of(job.run.evaluation.extractor)
     metrics = measure(job.run.evaluation.metrics, kind, Sides(features, reference), asked, job.name)
     context = companions(job, folder, extractor, reference, settings, device)
-    seconds = {**stage_seconds(folder), "evaluate": time.monotonic() - started}
+    seconds = stage_seconds(folder)
+    seconds["evaluate"] = time.monotonic() - started - (seconds["sample"] - drawn)  # without what was drawn again
     write(make_record(job, folder, extractor, reference, metrics, context, seconds, device), folder.record)
     write_card(job, folder)
     report(Progress("evaluate", total, total, ", ".join(f"{name} {m.value:.2f}" for name, m in metrics.items())))

@@ -190,6 +190,31 @@ def test_what_was_damaged_is_drawn_again_with_its_image(job, folder, monkeypatch
     assert sample.run(job, folder, settings, lambda _: None) == folder.manifest
 
 
+def test_what_is_drawn_again_for_an_evaluation_is_time_of_the_samples_alone(job, folder, monkeypatch):
+    """By a clock that stands but for a hundred seconds of drawing."""
+    clock, seconds = [0.0], []
+    draw(job, folder, "auto")
+    (folder.samples / whole_shards(folder)[0][0].file).write_bytes(b"")
+    for stage in (evaluate, sample):
+        monkeypatch.setattr(stage, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def slow(*_):
+        clock[0] += 100
+        yield from ((range(GRID), next(Pictures().batches(GRID))),)
+
+    monkeypatch.setattr(sample.external, "batches", slow)
+    monkeypatch.setattr(evaluate, "build_extractor", lambda *_: Mean())
+    monkeypatch.setattr(evaluate, "make_record", lambda *given: seconds.append(given[6]))
+    for name in ("load_reference", "write", "write_card"):
+        monkeypatch.setattr(evaluate, name, lambda *_: None)
+    for name in ("measure", "companions"):
+        monkeypatch.setattr(evaluate, name, lambda *_: {})
+    before = stage_seconds(folder)["sample"]
+    evaluate.run(job, folder, Settings(device="cpu"), lambda _: None)
+    assert seconds[0]["sample"] == before + 100
+    assert seconds[0]["evaluate"] == 0
+
+
 def test_the_grid_that_a_killed_process_left_out_is_drawn_by_the_evaluation(job, folder, monkeypatch):
     draw(job, folder, "auto")
     before = folder.grid.read_bytes()
