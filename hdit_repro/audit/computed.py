@@ -45,6 +45,11 @@ def say(value: object) -> str:
     return str(value)
 
 
+def in_percent(share: float) -> str:
+    """Two digits, and no exponent where that is readable: 130 %, 4.2 %, 0.0012 %."""
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
+
+
 def listed(members: tuple[object, ...]) -> str:
     """A list as the paper prints it: [384, 768]."""
     return f"[{', '.join(say(member).replace(',', '') for member in members)}]"

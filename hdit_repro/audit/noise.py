@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from statistics import variance
 from typing import NamedTuple
 
+from hdit_repro.audit.computed import in_percent
 from hdit_repro.audit.replicates import Replicates, pooled
 from hdit_repro.errors import counted
 
@@ -55,7 +56,7 @@ class Spread(NamedTuple):
 
     def words(self) -> str:
         """1.3 % (published: ...)."""
-        return f"unknown ({self.basis})" if self.unknown else f"{100 * self.sd:.2g} % ({self.basis})"
+        return f"unknown ({self.basis})" if self.unknown else f"{in_percent(self.sd)} ({self.basis})"
 
     def brief(self) -> str:
         """1.3 % (published)."""

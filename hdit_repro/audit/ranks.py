@@ -17,6 +17,7 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 from hdit_repro import jobs
+from hdit_repro.audit.computed import in_percent
 from hdit_repro.audit.measured import Measurements
 from hdit_repro.paper import Claim, Ledger
 from hdit_repro.records.rows import how
@@ -52,7 +53,7 @@ class Rank(NamedTuple):
 
     def words(self) -> str:
         """Kendall's tau 0.87 ..."""
-        lot = "" if self.chance is None else f"; an order by lot does as well in {_percent(self.chance)} of cases"
+        lot = "" if self.chance is None else f"; an order by lot does as well in {in_percent(self.chance)} of cases"
         return (
             f"Kendall's tau between our order and the paper's over {len(self.rows)} rows ({', '.join(self.rows)}): "
             f"{_signed(self.tau)}, 95 % interval {_signed(self.low)} to {_signed(self.high)} {self.basis}{lot}"
@@ -62,11 +63,6 @@ class Rank(NamedTuple):
 def _signed(value: float) -> str:
     """Two decimals: "0.87", "−0.07"."""
     return f"{value:.2f}".replace("-", "−")
-
-
-def _percent(chance: float) -> str:
-    """Two digits, and no exponent where that is readable: 100 %, 4.2 %, 0.0012 %."""
-    return f"{100 * chance:.2g} %" if chance < 0.1 else f"{100 * chance:.0f} %"
 
 
 def rank(table: str, places: Sequence[Place], basis: str) -> Rank:

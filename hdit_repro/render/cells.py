@@ -45,9 +45,10 @@ def deviation(value: float, digits: int) -> str:
     return fixed(value, digits) if round(value, digits) else f"<{fixed(10**-digits, digits)}"
 
 
-def significant(value: float) -> str:
-    """Four significant digits, without an exponent where that is readable: 12,346 and 0.001235."""
-    return fixed(value, 0) if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
+def significant(value: float, digits: int = 4) -> str:
+    """So many significant digits, without an exponent where that is readable: 12,346 and 0.001235."""
+    shown = f"{value:.{digits}g}"
+    return fixed(value, 0) if "e+" in shown and abs(value) < 1e15 else shown
 
 
 def hours(value: float) -> str:

@@ -13,6 +13,7 @@ from hdit_repro.records.rows import index as index
 from hdit_repro.records.rows import of_row as of_row
 from hdit_repro.records.rows import set_aside as set_aside
 from hdit_repro.records.schema import Record
+from hdit_repro.render.cells import significant
 from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.evaluation import FRECHET_NAMES
 from hdit_repro.spec.run import Run
@@ -35,7 +36,7 @@ def in_words(found: Measured) -> str:
 
 def _scatter(sd: float) -> str:
     """Of equal values it is said that they are, and no noise of nothing."""
-    return f" ± {sd:.2g}" if sd else " without a difference"
+    return f" ± {significant(sd, 2)}" if sd else " without a difference"
 
 
 def each(found: Measured) -> list[tuple[int, float]]:

@@ -145,6 +145,12 @@ def test_unknown_noise_stays_unknown() -> None:
     assert "--seeds 2" in noise.words()
 
 
+def test_noise_larger_than_the_number_has_no_exponent() -> None:
+    assert [Spread(sd, 4, "records").brief() for sd in (1.3, 0.25, 0.013)] == [
+        "130 % (records)", "25 % (records)", "1.3 % (records)",
+    ]  # fmt: skip
+
+
 def test_samplings_of_a_training_count_once() -> None:
     one = Replicates({0: (1.0, 3.0), 1: (5.0,)})
     assert one.mean == 3.5

@@ -57,6 +57,7 @@ def test_numbers_show_three_digits_however_small() -> None:
 def test_a_scatter_below_the_digits_is_not_none() -> None:
     assert number(Measured("fid", 12.5, 0.001, 3, None, ())) == "12.50 ± <0.01 (n = 3)"
     assert in_words(Measured("recall", 1.0, 0.0, 3, None, ())).startswith("recall: 1 without a difference over 3 ")
+    assert in_words(Measured("fd", 812.5, 120.4, 3, None, ())).startswith("fd: 812.5 ± 120 over 3 ")
 
 
 def test_each_side_has_the_noise_of_its_own_data(roots: Roots, measure: Measure) -> None:
@@ -66,7 +67,7 @@ def test_each_side_has_the_noise_of_its_own_data(roots: Roots, measure: Measure)
     measure("imagenet256", "paper", 6.9)
     for pair in (("table1/E", "imagenet256"), ("imagenet256", "table1/E")):
         contrast = compare(*pair, "paper", roots).contrasts[0]
-        assert "(pooled over 5 trainings of 1 rows, 4 degrees of freedom)" in contrast.test
+        assert "(pooled over 5 trainings of 1 row, 4 degrees of freedom)" in contrast.test
         assert "1.3 % (published)" in contrast.test
         assert contrast.difference is not None
         assert contrast.difference.dof == pytest.approx(4, rel=0.1)

@@ -84,8 +84,8 @@ def test_latex_explains_marks_where_there_are_some() -> None:
 
 
 def test_four_digits_and_no_exponent_where_that_is_readable() -> None:
-    assert [significant(value) for value in (12345.6, 9999.4, 345.06, 0.0012345, 1e-7)] == [
-        "12,346", "9999", "345.1", "0.001234", "1e-07",
+    assert [significant(value) for value in (12345.6, 9999.6, 9999.4, 345.06, 0.0012345, 1e-7)] == [
+        "12,346", "10,000", "9999", "345.1", "0.001234", "1e-07",
     ]  # fmt: skip
 
 
