@@ -142,18 +142,14 @@ def _test(spread: Spread, seeds: int, rows: int) -> Difference:
     return foreseen(0.0, (spread, spread), (seeds, seeds), rows * (seeds - 1))
 
 
-def seeds_for(
-    log: float, spread: Spread, often: float | None = None, level: float = LEVEL, rows: int = 2
-) -> int | None:
-    """The fewest trainings a side with which a difference of this size is beyond noise, or, where `often` is given,
-    that find it if it is true in so many of all cases."""
+def seeds_for(log: float, spread: Spread, level: float = LEVEL, rows: int = 2) -> int | None:
+    """The fewest trainings a side with which a difference of this size is beyond noise."""
+    return fewest(lambda seeds: abs(log) > threshold(spread, seeds, level, rows), 1)
 
-    def found(seeds: int) -> bool:
-        if often is None:
-            return abs(log) > threshold(spread, seeds, level, rows)
-        return chance(log, spread, seeds, level, rows) >= often
 
-    return fewest(found, 1)
+def seeds_surely(log: float, spread: Spread, level: float = LEVEL, rows: int = 2) -> int | None:
+    """The fewest trainings a side that find a difference of this size, if it is true, in POWER of all cases."""
+    return fewest(lambda seeds: chance(log, spread, seeds, level, rows) >= POWER, 1)
 
 
 def _compare(
@@ -162,7 +158,7 @@ def _compare(
     lower, higher = sorted((one, other), key=_number)
     log = math.log(_number(higher) / _number(lower))
     least = threshold(spread, seeds, level, rows)
-    surely = seeds_for(log, spread, POWER, level, rows)
+    surely = seeds_surely(log, spread, level, rows)
     return Comparison(
         lower=lower,
         higher=higher,
@@ -170,7 +166,7 @@ def _compare(
         percent=100 * log,
         threshold=100 * least,
         resolvable=log > least,
-        seeds=seeds_for(log, spread, level=level, rows=rows),
+        seeds=seeds_for(log, spread, level, rows),
         surely=surely,
         gpu_hours=seeds * hours,
         seeds_gpu_hours=None if surely is None else surely * hours,

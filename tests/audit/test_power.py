@@ -11,7 +11,7 @@ from hdit_repro.audit.decide import LEVEL
 from hdit_repro.audit.measured import Measurements
 from hdit_repro.audit.noise import PRIOR, Spread, estimate
 from hdit_repro.audit.orders import compare
-from hdit_repro.audit.power import Comparison, chance, power, seeds_for, threshold
+from hdit_repro.audit.power import Comparison, chance, power, seeds_for, seeds_surely, threshold
 from hdit_repro.audit.replicates import Replicates
 from hdit_repro.launch.clusters import read_cluster
 from hdit_repro.paper import Ledger
@@ -93,7 +93,7 @@ def test_seeds_by_the_usual_formula() -> None:
     """2 (z + z)^2 sd^2 / d^2, and a few more, since the noise is then estimated."""
     for log in (0.005, 0.01):
         expected = math.ceil(2 * ((1.959964 + 0.841621) * PRIOR.sd / log) ** 2)
-        found = seeds_for(log, PRIOR, 0.8)
+        found = seeds_surely(log, PRIOR)
         assert found is not None
         assert expected < found <= expected + 3
     assert seeds_for(1e-6, PRIOR) is None
