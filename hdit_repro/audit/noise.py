@@ -164,7 +164,7 @@ def estimate(rows: Mapping[str, Replicates], prior: Spread = PRIOR, of: str = ""
         needed = f"the records have {dof} of the {ENOUGH} degrees of freedom needed"
         if dof >= ENOUGH:
             trainings = sum(row.seeds for row in repeated)
-            needed = f"of {trainings} trainings of {len(repeated)} rows, no two of one row differ"
+            needed = f"of {trainings} trainings of {counted(len(repeated), 'row')}, no two of one row differ"
         spread = spread._replace(basis=f"{spread.basis}; {needed}")
     return Noise(spread, sampling, own, 1.0)
 

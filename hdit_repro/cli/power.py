@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from hdit_repro.audit.measured import Measurements
     from hdit_repro.audit.noise import Spread
     from hdit_repro.audit.power import Comparison
-    from hdit_repro.records.schema import Record
 
 app = group()
 
@@ -51,7 +50,7 @@ def power(
     """
     from hdit_repro import paper
     from hdit_repro.audit.measured import SCALE, Measurements
-    from hdit_repro.audit.noise import PRIOR, Spread
+    from hdit_repro.audit.noise import Spread
     from hdit_repro.audit.power import power as compare
     from hdit_repro.launch.clusters import read_cluster, workplace
     from hdit_repro.launch.price import unit
@@ -89,7 +88,8 @@ def power(
     remark(f"{open_pairs} of {counted(len(found), 'printed difference')} cannot be told from luck with {seeds} a side")
     if claims := sum(one.why == "claim" for one in found):
         remark(f"{counted(claims, 'claim')} of order: tested together, each at the strictest of Holm's levels")
-    remark(f"noise of one training: {(spread or _noise(measurements, records) or PRIOR).words()}")
+    for line in _noises(found, measurements, spread):
+        remark(line)
     if left_out:
         remark(f"left out, since the terminal is narrow: {', '.join(left_out)}; --json has all")
     remark("with several a side, noise is estimated from them, as `verify` does, and is no longer known")
@@ -131,7 +131,16 @@ def _brief(pair: str) -> str:
     return f"{lower} / {higher.removeprefix(experiment)}"
 
 
-def _noise(measurements: Measurements, records: list[Record]) -> Spread | None:
-    """The records' own noise where it is one and the same for all that are measured."""
-    found = {measurements.noise(record.spec, "fid").pooled for record in records if "fid" in record.metrics}
-    return found.pop() if len(found) == 1 else None
+def _noises(found: Sequence[Comparison], measurements: Measurements, given: Spread | None) -> list[str]:
+    """What the differences are told from: a line a noise, which names its data where there are several."""
+    from hdit_repro import jobs
+    from hdit_repro.spec.base import kind_of
+
+    of: dict[str, dict[str, None]] = {}
+    for claim in (one.lower for one in found):
+        assert claim.run
+        run = jobs.find(claim.run).run
+        noise = given or measurements.noise(run, measurements.metric(claim, run)).pooled
+        of.setdefault(noise.words(), {})[f"{kind_of(run.data.dataset)} at {run.data.resolution}²"] = None
+    names = [f" ({', '.join(data)})" if len(of) > 1 else "" for data in of.values()]
+    return [f"noise of one training{name}: {words}" for name, words in zip(names, of, strict=True)]

@@ -217,3 +217,17 @@ def test_commands_over_records_say_that_files_were_left_out(
     for asked in (["compare", "table1/D", "table1/E", "--json"], ["results", "show", "table1/E"], ["power"]):
         assert main(asked) == 0
         assert "1 file among the records left out (`hdit-repro results lint` says why)" in capsys.readouterr().err
+
+
+def test_power_names_each_noise_that_it_tells_from_with_its_data(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trainings repeated at 128² say nothing of those at 256²."""
+    for seed in range(5):
+        measure(workplace, "table1/E", 27.0 + seed, seed=seed)
+    assert main(["power"]) == 0
+    said = capsys.readouterr().err
+    assert "noise of one training (imagenet at 128²): 5.5 % (pooled over 5 trainings of 1 row, 4" in said
+    assert "noise of one training (imagenet at 256²): 1.3 % (published" in said
+    assert main(["power", "table1"]) == 0
+    assert "noise of one training: 5.5 % (pooled" in capsys.readouterr().err
