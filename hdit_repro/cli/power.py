@@ -35,7 +35,7 @@ MAX_CV = 1000.0
 @app.command("power")
 def power(
     table_name: Annotated[
-        str | None, typer.Argument(metavar="[TABLE]", help="All pairs of one table, table1 or edition2-table5.")
+        str | None, typer.Argument(metavar="TABLE", help="All pairs of one table, table1 or edition2-table5.")
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Trainings a side.")] = 1,
     cv: Annotated[

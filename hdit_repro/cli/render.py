@@ -18,7 +18,7 @@ app = group()
 @app.command("render-tables")
 def render_tables(
     experiment: Annotated[
-        str | None, typer.Argument(metavar="[EXPERIMENT]", help="Only the table of this experiment, yours or ours.")
+        str | None, typer.Argument(metavar="EXPERIMENT", help="Only the table of this experiment, yours or ours.")
     ] = None,
     scale: options.Scale = "paper",
     tables: Annotated[

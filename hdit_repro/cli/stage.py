@@ -162,6 +162,8 @@ def evaluate(
     """
     from hdit_repro.stages.settings import Settings
 
+    kinds = metrics or "frechet"
+    check_names("all" if protocol is None else protocol, kinds)
     if metrics is not None and protocol is None:
         raise UserError(
             "the metrics of a record are the row's own",
@@ -169,9 +171,6 @@ def evaluate(
             expected="--protocol too, for a table beside the record",
             fix=f"hdit-repro eval --run {run} --scale {scale}{options.on_data(own)} --protocol all --metrics {metrics}",
         )
-    kinds = metrics or "frechet"
-    if protocol is not None:
-        check_names(protocol, kinds)
     done = _execute("evaluate", run, scale, own, Settings(device, threads, distributed="none"), sampling_seeds)
     if protocol is not None:
         show_protocols(done, device, threads, protocol, kinds, as_objects)

@@ -17,6 +17,14 @@ Usage: Any = typer.BadParameter.__base__
 EXAMPLE = "Example: "
 
 
+NO_NUMBER = re.compile(r"is not a valid (int|float)\w*( range)?$")
+"""How the parser says that a text is no number."""
+
+
+def _number(said: re.Match[str]) -> str:
+    return "is no whole number" if said[1] == "int" else "is no number"
+
+
 def shows_help(error: Any) -> bool:
     """Whether the parser only wants to print the help of a group that was called without a command."""
     return type(error).__name__ == "NoArgsIsHelpError"
@@ -50,7 +58,7 @@ def teach(error: Any) -> UserError:
     missing = type(error).__name__ == "MissingParameter"
     return UserError(
         f"`{path}` needs {name}" if missing else f"{name} cannot be that",
-        found="nothing in its place" if missing else error.message.rstrip("."),
+        found="nothing in its place" if missing else NO_NUMBER.sub(_number, error.message.rstrip(".")),
         expected=parameter.help,
         fix=_example(command, path),
     )

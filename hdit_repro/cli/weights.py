@@ -71,7 +71,7 @@ def add(
     else:
         raise UserError(
             "weights come from one place",
-            found=f"PATH {path}, --url {url}",
+            found="neither PATH nor --url" if path is None else f"{path} and --url {url}",
             expected="a file or an address",
             fix="name one of them: hdit-repro weights add PATH",
         )

@@ -136,9 +136,9 @@ def _directory(path: Path) -> list[zipfile.ZipInfo]:
             members = sorted(files, key=lambda info: info.filename)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
-            "an archive is missing",
+            "there is no folder and no archive of images",
             found=str(path),
-            expected="a zip file",
+            expected="a folder, or a zip file",
             fix="check the path, or make an archive: hdit-repro data prepare FOLDER FILE.zip --resolution 64",
         ) from error
     except PermissionError:  # of another user, and perhaps as whole as any

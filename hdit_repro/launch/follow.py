@@ -122,10 +122,10 @@ class Telling:
         values = dict(progress.values)
         seen = Seen(progress.done, progress.total, progress.note, values, now, began, first)
         row = running_row(self._task, seen)
-        self._shown.update([row], "", seen.fraction)
         if progress.total and progress.done == progress.total and not self._ended:
             self._ended = True
             self._shown.event(f"{row.run} {row.stage} {words(row)}")
+        self._shown.update([row], "", seen.fraction)
 
 
 def words(row: Row) -> str:

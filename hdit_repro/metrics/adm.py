@@ -59,6 +59,13 @@ def add_adm(path: Path | str) -> Path:
             expected="an .npz file with mu and sigma",
             fix="take VIRTUAL_imagenet128_labeled.npz or one like it",
         )
+    if not path.is_file():
+        raise UserError(
+            "there is no such reference",
+            found=str(path),
+            expected="an .npz file with mu and sigma",
+            fix="check the path; relative ones are taken from the current folder",
+        )
     target = _adm_path(path.stem)
     found = read_statistics(path)
     if len(found.mean) != WIDTH:
@@ -92,10 +99,11 @@ def add_adm(path: Path | str) -> Path:
 
 def facts_of(path: Path) -> dict[str, Any]:
     """What is known of a file that was added: its SHA-256 and how many images it holds (its statistics may be of more);
-    the network and the side in pixels where the name is a published one. Nothing where it is damaged."""
+    the network and the side in pixels where the name is a published one. Nothing where it is damaged, or another user's
+    that may not be read."""
     try:
         held = len(NpzImages(path)) if ARRAY in arrays_in(path) else 0
-    except UserError:
+    except (UserError, PermissionError):
         return {}
     known = {"extractor": EXTRACTOR, "resolution": ADM_SIDES[path.stem]} if path.stem in ADM_SIDES else {}
     return {**known, "digest": sha256_file(path), "images": held}

@@ -31,6 +31,8 @@ def arrays_in(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
+    except PermissionError:  # of another user, and perhaps as whole as any
+        raise
     except _BROKEN as error:
         raise UserError(
             "a file is no whole .npz", found=f"{path}: {error}", fix="get or export it again", expected="a whole .npz"
@@ -52,6 +54,8 @@ class NpzImages:
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(f"{ARRAY}.npy") as file:
                 shape, fortran, dtype = _header(file)
+        except PermissionError:  # of another user, and perhaps as whole as any
+            raise
         except _BROKEN as error:
             raise UserError(
                 "images cannot be read",
@@ -93,6 +97,8 @@ class NpzImages:
                         raise EOFError(f"it ends after {first + len(data) // row} of {self.count} images")
                     pixels = np.frombuffer(data, np.uint8).reshape(many, self.height, self.width, 3)
                     yield rearrange(torch.from_numpy(pixels.copy()), "b h w c -> b c h w")
+        except PermissionError:  # of another user, and perhaps as whole as any
+            raise
         except _BROKEN as error:
             raise UserError(
                 "images are damaged",
@@ -147,6 +153,8 @@ def read_float(path: Path, name: str) -> NDArray[np.float64]:
             if found.dtype.kind not in "fiu":
                 raise TypeError(f"{name} holds {found.dtype}, and real numbers are needed")
             return np.asarray(found, np.float64)
+    except PermissionError:  # of another user, and perhaps as whole as any
+        raise
     except (*_BROKEN, TypeError) as error:
         raise UserError(
             "statistics cannot be read",

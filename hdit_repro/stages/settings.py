@@ -46,7 +46,8 @@ class HowToTrain(Spec, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.microbatch >= 0, f"microbatch is 0 (all at once) or more, and {self.microbatch} is found")
-        require(all(0 <= decay < 1 for decay in self.ema_decays), "ema_decays lie in [0, 1), such as 0.999")
+        for decay in self.ema_decays:
+            require(0 <= decay < 1, f"ema_decays lie in [0, 1), such as 0.999, and {decay:g} does not")
         require(all(step >= 1 for step in self.snapshots), "steps at which averages are kept start at 1")
         require(0 <= self.save_seconds < math.inf, "save_seconds is a finite number, and not negative")
         require(self.log_every >= 1, "log_every starts at 1")

@@ -115,6 +115,8 @@ def test_examples_of_data_commands_run(command: Command) -> None:
         "eval --run table1/E --scale smoke --metrics kernel",
         "sample --run table1/E",
         "eval --run table1/E",
+        "eval --run table1/E --scale smoke --protocol= --metrics kernel",
+        "weights add",
         "weights add nowhere.pth",
         "reference add nowhere.npz",
         "render-tables --scale huge",
@@ -139,6 +141,8 @@ def test_wrong_requests_exit_with_two_and_write_nothing(line: str, command: Comm
         ("show", "hdit-repro show table1/E"),
         ("cost table1/E --resolution many", "hdit-repro cost table1/E --resolution 256"),
         ("submit table1 --scale", "--scale VALUE"),
+        ("eval --run table1/E --scale smoke --metrics fid", "did you mean 'frechet'?"),
+        ("reference add nowhere.npz", "check the path; relative ones are taken from the current folder"),
         ("submit table1 --scale smoke --stop-after 5", "add --wait"),
     ],
 )
@@ -146,6 +150,22 @@ def test_a_line_that_cannot_be_is_told_what_is_near(line: str, offered: str, com
     said = command(line)
     assert said.code == 2
     assert said.err.splitlines()[-1].split(None, 1) == ["fix", offered]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("cost table1/E --resolution 1.5", "'1.5' is no whole number"),
+        ("train --run table1/E --microbatch x", "'x' is no whole number"),
+        ("train --run table1/E --time-limit soon", "'soon' is no number"),
+        ("power --cv much", "'much' is no number"),
+        ("train --run table1/E --ema-decay 2", "ema_decays lie in [0, 1), such as 0.999, and 2 does not"),
+        ("weights add", "neither PATH nor --url"),
+        ("weights add a.pth --url http://localhost", "a.pth and --url http://localhost"),
+    ],
+)
+def test_what_was_found_is_said_in_words(line: str, found: str, command: Command) -> None:
+    assert command(line).err.splitlines()[1].split(None, 1) == ["found", found]
 
 
 def test_a_group_without_a_command_shows_its_help(command: Command) -> None:

@@ -24,6 +24,8 @@ from hdit_repro.errors import RunError
 from hdit_repro.launch import cards, status
 from hdit_repro.launch.describe import describe
 from hdit_repro.launch.progress import Seen
+from hdit_repro.metrics.adm import add_adm
+from hdit_repro.metrics.npz import NpzImages
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.stages.exchange import read_released
 
@@ -146,7 +148,15 @@ def test_a_job_file_that_may_not_be_read_costs_itself_alone(
     assert command("show mine/wide").code == 2
 
 
-@pytest.mark.parametrize(("name", "opened"), [("photographs.zip", Archive), ("photographs.tar", TarStore)])
+@pytest.mark.parametrize(
+    ("name", "opened"),
+    [
+        ("photographs.zip", Archive),
+        ("photographs.tar", TarStore),
+        ("photographs.npz", NpzImages),
+        ("VIRTUAL_imagenet128_labeled.npz", add_adm),
+    ],
+)
 def test_an_archive_that_may_not_be_read_is_not_called_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, opened: Callable[[Path], object]
 ) -> None:

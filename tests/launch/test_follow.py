@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import io
 import re
+import time
+from types import SimpleNamespace
 
 import pytest
 
-from hdit_repro.launch.follow import Bars
+from hdit_repro.launch import follow
+from hdit_repro.launch.follow import Bars, Plain, Telling
+from hdit_repro.launch.plan import tasks_for, wanted
 from hdit_repro.launch.status import Row
+from hdit_repro.records.layout import Roots
+from hdit_repro.stages.settings import Progress
 
 
 class Terminal(io.StringIO):
@@ -34,6 +40,17 @@ def test_bars_say_all_at_any_width(width: int, run: str, monkeypatch: pytest.Mon
     shown = "".join(re.sub(r"\d:\d\d:\d\d", "", "".join(lines)).split())
     for word in ("120/240,", "0.412,", "images/s,", "2", "min", "left", "30", "stages", "12"):
         assert word in shown
+
+
+def test_a_stage_that_ends_is_said_once(roots: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long nothing was said before."""
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now, time=time.time)
+    monkeypatch.setattr(follow, "time", clock)
+    stream = io.StringIO()
+    tell = Telling(tasks_for(wanted("table1", "smoke", ["E"]), roots)[0], Plain(stream))
+    clock.now = 60.0
+    tell(Progress("train", 64, 64))
+    assert len(stream.getvalue().splitlines()) == 1
 
 
 def running(run: str) -> Row:
