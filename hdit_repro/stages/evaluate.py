@@ -87,17 +87,17 @@ def sample_features(
         shards, _ = whole_shards(folder)
     refuse_missing(shards, damaged, folder, sample_command(job))
     prefix, found = f"features.{extractor.name}.", []
-    for numbers, tensors in read_tensors(folder, shards, ""):
-        features = {name: value for name, value in tensors.items() if name.startswith(prefix)}
+    for shard, features in read_tensors(folder, shards, prefix):
         if not features:
-            if "image" not in tensors:
+            ((_, kept),) = read_tensors(folder, [shard], "image")
+            if not kept:
                 raise RunError(
                     f"samples were not measured by {extractor.name}, and their images were not kept",
-                    found=f"samples {numbers.start} to {numbers.stop - 1} of {job.name}",
+                    found=f"samples {shard.first} to {shard.numbers.stop - 1} of {job.name}",
                     expected="features of this network, or the images",
                     fix=f"delete {folder.samples} and run: {sample_command(job)}",
                 )
-            features = features_of(extractor, tensors["image"])
+            features = features_of(extractor, kept["image"])
         found.append({name.removeprefix(prefix): value for name, value in features.items()})
     return {name: torch.cat([part[name] for part in found]) for name in found[0]}
 

@@ -115,12 +115,12 @@ def chunks(numbers: list[int], size: int) -> Iterator[range]:
             start = at
 
 
-def read_tensors(folder: RunFolder, shards: list[Shard], prefix: str) -> Iterator[tuple[range, dict[str, Tensor]]]:
+def read_tensors(folder: RunFolder, shards: list[Shard], prefix: str) -> Iterator[tuple[Shard, dict[str, Tensor]]]:
     """For each shard in order of its numbers, the tensors whose names begin with `prefix`, one shard at a time."""
     for shard in sorted(shards, key=lambda shard: shard.first):
         with safe_open(folder.samples / shard.file, framework="pt") as file:
             names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
-            yield shard.numbers, {name: file.get_tensor(name) for name in names}
+            yield shard, {name: file.get_tensor(name) for name in names}
 
 
 def _once(shards: list[Shard]) -> list[Shard]:

@@ -155,9 +155,9 @@ def test_shards_of_a_range_hold_the_images_of_their_numbers(here):
     for numbers in (range(30, COUNT), range(5, 11), range(COUNT)):
         sample.run(job, folder, settings, lambda _: None, numbers)
     found = {}
-    for numbers, tensors in read_tensors(folder, whole_shards(folder)[0], ""):
-        assert tensors["number"].tolist() == list(numbers)
-        found |= dict(zip(numbers, tensors["image"], strict=True))
+    for shard, tensors in read_tensors(folder, whole_shards(folder)[0], ""):
+        assert tensors["number"].tolist() == list(shard.numbers)
+        found |= dict(zip(shard.numbers, tensors["image"], strict=True))
     assert sorted(found) == list(range(COUNT))
     assert all(torch.equal(found[number], images[number]) for number in range(COUNT))
 

@@ -1,6 +1,7 @@
 """What becomes of the images of samples: kept or not, by how much they would take, and written as one file, whole."""
 
 import itertools
+import shutil
 from types import SimpleNamespace
 
 import msgspec
@@ -12,7 +13,7 @@ from hdit_repro.errors import RunError
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.spec.external import External
 from hdit_repro.stages import evaluate, sample
-from hdit_repro.stages.evaluate import stage_seconds
+from hdit_repro.stages.evaluate import sample_features, stage_seconds
 from hdit_repro.stages.export import is_whole
 from hdit_repro.stages.imagesets import open_images
 from hdit_repro.stages.sample import GRID, first_images, keeps_images, write_images
@@ -165,6 +166,20 @@ def test_asked_for_later(job, folder, kind):
         path.write_bytes(damage)
         assert not is_whole(path)
         assert write_images(job, folder, kind).read_bytes() == whole
+
+
+def test_another_network_measures_the_images_that_were_kept(job, folder):
+    other = Mean()
+    other.name = "another"
+    assert draw(job, folder, "none") == [True, False]
+    with pytest.raises(RunError, match="not measured by another, and their images were not kept") as caught:
+        sample_features(job, folder, other)
+    assert f"samples {GRID} to {COUNT - 1} of" in caught.value.found
+    shutil.rmtree(folder.samples)
+    draw(job, folder, "auto")
+    assert torch.equal(
+        sample_features(job, folder, other)["features"], sample_features(job, folder, Mean())["features"]
+    )
 
 
 def test_images_that_were_not_kept_are_missed_before_any_more_is_drawn(job, folder):
