@@ -73,15 +73,15 @@ def _distance(rows: Array, mean: Array, anchor: Array) -> float:
     tr (A B)^(1/2) is the sum of the roots of the eigenvalues of Y^T Y, and of Y Y^T, for Y = X anchor / sqrt(N - 1);
     the smaller of the two is taken. Small eigenvalues are off by sqrt(eps), which differences of like distances share.
     """
-    centred = rows - rows.mean(axis=0)
-    scale = len(rows) - 1
+    centre, scale = rows.mean(axis=0), len(rows) - 1
+    centred = rows - centre
     if len(rows) < anchor.shape[1]:
         factor = centred @ anchor
         product = factor @ factor.T / scale
     else:
         product = anchor.T @ (centred.T @ centred / scale) @ anchor
     cross = np.sqrt(np.maximum(np.linalg.eigvalsh(product), 0)).sum()
-    step = rows.mean(axis=0) - mean
+    step = centre - mean
     return float(step @ step + (centred**2).sum() / scale + (anchor**2).sum() - 2 * cross)
 
 
