@@ -20,7 +20,7 @@ from hdit_repro.audit.noise import Spread
 Outcome = Literal["reproduced", "not reproduced", "inconclusive"]
 
 MARGIN = 0.05
-"""Within which fraction of print ours counts as the same."""
+"""Within which fraction of the smaller of ours and print the two count as the same: a factor, either way."""
 
 LEVEL = 0.05
 """Error rate of each verdict."""
@@ -29,7 +29,8 @@ MOST_SEEDS = 1_000
 """Trainings up to which it is worked out how many would settle a question."""
 
 RULE = (
-    f"reproduced: equivalent within ±{100 * MARGIN:g} % of print (two one-sided tests, each at {100 * LEVEL:g} %); "
+    f"reproduced: equivalent within ±{100 * MARGIN:g} % of the smaller of the two (two one-sided tests, each at "
+    f"{100 * LEVEL:g} %); "
     f"not reproduced: different beyond noise (two-sided, {100 * LEVEL:g} %) and not equivalent; inconclusive: neither. "
     "Print counts as one training with the same noise. Each row stands by itself: of ten that are the same as print, "
     f"one or more is called not reproduced in up to {100 * (1 - (1 - LEVEL) ** 10):.0f} % of cases"

@@ -15,6 +15,7 @@ from scipy import stats
 from hdit_repro.audit.decide import (
     LEVEL,
     MARGIN,
+    RULE,
     Difference,
     Share,
     difference,
@@ -256,6 +257,13 @@ def test_two_tables_noises_are_two_estimates() -> None:
     assert one.basis == other.basis
     assert difference(0.0, [Share(one, 1), Share(other, 1)]).dof == pytest.approx(8)
     assert difference(0.0, [Share(one, 1), Share(one, 1)]).dof == pytest.approx(4)
+
+
+@pytest.mark.parametrize(("ours", "within"), [(1.0499, True), (1.0501, False), (1 / 1.0499, True), (0.9501, False)])
+def test_the_margin_is_a_share_of_the_smaller_of_the_two(ours: float, within: bool) -> None:
+    """As the rule says: 4.99 % below print is 5.3 % of ours."""
+    assert (verdict(Difference(math.log(ours), 1e-9, math.inf)) == "reproduced") == within
+    assert "±5 % of the smaller of the two" in RULE
 
 
 def test_noise_is_a_value() -> None:
