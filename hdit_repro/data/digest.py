@@ -11,6 +11,7 @@ from typing import Any
 from hdit_repro.data.archive import check_name
 from hdit_repro.errors import UserError
 from hdit_repro.files import cache_folder, read_json, sha256_file, write_json
+from hdit_repro.spec.base import require_digest
 
 
 def file_digest(path: Path | str) -> str:
@@ -61,9 +62,10 @@ def _memory(path: Path) -> Path:
 
 
 def _remembered(path: Path, facts: dict[str, Any]) -> str:
-    with contextlib.suppress(UserError, OSError):
+    with contextlib.suppress(UserError, OSError, ValueError):
         known = read_json(_memory(path))
         if isinstance(known, dict) and {key: known.get(key) for key in facts} == facts:
+            require_digest("sha256", str(known.get("sha256")))
             return str(known["sha256"])
     return ""
 

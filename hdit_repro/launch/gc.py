@@ -99,9 +99,9 @@ def _checkpoints(roots: Roots, refused: journal.Refused) -> Iterator[tuple[Path,
             if any(is_locked(path) for path in _inside(marker.parents[1] / "state") if path.match("train-*.lock")):
                 continue
             kept = str(read_json(marker)["file"])
-            if not (marker.parent / kept).is_file():
-                continue
             saved = numbered(marker.parent, "step", "safetensors")
+            if kept not in [path.name for path in saved.values()]:
+                continue
         except (UserError, KeyError, TypeError):
             continue
         except PermissionError as error:

@@ -76,9 +76,11 @@ def state_of(folder: RunFolder, stage: str) -> str:
 
 def drawn(folder: RunFolder) -> set[int]:
     """Numbers of the samples that the manifest lists and whose files are there; none where it is damaged."""
-    with contextlib.suppress(UserError, OSError, KeyError, TypeError, ValueError):
+    with contextlib.suppress(UserError, OSError, KeyError, TypeError, ValueError, AttributeError):
         there = {path.name for path in folder.samples.iterdir()}
-        shards = [shard for shard in read_json(folder.manifest)["shards"] if shard["file"] in there]
+        manifest = read_json(folder.manifest)
+        own = manifest.get("sampling", folder.run.sampling_id) == folder.run.sampling_id
+        shards = [shard for shard in manifest["shards"] if own and shard["file"] in there]
         return {number for shard in shards for number in range(shard["first"], shard["first"] + shard["count"])}
     return set()
 

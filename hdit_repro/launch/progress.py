@@ -15,6 +15,7 @@ import msgspec
 
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import read_json, write_json
+from hdit_repro.spec.base import LARGEST
 from hdit_repro.stages.settings import Progress, Report
 
 EVERY = 1.0
@@ -86,7 +87,8 @@ def read_progress(path: Path) -> Seen:
     """The progress under `path`; nothing yet where it is missing, damaged or of another shape."""
     with contextlib.suppress(UserError, TypeError, msgspec.ValidationError):
         seen = msgspec.convert([*Seen(**read_json(path))], Seen)
-        if math.isfinite(seen.time) and math.isfinite(seen.began):
+        counts = max(seen.done, seen.total, seen.first) <= LARGEST and min(seen.done, seen.total, seen.first) >= 0
+        if counts and math.isfinite(seen.time) and math.isfinite(seen.began):
             return seen._replace(values=_finite(seen.values))
     return Seen()
 

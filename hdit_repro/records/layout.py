@@ -115,7 +115,9 @@ class RunFolder:
             return own and (self.checkpoints / str(marker.get("file"))).is_file()
         if stage == "sample":
             manifest = _read(self.manifest)
-            return bool(manifest.get("complete")) and all(map(self._has_shard, manifest.get("shards", [])))
+            own = manifest.get("sampling", self.run.sampling_id) == self.run.sampling_id  # no copy of another's folder
+            shards = manifest.get("shards", []) if own and manifest.get("complete") is True else None
+            return isinstance(shards, list) and all(map(self._has_shard, shards))
         if stage == "evaluate":
             return whole(self.record)
         raise ValueError(f"no stage is called {stage!r}; there are {', '.join(STAGES)}")

@@ -16,6 +16,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+import msgspec
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -25,7 +26,7 @@ from hdit_repro.files import lock, read_json, sha256_file, write_bytes, write_js
 from hdit_repro.jobs import Job
 from hdit_repro.records.layout import RunFolder
 
-_NAME = re.compile(r"^shard-\d{8}-\d{8}\.safetensors$")
+_NAME = re.compile(r"shard-(\d{8,})-(\d{8,})\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -150,13 +151,21 @@ def _matches(path: Path, digest: str) -> bool:
 
 
 def _listed(folder: RunFolder) -> list[Shard]:
-    """The manifest's shards; a missing or damaged manifest lists none, so that they are made again."""
+    """The manifest's shards; one that is missing, damaged or of another set lists none, so that they are made again.
+    Neither does a shard count whose numbers are not those of its name."""
     try:
         manifest: dict[str, Any] = read_json(folder.manifest)
-        shards = [Shard(**entry) for entry in manifest["shards"]]
-    except (UserError, KeyError, TypeError):
+        shards = msgspec.convert(manifest["shards"], list[Shard])
+        own = manifest.get("sampling", folder.run.sampling_id) == folder.run.sampling_id
+    except (UserError, KeyError, TypeError, msgspec.ValidationError):
         return []
-    return [shard for shard in shards if _NAME.match(shard.file)]
+    return [shard for shard in shards if own and shard.numbers == _named(shard.file)]
+
+
+def _named(file: str) -> range | None:
+    """The numbers in a shard's name; None where it is no shard's."""
+    found = _NAME.fullmatch(file)
+    return range(int(found[1]), int(found[2])) if found else None
 
 
 def _write_manifest(folder: RunFolder, shards: list[Shard]) -> None:

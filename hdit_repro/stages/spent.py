@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -55,8 +56,10 @@ class Spent:
 
 def _read(path: Path, processes: int) -> Seconds:
     """What is noted; earlier versions did not count processes, and this start's number stands in."""
-    with contextlib.suppress(UserError, KeyError, TypeError, ValueError):
+    with contextlib.suppress(UserError, KeyError, TypeError, ValueError, OverflowError):
         noted = read_json(path)
         seconds = float(noted["seconds"])
-        return Seconds(seconds, float(noted.get("process_seconds", seconds * processes)))
+        found = Seconds(seconds, float(noted.get("process_seconds", seconds * processes)))
+        if all(0 <= value < math.inf for value in found):
+            return found
     return Seconds()

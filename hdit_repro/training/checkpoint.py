@@ -203,7 +203,7 @@ def read_checkpoint(folder: Path, marker: dict[str, Any], run: str) -> Checkpoin
     try:
         path, digest, step = folder / Path(str(marker["file"])).name, str(marker["sha256"]), int(marker["step"])
         owner = str(marker["run"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DamageError(f"a checkpoint marker in {folder} lacks {error}") from error
     if owner != run:
         raise UserError(
@@ -214,6 +214,8 @@ def read_checkpoint(folder: Path, marker: dict[str, Any], run: str) -> Checkpoin
         )
     if not path.is_file():
         raise DamageError(f"{path} is missing")
+    if path not in (numbered(folder, kind, "safetensors").get(step) for kind in ("step", "ema")):
+        raise DamageError(f"{path} is not of step {step}, as its marker says")
     if _digest(path) != digest:
         raise DamageError(f"{path} does not match its digest and is passed over")
     with safe_open(path, framework="pt") as file:

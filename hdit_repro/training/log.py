@@ -57,7 +57,7 @@ def _whole_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
         return []
     whole = []
     for line in path.read_bytes().splitlines():
-        with contextlib.suppress(ValueError):  # no JSON, no text
+        with contextlib.suppress(ValueError, RecursionError):  # no JSON, no text
             text = line.decode()
             values = json.loads(text)
             if isinstance(values, dict) and isinstance(values.get("step"), int):

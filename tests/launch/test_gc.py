@@ -45,6 +45,8 @@ def test_checkpoints_before_the_last_go_once_training_is_done(roots: Roots) -> N
     last.unlink()
     leave(old)
     assert garbage(roots) == [], "what final.json names is gone: nothing else may go"
+    write_json(folder / "final.json", {"file": "final.json"})
+    assert garbage(roots) == [], "what final.json names is no checkpoint"
 
 
 def test_what_is_finished_while_it_is_looked_at_is_nothing_to_delete(

@@ -76,6 +76,9 @@ def test_every_start_counts_with_its_own_processes(tmp_path, monkeypatch):
     assert second.note() == (spent.EVERY + 10.0, 4 * spent.EVERY + 10.0)
     path.write_text('{"seconds": 5')
     assert spent.Spent(path, 1).note() == (0.0, 0.0)
+    for noted in ("-5.0", "1e999", '"long"', "null", "[5.0]", "9" * 400):
+        path.write_text(f'{{"seconds": {noted}, "process_seconds": 5.0}}')
+        assert spent.Spent(path, 1).note() == (0.0, 0.0), noted
     path.write_text('{"seconds": 5.0}')
     assert spent.Spent(path, 2).total == (5.0, 10.0)
 

@@ -232,6 +232,16 @@ def test_damaged_checkpoints_that_were_passed_over_do_not_count_as_the_newest(tm
     assert newest(tmp_path, "run").step == 25
 
 
+@pytest.mark.parametrize("said", [{"step": 40}, {"file": "grid.png"}, {"step": "20.5"}, {"step": None}])
+def test_a_marker_that_says_other_than_its_file_is_damage(tmp_path, said):
+    """At another step the weights would go on with other draws."""
+    (tmp_path / "grid.png").write_bytes(b"")
+    marker = save_checkpoint(tmp_path, make_state().tensors(), 20, "run")
+    write_json(tmp_path / "step-00000020.json", {**marker, **said})
+    with pytest.warns(DamagedCheckpoint):
+        assert newest(tmp_path, "run") is None
+
+
 def test_a_damaged_final_network_is_named_and_can_be_made_again(tmp_path):
     with pytest.raises(RunError, match=r"not trained to its end(.|\n)*final\.json(.|\n)*hdit-repro train"):
         read_final(tmp_path, "run")

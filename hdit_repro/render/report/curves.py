@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from hdit_repro.render.shown import may_show
+from hdit_repro.spec.base import LARGEST
 
 POINTS = 240
 """Points that a curve is thinned to, each the mean over its stretch."""
@@ -42,9 +43,9 @@ def read(path: Path, label: str) -> Curve | None:
         try:
             entry = json.loads(line)
             step, loss = int(entry["step"]), float(entry["loss"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             continue
-        if math.isfinite(loss) and loss > 0:
+        if math.isfinite(loss) and loss > 0 and 0 <= step <= LARGEST:
             found[step] = loss
     steps = sorted(found)
     if len(steps) < 2:

@@ -76,3 +76,20 @@ def test_the_last_step_is_inside_the_drawing() -> None:
 def test_steps_under_a_curve_are_round(last: float, said: list[str]) -> None:
     drawn = curves.draw([curves.Curve("seed 0", ((0.0, 1.0), (last, 0.5)))])
     assert re.findall(rf'y="{curves.HEIGHT - curves.BOTTOM + 18}" text-anchor="middle">([^<]*)<', drawn) == said
+
+
+def test_lines_that_are_none_of_a_training_are_passed_over(tmp_path: Path) -> None:
+    huge = f"1{'0' * 400}"
+    spoilt = [
+        '{"step": Infinity, "loss": 1}',
+        f'{{"step": {huge}, "loss": 1}}',
+        f'{{"step": 3, "loss": {huge}}}',
+        '{"step": -3, "loss": 1}',
+        '{"step": 3, "loss": [1]}',
+        '{"step": 3, "loss": NaN}',
+        "[" * 100_000,
+        "[]",
+    ]
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("\n".join(['{"step": 1, "loss": 2.0}', *spoilt, '{"step": 2, "loss": 1.0}']))
+    assert curves.read(path, "a") == curves.Curve("a", ((1.0, 2.0), (2.0, 1.0)))
