@@ -151,14 +151,14 @@ def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def read_json(path: Path | str) -> Any:
-    """The JSON value under `path`.
+    """The JSON value under `path`. NaN and infinity, which Python's reader takes, are no JSON.
 
     Raises:
         UserError: the file is missing, cut off or no JSON; the message names it.
     """
     try:
         with naming(path):
-            return json.loads(Path(path).read_bytes())
+            return json.loads(Path(path).read_bytes(), parse_constant=_no_number)
     except FileNotFoundError as error:
         raise UserError(
             "a file is missing",
@@ -166,10 +166,19 @@ def read_json(path: Path | str) -> Any:
             expected="a JSON file",
             fix="check the path, or run the command that writes it",
         ) from error
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, too deep
         raise UserError(
             "a file is damaged", found=f"{path}: {error}", expected="whole JSON", fix="delete it and make it again"
         ) from error
+
+
+def _no_number(name: str) -> None:
+    """Refuse a constant of Python's in a file of JSON.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(f"{name} is no JSON")
 
 
 def sha256_file(path: Path | str) -> str:

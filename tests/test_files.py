@@ -85,6 +85,13 @@ def test_json_refuses_nan_and_names_a_damaged_file(tmp_path):
         read_json(tmp_path / "c.json")
 
 
+@pytest.mark.parametrize("text", ['{"x": NaN}', '{"x": [-Infinity]}', "[" * 100_000, '{"a":' * 100_000, "9" * 5_000])
+def test_what_python_reads_and_json_is_not_and_what_is_too_deep_is_damage(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(UserError, match=r"a file is damaged\n.*a\.json"):
+        read_json(tmp_path / "a.json")
+
+
 def test_sha256_of_nothing(tmp_path):
     (tmp_path / "a").touch()
     assert sha256_file(tmp_path / "a") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

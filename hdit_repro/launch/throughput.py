@@ -93,7 +93,7 @@ def measured(card: str, folder: Path | None = None) -> Measured | None:
     path, file = max(fitting, key=lambda item: item[1].machine.began)
     try:
         return _measured(file, f"{FOLDER}/{path.name}")
-    except (KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, msgspec.ValidationError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 
@@ -131,4 +131,7 @@ def _measured(file: File, where: str) -> Measured:
             rates.append(Rate(use, part["macs"], speed, words, precision))
         elif use == "features":
             features = max(features or 0.0, float(part["images_per_s"]))
+    numbers = [number for rate in rates for number in (rate.macs, rate.macs_per_second)]
+    if wrong := [number for number in (*numbers, features) if number is not None and not 0 < number < math.inf]:
+        raise ValueError(f"{wrong[0]} is no speed and no count of MACs")
     return Measured(file.machine.card, where, tuple(rates), features)

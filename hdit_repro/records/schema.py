@@ -15,7 +15,7 @@ import msgspec
 
 from hdit_repro.jobs.types import Scale as Scale
 from hdit_repro.spec.base import Spec, require
-from hdit_repro.spec.evaluation import FRECHET_NAMES, MetricKind, metric_names
+from hdit_repro.spec.evaluation import FRECHET_NAMES, KIND_OF, MetricKind, metric_names
 from hdit_repro.spec.numerics import NUMERICS
 from hdit_repro.spec.run import Run
 from hdit_repro.spec.training import Precision
@@ -36,6 +36,15 @@ METRICS: dict[str, Literal["lower", "higher"]] = {
     for name in metric_names(kind, extractor)
 }
 """Every metric's name, and which way is better. A name may end in `@COUNT` (see `metric_name`)."""
+
+BOUNDS: dict[MetricKind, tuple[float, float]] = {
+    "frechet": (0, math.inf),
+    "spatial-frechet": (0, math.inf),
+    "inception-score": (1, math.inf),
+    "inception-score-ten-parts": (1, math.inf),
+    "precision-recall": (0, 1),
+}
+"""Between what a value can lie, of the kinds that are no estimates which may come out on either side of zero."""
 
 UNTRAINED, FLOOR = "untrained", "floor"
 LOSS_END, LOSS_CONSTANT = "loss-end", "loss-constant"
@@ -150,6 +159,11 @@ class Provenance(Spec, frozen=True, kw_only=True):
     gpu_hours: float
     time: str
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for stage, taken in (*self.seconds.items(), ("all stages", self.gpu_hours)):
+            require(0 <= taken < math.inf, f"time is a finite number of 0 or more, and that of {stage} is {taken}")
+
     @property
     def training_device(self) -> str:
         """The card or processor of the training; where none was noted, that of the measurement."""
@@ -195,10 +209,12 @@ class Record(Spec, frozen=True, kw_only=True, dict=True):
 
     def __post_init__(self) -> None:
         require(bool(self.metrics), "a record holds at least one metric")
-        for name in self.metrics:
+        for name, metric in self.metrics.items():
             base, _, count = name.partition("@")
             if base not in METRICS:
                 raise ValueError(f"there is no metric called {base!r}; there are {', '.join(METRICS)}")
+            least, most = BOUNDS.get(KIND_OF[base], (-math.inf, math.inf))
+            require(least <= metric.value <= most, f"{name} lies from {least} to {most}, and {metric.value} does not")
             if count and int(count) != self.protocol.samples:
                 raise ValueError(f"{name} names another number of samples than the protocol's {self.protocol.samples}")
         require(
@@ -208,7 +224,7 @@ class Record(Spec, frozen=True, kw_only=True, dict=True):
         for name, value in self.context.items():
             if name not in CONTEXT:
                 raise ValueError(f"context has no {name!r}; it has {', '.join(CONTEXT)}")
-            require(math.isfinite(value), f"context {name!r} must be a finite number")
+            require(0 <= value < math.inf, f"context {name!r} must be a finite number of 0 or more")
 
     @cached_property
     def spec(self) -> Run:

@@ -31,6 +31,10 @@ def train_part(**changes: Any) -> dict[str, Any]:
     return {**part, **changes}
 
 
+def features_part(speed: float) -> dict[str, Any]:
+    return {"use": "features", "images_per_s": speed}
+
+
 def write(
     folder: Path, name: str, card: str = CARD, began: str = "2026-01-01", tiny: bool = False, **parts: Any
 ) -> Path:
@@ -152,7 +156,8 @@ def test_a_damaged_file_is_named(results: Path, text: str) -> None:
 
 
 def test_a_part_without_its_numbers_is_named(results: Path) -> None:
-    for part in ({"use": "train"}, []):
+    unlikely = [{"macs": 0}, {"macs": -1, "images_per_s": -1.0}, {"images_per_s": 0}, {"images_per_s": "fast"}]
+    for part in ({"use": "train"}, [], *(train_part(**changes) for changes in unlikely), features_part(0.0)):
         write(results, "bad", eager=part)
         with pytest.raises(UserError, match=r"bad\.json"):
             measured("A100")

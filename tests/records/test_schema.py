@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from fnmatch import fnmatch
@@ -76,6 +77,42 @@ def test_every_frechet_distance_of_the_spec_has_a_metric() -> None:
 def test_an_impossible_metric_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"finite|interval"):
         Metric(**fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "possible"),
+    [
+        ("fid", -1.0, False),
+        ("fid", 0.0, True),
+        ("sfid", -0.1, False),
+        ("inception-score", 0.99, False),
+        ("precision", 1.01, False),
+        ("recall", 1.0, True),
+        ("kid", -0.001, True),
+        ("fid-infinity", -0.5, True),
+    ],
+)
+def test_a_value_that_no_measurement_gives_is_refused(name: str, value: float, possible: bool) -> None:
+    """A kernel distance and the limit of infinitely many samples are estimates that luck takes below zero."""
+    run = jobs.find("table1/E", "paper").run
+    reference = Reference(digest="", **implied.reference(run.evaluation.reference, run.data))
+    protocol = Protocol(weights_digest="", resize="", reference=reference, **implied.protocol(run))
+    provenance = Provenance(
+        commit="", dirty=None, versions={}, device="", host="", seconds={}, gpu_hours=0.0, time=""
+    )  # fmt: skip
+    refused = contextlib.nullcontext() if possible else pytest.raises(ValueError, match=f"{name} lies from")
+    with refused:
+        make(
+            run, names=("table1/E",), label="E", scale="paper", metrics={name: Metric(value=value)},
+            protocol=protocol, provenance=provenance,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("taken", [{"seconds": {"train": math.nan}}, {"seconds": {"train": -1.0}}, {"gpu_hours": -0.1}])
+def test_time_is_finite_and_not_negative(taken: dict[str, object]) -> None:
+    facts = {"commit": "", "dirty": None, "versions": {}, "device": "", "host": "", "time": ""}
+    with pytest.raises(ValueError, match="time is a finite number of 0 or more"):
+        Provenance(**{**facts, "seconds": {}, "gpu_hours": 0.0, **taken})  # type: ignore[arg-type]
 
 
 def test_a_record_as_json_and_back() -> None:

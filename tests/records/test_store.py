@@ -52,7 +52,9 @@ def make(seed: int = 0, value: float = 12.5, row: str = "E", **changes: object) 
     return schema.make(job.run, **{**arguments, **changes})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("context", [{schema.FLOOR: float("nan")}, {schema.FLOOR: float("inf")}, {"luck": 1.0}])
+@pytest.mark.parametrize(
+    "context", [{schema.FLOOR: float("nan")}, {schema.FLOOR: float("inf")}, {schema.FLOOR: -1.0}, {"luck": 1.0}]
+)
 def test_companions_are_known_and_finite(context: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="context"):
         make(context=context)
