@@ -62,6 +62,7 @@ def status(
             fix="hdit-repro status --json, once for each look",
         )
     roots, quiet = workplace(cluster=read_cluster(cluster)), 0.0
+    shown: list[str] = []
     while True:
         tasks = known_tasks(roots, experiment)
         refused, submissions = list[PermissionError](), list[PermissionError]()
@@ -83,7 +84,7 @@ def status(
             for line in lost:
                 remark(line)
             return
-        _show(tasks, live, lost, redraw=watch and sys.stdout.isatty())
+        shown = _show(tasks, live, lost, shown, redraw=watch and sys.stdout.isatty())
         pause = max(EVERY, live.pause)
         quiet = 0.0 if live.going else quiet + pause
         if not watch or quiet > PATIENCE:
@@ -91,26 +92,31 @@ def status(
         time.sleep(pause)
 
 
-def _show(tasks: Sequence[Task], live: Live, lost: Sequence[str], redraw: bool) -> None:
-    """Print the table and what it comes to, over what stood on the screen before if it is to be redrawn.
+def _show(tasks: Sequence[Task], live: Live, lost: Sequence[str], before: list[str], redraw: bool) -> list[str]:
+    """Print the table and what it comes to, over what stood on the screen before if it is to be redrawn, else where it
+    is another than before. Returns its lines.
 
     Args:
         lost: a line for each run that is not among the stages.
+        before: the lines of the look before.
     """
     from hdit_repro.cli.board import board, lines_of
 
     remarks = [] if lost and not tasks else _remarks(live)
     remarks += lost
     if not redraw:
-        for line in board(lines_of(tasks, live.rows), columns=width(sys.stdout)) if tasks else ():
-            data(line)
-        for said in remarks:
-            remark(said)
-        return
+        lines = board(lines_of(tasks, live.rows), columns=width(sys.stdout)) if tasks else []
+        if [*lines, *remarks] != before:
+            for line in lines:
+                data(line)
+            for said in remarks:
+                remark(said)
+        return [*lines, *remarks]
     size = shutil.get_terminal_size()
     text = [*board(lines_of(tasks, live.rows), size.lines - len(remarks) - 1, size.columns), *remarks]
     sys.stdout.write("\x1b[H" + "".join(f"{line[: size.columns]}\x1b[K\n" for line in text) + "\x1b[J")
     sys.stdout.flush()
+    return text
 
 
 def _trouble(path: Path) -> str:

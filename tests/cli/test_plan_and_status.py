@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -40,6 +41,26 @@ def test_plan_json_has_the_agreed_shape(command: Command, tmp_path: Path) -> Non
     assert f"disk: about {sum(stage['disk'] for stage in stages) / 1e9:,.1f} GB" in said.err
     assert "price" not in command("plan table1/E").out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_watches_without_a_terminal_prints_what_has_changed(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of what was watched had the same table every two seconds."""
+    job, roots = jobs.find("table1/E", "smoke"), Roots(tmp_path / "runs", tmp_path / "results")
+    describe([job], roots)
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            write_failure(RunFolder(roots, job.run, "smoke").failure("train"), "boom", "boom", "x")
+
+    monkeypatch.setattr("hdit_repro.cli.status.time", SimpleNamespace(sleep=sleep, monotonic=lambda: sum(looks)))
+    said = command("status --watch")
+    assert len(looks) > 3
+    assert said.out.count("table1/E") == 3, "two tables, and a note of what failed"
+    assert said.err.count("3 stages: ") == 2
 
 
 def test_a_plan_looks_into_the_folder_of_runs_that_the_cluster_names(
