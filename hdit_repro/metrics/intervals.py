@@ -29,7 +29,8 @@ class Interval(NamedTuple):
 
 
 def frechet_interval(features: Any, value: float, mean: Array, cov: Array) -> Interval | None:
-    """A 95 % interval of a Frechet distance over its samples, by the delete-a-group jackknife; None for few images.
+    """A 95 % interval of a Frechet distance over its samples, by the delete-a-group jackknife; None for few images,
+    and for images that are all equal, whose scatter of 0 would pass for certainty.
 
     Groups are those of `groups`. With d_g the distance without group g, the standard error is
     sqrt((G - 1) / G sum (d_g - mean d)^2), and the interval value +- t se. It says how other samples of the same
@@ -46,7 +47,7 @@ def frechet_interval(features: Any, value: float, mean: Array, cov: Array) -> In
         ValueError: the covariance has a negative eigenvalue.
     """
     rows = as_float64(features)
-    if len(rows) < 2 * GROUPS:
+    if len(rows) < 2 * GROUPS or (rows == rows[0]).all():
         return None
     anchor = root(np.asarray(cov))
     group = groups(len(rows))

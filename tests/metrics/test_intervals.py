@@ -50,6 +50,11 @@ def test_the_jackknife_by_its_definition():
     assert frechet_interval(rows, 0.01, *REFERENCE).low == 0
 
 
+def test_equal_images_have_no_interval_of_no_width():
+    rows = np.tile(drawn(np.random.default_rng(3), 1), (100, 1))
+    assert frechet_interval(rows, distance(rows), *REFERENCE) is None
+
+
 @pytest.mark.parametrize("count", [41, 60, 1000])
 def test_groups_are_even_and_no_class_dealt_in_turn_falls_into_one(count):
     found = groups(count)
