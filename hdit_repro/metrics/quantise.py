@@ -9,6 +9,8 @@ from torch import Tensor
 def to_uint8(x: Tensor) -> Tensor:
     """Images in [-1, 1] as they would be exported: clamp, (x + 1) * 127.5, round to nearest (halves to even).
 
+    The released code and the third author's fork cut off where this rounds, which darkens their samples a little.
+
     Args:
         x: floating point, any shape. Values outside [-1, 1] are clamped. Half precisions are computed in float32.
 

@@ -9,10 +9,11 @@ from safetensors.torch import load_file, save_file
 
 from hdit_repro.cost import count
 from hdit_repro.errors import UserError
-from hdit_repro.models import load_k_diffusion
+from hdit_repro.models import load_k_diffusion, parameter_groups
 from hdit_repro.models.fork import as_released
 from hdit_repro.models.positions import sin_cos
 from hdit_repro.models.released import configuration, read_k_diffusion
+from hdit_repro.spec.training import AdamW
 from hdit_repro.stages.exchange import read_released
 
 FORK = Path(__file__).parents[1] / "reference" / "fork"
@@ -31,6 +32,16 @@ def test_output_and_count(name, error):
     facts = json.loads((FORK / name / "config.json").read_text())["_facts"]
     assert sum(each.numel() for each in network.parameters()) == facts["parameters"]
     assert count(read_k_diffusion(FORK / name / "config.json"), 16).parameters == facts["parameters"]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_optimiser_groups_have_as_many_parameters_as_its_own(name):
+    network = load_k_diffusion(FORK / name / "config.json", FORK / name / "weights.safetensors")
+    found = parameter_groups(network, AdamW(learning_rate=5e-4, betas=(0.9, 0.95), weight_decay=1e-2))
+    wanted = json.loads((FORK / name / "config.json").read_text())["_facts"]["param_groups"]
+    assert [sum(each.numel() for each in group["params"]) for group in found] == [w["parameters"] for w in wanted]
+    assert [group["lr"] for group in found] == pytest.approx([w["lr"] for w in wanted])
+    assert [group["weight_decay"] for group in found] == [1e-2 if w["weight_decay"] == "default" else 0 for w in wanted]
 
 
 def test_all_of_its_parts_are_there():

@@ -18,7 +18,7 @@ from hdit_repro.models.dit import Block
 from hdit_repro.models.hourglass import Hourglass
 from hdit_repro.models.init import initialise
 from hdit_repro.models.positions import sin_cos
-from hdit_repro.models.rope import frequencies, places
+from hdit_repro.models.rope import AxialRoPE, frequencies, places
 from hdit_repro.spec import model as spec
 from hdit_repro.spec.base import kind_of, kinds
 
@@ -178,6 +178,29 @@ def test_bfloat16_autocast_stays_near(variant, inputs, awaken):
         out.float().square().mean().backward()
     assert (out - expected).norm() < 0.1 * expected.norm()
     assert all(each.grad.isfinite().all() for each in network.parameters() if each.grad is not None)
+
+
+def test_autocast_rounds_neither_fourier_features_nor_angles(vary, inputs, awaken, monkeypatch):
+    """The released code lets both be rounded to bfloat16, angles where attention is global."""
+    whole = spec.GlobalAttention()
+    each = vary(position=spec.AxialRoPE(), attention=(whole, whole))
+    network, call, seen = awaken(build(each)), inputs(each), []
+    for features in (network.time_emb, network.aug_emb):
+        features.register_forward_hook(lambda module, given, out: seen.append(out))
+    angles = AxialRoPE.angles
+
+    def noted(self, *arguments):
+        found = angles(self, *arguments)
+        seen.extend(found)
+        return found
+
+    monkeypatch.setattr(AxialRoPE, "angles", noted)
+    network(**call)
+    plain = [seen.pop(0) for _ in range(len(seen))]
+    with torch.autocast("cpu", torch.bfloat16):
+        network(**call)
+    assert len(plain) == len(seen) > 4
+    assert all(one.dtype == torch.float32 and torch.equal(one, other) for one, other in zip(seen, plain, strict=True))
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated.*:DeprecationWarning")  # torch's own, while it traces

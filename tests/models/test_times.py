@@ -1,16 +1,22 @@
-"""What a DiT makes of the noise level, against the chain written out by hand."""
+"""What a DiT makes of the noise level, against the chain written out by hand and the fork's own wrapper (R2)."""
 
 import math
+from pathlib import Path
 
 import msgspec
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from hdit_repro.diffusion import Precondition
+from hdit_repro.diffusion import Precondition, edm_loss
 from hdit_repro.diffusion.respacing import linear_betas
 from hdit_repro.models import build
+from hdit_repro.models.released import read_dit
 from hdit_repro.models.times import NestedDdpm, chain_log_sigmas
 from hdit_repro.spec import model as spec
+from hdit_repro.spec.diffusion import Edm, Snr
+
+FORK = Path(__file__).parents[1] / "reference" / "nested-dit"
 
 
 def chain():
@@ -96,3 +102,21 @@ def test_half_precision_scales_in_float32(nested, awaken):
 def test_a_nested_predictor_learns_no_variance(nested):
     with pytest.raises(ValueError, match="learn_sigma must be false"):
         msgspec.structs.replace(nested, learn_sigma=True)
+
+
+def test_r2_is_what_the_forks_wrapper_gives(error):
+    """Its numbers are float64, but abar is rounded to float32, which moves the first steps by 2e-4. Levels lie within
+    its chain and beyond both ends; each image is held by itself."""
+    network = build(msgspec.structs.replace(read_dit(FORK / "config.json"), time=spec.NestedDdpm()))
+    lacking = network.load_state_dict(load_file(FORK / "weights.safetensors"), strict=False)
+    assert lacking == (["time.log_sigmas"], [])
+    network, io = network.double(), load_file(FORK / "io.safetensors")
+    x, sigma, labels = io["x"].double(), io["sigma"].double(), io["class_cond"]
+    with torch.no_grad():
+        steps = network.time.step(sigma)
+        output, denoised = network(x, sigma, labels), Precondition(network, 0.5)(x, sigma, class_cond=labels)
+        image, noise = io["image"].double(), io["noise"].double()
+        losses = edm_loss(network, image, noise, sigma, Edm(weighting=Snr()), class_cond=labels)
+    torch.testing.assert_close(steps, io["timestep"], rtol=1e-6, atol=1e-3)
+    for found, wanted in ((output, io["inner_output"]), (denoised, io["denoised"]), (losses, io["loss.snr"])):
+        assert max(error(one, other) for one, other in zip(found, wanted, strict=True)) < 1e-5
