@@ -72,8 +72,9 @@ def _computed(path: Path) -> dict[str, object]:
     try:
         with safe_open(path, framework="numpy") as file:
             facts = json.loads((file.metadata() or {}).get("facts", "{}"))
-    except (SafetensorError, OSError, ValueError):
+    except (SafetensorError, OSError, ValueError, RecursionError):
         facts = {}
+    facts = facts if isinstance(facts, dict) else {}
     broken = "damaged" if os.access(path, os.R_OK) else "unreadable"  # in a cache that others share
     return {"kind": "computed" if facts else broken, "name": path.stem, "path": str(path), **facts}
 

@@ -63,7 +63,7 @@ class NpzImages:
                 expected=f"an array {ARRAY}",
                 fix="save it again with numpy, without pickled objects",
             ) from error
-        if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or fortran or 0 in shape:
+        if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or fortran or min(shape) < 1:
             raise UserError(
                 "an array holds no images",
                 found=f"{ARRAY} in {path}: {dtype} {' x '.join(map(str, shape))}",
@@ -155,7 +155,7 @@ def read_float(path: Path, name: str) -> NDArray[np.float64]:
             return np.asarray(found, np.float64)
     except PermissionError:  # of another user, and perhaps as whole as any
         raise
-    except (*_BROKEN, TypeError) as error:
+    except (*_BROKEN, TypeError, MemoryError) as error:  # a damaged header may promise any size
         raise UserError(
             "statistics cannot be read",
             found=f"{path}: {error}",

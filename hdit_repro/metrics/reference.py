@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -261,7 +262,7 @@ def read_reference(path: Path) -> DatasetStatistics:
         UserError: it is missing, damaged, or no such file.
     """
     found = _stored(path)
-    if found is None or not {"dataset", "extractor", "extractor_digest", "protocol", "count"} <= found.facts.keys():
+    if found is None or not _told(found):
         raise UserError(
             "these are no statistics of a data set",
             found=str(path),
@@ -269,6 +270,27 @@ def read_reference(path: Path) -> DatasetStatistics:
             fix="hdit-repro reference list",
         )
     return found
+
+
+def _told(found: DatasetStatistics) -> bool:
+    """Whether the facts that a comparison rests on are there, each of its type, and the count is that of the images."""
+    try:
+        facts = msgspec.convert(found.facts, _Facts)
+    except msgspec.ValidationError:
+        return False
+    return facts.count == found.even.count + found.odd.count and facts.resolution > 0
+
+
+class _Facts(msgspec.Struct):
+    """Those of `reference_facts` that a comparison reads."""
+
+    dataset: str
+    dataset_digest: str
+    resolution: int
+    count: int
+    extractor: str
+    extractor_digest: str
+    protocol: str
 
 
 def _write(path: Path, statistics: DatasetStatistics) -> None:
@@ -297,6 +319,6 @@ def _stored(path: Path) -> DatasetStatistics | None:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             facts = json.loads((file.metadata() or {}).get("facts", "null"))
         even, odd = (Statistics.from_arrays(arrays, half) for half in ("even.", "odd."))
-    except (SafetensorError, OSError, KeyError, ValueError):
+    except (SafetensorError, OSError, KeyError, ValueError, RecursionError):
         return None
     return DatasetStatistics(even, odd, facts) if isinstance(facts, dict) else None

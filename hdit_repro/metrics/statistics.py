@@ -112,12 +112,14 @@ class Statistics:
 
         Raises:
             KeyError: an array is missing.
-            ValueError: the shapes or types do not go together.
+            ValueError: the shapes or types do not go together, or a value is NaN or infinite.
         """
         count, mean, scatter = (arrays[prefix + name] for name in ("count", "mean", "scatter"))
         floats = mean.dtype == np.float64 and scatter.dtype == np.float64
         if not floats or scatter.shape != (len(mean), len(mean)) or count.shape != (1,) or int(count[0]) < 0:
             raise ValueError(f"no statistics: mean {mean.shape} {mean.dtype}, scatter {scatter.shape} {scatter.dtype}")
+        if not (np.isfinite(mean).all() and np.isfinite(scatter).all()):
+            raise ValueError("no statistics: NaN or infinity in them")
         statistics = cls(len(mean))
         statistics.count, statistics._mean, statistics._scatter = int(count[0]), mean.copy(), scatter.copy()
         return statistics

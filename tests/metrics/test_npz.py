@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+
 import numpy as np
 import pytest
 import torch
+from numpy.lib import format as npy
 
 from hdit_repro.errors import UserError
-from hdit_repro.metrics.npz import NpzImages, write_npz
+from hdit_repro.metrics.npz import NpzImages, read_float, write_npz
 
 
 def pictures(count=11, size=(6, 8)):
@@ -50,6 +54,19 @@ def test_other_arrays_are_refused(tmp_path, array):
     np.savez(tmp_path / "a.npz", arr_0=array)
     with pytest.raises(UserError, match="no images"):
         NpzImages(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("shape", [(-4, 4, 4, 3), (10**12,)])
+def test_a_header_that_promises_what_is_not_there_is_refused(tmp_path, shape):
+    """Memory for a tebibyte is not to be had, and -4 images are none."""
+    data = io.BytesIO()
+    npy.write_array_header_1_0(data, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("arr_0.npy", data.getvalue() + bytes(100))
+    with pytest.raises(UserError, match="no images"):
+        NpzImages(tmp_path / "a.npz")
+    with pytest.raises(UserError, match="statistics cannot be read"):
+        read_float(tmp_path / "a.npz", "arr_0")
 
 
 def test_damage_is_named(tmp_path):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save
 
 from hdit_repro.data.datasets import open_dataset
 from hdit_repro.errors import UserError
@@ -18,6 +20,7 @@ from hdit_repro.metrics.reference import (
     dataset_features,
     dataset_reference,
     floor,
+    read_reference,
     reference_facts,
     reference_path,
 )
@@ -133,6 +136,32 @@ def test_a_damaged_or_foreign_file_is_redone(images):
         np.testing.assert_array_equal(again.whole.mean, reference.whole.mean)
         assert path.read_bytes() == whole
     assert extractor.seen == seen + 4 * 64
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("count", 65),
+        ("count", "64"),
+        ("count", None),
+        ("resolution", "16"),
+        ("resolution", -16),
+        ("resolution", None),
+        ("extractor_digest", 3),
+        ("dataset", []),
+    ],
+)
+def test_statistics_that_say_other_than_they_are_of_are_refused(images, tmp_path, field, value):
+    """Their count stands behind the metric's name."""
+    found = dataset_reference(images, Colours(), count=64)
+    path = tmp_path / "copy.safetensors"
+    path.write_bytes(reference_path(found.facts).read_bytes())
+    assert read_reference(path).facts == found.facts
+    arrays = {**found.even.to_arrays("even."), **found.odd.to_arrays("odd.")}
+    for facts in ({**found.facts, field: value}, {name: it for name, it in found.facts.items() if name != field}):
+        path.write_bytes(save(arrays, metadata={"facts": json.dumps(facts)}))
+        with pytest.raises(UserError, match=r"no statistics of a data set(.|\n)*copy\.safetensors"):
+            read_reference(path)
 
 
 def test_the_key_holds_all_that_matters(images):

@@ -74,8 +74,9 @@ def test_through_safetensors_to_the_bit():
         np.testing.assert_array_equal(found.cov, wanted.cov)
     with pytest.raises(KeyError):
         Statistics.from_arrays(arrays)
-    with pytest.raises(ValueError, match="no statistics"):
-        Statistics.from_arrays({**arrays, "a.scatter": np.zeros((6, 5))}, "a.")
+    for spoilt in (np.zeros((6, 5)), np.full((6, 6), np.nan), np.full((6, 6), np.inf)):
+        with pytest.raises(ValueError, match="no statistics"):
+            Statistics.from_arrays({**arrays, "a.scatter": spoilt}, "a.")
 
 
 def test_bad_input():
