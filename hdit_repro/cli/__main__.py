@@ -2,7 +2,7 @@
 
 import sys
 
-from hdit_repro.cli.app import main
+from hdit_repro.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

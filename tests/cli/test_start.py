@@ -65,3 +65,23 @@ def test_the_package_is_a_command_too(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "hdit_repro", "--version"]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.startswith("hdit-repro ")
+
+
+STOPPED = """
+import builtins, sys
+load = builtins.__import__
+
+def interrupted(name, *others):
+    if name == "typer":
+        raise KeyboardInterrupt
+    return load(name, *others)
+
+builtins.__import__ = interrupted
+from hdit_repro.cli import main
+sys.exit(main(["list"]))
+"""
+
+
+def test_an_interrupt_while_the_command_is_loaded_is_told_and_not_traced() -> None:
+    ended = subprocess.run([sys.executable, "-c", STOPPED], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "stopped, and nothing was begun\n")
