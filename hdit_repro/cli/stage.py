@@ -133,7 +133,7 @@ def sample(
     for task in done:  # samples that were there before have their pictures now too
         show_first(task.folder)
         if keep_images in (Keep.zip, Keep.npz):
-            remark(f"images of {task.name}: {write_images(task.job, task.folder, keep_images.value)}")
+            remark(f"images of {task.name}: {near(write_images(task.job, task.folder, keep_images.value))}")
     _outputs(done)
 
 

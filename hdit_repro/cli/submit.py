@@ -117,7 +117,7 @@ def _here(
     """On this machine."""
     from hdit_repro.cli.plan import print_plan
     from hdit_repro.launch.plan import RENDER, make_plan, to_run
-    from hdit_repro.launch.submit import refuse_what_cannot_be
+    from hdit_repro.launch.submit import asked_for, refuse_what_cannot_be
     from hdit_repro.launch.submit import submit as start
 
     plan = make_plan(jobs, roots, profile)
@@ -137,7 +137,7 @@ def _here(
     render = None if no_tables else _render(jobs[0].scale)
     done = start(jobs, roots, profile, display=shown, render=render, stop_after=stop_after)
     if not done.open:
-        remark(f"all {counted(len(plan) - 1, 'stage')} of {jobs[0].experiment} at {jobs[0].scale} scale are done")
+        remark(f"all {counted(len(plan) - 1, 'stage')} of {asked_for(jobs)} at {jobs[0].scale} scale are done")
     if done.open and not wait:
         if as_objects:
             as_json(list(done.job_ids))

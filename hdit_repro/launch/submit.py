@@ -62,7 +62,7 @@ def refuse_what_cannot_be(jobs: Sequence[Job], plan: Sequence[Stage], cluster: C
     Raises:
         UserError: the paper's scale on this machine with something left to run.
     """
-    asked, on_data = _asked(jobs), jobs[0].on_data
+    asked, on_data = asked_for(jobs), jobs[0].on_data
     others = [job.run for job in jobs if job.run.external]  # images of others cost a feature network and no more
     cheap = {id for run in others for id in (run.sampling_id, run.evaluation_id)}
     left = [stage for stage in to_run(plan) if stage.id not in cheap]
@@ -78,7 +78,7 @@ def refuse_what_cannot_be(jobs: Sequence[Job], plan: Sequence[Stage], cluster: C
         )
 
 
-def _asked(jobs: Sequence[Job]) -> str:
+def asked_for(jobs: Sequence[Job]) -> str:
     """The rows of a request as its command named them: the experiment, one row of it, or some of its rows."""
     experiment, rows = jobs[0].experiment, list(dict.fromkeys(job.row for job in jobs))
     if set(rows) == set(read(experiment).rows):

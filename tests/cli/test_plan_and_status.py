@@ -162,6 +162,15 @@ def test_submit_exits_with_one_where_a_row_failed(
     assert command("submit table1 --scale smoke --rows A").out.split() == ["7", "8"]
 
 
+def test_what_is_done_is_told_by_the_rows_that_were_asked_for(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submit_module, "submit", lambda *_, **__: submit_module.Submission(0, (), ()))
+    for asked in ("table1/E", "table1 --rows A,E", "table1"):
+        said = command(f"submit {asked} --scale smoke --no-tables").err
+        assert f"stages of {asked} at smoke scale are done" in said
+
+
 def test_a_render_that_fails_is_a_failure() -> None:
     with pytest.raises(RunError, match="could not be rendered"):
         submit_module.run_render((sys.executable, "-c", "raise SystemExit(3)"))
