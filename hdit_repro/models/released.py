@@ -315,7 +315,7 @@ def configuration(path: Path) -> object:
         return json.loads(NO_JSON.sub(lambda found: found[1] or "", path.read_text("utf-8")))
     except PermissionError:
         raise
-    except (ValueError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise UserError(
             "this is no configuration",
             found=f"{path}: {error}",

@@ -109,7 +109,7 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
         return load_file(path), None if text is None else json.loads(text)
     except PermissionError:
         raise
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise UserError(
             "a checkpoint is damaged",
             found=f"{path}: {error}",
@@ -133,7 +133,7 @@ def _torch(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
         ) from error
     config = value.get("config") if isinstance(value, dict) else None
     state = next((value[key] for key in AVERAGES if key in value), value) if isinstance(value, dict) else None
-    if not isinstance(state, dict) or not state or not all(isinstance(each, Tensor) for each in state.values()):
+    if not isinstance(state, dict) or not state or not all(map(_is_whole, state.values())):
         raise UserError(
             "a checkpoint holds no state dict",
             found=str(path),
@@ -141,6 +141,11 @@ def _torch(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
             fix="save its state dict as safetensors where it comes from",
         )
     return {str(name): tensor for name, tensor in state.items()}, config if isinstance(config, dict) else None
+
+
+def _is_whole(value: object) -> bool:
+    """Whether it is a tensor with all its values: sparse ones and those of torch's "meta" device have none, or few."""
+    return isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta
 
 
 def put(job: Job, folder: RunFolder, released: Released) -> Path:

@@ -158,6 +158,10 @@ def test_what_is_refused_leaves_no_run(command: Command, tmp_path: Path) -> None
     save_file(load_file(file), tmp_path / "bare.safetensors")
     (tmp_path / "junk.pth").write_bytes(b"junk\n")  # of these bytes the unpickler says KeyError
     (tmp_path / "empty.pth").touch()
+    save_file(load_file(file), tmp_path / "deep.safetensors", {"config": "[" * 100_000})
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    torch.save({"a": torch.eye(3).to_sparse()}, tmp_path / "sparse.pth")
+    torch.save({"a": torch.eye(3, device="meta")}, tmp_path / "meta.pth")
     (tmp_path / "cut.safetensors").write_bytes(file.read_bytes()[:-100])
     for line in (
         "--name x evil.pth",
@@ -166,6 +170,10 @@ def test_what_is_refused_leaves_no_run(command: Command, tmp_path: Path) -> None
         "--name x empty.pth",
         "--name x bare.safetensors",
         "--name x cut.safetensors",
+        "--name x deep.safetensors",
+        "--name x --config deep.json theirs.safetensors",
+        "--name x --config theirs.json sparse.pth",
+        "--name x --config theirs.json meta.pth",
         "--name x nowhere.safetensors",
         "--name table1 theirs.safetensors",
         "--name ../x theirs.safetensors",
