@@ -95,7 +95,8 @@ class Hourglass(nn.Module):
             skips.append(x)
             x = merge(x)
         x = self.mid_level(x, self._places(x), cond)
-        for level, split, skip in zip(reversed(self.up_levels), reversed(self.splits), reversed(skips), strict=True):
+        # A list before the first layer: the compiler loses count of iterators that go on past a flex_attention.
+        for level, split, skip in list(zip(self.up_levels, self.splits, skips, strict=True))[::-1]:
             x = split(x, skip)
             x = level(x, self._places(x), cond)
 

@@ -11,8 +11,10 @@ from einops import rearrange
 
 from hdit_repro import jobs
 from hdit_repro.errors import UserError
-from hdit_repro.models import backends, flex_backend, natten_backend, neighborhood
+from hdit_repro.models import attention, backends, flex_backend, natten_backend, neighborhood
 from hdit_repro.models.attention import Neighborhood
+from hdit_repro.models.build import build
+from hdit_repro.spec import model as spec
 from hdit_repro.stages.device import facts
 
 GRIDS = [(7, 7, 3), (9, 13, 5), (8, 16, 7), (17, 11, 9), (19, 33, 11), (13, 13, 13), (15, 40, 13)]
@@ -174,6 +176,19 @@ def test_who_has_drawn_samples_can_train(flex_on_a_cpu, whole):
     gradient = torch.autograd.grad(called(x).square().sum(), x)[0]
     wanted = torch.autograd.grad(dense(x, x, x, 3).square().sum(), x)[0]
     torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.skipif(sys.getfilesystemencoding() == "ascii", reason="torch cannot read its own templates here")
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated.*:DeprecationWarning")  # torch's own, while it traces
+def test_levels_with_flex_are_one_compiled_network(flex_on_a_cpu, monkeypatch, vary, inputs, awaken):
+    """The compiler loses count of iterators that go on past a flex_attention, and would call all levels one by one."""
+    local = spec.NeighborhoodAttention(kernel=3)
+    each = vary(widths=(16,) * 3, depths=(1,) * 3, heads=(1,) * 3, attention=(local, local, spec.GlobalAttention()))
+    tiled, call = awaken(build(each)), inputs(each)
+    monkeypatch.setattr(attention, "choose", lambda: backends.Backend("torch-flex", "a test", flex_on_a_cpu))
+    network = torch.compile(awaken(build(each)), backend="eager", fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(network(**call), tiled(**call), rtol=1e-4, atol=1e-4)
 
 
 def test_the_compiler_does_not_give_up_on_the_ninth_grid(flex_on_a_cpu):
