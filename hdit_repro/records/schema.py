@@ -37,11 +37,14 @@ METRICS: dict[str, Literal["lower", "higher"]] = {
 }
 """Every metric's name, and which way is better. A name may end in `@COUNT` (see `metric_name`)."""
 
+LEAST_SCORE = 1 - 1e-9
+"""The least Inception score: 1, of images that are all equal, which rounding can leave a last digit below it."""
+
 BOUNDS: dict[MetricKind, tuple[float, float]] = {
     "frechet": (0, math.inf),
     "spatial-frechet": (0, math.inf),
-    "inception-score": (1, math.inf),
-    "inception-score-ten-parts": (1, math.inf),
+    "inception-score": (LEAST_SCORE, math.inf),
+    "inception-score-ten-parts": (LEAST_SCORE, math.inf),
     "precision-recall": (0, 1),
 }
 """Between what a value can lie, of the kinds that are no estimates which may come out on either side of zero."""

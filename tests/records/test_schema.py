@@ -86,6 +86,7 @@ def test_an_impossible_metric_is_refused(fields: dict[str, object]) -> None:
         ("fid", 0.0, True),
         ("sfid", -0.1, False),
         ("inception-score", 0.99, False),
+        ("inception-score", 1 - 1e-15, True),
         ("precision", 1.01, False),
         ("recall", 1.0, True),
         ("kid", -0.001, True),
@@ -93,7 +94,8 @@ def test_an_impossible_metric_is_refused(fields: dict[str, object]) -> None:
     ],
 )
 def test_a_value_that_no_measurement_gives_is_refused(name: str, value: float, possible: bool) -> None:
-    """A kernel distance and the limit of infinitely many samples are estimates that luck takes below zero."""
+    """A kernel distance and the limit of infinitely many samples are estimates that luck takes below zero, and rounding
+    takes the score of equal images a last digit below one."""
     run = jobs.find("table1/E", "paper").run
     reference = Reference(digest="", **implied.reference(run.evaluation.reference, run.data))
     protocol = Protocol(weights_digest="", resize="", reference=reference, **implied.protocol(run))

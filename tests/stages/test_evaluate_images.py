@@ -316,7 +316,7 @@ def test_the_command_line(tmp_path, capsys):
     Image.open(a / "000.jpg").save(a / "000.jpg", "JPEG")
     assert main(["fid", str(a), str(b), "--protocol", "all", "--curve", "--device", "cpu"]) == 0
     said = capsys.readouterr()
-    assert "1 JPEG files" in said.err
+    assert "1 JPEG file" in said.err
     assert said.out.count("hdit-repro weights add") == 7  # five Inceptions and two DINOv2, none of them here
     assert "fd-efficientnet-lite0@24" in said.out
     assert "infinitely many" in said.out
@@ -340,7 +340,7 @@ def test_files_that_are_left_out_or_moving_are_told(tmp_path):
         found = FileSet(path)
         assert len(torch.cat(list(found.batches(3)))) == 3
         assert said_of(found)[1:] == [
-            f"warning: {path}: 1 animated files, of which the first picture is taken",
+            f"warning: {path}: 1 animated file, of which the first picture is taken",
             f"warning: {path}: 2 files passed over, such as a.tif (no image by its name)",
         ]
 
@@ -366,7 +366,7 @@ def test_evaluation_reads_files_as_training_does_and_says_what_it_does_not_follo
         "lossy WebP files": 1,
         "animated files, of which the first picture is taken": 1,
     }
-    assert f"warning: {folder}: 1 lossy WebP files; compression alone moves these numbers" in said_of(evaluated)
+    assert f"warning: {folder}: 1 lossy WebP file; compression alone moves these numbers" in said_of(evaluated)
 
 
 @pytest.mark.parametrize(("mean", "spread"), [(1e300, 1.0), (0.0, 1e300)])

@@ -131,7 +131,7 @@ def test_paper_holds_every_column(
             measure(name, "paper", 123.45 + seed, seed=seed, score=150.0 + seed)
     path = measure("mine/many", "paper", 50.0)
     names = [name for kind in KINDS for name in metric_names(kind, "inception-2015")]
-    metrics = {name: Metric(value=0.123, low=0.122, high=0.124, interval="made up") for name in names}
+    metrics = {name: Metric(value=1.0, low=0.122, high=1.124, interval="made up") for name in names}
     store.write(seal(msgspec.structs.replace(store.read(path), metrics=metrics)), path)
     folder = build("paper", roots).folder
     style = (folder / "style.css").read_text(encoding="utf-8")
