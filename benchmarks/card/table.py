@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from hdit_repro.errors import counted
+
 NOT = "not measured"
 
 
@@ -58,7 +60,7 @@ def _best(parts: dict[str, Any]) -> list[str]:
 def _training(parts: dict[str, Any]) -> list[str]:
     rows = [
         [
-            part["run"], "compiled" if part["compiled"] else "eager", str(part["batch"]),
+            part["run"], _how(part), str(part["batch"]),
             number(part["step_s"], ".1f", 1000), number(part["images_per_s"]), number(part["mfu_measured"], ".1%"),
             number(part["mfu_data_sheet"], ".1%"), number(part["memory_gib"], ".1f"),
             number(part["memory_gib_estimate"], ".1f"), number(part["parameters"], ".1f", 1e-6),
@@ -67,8 +69,15 @@ def _training(parts: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
     headers = ["training step", "how", "batch", "ms", "images/s", "MFU, of measured", "MFU, of data sheet",
                "peak GiB", "estimated GiB", "10⁶ parameters"]  # fmt: skip
-    note = "MFU: MACs × 2 × 3 × images/s, over the measured rate of a bfloat16 product and over the data sheet's."
+    note = (
+        "Graphs: into how many the compiler cut a network; one, but for dropout, which is not compiled. "
+        "MFU: MACs × 2 × 3 × images/s, over the measured rate of a bfloat16 product and over the data sheet's."
+    )
     return ["## Training", "", *grid(headers, rows or [[NOT] + [""] * 9]), note, ""]
+
+
+def _how(part: dict[str, Any]) -> str:
+    return f"compiled, {counted(part['graphs'], 'graph')}" if part["compiled"] else "eager"
 
 
 def _attention(parts: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import torch
 from torch import nn
+from torch._dynamo.utils import counters
 
 from benchmarks.card.networks import DIT, FEASIBLE, GLOBAL, RUNS, authors_network, named
 from benchmarks.card.session import Bench, Part
@@ -89,7 +90,9 @@ def measured(run: Run, name: str, bench: Bench, *, compiled: bool, network: nn.M
 
 
 def step_numbers(run: Run, name: str, bench: Bench, *, compiled: bool, network: nn.Module | None) -> dict[str, Any]:
-    """Seconds of a step at the run's batch, and what follows from them."""
+    """Seconds of a step at the run's batch, what follows from them, and into how many graphs the compiler cut the
+    network, of which it says nothing itself."""
+    counters.clear()
     take = stepper(run, bench.device, compiled=compiled, network=network)
     fed = synthetic(run, 0, bench.device)
     found = timed(lambda: one_after_another(take, fed), bench.device, bench.seconds)
@@ -98,8 +101,9 @@ def step_numbers(run: Run, name: str, bench: Bench, *, compiled: bool, network: 
     sheet = peak(torch.cuda.get_device_name(bench.device), "bfloat16") if bench.device.type == "cuda" else None
     rate = bench.bfloat16_rate()
     return {
-        "use": "train" if network is None else "peer", "run": name, "batch": batch, "compiled": compiled, "macs": macs,
-        "precision": run.training.precision,
+        "use": "train" if network is None else "peer", "run": name, "batch": batch, "compiled": compiled,
+        "graphs": counters["stats"]["unique_graphs"] if compiled else 0,
+        "macs": macs, "precision": run.training.precision,
         "parameters": count(run.model, run.data.resolution).parameters,
         "step_s": found.seconds, "steps": found.calls, "images_per_s": batch / found.seconds, "flops_per_s": flops,
         "matrix_flops_per_s": rate, "mfu_measured": flops / rate if rate else None,

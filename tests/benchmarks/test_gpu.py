@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from hdit_repro.launch.throughput import measured
 
@@ -58,6 +59,29 @@ def test_parts_say_what_they_measured(gpu: ModuleType, tmp_path: Path) -> None:
     copy = parts["copy"]["bytes_per_s"]
     assert level["floor"]["forward_s"] == pytest.approx(4 * 2 * math.prod(level["shape"]) / copy)
     assert {"card", "driver", "torch", "commit", "command"} <= tree["machine"].keys()
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated.*:DeprecationWarning")  # torch's own, while it traces
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # likewise
+def test_a_network_that_the_compiler_gave_up_on_is_seen(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does so without a word, and what is measured then is no compiled network."""
+    from benchmarks.card import networks, session, table, training
+
+    def compiled(network: nn.Module, **how: bool) -> Any:
+        return torch.compile(network, backend="eager", dynamic=False) if how["compiled"] else network
+
+    def cut(network: nn.Module, **how: bool) -> Any:
+        monkeypatch.setattr(network.mid_level, "forward", torch.compiler.disable(network.mid_level.forward))
+        return compiled(network, **how)
+
+    bench, run = session.Bench(torch.device("cpu"), True, 0.02), networks.named("table1/E", "smoke")
+    monkeypatch.setattr(training, "accelerated", compiled)
+    whole, eager = (training.measured(run, "table1/E", bench, compiled=how) for how in (True, False))
+    monkeypatch.setattr(training, "accelerated", cut)
+    broken = training.measured(run, "table1/E", bench, compiled=True)
+    assert (whole["graphs"], eager["graphs"]) == (1, 0)
+    assert broken["graphs"] > 1
+    assert "| compiled, 1 graph |" in "".join(table._training({"train/table1/E/compiled": whole}))
 
 
 def test_the_peer_has_the_parameters_of_row_e_at_paper_scale(gpu: ModuleType) -> None:
