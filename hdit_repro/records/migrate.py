@@ -29,10 +29,15 @@ def _made_elsewhere(plain: Plain) -> Plain:
     return {**plain, "protocol": {**plain["protocol"], **dict.fromkeys(DRAWING)}}
 
 
+def _sum_alone(plain: Plain) -> Plain:
+    """3 -> 4: GPU-hours stand by stage and device too; shape 3 had their sum alone, and an empty split says so."""
+    return {**plain, "provenance": {**plain["provenance"], "gpu_hours_by_stage": {}}}
+
+
 SHORT_EXPONENT = re.compile(rb"e-([1-9])(?<=[0-9]e-[1-9])(?=[,}\]])")
 """Of a number with one digit in its exponent. It begins with plain letters, since such a search is quick."""
 
-MIGRATIONS: dict[int, Callable[[Plain], Plain]] = {1: _sampling_seed, 2: _made_elsewhere}
+MIGRATIONS: dict[int, Callable[[Plain], Plain]] = {1: _sampling_seed, 2: _made_elsewhere, 3: _sum_alone}
 """From a schema to the next."""
 
 

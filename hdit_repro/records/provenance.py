@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import subprocess
@@ -40,7 +41,7 @@ def collect(
     *,
     device: str,
     seconds: Mapping[str, float],
-    gpu_hours: float,
+    gpu_hours: Mapping[str, Mapping[str, float]],
     versions: Mapping[str, str] | None = None,
     snapshot: Path | None = None,
 ) -> Provenance:
@@ -49,13 +50,14 @@ def collect(
     Args:
         device: the card or processor by name.
         seconds: wall time per stage ("train", "sample", "evaluate").
-        gpu_hours: over all stages; 0 on a processor.
+        gpu_hours: by stage and by what it ran on; 0 on a processor.
         versions: what only a stage knows ("cuda", "cudnn"); added to the packages'.
         snapshot: a run.json with the `commit` and `dirty` of the code that was submitted last; they win over git's, and
             what a copy made for jobs says of itself wins over both.
     """
     here = Path(__file__).resolve().parents[2]
     source = submitted_source(here / MARK) or submitted_source(snapshot) or checkout_source(here)
+    split = {stage: {name: round(value, 6) for name, value in used.items()} for stage, used in gpu_hours.items()}
     return Provenance(
         commit=source.commit,
         dirty=source.dirty,
@@ -63,7 +65,8 @@ def collect(
         device=device,
         host=host_kind(),
         seconds={stage: round(float(value), 3) for stage, value in seconds.items()},
-        gpu_hours=round(float(gpu_hours), 6),
+        gpu_hours=round(math.fsum(value for used in split.values() for value in used.values()), 6),
+        gpu_hours_by_stage=split,
         time=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

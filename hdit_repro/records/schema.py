@@ -20,7 +20,7 @@ from hdit_repro.spec.numerics import NUMERICS
 from hdit_repro.spec.run import Run
 from hdit_repro.spec.training import Precision
 
-SCHEMA = 3
+SCHEMA = 4
 """Version of the record's shape. Older ones are migrated when they are read, others are refused by name."""
 
 PAPER_SAMPLES = 50_000
@@ -151,7 +151,11 @@ class Protocol(Spec, frozen=True, kw_only=True):
 
 
 class Provenance(Spec, frozen=True, kw_only=True):
-    """Where the numbers come from. `seconds` per stage, `time` is UTC in ISO 8601, `gpu_hours` over all stages."""
+    """Where the numbers come from. `seconds` per stage, `time` is UTC in ISO 8601, `gpu_hours` over all stages.
+
+    `gpu_hours_by_stage` has them by stage and by what it ran on, 0 on a processor: `{"train": {"NVIDIA H100": 40.0}}`.
+    It is empty where the sum alone is known, in records of shape 3 and older.
+    """
 
     commit: str
     dirty: bool | None
@@ -161,11 +165,18 @@ class Provenance(Spec, frozen=True, kw_only=True):
     seconds: dict[str, float]
     gpu_hours: float
     time: str
+    gpu_hours_by_stage: dict[str, dict[str, float]] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for stage, taken in (*self.seconds.items(), ("all stages", self.gpu_hours)):
+        split = [(stage, hours) for stage, used in self.gpu_hours_by_stage.items() for hours in used.values()]
+        for stage, taken in (*self.seconds.items(), ("all stages", self.gpu_hours), *split):
             require(0 <= taken < math.inf, f"time is a finite number of 0 or more, and that of {stage} is {taken}")
+        parts = math.fsum(hours for _, hours in split)
+        require(
+            not self.gpu_hours_by_stage or math.isclose(parts, self.gpu_hours, abs_tol=1e-9),
+            f"GPU-hours of the stages are those of all, {self.gpu_hours}, and they come to {parts}",
+        )
 
     @property
     def training_device(self) -> str:

@@ -54,12 +54,17 @@ def prepare(settings: Settings) -> torch.device:
     return device
 
 
+def device_name(device: torch.device) -> str:
+    """What records call it: the driver's name of a card, or the processor with its cores."""
+    card = device.type == "cuda"
+    return torch.cuda.get_device_name(device) if card else f"{PROCESSOR} ({os.cpu_count()} cores)"
+
+
 def facts(device: torch.device) -> dict[str, str | int]:
     """What a record says of the hardware, as plain values."""
-    card = device.type == "cuda"
     return {
-        "device": torch.cuda.get_device_name(device) if card else f"{PROCESSOR} ({os.cpu_count()} cores)",
-        **({"cuda": str(torch.version.cuda)} if card else {}),
+        "device": device_name(device),
+        **({"cuda": str(torch.version.cuda)} if device.type == "cuda" else {}),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "neighborhood attention": choose().name,

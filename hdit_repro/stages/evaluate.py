@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ from hdit_repro.stages.device import facts, prepare
 from hdit_repro.stages.measure import Sides, measure
 from hdit_repro.stages.model_card import write_card
 from hdit_repro.stages.reference import LoadedReference, load_reference
-from hdit_repro.stages.sample import features_of, show_first, spent_on
+from hdit_repro.stages.sample import features_of, show_first
 from hdit_repro.stages.sample import run as draw
 from hdit_repro.stages.settings import Progress, Report, Settings
 from hdit_repro.stages.shards import read_tensors, refuse_missing, sample_command, whole_shards
+from hdit_repro.stages.spent import by_device, drawn
 from hdit_repro.stages.untrained import untrained_statistics
 
 
@@ -42,7 +43,7 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
     """
     if folder.done("evaluate"):
         return folder.record
-    device, started, drawn = prepare(settings), time.monotonic(), spent_on(folder).seconds
+    device, started, before = prepare(settings), time.monotonic(), drawn(folder).total
     extractor = build_extractor(job.run.evaluation.extractor, device)
     total = job.run.sampling.count
 
@@ -63,7 +64,7 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
     metrics = measure(job.run.evaluation.metrics, kind, Sides(features, reference), asked, job.name)
     context = companions(job, folder, extractor, reference, settings, device)
     seconds = stage_seconds(folder)
-    seconds["evaluate"] = time.monotonic() - started - (seconds["sample"] - drawn)  # without what was drawn again
+    seconds["evaluate"] = time.monotonic() - started - (seconds["sample"] - before)  # without what was drawn again
     write(make_record(job, folder, extractor, reference, metrics, context, seconds, device), folder.record)
     write_card(job, folder)
     report(Progress("evaluate", total, total, ", ".join(f"{name} {m.value:.2f}" for name, m in metrics.items())))
@@ -127,26 +128,29 @@ def training_summary(folder: RunFolder) -> dict[str, Any]:
     return {} if folder.run.external else dict(read_json(folder.final_marker).get("summary", {}))
 
 
-def gpu_hours(folder: RunFolder, seconds: dict[str, float], device: torch.device) -> float:
-    """GPU-hours of the stages that had a GPU: training counts one a process, each start by its own number of them.
+def stage_seconds(folder: RunFolder) -> dict[str, float]:
+    """Wall time of the stages before this one, as they noted it."""
+    return {"train": float(training_summary(folder).get("seconds", 0.0)), "sample": drawn(folder).total}
+
+
+def gpu_hours(folder: RunFolder, seconds: Mapping[str, float], device: str) -> dict[str, dict[str, float]]:
+    """GPU-hours by stage and by what it ran on, 0 on a processor; training counts one a process.
 
     Args:
         seconds: of each stage.
-        device: of the evaluation, and of stages that do not say theirs.
+        device: of the evaluation by name, and of stages that do not say theirs.
     """
-    here, summary = device.type == "cuda", training_summary(folder)
-    found = {stage: value if here else 0.0 for stage, value in seconds.items()}
-    trained = float(summary.get("process_seconds", seconds["train"] * int(summary.get("processes", 1))))
-    found["train"] = 0.0 if schema.on_processor(str(summary.get("device", device.type))) else trained
-    if (drawn := spent_on(folder).gpu_seconds) is not None:
-        found["sample"] = drawn
-    return sum(found.values()) / 3600
-
-
-def stage_seconds(folder: RunFolder) -> dict[str, float]:
-    """Wall time of the stages before this one, as they noted it."""
-    train = training_summary(folder).get("seconds", 0.0)
-    return {"train": float(train), "sample": spent_on(folder).seconds}
+    summary = training_summary(folder)
+    processes = summary.get("process_seconds", seconds["train"] * int(summary.get("processes", 1)))
+    used = {
+        "train": by_device(processes, str(summary.get("device", device))),
+        "sample": drawn(folder, device).seconds,
+        "evaluate": {device: seconds["evaluate"]},
+    }
+    return {
+        stage: {name: 0.0 if schema.on_processor(name) else value / 3600 for name, value in found.items() if value}
+        for stage, found in used.items()
+    }
 
 
 def make_record(
@@ -169,12 +173,13 @@ def make_record(
     here = facts(device)
     summary = training_summary(folder)
     here |= {f"{name}{schema.TRAINING}": summary[name] for name in ("device", "processes") if name in summary}
-    if ways := spent_on(folder).network:
+    name = str(here.pop("device"))
+    if ways := drawn(folder).network:
         here["network while sampling"] = ", ".join(ways)
     provenance = collect(
-        device=str(here.pop("device")),
+        device=name,
         seconds=seconds,
-        gpu_hours=gpu_hours(folder, seconds, device),
+        gpu_hours=gpu_hours(folder, seconds, name),
         versions={name: str(value) for name, value in here.items()},
         snapshot=folder.description,
     )

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
 import torch
 from msgspec import UNSET
 from torch import Tensor, nn
 
 from hdit_repro.data.grid import save_grid
 from hdit_repro.errors import UserError
-from hdit_repro.files import lock, read_json, write_json
 from hdit_repro.jobs import Job
 from hdit_repro.metrics.extractors import FeatureExtractor, build_extractor
 from hdit_repro.models.build import build
 from hdit_repro.records.layout import RunFolder
-from hdit_repro.spec.base import Spec, kind_of
+from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.run import Run
 from hdit_repro.stages import external
 from hdit_repro.stages.calling import called, way_gone, way_here
 from hdit_repro.stages.denoiser import Drawer
-from hdit_repro.stages.device import prepare
+from hdit_repro.stages.device import device_name, prepare
 from hdit_repro.stages.export import SampleSet, export, is_whole, refuse_bare
 from hdit_repro.stages.pieces import InPieces
-from hdit_repro.stages.settings import Progress, Report, Settings, Way
+from hdit_repro.stages.settings import Progress, Report, Settings
 from hdit_repro.stages.shards import (
     Shard,
     chunks,
@@ -37,6 +34,7 @@ from hdit_repro.stages.shards import (
     whole_shards,
     write_shard,
 )
+from hdit_repro.stages.spent import add_drawn
 from hdit_repro.training.checkpoint import read_final, read_snapshot
 from hdit_repro.training.ema import written
 from hdit_repro.training.state import load_exactly
@@ -163,7 +161,7 @@ def _draw(
         tensors = _measured(extractor, numbers, images, keep)
         if labels is not None:
             tensors["label"] = labels
-        add_seconds(folder, time.monotonic() - began, extractor.device, way_gone(call, way))
+        add_drawn(folder, time.monotonic() - began, device_name(extractor.device), way_gone(call, way))
         write_shard(folder, numbers, tensors)
         done += len(numbers)
         rate = done / (time.monotonic() - started)
@@ -183,7 +181,7 @@ def _take(
     done, began = 0, time.monotonic()
     for numbers, images in external.batches(external.images_of(run), todo, settings.batch):
         tensors = _measured(extractor, numbers, images, keep)
-        add_seconds(folder, time.monotonic() - began, extractor.device)
+        add_drawn(folder, time.monotonic() - began, device_name(extractor.device))
         began = time.monotonic()
         write_shard(folder, numbers, tensors)
         done += len(numbers)
@@ -197,34 +195,6 @@ def _measured(extractor: FeatureExtractor, numbers: range, images: Tensor, keep:
     if numbers.start < GRID or keep:
         tensors["image"] = images
     return tensors
-
-
-def add_seconds(folder: RunFolder, seconds: float, device: torch.device, way: Way | None = None) -> None:
-    """Add to the time that this set of samples took, over all jobs and restarts, and to the ways that were gone. It is
-    called before samples are kept: once all are, nobody comes back to say what they took."""
-    with lock(folder.samples / "seconds.lock"):
-        before = spent_on(folder)
-        ways = sorted({*before.network, *([way] if way else [])})
-        of_gpu = (before.gpu_seconds or 0.0) + (seconds if device.type == "cuda" else 0.0)
-        known = before.gpu_seconds is not None or not before.seconds
-        found = {"seconds": before.seconds + seconds, "gpu_seconds": of_gpu if known else None, "network": ways}
-        write_json(folder.samples / "seconds.json", found)
-
-
-class SpentOn(Spec, frozen=True, kw_only=True):
-    """What a set of samples took: seconds, those on a GPU (None: older notes do not say), and how the network was
-    called, in no way for images of others."""
-
-    seconds: float = 0.0
-    gpu_seconds: float | None = None
-    network: tuple[str, ...] = ()
-
-
-def spent_on(folder: RunFolder) -> SpentOn:
-    """What is noted of a set of samples; nothing where the note is missing or damaged."""
-    with contextlib.suppress(UserError, msgspec.ValidationError):
-        return msgspec.convert(read_json(folder.samples / "seconds.json"), SpentOn)
-    return SpentOn()
 
 
 def keeps_images(run: Run, settings: Settings, shards: Sequence[Shard] = ()) -> bool:

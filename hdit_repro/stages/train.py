@@ -17,7 +17,7 @@ from hdit_repro.records.layout import RunFolder
 from hdit_repro.spec.evaluation import DatasetReference
 from hdit_repro.spec.model import DiT
 from hdit_repro.spec.run import Run
-from hdit_repro.stages.device import facts, prepare
+from hdit_repro.stages.device import device_name, prepare
 from hdit_repro.stages.heap import HugePages
 from hdit_repro.stages.model_card import write_card
 from hdit_repro.stages.settings import HowToTrain, Progress, Report, Settings
@@ -96,7 +96,8 @@ def _train(run: Run, folder: RunFolder, settings: Settings, report: Report, worl
     if world.main and settings.training.unreadable == "skip" and isinstance(run.evaluation.reference, DatasetReference):
         warnings.warn(NOT_SKIPPED, stacklevel=2)
     images = open_source(open_dataset(run.data), settings.training.unreadable)
-    spent = Spent(folder.path / "state" / "train.seconds.json", world.size) if world.main else None
+    device = device_name(world.device)
+    spent = Spent(folder.path / "state" / "train.seconds.json", world.size, device) if world.main else None
     pages = HugePages() if world.device.type == "cpu" else None
 
     def on_step(done: int, total: int, values: dict[str, float]) -> None:
@@ -117,7 +118,7 @@ def _train(run: Run, folder: RunFolder, settings: Settings, report: Report, worl
         summary = {
             **total._asdict(),
             "processes": world.size,
-            "device": facts(world.device)["device"],
+            "device": device,
             "loss_end": final_loss(folder.metrics, run.training.total_steps),
             "loss_constant": constant_loss(run, images, world.device),
             "skipped_steps": state.watchdog.skipped,

@@ -116,7 +116,7 @@ def test_a_checkout_of_another_user_knows_its_commit(
 def test_the_snapshot_wins(tmp_path: Path) -> None:
     noted = tmp_path / "run.json"
     noted.write_text(json.dumps({"commit": "c" * 40, "dirty": True, "other": 1}), encoding="utf-8")
-    found = provenance.collect(device="cpu", seconds={"train": 1.23456}, gpu_hours=0, snapshot=noted)
+    found = provenance.collect(device="cpu", seconds={"train": 1.23456}, gpu_hours={}, snapshot=noted)
     assert (found.commit, found.dirty) == ("c" * 40, True)
     assert found.seconds == {"train": 1.235}
 
@@ -129,7 +129,7 @@ def test_a_copy_made_for_jobs_knows_its_commit_whatever_was_submitted_since(
     monkeypatch.setattr(provenance, "__file__", str(code.path / "hdit_repro" / "records" / "provenance.py"))
     noted = tmp_path / "run.json"
     noted.write_text(json.dumps({"commit": "b" * 40, "dirty": True}), encoding="utf-8")
-    found = provenance.collect(device="cpu", seconds={}, gpu_hours=0, snapshot=noted)
+    found = provenance.collect(device="cpu", seconds={}, gpu_hours={}, snapshot=noted)
     assert (found.commit, found.dirty) == (git(checkout, "rev-parse", "HEAD"), False)
 
 
@@ -143,7 +143,10 @@ def test_a_snapshot_that_says_nothing_is_passed_over(tmp_path: Path, text: str) 
 
 def test_collect_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    found = provenance.collect(device="NVIDIA H100", seconds={}, gpu_hours=1.5, versions={"cuda": "13.0"})
+    hours = {"train": {"NVIDIA H100": 1.0, "NVIDIA A100": 1 / 3}, "sample": {"cpu (8 cores)": 0.0}, "evaluate": {}}
+    found = provenance.collect(device="NVIDIA H100", seconds={}, gpu_hours=hours, versions={"cuda": "13.0"})
+    assert found.gpu_hours == 1.333333
+    assert found.gpu_hours_by_stage == {**hours, "train": {"NVIDIA H100": 1.0, "NVIDIA A100": 0.333333}}
     assert found.versions["cuda"] == "13.0"
     assert found.versions["msgspec"]
     assert "SLURM" not in found.host

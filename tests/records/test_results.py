@@ -83,6 +83,7 @@ def older(path: Path, version: int = 1) -> None:
     if plain["run"].get("external"):
         said = {"sampler": "external", "steps": 0, "network_evaluations": 0, "guidance": 1.0, "weights": "ema"}
         plain["protocol"] |= {**said, "labels": "random"}
+    del plain["provenance"]["gpu_hours_by_stage"]
     plain["schema"] = version
     plain["digest"] = schema.digest_of(plain)
     path.write_text(json.dumps(plain), encoding="utf-8")

@@ -110,11 +110,37 @@ def test_a_value_that_no_measurement_gives_is_refused(name: str, value: float, p
         )  # fmt: skip
 
 
-@pytest.mark.parametrize("taken", [{"seconds": {"train": math.nan}}, {"seconds": {"train": -1.0}}, {"gpu_hours": -0.1}])
+@pytest.mark.parametrize(
+    "taken",
+    [
+        {"seconds": {"train": math.nan}}, {"seconds": {"train": -1.0}}, {"gpu_hours": -0.1},
+        {"gpu_hours": 1.0, "gpu_hours_by_stage": {"train": {"NVIDIA H100": 2.0}, "sample": {"NVIDIA H100": -1.0}}},
+    ],
+)  # fmt: skip
 def test_time_is_finite_and_not_negative(taken: dict[str, object]) -> None:
     facts = {"commit": "", "dirty": None, "versions": {}, "device": "", "host": "", "time": ""}
     with pytest.raises(ValueError, match="time is a finite number of 0 or more"):
         Provenance(**{**facts, "seconds": {}, "gpu_hours": 0.0, **taken})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("total", "split", "fits"),
+    [
+        (0.0, {}, True),
+        (1.5, {}, True),  # older shapes had the sum alone
+        (0.3, {"train": {"NVIDIA H100": 0.1}, "sample": {"NVIDIA A100": 0.2, "cpu (8 cores)": 0.0}}, True),
+        (0.3, {"train": {"NVIDIA H100": 0.1}}, False),
+        (1.5, {"train": {}}, False),
+    ],
+)
+def test_gpu_hours_by_stage_come_to_those_of_all(total: float, split: dict[str, dict[str, float]], fits: bool) -> None:
+    with (
+        contextlib.nullcontext() if fits else pytest.raises(ValueError, match=r"those of all, [\d.]+, and they come to")
+    ):
+        Provenance(
+            commit="", dirty=None, versions={}, device="", host="", seconds={}, time="",
+            gpu_hours=total, gpu_hours_by_stage=split,
+        )  # fmt: skip
 
 
 def test_a_record_as_json_and_back() -> None:

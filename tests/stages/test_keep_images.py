@@ -10,9 +10,11 @@ import torch
 
 from hdit_repro import jobs
 from hdit_repro.errors import RunError
+from hdit_repro.files import write_json
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.spec.external import External
-from hdit_repro.stages import evaluate, sample
+from hdit_repro.stages import evaluate, sample, spent
+from hdit_repro.stages.device import device_name
 from hdit_repro.stages.evaluate import sample_features, stage_seconds
 from hdit_repro.stages.export import is_whole
 from hdit_repro.stages.imagesets import open_images
@@ -119,11 +121,17 @@ def test_the_time_of_a_set_is_that_of_all_its_jobs(job, folder, monkeypatch):
         sample.run(job, folder, Settings(device="cpu", batch=24), lambda _: None, numbers)
     assert stage_seconds(folder)["sample"] == 4
     assert len(first_images(folder, GRID)) == GRID, "of a shard that goes on beyond them too"
-    sample.add_seconds(folder, 0.5, torch.device("cuda"), "graph")
-    sample.add_seconds(folder, 0.5, torch.device("cpu"), "eager")
+    here = device_name(torch.device("cpu"))
+    spent.add_drawn(folder, 0.5, "NVIDIA H100", "graph")
+    spent.add_drawn(folder, 0.5, here, "eager")
     assert stage_seconds(folder)["sample"] == 5
-    assert sample.spent_on(folder).network == ("eager", "graph")
-    assert (sample.spent_on(folder).seconds, sample.spent_on(folder).gpu_seconds) == (5.0, 0.5)
+    assert spent.drawn(folder) == ({here: 4.5, "NVIDIA H100": 0.5}, ("eager", "graph"))
+
+
+def test_an_earlier_versions_note_of_the_time_names_no_device(folder):
+    write_json(folder.samples / "seconds.json", {"seconds": 4.0, "gpu_seconds": None, "network": ["eager"]})
+    assert spent.drawn(folder, "NVIDIA H100") == ({"NVIDIA H100": 4.0}, ("eager",))
+    assert stage_seconds(folder)["sample"] == 4.0
 
 
 @pytest.mark.parametrize("external", [True, False])
@@ -134,9 +142,9 @@ def test_the_time_of_samples_is_noted_before_they_are_kept(job, folder, monkeypa
         monkeypatch.setattr(sample, "trained_network", lambda *_: torch.nn.Linear(1, 1))
         monkeypatch.setattr(sample, "InPieces", lambda _: lambda numbers: (next(Pictures().batches(COUNT)), None))
     noted = []
-    monkeypatch.setattr(sample, "write_shard", lambda *_: noted.append(sample.spent_on(folder)))
+    monkeypatch.setattr(sample, "write_shard", lambda *_: noted.append(spent.drawn(folder)))
     sample.run(job, folder, Settings(device="cpu", batch=COUNT), lambda _: None)
-    assert noted[0].seconds > 0
+    assert noted[0].total > 0
     assert noted[0].network == (() if external else ("eager",))
 
 
@@ -248,12 +256,14 @@ def test_the_grid_that_a_killed_process_left_out_is_drawn_by_the_evaluation(job,
     assert folder.grid.read_bytes() == before
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"seconds": "x"}', '{"seconds": null}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "7", '{"seconds": "x"}', '{"seconds": null}', '{"seconds": {"cpu": -1}}']
+)
 def test_a_damaged_note_of_the_time_holds_nothing_up(job, folder, text):
     draw(job, folder, "auto", range(GRID))
     (folder.samples / "seconds.json").write_text(text)
     draw(job, folder, "auto")
     assert folder.done("sample")
-    assert sample.spent_on(folder).seconds > 0.0
+    assert spent.drawn(folder).total > 0.0
     (folder.samples / "seconds.json").write_text(text)
     assert evaluate.stage_seconds(folder)["sample"] == 0.0

@@ -192,25 +192,32 @@ def test_a_damaged_network_is_trained_again_from_its_checkpoint(roots, records):
 def test_gpu_hours_count_every_process_of_training(roots):
     job = miniature("E")
     folder = RunFolder(Roots(roots.runs / "hours", roots.results), job.run, job.scale)
-    card = torch.device("cuda")
     write_json(folder.final_marker, {"summary": {"processes": 4}})
+    write_json(folder.samples / "seconds.json", {"seconds": {"NVIDIA A100": 900.0, "cpu": 900.0}, "network": []})
     seconds = {"train": 3600.0, "sample": 1800.0, "evaluate": 1800.0}
-    assert evaluate.gpu_hours(folder, seconds, card) == 5.0
-    write_json(folder.final_marker, {"summary": {"processes": 1, "process_seconds": 7200.0}})
-    assert evaluate.gpu_hours(folder, seconds, card) == 3.0, "some starts had more processes than the last one"
+    rest = {"sample": {"NVIDIA A100": 0.25, "cpu": 0.0}, "evaluate": {"NVIDIA H100": 0.5}}
+    assert evaluate.gpu_hours(folder, seconds, "NVIDIA H100") == {"train": {"NVIDIA H100": 4.0}, **rest}
+    of_starts = {"NVIDIA H100": 3600.0, "NVIDIA A100": 7200.0}
+    write_json(folder.final_marker, {"summary": {"processes": 1, "process_seconds": of_starts}})
+    found = evaluate.gpu_hours(folder, seconds, "NVIDIA H100")
+    assert found == {"train": {"NVIDIA H100": 1.0, "NVIDIA A100": 2.0}, **rest}, "each start with its own"
 
 
 @pytest.mark.parametrize("trained", ["NVIDIA H100", "cpu (8 cores)", None])
-@pytest.mark.parametrize("drawn", [1800.0, 0.0, None])
-@pytest.mark.parametrize("measured", ["cuda", "cpu"])
+@pytest.mark.parametrize("drawn", ["NVIDIA A100", "cpu (8 cores)", None])
+@pytest.mark.parametrize("measured", ["NVIDIA H100", "cpu (4 cores)"])
 def test_gpu_hours_are_of_the_stages_that_had_a_gpu(roots, trained, drawn, measured):
     job = miniature("E")
     folder = RunFolder(Roots(roots.runs / "apart", roots.results), job.run, job.scale)
     write_json(folder.final_marker, {"summary": {"processes": 2, **({"device": trained} if trained else {})}})
-    write_json(folder.samples / "seconds.json", {"seconds": 1800.0, "gpu_seconds": drawn})
-    here = measured == "cuda"
-    training = 2.0 if (here if trained is None else trained == "NVIDIA H100") else 0.0
-    sampling = (0.5 if here else 0.0) if drawn is None else drawn / 3600
+    write_json(folder.samples / "seconds.json", {"seconds": {drawn: 1800.0} if drawn else 1800.0, "network": []})
     seconds = {"train": 3600.0, "sample": 1800.0, "evaluate": 900.0}
-    found = evaluate.gpu_hours(folder, seconds, torch.device(measured))
-    assert found == training + sampling + (0.25 if here else 0.0)
+    found = evaluate.gpu_hours(folder, seconds, measured)
+    assert found == {
+        stage: {device: 0.0 if device.startswith("cpu") else hours}
+        for stage, device, hours in (
+            ("train", trained or measured, 2.0),
+            ("sample", drawn or measured, 0.5),
+            ("evaluate", measured, 0.25),
+        )
+    }

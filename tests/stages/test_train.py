@@ -51,7 +51,8 @@ def test_a_signal_after_the_last_step_is_heard_when_all_is_written(job, folder, 
     assert folder.done("train")
     assert folder.card.exists()
     summary = read_json(folder.final_marker)["summary"]
-    assert summary["seconds"] == summary["process_seconds"] > 0
+    assert summary["process_seconds"] == {summary["device"]: summary["seconds"]}
+    assert summary["seconds"] > 0
     assert train.run(job, folder, SETTINGS, lambda _: None) == folder.final_marker
 
 
@@ -62,25 +63,29 @@ def test_the_heap_is_looked_at_while_steps_are_taken(job, folder, monkeypatch):
     assert looks == [False, False]
 
 
-def test_every_start_counts_with_its_own_processes(tmp_path, monkeypatch):
+def test_every_start_counts_with_its_own_processes_and_device(tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     path = tmp_path / "seconds.json"
-    first = spent.Spent(path, 4)
+    first = spent.Spent(path, 4, "NVIDIA H100")
     now[0] = spent.EVERY
     first.look()
     now[0] += 1.0
     first.look()  # killed here: what was noted a moment ago is kept
-    second = spent.Spent(path, 1)
+    second = spent.Spent(path, 1, "NVIDIA A100")
     now[0] += 10.0
-    assert second.note() == (spent.EVERY + 10.0, 4 * spent.EVERY + 10.0)
+    assert second.note() == (spent.EVERY + 10.0, {"NVIDIA H100": 4 * spent.EVERY, "NVIDIA A100": 10.0})
+    assert spent.Spent(path, 1, "NVIDIA A100").total == second.total, "as it was noted"
     path.write_text('{"seconds": 5')
-    assert spent.Spent(path, 1).note() == (0.0, 0.0)
+    assert spent.Spent(path, 1, "cpu").note() == (0.0, {"cpu": 0.0})
     for noted in ("-5.0", "1e999", '"long"', "null", "[5.0]", "9" * 400):
-        path.write_text(f'{{"seconds": {noted}, "process_seconds": 5.0}}')
-        assert spent.Spent(path, 1).note() == (0.0, 0.0), noted
+        for note in (f'"seconds": {noted}, "process_seconds": 5.0', f'"seconds": 5.0, "process_seconds": {noted}'):
+            path.write_text(f"{{{note}}}")
+            assert spent.Spent(path, 1, "cpu").note() == (0.0, {"cpu": 0.0}), note
     path.write_text('{"seconds": 5.0}')
-    assert spent.Spent(path, 2).total == (5.0, 10.0)
+    assert spent.Spent(path, 2, "cpu").total == (5.0, {"cpu": 10.0})
+    path.write_text('{"seconds": 5.0, "process_seconds": 10.0}')
+    assert spent.Spent(path, 1, "cpu").total == (5.0, {"cpu": 10.0})
 
 
 @pytest.mark.parametrize("number", [errno.ESTALE, errno.ENOSPC])

@@ -13,13 +13,12 @@ from hdit_repro.audit.orders import ORDER_RULE
 from hdit_repro.audit.verdicts import Verdict
 from hdit_repro.errors import counted
 from hdit_repro.paper import Claim
-from hdit_repro.records.schema import FLOOR, UNTRAINED, Provenance, Record, asked_samples, metric_name, on_processor
+from hdit_repro.records.schema import FLOOR, UNTRAINED, asked_samples, metric_name
 from hdit_repro.render.cells import deviation, fixed, hours, significant
 from hdit_repro.render.measured import context_mean, frechet_name, summarise
 from hdit_repro.render.report.badges import TONES, badge, reason
 from hdit_repro.render.report.blocks import (
     Block,
-    Code,
     Gallery,
     Heading,
     Items,
@@ -31,6 +30,7 @@ from hdit_repro.render.report.blocks import (
     text,
     words,
 )
+from hdit_repro.render.report.cost import cost, spent
 from hdit_repro.render.report.facts import Entry, Facts
 from hdit_repro.render.report.row import grids_of
 from hdit_repro.render.settled import beside
@@ -54,7 +54,7 @@ def overview(facts: Facts) -> Page:
         *_ranks(facts),
         *_noise(facts),
         *_errata(facts),
-        *_cost(facts),
+        *cost(facts),
         *_left_out(facts),
     ]
     return Page("index", "Overview", tuple(blocks))
@@ -127,14 +127,13 @@ def _measured_row(entry: Entry) -> tuple[str | Span, ...]:
     found = summarise(records, name)
     ours = "–" if found is None else fixed(found.mean, 2) + ("" if found.sd is None else f" ± {deviation(found.sd, 2)}")
     bounds = (context_mean(records, UNTRAINED), context_mean(records, FLOOR))
-    used, _ = spent(records)
     return (
         Span(f"{entry.job.name}: {entry.job.label}", f"{entry.path}.html"),
         name,
         Span(ours, f"{entry.path}.html#values"),
         "–" if found is None else str(found.seeds),
         *("–" if value is None else significant(value) for value in bounds),
-        hours(used),
+        hours(spent(records).total),
     )
 
 
@@ -211,59 +210,6 @@ def _ranks(facts: Facts) -> Iterable[Block]:
         yield Heading(2, "Order of the rows", "ranks")
         titles = facts.given.ledger.tables
         yield Items(tuple(words(f"{titles[rank.table].title}: {rank.words()}.") for rank in facts.ranks))
-
-
-def _cost(facts: Facts) -> Iterable[Block]:
-    yield Heading(2, "What it cost", "cost")
-    used, seconds = spent(facts.given.records)
-    made = [record.provenance for record in facts.given.records]
-    devices = ", ".join(sorted({device for one in made for device in (one.device, one.training_device)}))
-    if made:
-        yield text(f"Spent: {hours(used)} GPU-hours, {_time(seconds)} of computing time, on {devices}.")
-    missing = [entry for entry in facts.entries if not entry.records]
-    if missing:
-        price = facts.bills.many_of([entry.job for entry in missing], 1)
-        count = counted(len(missing), "row")
-        yield text(f"Not measured yet at {facts.scale} scale: {count}. One training of each costs {price}.")
-        yield Code("\n".join(f"hdit-repro {line} --scale {facts.scale}" for line in _measuring(missing, facts)))
-
-
-def _measuring(missing: Iterable[Entry], facts: Facts) -> Iterable[str]:
-    """What measures the rows: an experiment at once, but for rows that cannot be, with which it would be refused."""
-    partial = {experiment for experiment, _ in facts.refused}
-    rows: dict[str, list[str]] = {}
-    for job in (entry.job for entry in missing):
-        if job.run.external:
-            yield f"eval --run {quote(job.name)}"
-        else:
-            rows.setdefault(job.experiment, []).append(job.row)
-    for experiment, names in rows.items():
-        yield f"submit {quote(experiment)}" + (f" --rows {quote(','.join(names))}" if experiment in partial else "")
-
-
-def spent(records: Iterable[Record]) -> tuple[float, float]:
-    """GPU-hours and seconds; what several records share (one training, one sampling) is counted once."""
-    used: dict[tuple[str, str], float] = {}
-    seconds: dict[tuple[str, str], float] = {}
-    for record in records:
-        ids = {"train": record.training_id, "sample": record.sampling_id, "evaluate": record.evaluation_id}
-        for stage, value in record.provenance.seconds.items():
-            seconds[stage, ids.get(stage, record.evaluation_id)] = value
-        for stage, value in _gpu_hours(record.provenance).items():
-            used[stage, ids[stage]] = max(used.get((stage, ids[stage]), 0.0), value)
-    return sum(used.values()), sum(seconds.values())
-
-
-def _gpu_hours(made: Provenance) -> dict[str, float]:
-    """The GPU-hours of a record by stage, of which their sum alone is noted: an evaluation had one GPU where the record
-    names a card, sampling had one as far as hours are left, and all others are the training's."""
-    evaluated = 0.0 if on_processor(made.device) else min(made.gpu_hours, made.seconds.get("evaluate", 0.0) / 3600)
-    drawn = min(made.gpu_hours - evaluated, made.seconds.get("sample", 0.0) / 3600)
-    return {"train": made.gpu_hours - evaluated - drawn, "sample": drawn, "evaluate": evaluated}
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds / 3600:,.1f} hours" if seconds >= 5400 else f"{seconds / 60:,.1f} minutes"
 
 
 def _left_out(facts: Facts) -> Iterable[Block]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 
@@ -10,8 +10,8 @@ from hdit_repro import jobs
 from hdit_repro.audit import Finding
 from hdit_repro.cost import count
 from hdit_repro.jobs import Job
-from hdit_repro.records.layout import RunFolder
-from hdit_repro.records.schema import CONTEXT, MADE_ELSEWHERE, Metric, Record
+from hdit_repro.records.layout import STAGES, RunFolder
+from hdit_repro.records.schema import CONTEXT, MADE_ELSEWHERE, Metric, Record, on_processor
 from hdit_repro.records.store import place
 from hdit_repro.render import measured
 from hdit_repro.render.cells import decimals, fixed, hours, significant
@@ -265,10 +265,18 @@ def _details(record: Record) -> Iterable[tuple[str, str]]:
     yield "machine", f"{made.device}, {made.host}"
     yield "versions", ", ".join(f"{name} {value}" for name, value in made.versions.items())
     yield "seconds", ", ".join(f"{stage} {value:,.0f}" for stage, value in made.seconds.items())
+    split = "; ".join(_stage_hours(stage, used) for stage in STAGES if (used := made.gpu_hours_by_stage.get(stage)))
+    yield "GPU-hours", split or f"{hours(made.gpu_hours)} in all"
     yield "time", made.time
     yield "intervals", "; ".join(dict.fromkeys(m.interval for m in record.metrics.values() if m.interval)) or "none"
     yield "file", place(Path(), record).as_posix()
     yield "digest", record.digest
+
+
+def _stage_hours(stage: str, used: Mapping[str, float]) -> str:
+    """In words: "train 40.0 on NVIDIA H100"; of a processor its name alone."""
+    found = (device if on_processor(device) else f"{hours(value)} on {device}" for device, value in used.items())
+    return f"{stage} {', '.join(found)}"
 
 
 def commands(entry: Entry, scale: str) -> list[str]:
