@@ -129,12 +129,17 @@ def _table(lines: Sequence[Line], columns: int, room: int) -> tuple[list[str], s
 
 
 def _cell(row: Row | None) -> str:
-    """A stage in a word: "done", "37 %", "queued", "failed", "-" where it has not had its turn."""
-    if row is None or row.state == "missing":
+    """A stage in a word: "done", "37 %" of what runs, "queued", "failed", "-" where it has not had its turn; of what is
+    neither done nor running, how much is kept too ("37 % there")."""
+    from hdit_repro.launch.left import there
+
+    if row is None:
         return "-"
     if row.state == "running":
         return f"{100 * row.done / row.total:.0f} %" if row.total else "starts"
-    return row.state
+    if row.state == "done" or not (kept := there(row.left)):
+        return "-" if row.state == "missing" else row.state
+    return kept if row.state == "missing" else f"{row.state}, {kept}"
 
 
 def _numbers(line: Line) -> tuple[str, str, str, str]:

@@ -120,12 +120,13 @@ def _named(stage: Stage) -> str:
 
 def _state(stage: Stage) -> str:
     """The state, and how much of the stage is kept already where it is not done; tables are made anew each time."""
+    from hdit_repro.launch.left import there
     from hdit_repro.launch.plan import RENDER
 
     if stage.stage == RENDER:
         return "each time"
-    kept = int(100 * (1 - stage.left))
-    return f"{stage.state}, {kept} % there" if kept and stage.state != "done" else stage.state
+    kept = there(stage.left)
+    return f"{stage.state}, {kept}" if kept and stage.state != "done" else stage.state
 
 
 def _bill(left: Sequence[Stage], hours: float, cluster: Cluster) -> str:

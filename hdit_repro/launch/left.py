@@ -22,6 +22,12 @@ def share_left(task: Task) -> float:
     return 1.0
 
 
+def there(left: float) -> str:
+    """What is kept of a stage of which the share `left` is to be done, in words: "37 % there"; empty for nothing."""
+    kept = int(100 * (1 - left))
+    return f"{kept} % there" if kept else ""
+
+
 def _saved_step(folder: RunFolder) -> int:
     """The step of the newest checkpoint whose file is there; it is not read. 0 where there is none."""
     found = numbered(folder.checkpoints, "step", "json")

@@ -13,6 +13,7 @@ from hdit_repro.errors import UserError, pick
 from hdit_repro.jobs import SCALES, Job, read
 from hdit_repro.launch.describe import described
 from hdit_repro.launch.graph import Task, required, row_name, tasks_of
+from hdit_repro.launch.left import share_left
 from hdit_repro.launch.progress import Seen, read_failure, read_progress
 from hdit_repro.records.layout import Roots, RunFolder
 
@@ -34,6 +35,7 @@ class Row(NamedTuple):
         updated: Unix seconds of its last word.
         queue: what a scheduler says of its jobs ("3 pending (Resources)"); it adds the state "queued".
         gpu_hours, planned_gpu_hours: paid so far and planned, where a scheduler runs it.
+        left: the share of it that is not kept yet, 1 to 0.
     """
 
     run: str
@@ -52,6 +54,7 @@ class Row(NamedTuple):
     queue: str = ""
     gpu_hours: float = 0.0
     planned_gpu_hours: float | None = None
+    left: float = 1.0
 
     def as_row(self) -> dict[str, Any]:
         """The row as `status --json` prints it."""
@@ -187,10 +190,11 @@ def running_row(task: Task, seen: Seen) -> Row:
 def _row(task: Task, is_open: bool) -> Row:
     state = task.folder.state(task.stage) if is_open else "done"
     seen = read_progress(task.folder.progress(task.stage))
+    left = share_left(task) if is_open else 0.0
     if state == "running":
-        return running_row(task, seen)
+        return running_row(task, seen)._replace(left=left)
     failure = read_failure(task.folder.failure(task.stage)) if state == "failed" else {}
-    return _make(task, state, seen)._replace(error=last_line(str(failure.get("error", ""))))
+    return _make(task, state, seen)._replace(error=last_line(str(failure.get("error", ""))), left=left)
 
 
 def _make(task: Task, state: str, seen: Seen) -> Row:

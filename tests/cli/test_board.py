@@ -44,6 +44,23 @@ def test_a_running_row_says_how_far_and_how_fast_it_is(roots: Roots) -> None:
     assert other.split() == ["table1/E", "-", "-", "-"]
 
 
+def test_a_stage_that_left_half_way_says_how_much_is_there(roots: Roots) -> None:
+    """As `plan` does: one that was asked to leave and saved stood there as if it had not had its turn."""
+    folder = RunFolder(roots, wanted("table1", "smoke", ["A"])[0].run, "smoke")
+    quarter = folder.run.training.total_steps // 4
+    write_json(folder.checkpoints / f"step-{quarter:08d}.json", {})
+    (folder.checkpoints / f"step-{quarter:08d}.safetensors").touch()
+    assert " 25 % there  -       -" in shown(roots, rows=["A"])[1]
+    write_failure(folder.failure("train"), "the disk is full", "", "x")
+    assert " failed, 25 % there  -       -" in shown(roots, rows=["A"])[1]
+    tasks = tasks_for(wanted("table1", "smoke", ["A"]), roots)
+    assert [row.as_row()["left"] for row in status_of(tasks)] == [0.75, 1.0, 1.0]
+    queued = [row._replace(state="queued") for row in status_of(tasks)]
+    assert " queued, 25 % there  queued  queued" in board(lines_of(tasks, queued))[1]
+    write_json(folder.record, MADE_UP)
+    assert shown(roots, rows=["A"])[1].split()[1:] == ["done", "done", "done"]
+
+
 def test_failures_stand_below_and_are_said_once(roots: Roots) -> None:
     for row in ("A", "B1", "B2", "C", "D"):
         folder = RunFolder(roots, wanted("table1", "smoke", [row])[0].run, "smoke")
