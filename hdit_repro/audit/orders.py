@@ -19,7 +19,7 @@ from hdit_repro.audit.decide import (
 )
 from hdit_repro.audit.measured import Measurements
 from hdit_repro.audit.noise import Spread, said
-from hdit_repro.audit.replicates import SHARED, Replicates, change, share
+from hdit_repro.audit.replicates import SHARED, Replicates, between, change, share
 from hdit_repro.audit.verdicts import Verdict
 from hdit_repro.errors import counted
 from hdit_repro.jobs import Job
@@ -144,7 +144,7 @@ def _verdict(pair: Pair, adjusted: float, tested: int, bills: Bills) -> Verdict:
         basis = f"{basis}; {SHARED}"
     words = (
         f"{outcome}: {pair.lower.name} is {change(pair.found.log)} from {pair.higher.name} (95 % interval "
-        f"{change(low)} to {change(high)}, {test}, n = {pair.seeds[0]} and {pair.seeds[1]}, "
+        f"{between(low, high)}, {test}, n = {pair.seeds[0]} and {pair.seeds[1]}, "
         f"{_p_words(adjusted)} after Holm over {tested}); {basis}"
     )
     if outcome == "inconclusive":

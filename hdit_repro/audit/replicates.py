@@ -83,6 +83,14 @@ def percent(log: float) -> float:
 
 
 def change(log: float) -> str:
-    """The same in words: "+1.2 %", "−3.4 %", from 1,000 % on "+24,321 %"."""
+    """The same in words: "+1.2 %", "−3.4 %", from 1,000 % on "+24,321 %"; where one decimal would make nothing of it,
+    "+0.012 %", and "0 %" of what is less still."""
     found = percent(log)
-    return f"{found:+,.{0 if found >= 1000 else 1}f} %".replace("-", "−")
+    digits = 0 if found >= 1000 else 1 if abs(found) >= 0.05 else 3
+    return f"{found:+,.{digits}f} %".replace("-", "−") if round(found, digits) else "0 %"
+
+
+def between(low: float, high: float) -> str:
+    """Two ends of an interval of changes in words: "+1.2 % to +3.4 %"; of one without width, "+1.2 % at both ends"."""
+    ends = change(low), change(high)
+    return f"{ends[0]} at both ends" if ends[0] == ends[1] else " to ".join(ends)

@@ -17,7 +17,7 @@ from hdit_repro.audit.decide import (
 )
 from hdit_repro.audit.measured import Measurements
 from hdit_repro.audit.noise import Spread
-from hdit_repro.audit.replicates import change
+from hdit_repro.audit.replicates import between, change
 from hdit_repro.errors import counted
 from hdit_repro.jobs import Job
 from hdit_repro.paper import Claim
@@ -48,7 +48,7 @@ def on_cell(claim: Claim, job: Job, measurements: Measurements, bills: Bills) ->
     more = seeds_to_settle(found.log, shares[0].spread, shares[1].spread, ours.seeds)
     low, high = found.interval(1 - 2 * LEVEL)
     words = (
-        f"{outcome}: ours is {change(found.log)} from print, 90 % interval {change(low)} to {change(high)}"
+        f"{outcome}: ours is {change(found.log)} from print, 90 % interval {between(low, high)}"
         f"{SHARED}{100 * MARGIN:g} %, n = {ours.seeds}, noise {shares[1].spread.brief()}"
     )
     if outcome == "inconclusive":

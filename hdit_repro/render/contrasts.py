@@ -9,7 +9,7 @@ from hdit_repro.audit.decide import Difference
 from hdit_repro.audit.measured import Measurements
 from hdit_repro.audit.noise import said
 from hdit_repro.audit.orders import compare
-from hdit_repro.audit.replicates import SHARED, change, percent, share
+from hdit_repro.audit.replicates import SHARED, between, change, percent, share
 from hdit_repro.jobs import Job
 from hdit_repro.records.lint import difference as otherwise
 from hdit_repro.render.measured import Measured, summarise
@@ -72,7 +72,7 @@ class Contrast(NamedTuple):
         if self.interval is None:
             return f"{away}, {self.test}{note}"
         low, high = self.difference.interval()
-        return f"{away}, 95 % interval {change(low)} to {change(high)}, {self.test}{note}"
+        return f"{away}, 95 % interval {between(low, high)}, {self.test}{note}"
 
 
 def contrasts(pair: tuple[Job, Job], measurements: Measurements) -> list[Contrast]:

@@ -264,7 +264,7 @@ def test_the_published_noise_is_of_the_papers_fid_and_of_nothing_else(ledger: Le
     assert score.outcome == "inconclusive"
     assert "would settle it if" not in score.words
     assert score.words.startswith(
-        "inconclusive: ours is +0.0 % from print, n = 1; noise unknown (nothing is published for inception-score: 4"
+        "inconclusive: ours is 0 % from print, n = 1; noise unknown (nothing is published for inception-score: 4"
     )
     few = finding(ledger, [record("ffhq1024-5k", fid_at_5000=8.48)], "table3/hdit-5k/fid").verdict
     assert "nothing is published for fid@5000" in few.words
