@@ -74,11 +74,12 @@ def show(
     Example: hdit-repro results show table1/E --scale smoke
     """
     from hdit_repro import jobs
+    from hdit_repro.audit.summary import summarise
     from hdit_repro.launch.clusters import workplace
     from hdit_repro.records.export import lines
     from hdit_repro.records.rows import index, of_row, set_aside
     from hdit_repro.records.store import load
-    from hdit_repro.render.measured import in_words, summarise
+    from hdit_repro.render.measured import in_words
 
     job = jobs.find(run, scale, dataset=options.own_data(own))
     whole, problems = load(workplace().records(scale))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
+from hdit_repro.audit.summary import Measured
 from hdit_repro.render import measured
 from hdit_repro.render.cells import ABSENT, EMPTY, NOT_RUN, Cell, Value, deviation, fixed, signed
 from hdit_repro.render.ledger import shown
@@ -86,7 +87,7 @@ class Ours:
     digits: int = MEASURED_DIGITS
     prefix: str = "ours"
 
-    def found(self, row: Row) -> measured.Measured | None:
+    def found(self, row: Row) -> Measured | None:
         """The row's number; None where it has none."""
         return row.measured(self.metric)
 

@@ -12,6 +12,7 @@ import msgspec
 from hdit_repro import jobs
 from hdit_repro.audit.computed import say
 from hdit_repro.audit.measured import Measurements
+from hdit_repro.audit.summary import Measured
 from hdit_repro.files import write_text
 from hdit_repro.jobs import Job
 from hdit_repro.jobs.merge import flatten
@@ -20,7 +21,6 @@ from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.records.schema import Record
 from hdit_repro.render.cells import decimals, deviation, fixed
 from hdit_repro.render.contrasts import Contrast, contrasts
-from hdit_repro.render.measured import Measured
 from hdit_repro.render.report import curves, html
 from hdit_repro.render.report.blocks import Block, Drawing, Gallery, Heading, Page, Picture, grid, slug, text
 from hdit_repro.render.shown import may_show

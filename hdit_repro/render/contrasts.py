@@ -10,9 +10,9 @@ from hdit_repro.audit.measured import Measurements
 from hdit_repro.audit.noise import said
 from hdit_repro.audit.orders import compare
 from hdit_repro.audit.replicates import SHARED, between, change, percent, share
+from hdit_repro.audit.summary import Measured, summarise
 from hdit_repro.jobs import Job
 from hdit_repro.records.lint import difference as otherwise
-from hdit_repro.render.measured import Measured, summarise
 
 
 class Contrast(NamedTuple):

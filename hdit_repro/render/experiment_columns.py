@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hdit_repro.audit.replicates import change
+from hdit_repro.audit.summary import Measured, summarise
 from hdit_repro.cost import count
 from hdit_repro.paper.types import GFLOP
 from hdit_repro.render.cells import ABSENT, EMPTY, Cell, fixed, significant
 from hdit_repro.render.columns import Ours
 from hdit_repro.render.contrasts import Contrast
-from hdit_repro.render.measured import Measured, summarise
 from hdit_repro.render.rows import Row
 
 NOT_MEASURED = "not measured"

@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 from hdit_repro import jobs
 from hdit_repro.audit.measured import Measurements
+from hdit_repro.audit.summary import summarise
 from hdit_repro.errors import UserError
 from hdit_repro.jobs import Job
 from hdit_repro.paper import Ledger
+from hdit_repro.records.rows import of_row
 from hdit_repro.records.schema import METRICS, asked_samples, metric_name
 from hdit_repro.render import measured
 from hdit_repro.render.cells import decimals
@@ -88,7 +90,7 @@ def measured_experiments(given: Material) -> list[tuple[str, Folder | None]]:
     for experiment, dataset in asked:
         with contextlib.suppress(UserError):
             runs = [job.run for job in jobs.rows_of(experiment, given.scale, dataset)[0]]
-            if any(measured.of_row(given.source.records, given.scale, run) for run in runs if _on(run, dataset)):
+            if any(of_row(given.source.records, given.scale, run) for run in runs if _on(run, dataset)):
                 found.append((experiment, dataset))
     return found
 
@@ -170,7 +172,7 @@ def _asked(job: Job) -> str:
 
 def _digits(rows: Sequence[Row], metric: str) -> int:
     """Decimals at which each number of a column shows three digits."""
-    numbers = [number.mean for row in rows if (number := measured.summarise(row.records, metric))]
+    numbers = [number.mean for row in rows if (number := summarise(row.records, metric))]
     return max((decimals(number, MEASURED_DIGITS) for number in numbers), default=MEASURED_DIGITS)
 
 

@@ -1,17 +1,12 @@
-"""Which records belong to a row, and what they say together. Scales never mix."""
+"""What the records of a row say together, in words and numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from statistics import fmean
 
-from hdit_repro.audit.summary import Measured as Measured
-from hdit_repro.audit.summary import sampling_sd as sampling_sd
-from hdit_repro.audit.summary import summarise as summarise
+from hdit_repro.audit.summary import Measured, sampling_sd
 from hdit_repro.errors import counted
-from hdit_repro.records.rows import index as index
-from hdit_repro.records.rows import of_row as of_row
-from hdit_repro.records.rows import set_aside as set_aside
 from hdit_repro.records.schema import Record
 from hdit_repro.render.cells import significant
 from hdit_repro.spec.base import kind_of

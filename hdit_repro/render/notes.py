@@ -9,6 +9,7 @@ from shlex import quote
 
 from hdit_repro import jobs
 from hdit_repro.audit.decide import RULE
+from hdit_repro.audit.summary import Measured
 from hdit_repro.audit.verdicts import SHARED
 from hdit_repro.cost.complexity import sides
 from hdit_repro.jobs import Job
@@ -20,7 +21,6 @@ from hdit_repro.render.columns import Difference, Guidance, Ours
 from hdit_repro.render.companions import Context
 from hdit_repro.render.costs import Complexity, Counted, Parameters
 from hdit_repro.render.definitions import Table
-from hdit_repro.render.measured import Measured
 from hdit_repro.render.references import reference_notes
 from hdit_repro.render.rows import Row
 

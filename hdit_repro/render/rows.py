@@ -7,9 +7,10 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from hdit_repro import jobs
+from hdit_repro.audit.summary import Measured, summarise
 from hdit_repro.jobs import Job
 from hdit_repro.paper import Claim, Ledger
-from hdit_repro.records.rows import Index
+from hdit_repro.records.rows import Index, of_row, set_aside
 from hdit_repro.records.schema import Record, asked_samples, metric_name
 from hdit_repro.render import measured
 from hdit_repro.render.judge import Judge, Verdict
@@ -58,13 +59,13 @@ class Row(NamedTuple):
             return metric_names("precision-recall", kind_of(self.job.run.evaluation.extractor))[SIDES.index(metric)]
         return metric
 
-    def measured(self, metric: str = FRECHET) -> measured.Measured | None:
+    def measured(self, metric: str = FRECHET) -> Measured | None:
         """The row's number of a metric over its records; a run that draws 5,000 samples has a "fid@5000"."""
         if self.job is None or not self.records:
             return None
         count = self.job.run.sampling.count
         name = metric_name(self.base(metric), count, asked_samples(self.records[0].scale, count))
-        return measured.summarise(self.records, name)
+        return summarise(self.records, name)
 
 
 class Source(NamedTuple):
@@ -97,8 +98,8 @@ def rows_of(source: Source, table: str, experiment: str, scale: str) -> list[Row
 
 def row_of(source: Source, job: Job, key: str) -> Row:
     """A row that print does not have, from its job alone."""
-    kept = measured.of_row(source.records, job.scale, job.run)
-    aside = measured.set_aside(source.records, job.scale, job.run)
+    kept = of_row(source.records, job.scale, job.run)
+    aside = set_aside(source.records, job.scale, job.run)
     return Row(key, job.label, job.group, job, None, tuple(kept), tuple(aside), {}, {}, {}, {})
 
 
@@ -106,7 +107,7 @@ def _row(
     source: Source, key: str, label: str, group: str, run: str | None, scale: str, claims: Mapping[str, Claim]
 ) -> Row:
     def records(job: Job) -> tuple[Record, ...]:
-        return tuple(measured.of_row(source.records, scale, job.run))
+        return tuple(of_row(source.records, scale, job.run))
 
     job = jobs.find(run, scale) if run else None
     return Row(
@@ -116,7 +117,7 @@ def _row(
         job=job,
         paper=jobs.find(run) if run else None,
         records=records(job) if job else (),
-        aside=tuple(measured.set_aside(source.records, scale, job.run)) if job else (),
+        aside=tuple(set_aside(source.records, scale, job.run)) if job else (),
         claims=claims,
         verdicts=source.judge(claims),
         recorded={

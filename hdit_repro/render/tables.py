@@ -13,8 +13,8 @@ from hdit_repro.jobs import SCALES
 from hdit_repro.paper import Ledger
 from hdit_repro.records import store
 from hdit_repro.records.layout import Roots
+from hdit_repro.records.rows import index
 from hdit_repro.records.schema import Record
-from hdit_repro.render import measured
 from hdit_repro.render.booktabs import latex
 from hdit_repro.render.definitions import TABLES, Table
 from hdit_repro.render.formats import csv, markdown
@@ -51,7 +51,7 @@ def material(scale: str, roots: Roots, ledger: Ledger | None = None) -> Material
     ledger = ledger or paper.read()
     folder = roots.records(scale)
     records, problems = store.load(folder)
-    source = Source(ledger, judge_of(ledger), measured.index(records), judged(ledger, records, scale))
+    source = Source(ledger, judge_of(ledger), index(records), judged(ledger, records, scale))
     return Material(scale, ledger, records, problems, folder, source)
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from hdit_repro.audit.orders import PAIRS
+from hdit_repro.audit.summary import Measured
 from hdit_repro.cli import main
 from hdit_repro.errors import UserError
 from hdit_repro.files import write_text
 from hdit_repro.records.layout import Roots
 from hdit_repro.render.compare import compare, number, said, write_page
-from hdit_repro.render.measured import Measured, in_words
+from hdit_repro.render.measured import in_words
 
 Measure = Callable[..., Path]
 

@@ -13,7 +13,7 @@ from hdit_repro import paper
 from hdit_repro.errors import UserError
 from hdit_repro.records import store
 from hdit_repro.records.layout import Roots
-from hdit_repro.render import measured
+from hdit_repro.records.rows import index
 from hdit_repro.render.figures import figure2, figure8, figure9, made_at, render_figures
 from hdit_repro.render.figures.style import power_of_ten
 from hdit_repro.spec.diffusion import MinSnr, Snr, SoftMinSnr
@@ -68,9 +68,9 @@ def test_figure_9_draws_what_is_measured(roots: Roots, measure) -> None:
     measure("guidance/w1.0", "paper", 7.0, score=130.0)
     measure("guidance/w1.3", "paper", 3.5, score=215.0)
     measure("guidance/w2.0", "smoke", 5.0, score=300.0)
-    index = measured.index(store.load(roots.results)[0])
-    assert figure9.ours(index) == ([(1.0, 7.0, 130.0), (1.3, 3.5, 215.0)], 9)
-    figure = figure9.draw(figure9.curve(paper.read(), index))
+    records = index(store.load(roots.results)[0])
+    assert figure9.ours(records) == ([(1.0, 7.0, 130.0), (1.3, 3.5, 215.0)], 9)
+    figure = figure9.draw(figure9.curve(paper.read(), records))
     (line,) = [line for line in figure.axes[0].lines if str(line.get_label()).startswith("ours")]
     assert line.get_label() == "ours, 2 of 9 weights w"
     assert list(zip(line.get_xdata(), line.get_ydata(), strict=True)) == [(130.0, 7.0), (215.0, 3.5)]

@@ -15,8 +15,8 @@ from hdit_repro import jobs
 from hdit_repro.errors import UserError
 from hdit_repro.records import store
 from hdit_repro.records.layout import Roots
+from hdit_repro.records.rows import index
 from hdit_repro.records.schema import Metric
-from hdit_repro.render import measured
 from hdit_repro.render.everything import render
 from hdit_repro.render.figures import guidance
 from hdit_repro.render.figures.guidance import Line, Point, Sweep
@@ -49,7 +49,7 @@ def swept(measure: Measure) -> Callable[..., None]:
 
 
 def sweep(roots: Roots, scale: str) -> guidance.Sweep:
-    return guidance.sweep(measured.index(store.load(roots.records(scale))[0]), scale)
+    return guidance.sweep(index(store.load(roots.records(scale))[0]), scale)
 
 
 @pytest.mark.parametrize("scale", ["smoke", "mini"])

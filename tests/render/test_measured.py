@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from hdit_repro import jobs
+from hdit_repro.audit.summary import sampling_sd, summarise
 from hdit_repro.records import store
 from hdit_repro.records.schema import Metric, Record
-from hdit_repro.render import measured
 
 
 def test_seeds_share_a_row_and_nothing_else_does() -> None:
@@ -28,7 +28,7 @@ def test_seeds_share_a_row_and_nothing_else_does() -> None:
 def test_samplings_of_one_training_count_once(measure) -> None:
     one, two = (store.read(measure("table1/E", "smoke", value, seed=seed)) for seed, value in ((0, 10.0), (1, 40.0)))
     twin = msgspec.structs.replace(one, metrics={"fd-efficientnet-lite0": Metric(value=30.0)})
-    found = measured.summarise([one, twin, two], "fd-efficientnet-lite0")
+    found = summarise([one, twin, two], "fd-efficientnet-lite0")
     assert found is not None
     assert found.mean == 30.0
     assert found.seeds == 2
@@ -39,13 +39,13 @@ def test_an_interval_is_kept_for_a_single_record(measure) -> None:
     one = store.read(measure("table1/E", "smoke", 10.0))
     metric = Metric(value=10.0, low=9.0, high=11.0, interval="bootstrap")
     one = msgspec.structs.replace(one, metrics={"fd-efficientnet-lite0": metric})
-    found = measured.summarise([one], "fd-efficientnet-lite0")
+    found = summarise([one], "fd-efficientnet-lite0")
     assert found is not None
     assert found.interval == metric
-    both = measured.summarise([one, one], "fd-efficientnet-lite0")
+    both = summarise([one, one], "fd-efficientnet-lite0")
     assert both is not None
     assert both.interval is None
-    assert measured.summarise([one], "fid") is None
+    assert summarise([one], "fid") is None
 
 
 def test_two_kinds_of_luck_are_kept_apart(measure) -> None:
@@ -58,11 +58,11 @@ def test_two_kinds_of_luck_are_kept_apart(measure) -> None:
         return msgspec.structs.replace(one, seed=seed, sampling_seed=sampling, metrics={name: metric})
 
     records = [sampled(seed, sampling) for seed in range(2) for sampling in range(2)]
-    found = measured.summarise(records, name)
+    found = summarise(records, name)
     assert found is not None
     assert (found.mean, found.seeds, len(found.records)) == (15.5, 2, 4)
     assert found.sd == pytest.approx(math.sqrt(50))
-    assert measured.sampling_sd(found) == pytest.approx(math.sqrt(0.5))
-    single = measured.summarise(records[::2], name)
+    assert sampling_sd(found) == pytest.approx(math.sqrt(0.5))
+    single = summarise(records[::2], name)
     assert single is not None
-    assert measured.sampling_sd(single) is None
+    assert sampling_sd(single) is None

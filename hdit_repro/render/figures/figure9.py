@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from hdit_repro import jobs
+from hdit_repro.audit.summary import summarise
 from hdit_repro.errors import UserError
 from hdit_repro.paper import Claim, Ledger
-from hdit_repro.records.rows import Index
+from hdit_repro.records.rows import Index, of_row
 from hdit_repro.render import measured
 from hdit_repro.render.figures.style import OKABE_ITO, new_figure
 from hdit_repro.render.rows import INCEPTION_SCORE
@@ -75,8 +76,8 @@ def ours(records: Index) -> tuple[list[Point], int]:
 
 
 def _measured(records: Index, run: Run) -> Point | None:
-    found = measured.of_row(records, "paper", run)
-    fid, score = (measured.summarise(found, name) for name in (measured.frechet_name(run), INCEPTION_SCORE))
+    found = of_row(records, "paper", run)
+    fid, score = (summarise(found, name) for name in (measured.frechet_name(run), INCEPTION_SCORE))
     return Point(run.sampling.guidance, fid.mean, score.mean) if fid and score else None
 
 

@@ -12,7 +12,8 @@ from textwrap import fill
 from typing import TYPE_CHECKING, NamedTuple
 
 from hdit_repro import jobs
-from hdit_repro.records.rows import Index
+from hdit_repro.audit.summary import Measured, summarise
+from hdit_repro.records.rows import Index, of_row
 from hdit_repro.records.schema import FLOOR, Record
 from hdit_repro.render import measured
 from hdit_repro.render.cells import significant
@@ -66,7 +67,7 @@ class Sweep(NamedTuple):
 def sweep(records: Index, scale: str) -> Sweep:
     """The sweep of one scale; records of others are passed over."""
     runs = sorted((job.run for job in jobs.load(EXPERIMENT, scale)), key=lambda run: run.sampling.guidance)
-    found = {run.sampling.guidance: measured.of_row(records, scale, run) for run in runs}
+    found = {run.sampling.guidance: of_row(records, scale, run) for run in runs}
     sides = [_line(found, name) for name in metric_names("precision-recall", kind_of(runs[0].evaluation.extractor))]
     return Sweep(
         scale=scale,
@@ -79,12 +80,12 @@ def sweep(records: Index, scale: str) -> Sweep:
 
 
 def _line(found: dict[float, list[Record]], metric: str) -> Line:
-    summed = ((weight, measured.summarise(records, metric)) for weight, records in found.items())
+    summed = ((weight, summarise(records, metric)) for weight, records in found.items())
     numbers = {weight: number for weight, number in summed if number is not None}
     return Line(metric, tuple(_point(*pair) for pair in numbers.items()), _bars(numbers.values()))
 
 
-def _point(weight: float, number: measured.Measured) -> Point:
+def _point(weight: float, number: Measured) -> Point:
     if number.sd is not None:
         return Point(weight, number.mean, number.mean - number.sd, number.mean + number.sd)
     interval = number.interval
@@ -93,7 +94,7 @@ def _point(weight: float, number: measured.Measured) -> Point:
     return Point(weight, number.mean, interval.low, interval.high)
 
 
-def _bars(numbers: Iterable[measured.Measured]) -> str:
+def _bars(numbers: Iterable[Measured]) -> str:
     """What the bars of these numbers are, in words; empty where there are none."""
     words: dict[str, None] = {}
     for number in numbers:

@@ -10,12 +10,13 @@ from shlex import quote
 from hdit_repro.audit.decide import RULE
 from hdit_repro.audit.findings import count_rows
 from hdit_repro.audit.orders import ORDER_RULE
+from hdit_repro.audit.summary import summarise
 from hdit_repro.audit.verdicts import Verdict
 from hdit_repro.errors import counted
 from hdit_repro.paper import Claim
 from hdit_repro.records.schema import FLOOR, UNTRAINED, asked_samples, metric_name
 from hdit_repro.render.cells import deviation, fixed, hours, significant
-from hdit_repro.render.measured import context_mean, frechet_name, summarise
+from hdit_repro.render.measured import context_mean, frechet_name
 from hdit_repro.render.report.badges import TONES, badge, reason
 from hdit_repro.render.report.blocks import (
     Block,

@@ -8,12 +8,12 @@ from shlex import quote
 
 from hdit_repro import jobs
 from hdit_repro.audit import Finding
+from hdit_repro.audit.summary import sampling_sd, summarise
 from hdit_repro.cost import count
 from hdit_repro.jobs import Job
 from hdit_repro.records.layout import STAGES, RunFolder
 from hdit_repro.records.schema import CONTEXT, MADE_ELSEWHERE, Metric, Record, on_processor
 from hdit_repro.records.store import place
-from hdit_repro.render import measured
 from hdit_repro.render.cells import decimals, fixed, hours, significant
 from hdit_repro.render.notes import SHORT
 from hdit_repro.render.report import curves
@@ -103,14 +103,14 @@ def _values(entry: Entry, facts: Facts) -> Iterable[Block]:
         return
     names = list(dict.fromkeys(name for record in entry.records for name in record.metrics))
     yield Heading(2, "Every value", "values")
-    means = [(name, found) for name in names if (found := measured.summarise(entry.records, name))]
+    means = [(name, found) for name in names if (found := summarise(entry.records, name))]
     lines = [
         (
             name,
             _number(m.mean),
             _deviation(m.sd),
             str(m.seeds),
-            _deviation(measured.sampling_sd(m)),
+            _deviation(sampling_sd(m)),
             str(len(m.records)),
         )
         for name, m in means
