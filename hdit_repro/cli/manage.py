@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hdit_repro.launch.gc import Garbage
     from hdit_repro.launch.graph import Task
     from hdit_repro.launch.slurm.act import Retry
+    from hdit_repro.launch.slurm.journal import Unread
     from hdit_repro.launch.slurm.submit import Submitted
     from hdit_repro.records.layout import Roots
 
@@ -44,7 +45,7 @@ def cancel(
     shown, refused = readable(tasks)
     for error in refused:
         remark(f"{unread(error)}; its jobs are cancelled all the same")
-    submissions: list[PermissionError] = []
+    submissions: list[Unread] = []
     ids = act(roots, tasks, shown, submissions.append)
     others = shared(roots, shown)
     if as_objects:
@@ -81,7 +82,8 @@ def retry(
     from hdit_repro.launch.status import readable
 
     roots, tasks = _known(experiment, scale, cluster)
-    tasks, refused = readable(tasks)
+    tasks, hidden = readable(tasks)
+    refused: list[Unread] = [*hidden]
     lost = failed(roots, tasks, refused.append)
     if not lost:
         remark(f"nothing of {experiment} failed on SLURM; `hdit-repro submit` goes on with what is missing")
@@ -115,7 +117,7 @@ def gc(
     from hdit_repro.launch.gc import alone, garbage, remove
 
     roots = workplace(cluster=read_cluster(cluster))
-    refused: list[PermissionError] = []
+    refused: list[Unread] = []
     if not delete:
         found = garbage(roots, refused.append)
         _list(found, as_objects)

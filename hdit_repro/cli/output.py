@@ -58,7 +58,7 @@ def files_left_out(count: int) -> None:
         remark(f"{counted(count, 'file')} among the records left out (`hdit-repro results lint` says why)")
 
 
-def must_be_whole(refused: Sequence[OSError], problem: str, rights: str = "rX") -> None:
+def must_be_whole(refused: Sequence[OSError | UserError], problem: str, rights: str = "rX") -> None:
     """Say at a command's end what of its work it could not do, for files or folders that this user has no right to.
 
     Args:
@@ -68,11 +68,17 @@ def must_be_whole(refused: Sequence[OSError], problem: str, rights: str = "rX") 
 
     Raises:
         RunError: something is refused.
+        UserError: something is damaged, which says itself how to mend it.
     """
-    if refused:
+    unseen: list[OSError] = []
+    for error in refused:
+        if isinstance(error, UserError):
+            raise error
+        unseen.append(error)
+    if unseen:
         raise RunError(
             problem,
-            found="\n".join(f"{near(Path(str(e.filename)))}: {e.strerror}{whose(e, near)}" for e in refused),
+            found="\n".join(f"{near(Path(str(e.filename)))}: {e.strerror}{whose(e, near)}" for e in unseen),
             expected="files and folders that this user has the rights to",
             fix=f"ask their owner for `chmod -R g+{rights}` on them, then run the same command again",
         )

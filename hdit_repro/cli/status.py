@@ -17,6 +17,7 @@ from hdit_repro.errors import UserError, counted
 
 if TYPE_CHECKING:
     from hdit_repro.launch.graph import Task
+    from hdit_repro.launch.slurm.journal import Damaged
     from hdit_repro.launch.slurm.live import Live
     from hdit_repro.records.layout import Roots
 
@@ -51,6 +52,7 @@ def status(
     from hdit_repro.errors import pick
     from hdit_repro.jobs import experiments, read
     from hdit_repro.launch.clusters import read_cluster, workplace
+    from hdit_repro.launch.slurm.journal import Damaged, Unread
     from hdit_repro.launch.slurm.live import look
     from hdit_repro.launch.status import known_tasks, readable, unreadable
 
@@ -65,10 +67,10 @@ def status(
     shown: list[str] = []
     while True:
         tasks = known_tasks(roots, experiment)
-        refused, submissions = list[PermissionError](), list[PermissionError]()
+        refused, submissions = list[PermissionError](), list[Unread]()
         try:
             live = look(roots, tasks)
-        except PermissionError:  # another user's run costs nobody the sight of the rest
+        except (PermissionError, Damaged):  # another user's run costs nobody the sight of the rest
             tasks, refused = readable(tasks)
             live = look(roots, tasks, refused=submissions.append)
         if not tasks and experiment is not None:
@@ -128,10 +130,12 @@ def _trouble(path: Path) -> str:
     return f"{near(path)} is damaged, and its run is not shown; submit it again to mend it"
 
 
-def unread(error: OSError) -> str:
+def unread(error: OSError | Damaged) -> str:
     """That a file or folder cannot be read, why, and whose it is."""
     from hdit_repro.files import whose
 
+    if isinstance(error, UserError):
+        return f"{near(error.path)} is damaged"
     owner = whose(error, near)
     mend = ", whose `chmod -R g+rX` would share it" if owner else ""
     return f"{near(Path(str(error.filename)))} cannot be read ({error.strerror}{owner}{mend})"

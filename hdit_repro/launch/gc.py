@@ -123,10 +123,10 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def _submissions(roots: Roots, refused: journal.Refused, code: bool) -> Iterator[tuple[Path, str]]:
-    """Submissions with nothing left in the queue, and snapshots of code that no other submission runs. Where one may
-    not be read, its code is not known: all code stays, and with it the submissions, without which nobody looks at it.
-    What another SLURM took may wait in a queue that is not asked here."""
-    hidden: list[PermissionError] = []
+    """Submissions with nothing left in the queue, and snapshots of code that no other submission runs. Where one
+    cannot be read, its code is not known: all code stays, and with it the submissions, without which nobody looks at
+    it. What another SLURM took may wait in a queue that is not asked here."""
+    hidden: list[journal.Unread] = []
     known = journal.journals(roots, hidden.append)
     for place in _inside(roots.runs / "submissions"):
         try:

@@ -12,19 +12,48 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import msgspec
 
-from hdit_repro.errors import UserError
+from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import lock, read_json, write_json
 from hdit_repro.launch.slurm import queue
 from hdit_repro.records.layout import Roots
 
-Refused = Callable[[PermissionError], object]
-"""Is told of what this user may not read: a submission's journal, whose jobs are not known then, and the like."""
-
 NAME = "journal.json"
+
+VERSION: Final = 1
+"""Of a journal's shape."""
+
+
+class Damaged(RunError):
+    """A journal that is none, or of another version. Its jobs are not known: they would be submitted a second time.
+
+    Args:
+        path: of the journal.
+        why: what is wrong with it.
+    """
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            "a submission's journal is damaged, so that its jobs are not known",
+            found=f"{path}: {why}",
+            expected=f"a journal of version {VERSION}, as `submit` writes it",
+            fix=f"`squeue -u $USER -o '%i %j'` shows its jobs, in whose names is {path.parent.name}: `scancel` them, "
+            f"and delete {path.parent}",
+        )
+        self.path, self.why = path, why
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Damaged, (self.path, self.why)
+
+
+Unread = PermissionError | Damaged
+"""Why a journal is not read."""
+
+Refused = Callable[[Unread], object]
+"""Is told of what cannot be read: a submission's journal, whose jobs are not known then, and the like."""
 
 _SRUN = re.compile(
     r"srun: error: .*: tasks? .*: Exited with exit code|srun: (launch/slurm: \S+: )?Terminating"
@@ -74,7 +103,7 @@ class Journal(msgspec.Struct, kw_only=True):
     units: list[Unit]
     state: str = "open"
     site: str = ""
-    version: int = 1
+    version: Literal[1] = VERSION
 
 
 @contextlib.contextmanager
@@ -126,26 +155,40 @@ def save(roots: Roots, journal: Journal) -> None:
 
 
 def journals(roots: Roots, refused: Refused | None = None) -> list[Journal]:
-    """All submissions to SLURM from this workplace, oldest first; damaged ones are left out.
+    """All submissions to SLURM from this workplace, oldest first.
 
     Args:
         roots: the workplace.
-        refused: is told of each that this user may not read, which is left out then; None stops at the first.
+        refused: is told of each that is damaged, or that this user may not read, which is left out then; None stops at
+            the first.
 
     Raises:
-        PermissionError: one may not be read, and `refused` is None.
+        Damaged, PermissionError: one is so, and `refused` is None.
     """
     found: list[Journal] = []
     for path in sorted((roots.runs / "submissions").glob(f"*/{NAME}")):
         try:
-            found.append(msgspec.convert(read_json(path), Journal))
-        except (UserError, msgspec.ValidationError):
-            continue
-        except PermissionError as error:
+            found.append(_read(path))
+        except (PermissionError, Damaged) as error:
             if refused is None:
                 raise
             refused(error)
     return found
+
+
+def _read(path: Path) -> Journal:
+    """One journal.
+
+    Raises:
+        Damaged: it is none, or of another version.
+        PermissionError: this user may not read it.
+    """
+    try:
+        return msgspec.convert(read_json(path), Journal)
+    except UserError as error:
+        raise Damaged(path, str(error.found).removeprefix(f"{path}: ")) from error
+    except msgspec.ValidationError as error:
+        raise Damaged(path, str(error)) from error
 
 
 def submitters(roots: Roots) -> set[int]:
