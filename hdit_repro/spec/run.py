@@ -53,6 +53,7 @@ class Run(Spec, dict=True):
             self.model.resolution == self.data.resolution,
             f"model.resolution {self.model.resolution} is not data.resolution {self.data.resolution}",
         )
+        self.model.check_size(self.data.resolution, self.data.resolution)  # patches may be of other images than square
         require(
             self.model.classes in (0, facts.classes),
             f"model.classes {self.model.classes} is not the {facts.classes} of {kind_of(self.data.dataset)}",

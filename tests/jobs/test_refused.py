@@ -67,6 +67,7 @@ REFUSED = {
         'model = { attention = [{ kind = "neighborhood", kernel = 33 }, { kind = "global" }] }',
         ["kernel 33", "32 x 32"],
     ),
+    "a kernel too large for patches that are no squares": ("model = { patch = [4, 32] }", ["kernel 7", "32 x 4"]),
     "a window that does not divide": (
         'model = { attention = [{ kind = "shifted-window", window = 6 }, { kind = "global" }] }',
         ["window 6", "32 x 32"],
