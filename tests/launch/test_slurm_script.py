@@ -166,6 +166,7 @@ def test_the_signal_of_the_script_is_the_one_that_jobs_hear(monkeypatch: pytest.
         'sbatch = { job_name = "mine" }', 'omit = ["job-name"]', 'gpu_request = "gpus-per-node"\ngres = "gpu:a100"',
         'environment = { SUBMITIT_PREEMPT_SIGNAL = "USR1" }', 'environment = { HDIT_REPRO_RUNS = "/elsewhere" }',
         'scratch = "/scratch"\nenvironment = { TMPDIR = "/tmp" }', 'omit = ["memm"]',
+        'scratch = "~/x"', 'scratch = "tmp"', 'environment = { HF_HOME = "$DISK/hf" }', 'environment = { A = "~/a" }',
         "sbatch = { cpus-per-task = true }", 'sbatch = { cpus_per_task = "many" }',
         'sbatch = { mem = "1G" }\nomit = ["mem"]', 'sbatch = { mail-type = "END", mail_type = "FAIL" }',
     ],

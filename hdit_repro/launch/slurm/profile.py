@@ -48,7 +48,7 @@ class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
 
     What surrounds a job:
         setup: shell lines before everything else (modules). python: what starts Python, a container included; empty is
-        the interpreter that submits. environment: variables of every job (NCCL's, those of offline nodes).
+        the interpreter that submits. environment: variables of every job (NCCL's, those of offline nodes), as they are.
         signal_seconds: how long before the end of its time a job is told: for a step and two checkpoints.
         runs: the folder of runs, where it is not that of the workplace. scratch: TMPDIR of the jobs, made when missing.
         training: how trainings run (`stages.settings.HowToTrain`).
@@ -118,6 +118,15 @@ class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
         ours = [name for name in OURS if name in self.environment]
         require(
             not ours, f"the suite itself sets these variables of a job (`runs` names its folder): {', '.join(ours)}"
+        )
+        for name, value in self.environment.items():
+            require(
+                "$" not in value and not value.startswith("~"),
+                f'environment is taken as it is, and nothing fills in {value}: say "export {name}={value}" in setup',
+            )
+        require(
+            not self.scratch or self.scratch.startswith(("/", "$")),
+            f"scratch begins with / or a variable of the job ($HOME), and {self.scratch} does not",
         )
         require(
             not self.scratch or "TMPDIR" not in self.environment, "scratch is TMPDIR, so environment must not say it"
