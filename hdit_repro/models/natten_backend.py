@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 NARROW = (torch.float32, torch.float16, torch.bfloat16)
-FLEX_WIDTHS = (8, 16, 32, 64, 128)
+FLEX_WIDTHS = (8, 16, 32, 64, 128, 256, 512)
 """Head widths that NATTEN's flex backend takes."""
 
 
 @dataclass(frozen=True)
 class Fast:
-    """NATTEN's two-dimensional neighborhood attention by libnatten (Hopper's kernels where the card is one)."""
+    """NATTEN's two-dimensional neighborhood attention by libnatten, which chooses among its kernels: those for Hopper
+    and Blackwell take half precision alone."""
 
     na2d: Callable[..., Tensor]
 

@@ -134,6 +134,7 @@ def test_flex_on_a_cpu_takes_no_gradients():
         (torch.float64, 16, 3, False, False),
         (torch.float32, 8, 3, True, False),
         (torch.float32, 24, 3, False, True),
+        (torch.float32, 512, 3, True, True),
         (torch.float32, 16, 1, False, True),
     ],
 )
