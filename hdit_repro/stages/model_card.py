@@ -21,7 +21,7 @@ from hdit_repro.spec.model import Hourglass
 from hdit_repro.spec.run import Run
 
 TERMS = {
-    "emoji": "the emoji are Google's Noto emoji, Apache-2.0",
+    "emoji": "the emoji are Google's Noto emoji, Apache-2.0 but for flags, which are free of copyright",
     "imagenet": "ImageNet's terms of access allow research and teaching that are not commercial",
     "ffhq": "FFHQ is published under CC BY-NC-SA 4.0, each photograph under the licence that its metadata names",
     "folder": "the weights are bound by what the licence of the images allows",
