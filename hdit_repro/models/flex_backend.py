@@ -108,8 +108,8 @@ def _compiled() -> Callable[..., Any]:
 def compiled(*arguments: Any, **keywords: Any) -> Any:
     """flex_attention compiled, at the first call; without it every logit would be kept.
 
-    Within a network that is compiled itself it is flex_attention, which becomes part of that. The compiler gives up in
-    silence past its limit of variants of a function, 8 by default, and each grid, batch, dtype and mode is one.
+    Within a network that is compiled itself it is flex_attention, which becomes part of that. The compiler warns and
+    gives up past its limit of variants of a function, 8 by default, and each grid, batch, dtype and mode is one.
     """
     if torch.compiler.is_compiling():
         return flex_attention(*arguments, **keywords)

@@ -35,8 +35,8 @@ def keep_freed_memory() -> bool:
 class HugePages:
     """Brings what the heap grows by into large pages, so that the products of a step wait for addresses less often.
 
-    Linux gives them to a heap only where it is asked to (its usual setting, "madvise"). No number depends on it. The
-    heap as it is when this is made stays as it is.
+    Under the setting "madvise", which many systems have, Linux gives them to a heap only where it is asked to. No
+    number depends on it. The heap as it is when this is made stays as it is.
     """
 
     def __init__(self) -> None:
