@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 from einops import rearrange
@@ -33,7 +32,7 @@ class Hourglass(nn.Module):
         self.channels = network.channels
         self.labels = network.classes + 1 if network.classes else 0
         self.augmentation, self.extra = network.augmentation_cond, network.mapping_cond
-        self.size = SizeRule(network)
+        self.sizes = network.sizes
         patch = (network.patch_height, network.patch_width)
 
         self.patch_in = TokenMerge(network.channels, levels[0].width, patch)
@@ -84,7 +83,7 @@ class Hourglass(nn.Module):
             UserError: a shape does not fit, a condition is missing, or one is given that the network does not take.
         """
         check_image(x, self.channels)
-        self.size.check(x.shape[2], x.shape[3])
+        self._check_size(x.shape[2], x.shape[3])
         cond = self.condition(x, sigma, class_cond, aug_cond, mapping_cond)
         x = self.patch_in(rearrange(x, "b c h w -> b h w c"))
         x = self.position(x)
@@ -137,33 +136,11 @@ class Hourglass(nn.Module):
     def _places(self, x: Tensor) -> Places:
         return places(x.shape[1], x.shape[2], x.device, wide(x.dtype))
 
-
-class SizeRule:
-    """Which image sizes (pixels) patches, merges, windows and kernels fit, as plain integers."""
-
-    def __init__(self, network: spec.Hourglass) -> None:
-        patch, merges = (network.patch_height, network.patch_width), 1 << (len(network.widths) - 1)
-        windows, kernel = 1, 1
-        for level in network.levels:
-            if isinstance(level.attention, spec.ShiftedWindowAttention):
-                windows = math.lcm(windows, level.attention.window << level.index)
-            if isinstance(level.attention, spec.NeighborhoodAttention):
-                kernel = max(kernel, level.attention.kernel << level.index)
-        self.step = tuple(side * math.lcm(merges, windows) for side in patch)
-        self.least = tuple(side * kernel for side in patch)
-
-    def check(self, height: int, width: int) -> None:
-        """Refuse an image that does not fit.
-
-        Raises:
-            UserError: with the size, the multiple it must be of, and the least size where a kernel asks for one.
-        """
-        (step_h, step_w), (least_h, least_w) = self.step, self.least
-        if height % step_h or width % step_w or height < max(least_h, 1) or width < max(least_w, 1):
+    def _check_size(self, height: int, width: int) -> None:
+        if not self.sizes.hold(height, width):
             raise UserError(
                 f"an image of {height} x {width} pixels does not fit this network",
                 found=f"{height} x {width}",
-                expected=f"multiples of {step_h} x {step_w} (patches, merges and windows), "
-                f"at least {max(least_h, step_h)} x {max(least_w, step_w)}",
+                expected=self.sizes.words(),
                 fix="resize or pad the images, or change patch, window or kernel",
             )

@@ -6,6 +6,7 @@ Per-level fields are parallel lists, outermost level first, as in Table 6 of the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -207,22 +208,25 @@ class Level:
         return self.width // self.heads
 
 
-def check_grid(attention: Attention, height: int, width: int) -> None:
-    """Refuse a kernel or window that does not fit a grid of height x width tokens.
+@dataclass(frozen=True)
+class Sizes:
+    """Which images (height, width, in pixels) patches, merges, windows and kernels fit: of multiples of `step`, and no
+    smaller than `least`."""
 
-    Raises:
-        ValueError: the kernel is larger than the grid, or the window does not divide it.
-    """
-    if isinstance(attention, NeighborhoodAttention):
-        require(
-            attention.kernel <= min(height, width),
-            f"kernel {attention.kernel} is larger than the grid of {height} x {width} tokens",
-        )
-    if isinstance(attention, ShiftedWindowAttention):
-        require(
-            height % attention.window == 0 and width % attention.window == 0,
-            f"window {attention.window} does not divide the grid of {height} x {width} tokens",
-        )
+    step: tuple[int, int]
+    least: tuple[int, int]
+
+    def hold(self, height: int, width: int) -> bool:
+        """Whether an image of this size is among them."""
+        (step_h, step_w), (least_h, least_w) = self.step, self.least
+        return height % step_h == 0 and width % step_w == 0 and height >= least_h and width >= least_w
+
+    def words(self) -> str:
+        """In words: "multiples of 4 x 4 (patches, merges and windows), at least 28 x 28 (kernels)"."""
+        (step_h, step_w), (least_h, least_w) = self.step, self.least
+        kernels = " (kernels)" if self.least != self.step else ""
+        multiples = f"multiples of {step_h} x {step_w} (patches, merges and windows)"
+        return f"{multiples}, at least {least_h} x {least_w}{kernels}"
 
 
 class Hourglass(Choice, tag="hourglass"):
@@ -284,7 +288,8 @@ class Hourglass(Choice, tag="hourglass"):
             isinstance(self.position, AxialRoPE) or self.widths[0] % 4 == 0,
             f"sin-cos positions need an outermost width that 4 divides, and {self.widths[0]} is not",
         )
-        self.check_size(self.resolution, self.resolution, grids=isinstance(self.patch, int))
+        if isinstance(self.patch, int):
+            self.check_size(self.resolution, self.resolution)
 
     @property
     def patch_height(self) -> int:
@@ -304,25 +309,31 @@ class Hourglass(Choice, tag="hourglass"):
         rows = zip(self.widths, self.depths, self.heads, d_ffs, self.attention, dropout, strict=True)
         return tuple(Level(index, *row) for index, row in enumerate(rows))
 
-    def check_size(self, height: int, width: int, *, grids: bool = True) -> None:
+    @property
+    def sizes(self) -> Sizes:
+        """The image sizes that it can be given."""
+        windows, kernel = 1, 1
+        for level in self.levels:
+            if isinstance(level.attention, ShiftedWindowAttention):
+                windows = math.lcm(windows, level.attention.window << level.index)
+            if isinstance(level.attention, NeighborhoodAttention):
+                kernel = max(kernel, level.attention.kernel << level.index)
+        tokens = math.lcm(1 << (len(self.widths) - 1), windows)
+        height, width = self.patch_height, self.patch_width
+        least = max(tokens, kernel)
+        return Sizes((height * tokens, width * tokens), (height * least, width * least))
+
+    def check_size(self, height: int, width: int) -> None:
         """Refuse an image size (pixels) that patches, merges, kernels or windows do not fit.
 
         Raises:
-            ValueError: with the size, the step it must be a multiple of, or the level that does not fit.
+            ValueError: with the size and those that fit.
         """
-        merges = 1 << (len(self.widths) - 1)
-        step_h, step_w = self.patch_height * merges, self.patch_width * merges
+        sizes = self.sizes
         require(
-            not grids or (height % step_h == 0 and width % step_w == 0 and min(height, width) > 0),
-            f"an image of {height} x {width} pixels cannot be cut: patches and merges need multiples of "
-            f"{step_h} x {step_w}",
+            sizes.hold(height, width),
+            f"an image of {height} x {width} pixels does not fit this network, which takes {sizes.words()}",
         )
-        for level in self.levels if grids else ():
-            check_grid(
-                level.attention,
-                height // self.patch_height >> level.index,
-                width // self.patch_width >> level.index,
-            )
 
 
 # What a DiT makes of the noise level.
