@@ -14,7 +14,7 @@ from hdit_repro.jobs.files import folders, line_of, read_toml
 from hdit_repro.launch.slurm.profile import Slurm as Slurm
 from hdit_repro.records.layout import Roots
 from hdit_repro.spec.base import Choice, require
-from hdit_repro.stages.settings import HowToSample, HowToTrain
+from hdit_repro.stages.settings import MAX_THREADS, HowToSample, HowToTrain
 
 WORKPLACE_VARIABLE = "HDIT_REPRO_WORKPLACE"
 """Names the folder that holds `runs/` and `results/`; cluster jobs, which start elsewhere, are told by it."""
@@ -41,7 +41,8 @@ class Local(Choice, tag="local", frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.jobs_at_once >= 0 and self.threads >= 1, "jobs_at_once is 0 or more, threads 1 or more")
+        require(self.jobs_at_once >= 0, "jobs_at_once is 0 or more")
+        require(1 <= self.threads <= MAX_THREADS, f"threads are 1 to {MAX_THREADS}")
         require(min(self.cpu_macs_per_second, self.cpu_features_per_second) > 0, "rates must be positive")
 
     def workers(self, cpus: int, gpus: int) -> int:

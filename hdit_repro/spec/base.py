@@ -9,8 +9,8 @@ import msgspec
 LARGEST = 2**63 - 1
 """Of whole numbers: what int64 holds."""
 
-LARGEST_REAL = 3.4e38
-"""Of numbers with a point: what float32 holds."""
+LEAST_REAL, LARGEST_REAL = 1.2e-38, 3.4e38
+"""Of numbers with a point, but for 0: what float32 holds, below which many processors take 0."""
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,6 +75,9 @@ def require_sizes(spec: msgspec.Struct) -> None:
         value = getattr(spec, name)
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, float):  # NaN is below nothing
-                require(abs(number) <= LARGEST_REAL, f"{name} must be finite and fit float32, and {number} does not")
+                require(
+                    number == 0 or LEAST_REAL <= abs(number) <= LARGEST_REAL,
+                    f"{name} must be finite and fit float32, and {number} does not",
+                )
             elif isinstance(number, int):
                 require(abs(number) <= LARGEST, f"{name} must fit int64, and {number} does not")

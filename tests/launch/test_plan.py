@@ -191,9 +191,16 @@ def test_clusters_are_checked_when_they_are_read(tmp_path: Path, monkeypatch: py
     profiles = tmp_path / "jobs" / "clusters"
     profiles.mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    (profiles / "mine.toml").write_text('kind = "local"\ncpu_macs_per_second = 1e9\ncpu_features_per_second = 1.0\n')
+    whole = 'kind = "local"\ncpu_macs_per_second = 1e9\ncpu_features_per_second = 1.0\n'
+    (profiles / "mine.toml").write_text(whole)
     assert read_cluster("mine") == Local(name="mine", cpu_macs_per_second=1e9, cpu_features_per_second=1.0)
-    for wrong in ('kind = "lokal"', 'kind = "local"\njobs = 3', 'kind = "local"\nthreads = 0', "no toml"):
+    for wrong in (
+        'kind = "lokal"',
+        'kind = "local"\njobs = 3',
+        f"{whole}threads = 0",
+        f"{whole}threads = 2048",
+        "no toml",
+    ):
         (profiles / "mine.toml").write_text(wrong)
         with pytest.raises(UserError, match=r"profile is not understood|no TOML"):
             read_cluster("mine")

@@ -93,6 +93,7 @@ REFUSED: dict[str, list[tuple[str, Any, str]]] = {
         ("training.optimizer.learning_rate", inf, "learning_rate must be finite"),
         ("training.optimizer.betas", [0.9, nan], "betas must be finite"),
         ("training.optimizer.eps", 1e39, "eps must be finite"),
+        ("training.optimizer.eps", 1e-40, "eps must be finite"),
         ("training.ema.warmup_power", inf, "warmup_power must be finite"),
         ("sampling.guidance", nan, "guidance must be finite"),
         ("sampling.guidance", -inf, "guidance must be finite"),

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from hdit_repro.spec.base import Choice, require
-from hdit_repro.stages.settings import HowToSample, HowToTrain
+from hdit_repro.stages.settings import MAX_THREADS, HowToSample, HowToTrain
 
 OURS = ("HDIT_REPRO_WORKPLACE", "HDIT_REPRO_RUNS", "SUBMITIT_PREEMPT_SIGNAL")
 """Variables that the suite itself sets in each job, whose profile must not say otherwise: `runs` names the folder."""
@@ -102,7 +102,8 @@ class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
             f"training on more GPUs than a node has takes a multiple of gpus_per_node = {self.gpus_per_node}",
         )
         require(min(self.price_per_gpu_hour, self.ask_above_gpu_hours) >= 0, "a price is not negative")
-        require(self.cpus_per_gpu >= 1 and self.memory_per_gpu_gb >= 0, "a GPU has a CPU, and memory is not negative")
+        require(1 <= self.cpus_per_gpu <= MAX_THREADS, f"a GPU has 1 to {MAX_THREADS} CPUs")
+        require(self.memory_per_gpu_gb >= 0, "memory is not negative")
         require(self.gres == "gpu" or self.gpu_request == "gres", 'gres goes with gpu_request = "gres" and no other')
         require(self.shard_hours > 0 and self.pack_hours >= 0, "shard_hours is positive, pack_hours 0 or more")
         counts = (self.sample_batch, self.max_array_size, self.throttle)
