@@ -10,6 +10,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
+from hdit_repro.models.one_graph import OneGraph
 from hdit_repro.stages.settings import Way
 
 WARM = 3
@@ -111,7 +112,7 @@ def called(network: nn.Module, way: Way, rows: int) -> nn.Module:
         rows: samples at once, at most; those without their class count too.
     """
     if way == "compile":
-        return Padded(torch.compile(network, dynamic=False), rows)  # type: ignore[arg-type]
+        return Padded(OneGraph(torch.compile(network, dynamic=False)), rows)  # type: ignore[arg-type]
     if way == "graph":
         return Padded(Replayed(network), rows)
     return network

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from hdit_repro.models.blocks import AttentionLayer, PointwiseLayer
 from hdit_repro.models.dit import Block
 from hdit_repro.models.dropout import Dropout
+from hdit_repro.models.one_graph import OneGraph
 
 LAYERS = (AttentionLayer, PointwiseLayer, Block)
 
@@ -45,10 +46,11 @@ def accelerated(network: nn.Module, *, recompute: bool, compiled: bool, fullgrap
         recompute_layers(network)
     if not compiled:
         return network
-    leave_dropout(network)
+    drops = leave_dropout(network)
     on_cpu = all(parameter.device.type == "cpu" for parameter in network.parameters())
     backend = lean_inductor if on_cpu else "inductor"
-    return torch.compile(network, dynamic=False, fullgraph=fullgraph, backend=backend)  # type: ignore[return-value]
+    found = torch.compile(network, dynamic=False, fullgraph=fullgraph, backend=backend)
+    return found if drops else OneGraph(found)  # type: ignore[arg-type, return-value]
 
 
 def lean_inductor(graph: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Any:
@@ -66,11 +68,15 @@ def lean_inductor(graph: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Any:
         return compile_fx(graph, inputs, config_patches={"post_grad_custom_post_pass": QuickerProducts()})
 
 
-def leave_dropout(network: nn.Module) -> None:
-    """Keep dropout out of compiled code: its 64-bit arithmetic wraps around, which the compiler's integers do not."""
-    for module in network.modules():
-        if isinstance(module, Dropout) and module.rate:
-            module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign, no-untyped-call]
+def leave_dropout(network: nn.Module) -> bool:
+    """Keep dropout out of compiled code: its 64-bit arithmetic wraps around, which the compiler's integers do not.
+
+    Returns whether any drops, so that the network is cut apart there.
+    """
+    found = [module for module in network.modules() if isinstance(module, Dropout) and module.rate]
+    for module in found:
+        module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign, no-untyped-call]
+    return bool(found)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from torch import nn
 
 from hdit_repro import jobs
 from hdit_repro.models.build import build
+from hdit_repro.models.one_graph import CutApart
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.records.store import read
 from hdit_repro.spec.run import Run
@@ -80,6 +81,21 @@ def test_a_compiled_network_is_compiled_once_for_all_batches_and_draws_the_same(
         expected, _ = Drawer(run, network, CPU, lambda: None)(numbers)
         assert int((found.int() - expected.int()).abs().max()) <= 1
     assert len(graphs) == 1
+
+
+def test_a_compiled_network_that_is_cut_apart_is_spoken_of(monkeypatch):
+    plain = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda module, dynamic: plain(module, dynamic=dynamic, backend="eager"))
+    torch._dynamo.reset()
+
+    class Cut(Rows):
+        def forward(self, x, level, class_cond=None):
+            torch._dynamo.graph_break()
+            return super().forward(x, level, class_cond)
+
+    x, level, label = inputs(2)
+    with pytest.warns(CutApart):
+        torch.testing.assert_close(called(Cut(), "compile", 4)(x, level, label), Rows()(x, level, label))
 
 
 class FakeGraph:

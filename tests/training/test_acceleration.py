@@ -9,8 +9,12 @@ import torch
 
 from hdit_repro import jobs
 from hdit_repro.data.datasets import open_dataset
+from hdit_repro.models.build import build
+from hdit_repro.models.one_graph import CutApart, OneGraph
+from hdit_repro.spec.model import GlobalAttention
 from hdit_repro.spec.run import Run
-from hdit_repro.training.acceleration import LAYERS, deterministic
+from hdit_repro.training import acceleration
+from hdit_repro.training.acceleration import LAYERS, accelerated, deterministic
 from hdit_repro.training.log import read_log
 from hdit_repro.training.loop import LoopSettings, train
 
@@ -44,6 +48,45 @@ def test_recomputing_reaches_the_dits_blocks(tmp_path):
     finally:
         block.forward = forward
     assert len(calls) == 2 * 2 * run.model.depth  # forward and once more in backward, two steps
+
+
+def small(tiny, dropout=0.0):
+    """A network of one level and the inputs of a call."""
+    model = tiny().model
+    one = {"widths": (16,), "depths": (1,), "heads": (1,), "dropout": (dropout,), "attention": (GlobalAttention(),)}
+    mapping = msgspec.structs.replace(model.mapping, dropout=0.0)
+    network = build(msgspec.structs.replace(model, mapping=mapping, **one))
+    return network, (torch.randn(2, 3, 16, 16), torch.rand(2), torch.tensor([1, 2]))
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    """Networks are traced as for the compiler, which is not run; of what is said, only its cuts count."""
+    monkeypatch.setattr(acceleration, "lean_inductor", lambda graph, inputs: graph)
+    torch._dynamo.reset()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", CutApart)
+        yield
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_compiled_network_is_one_graph(recompute, tiny, traced):
+    network, call = small(tiny)
+    plain = network(*call)
+    torch.testing.assert_close(accelerated(network, recompute=recompute, compiled=True)(*call), plain)
+
+
+def test_one_that_is_cut_apart_is_spoken_of(tiny, traced):
+    network, call = small(tiny)
+    network.mapping.forward = torch.compiler.disable(network.mapping.forward)
+    with pytest.warns(CutApart):
+        accelerated(network, recompute=False, compiled=True)(*call)
+
+
+def test_where_dropout_cuts_it_apart_nothing_is_said(tiny):
+    network, _ = small(tiny, dropout=0.1)
+    assert not isinstance(accelerated(network, recompute=False, compiled=True), OneGraph)
 
 
 @pytest.mark.long
