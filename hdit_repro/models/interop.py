@@ -104,8 +104,10 @@ def _fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, rename:
                 f"the weights lack the tensor {name!r}",
                 found=f"{path}: no {name!r}" + (f", but {close!r}" if close else ""),
                 expected=f"{name!r} of shape {tuple(shapes[name])}",
-                fix="use the weights that belong to this configuration",
+                fix=_unwrapped(tensors, (close or "").removesuffix(name))
+                or "use the weights that belong to this configuration",
             )
+    state = {}
     for name, tensor in tensors.items():
         if name not in wanted:
             raise UserError(
@@ -121,9 +123,34 @@ def _fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, rename:
                 expected=f"{tuple(shapes[name])}, floating point",
                 fix="use the weights that belong to this configuration",
             )
-    state = {wanted[name]: tensor.to(torch.float32) for name, tensor in tensors.items()}
+        state[wanted[name]] = _finite(tensor, name, path)
     network.load_state_dict(state, assign=True)
     return network.eval()
+
+
+def _unwrapped(tensors: Mapping[str, Tensor], prefix: str) -> str:
+    """How to take off what a wrapper put before every name: "module." of DistributedDataParallel, "_orig_mod." of
+    torch.compile. Empty where `prefix` is no such thing."""
+    if not prefix.endswith(".") or not all(name.startswith(prefix) for name in tensors):
+        return ""
+    return f"save {{name.removeprefix({prefix!r}): tensor for name, tensor in weights.items()}}, and take that"
+
+
+def _finite(tensor: Tensor, name: str, path: Path) -> Tensor:
+    """A tensor of a file in float32.
+
+    Raises:
+        UserError: a value is NaN, infinite or too large for it.
+    """
+    values = tensor.to(torch.float32)
+    if astray := int(values.isfinite().logical_not().sum()):
+        raise UserError(
+            f"the tensor {name!r} holds what is no finite number in float32",
+            found=f"{path}: {astray:,} of {values.numel():,} values",
+            expected="finite numbers, without which no image can be drawn",
+            fix="get or export the weights again; of a training that went astray take an earlier checkpoint",
+        )
+    return values
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -221,7 +222,8 @@ def k_diffusion_sigmas(value: object, path: Path) -> dict[str, float]:
         value, path: as of `k_diffusion`.
 
     Raises:
-        UserError: as `read_k_diffusion`; or it lacks one of the two ends, for which the released code has no default.
+        UserError: as `read_k_diffusion`; or it lacks one of the two ends, for which the released code has no default;
+            or they are no noise levels.
     """
     model = _k_diffusion(value, path).model
     if model.sigma_min is None or model.sigma_max is None:
@@ -231,7 +233,35 @@ def k_diffusion_sigmas(value: object, path: Path) -> dict[str, float]:
             expected="both, in its model section",
             fix="add what the checkpoint was trained with, such as 0.01 and 160",
         )
+    if not (0 < model.sigma_min < model.sigma_max < math.inf and 0 < model.sigma_data < math.inf):
+        raise UserError(
+            "a configuration has noise levels between which nothing can be drawn",
+            found=f"{path}: sigma_min {model.sigma_min}, sigma_max {model.sigma_max}, sigma_data {model.sigma_data}",
+            expected="0 < sigma_min < sigma_max and sigma_data > 0, all finite",
+            fix="correct them to what the checkpoint was trained with, such as 0.01, 160 and 0.5",
+        )
     return {"sigma_data": model.sigma_data, "sigma_min": model.sigma_min, "sigma_max": model.sigma_max}
+
+
+def check_square(value: object, path: Path) -> None:
+    """Refuse a k-diffusion configuration of images that are not square, which no run here draws; the released code
+    trains on none either.
+
+    Args:
+        value, path: as of `k_diffusion`.
+
+    Raises:
+        UserError: as `read_k_diffusion`; or its `input_size` is two numbers that differ.
+    """
+    height, width = _k_diffusion(value, path).model.input_size
+    if height != width:
+        raise UserError(
+            "a network is of images that are not square",
+            found=f"{path}: model.input_size = [{height}, {width}]",
+            expected="one size twice: runs draw and measure squares",
+            fix="correct input_size if the network was trained on squares; else measure images that its own code "
+            "draws: hdit-repro import --from images",
+        )
 
 
 def _heads(widths: list[int], attention: list[KAttention]) -> tuple[int, ...]:

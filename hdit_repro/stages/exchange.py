@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
+from argparse import Namespace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,13 +14,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from torch.serialization import safe_globals
 
 from hdit_repro.errors import UserError
 from hdit_repro.files import lock, sha256_file, write_bytes, write_json
 from hdit_repro.jobs import Job
 from hdit_repro.models.export import k_diffusion_config
 from hdit_repro.models.interop import fill_dit, fill_k_diffusion, to_k_diffusion
-from hdit_repro.models.released import configuration, dit, k_diffusion, k_diffusion_sigmas
+from hdit_repro.models.released import check_square, configuration, dit, k_diffusion, k_diffusion_sigmas
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.spec.model import Hourglass, Model
 from hdit_repro.stages.model_card import write_card
@@ -75,7 +78,9 @@ def read_released(origin: Origin, path: Path, config: Path | None = None) -> Rel
     network = fill_k_diffusion(model, weights, path)
     sampling = k_diffusion_sigmas(said, source)
     diffusion = {"sigma_data": sampling.pop("sigma_data")}
-    return _of_runs_here(Released(model, network, sha256_file(path), diffusion, sampling), path)
+    released = _of_runs_here(Released(model, network, sha256_file(path), diffusion, sampling), path)
+    check_square(said, source)
+    return released
 
 
 def _of_runs_here(released: Released, path: Path) -> Released:
@@ -120,27 +125,55 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
 
 def _torch(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     try:
-        with warnings.catch_warnings(action="ignore"):  # Of odd pickles it warns before it refuses them.
+        # Of odd pickles it warns before it refuses them. DiT's training keeps its command line as a Namespace.
+        with warnings.catch_warnings(action="ignore"), safe_globals([Namespace]):
             value = torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError:
         raise
     except Exception as error:  # a file of any bytes: the unpickler raises KeyError, IndexError and more
         raise UserError(
             "a checkpoint is damaged, or holds more than tensors and plain values",
-            found=f"{path}: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}",
+            found=f"{path}: {_refused(error)}",
             expected="a file that torch.load(weights_only=True) takes",
             fix="save its state dict as safetensors where it comes from",
         ) from error
-    config = value.get("config") if isinstance(value, dict) else None
-    state = next((value[key] for key in AVERAGES if key in value), value) if isinstance(value, dict) else None
-    if not isinstance(state, dict) or not state or not all(map(_is_whole, state.values())):
-        raise UserError(
-            "a checkpoint holds no state dict",
-            found=str(path),
-            expected="tensors by name",
-            fix="save its state dict as safetensors where it comes from",
-        )
+    held = value if isinstance(value, dict) else {}
+    state = next((held[key] for key in AVERAGES if key in held), value)
+    if not _is_state(state):
+        raise _no_state(path, value)
+    config = held.get("config")
     return {str(name): tensor for name, tensor in state.items()}, config if isinstance(config, dict) else None
+
+
+def _refused(error: Exception) -> str:
+    """What torch did not take of a file, in a line: what it would run there, where it says so."""
+    run = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
+    return f"{run[1]} in it" if run else f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
+def _no_state(path: Path, value: object) -> UserError:
+    """The error of a file that is no state dict and has no averages; where one of its parts is a state dict, how to
+    take that out, which nobody does unasked: it may be the weights without their average."""
+    held = value if isinstance(value, dict) else {}
+    parts = {key: len(part) if _is_state(part) else 0 for key, part in held.items()}
+    shown = ", ".join(f"{key!r} ({count} tensors)" if count else repr(key) for key, count in parts.items())
+    whole = sorted((key for key, count in parts.items() if count), key=lambda key: "ema" not in str(key))
+    fix = "save its state dict as safetensors where it comes from"
+    if whole:
+        load = f"torch.load({str(path)!r}, weights_only=True)[{whole[0]!r}]"
+        fix = f"where {whole[0]!r} is the average that is to be measured, take it out and import weights.pt: "
+        fix += f"python -c \"import torch; torch.save({load}, 'weights.pt')\""
+    return UserError(
+        "a checkpoint holds no state dict" + (" where it is looked for" if whole else ""),
+        found=f"{path}: {shown[:200] or type(value).__name__}",
+        expected=f"tensors by name, or such a dict under {' or '.join(map(repr, AVERAGES))}",
+        fix=fix,
+    )
+
+
+def _is_state(value: object) -> bool:
+    """Whether it is tensors by name, one at least."""
+    return isinstance(value, dict) and bool(value) and all(map(_is_whole, value.values()))
 
 
 def _is_whole(value: object) -> bool:

@@ -3,6 +3,7 @@
 import builtins
 import errno
 import json
+import math
 import shutil
 
 import msgspec
@@ -69,6 +70,18 @@ def test_ends_of_sampling_have_no_default(tmp_path, said):
     read(tmp_path, **said)
     with pytest.raises(UserError, match="between which noise levels"):
         k_diffusion_sigmas(configuration(tmp_path / "config.json"), tmp_path / "config.json")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"sigma_min": 0}, {"sigma_min": 200}, {"sigma_max": math.inf}, {"sigma_min": math.nan}, {"sigma_data": 0}],
+)
+def test_noise_levels_that_cannot_be_are_refused_by_the_configurations_name(tmp_path, said):
+    """The import told them as data that do not fit, or as a fault of the job file that it had written."""
+    read(tmp_path, **{"sigma_min": 0.01, "sigma_max": 160, **said})
+    with pytest.raises(UserError, match="nothing can be drawn") as caught:
+        k_diffusion_sigmas(configuration(tmp_path / "config.json"), tmp_path / "config.json")
+    assert f"config.json: sigma_min {said.get('sigma_min', 0.01)}" in caught.value.found
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -199,6 +212,33 @@ def test_wrong_weights_are_refused(files, change, words):
     with pytest.raises(UserError) as caught:
         load_dit(config, weights)
     assert all(word in str(caught.value) for word in [*words, str(weights)]), str(caught.value)
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf, 1e39])
+def test_weights_that_are_no_finite_numbers_are_refused(files, value):
+    """1e39 is a number in float64, and infinite in float32."""
+    config, weights, tensors = files
+    tensors["x_embedder.proj.bias"] = tensors["x_embedder.proj.bias"].double().index_fill(0, torch.arange(2), value)
+    save_file(tensors, weights)
+    with pytest.raises(UserError, match=r"'x_embedder.proj.bias' holds what is no finite number") as caught:
+        load_dit(config, weights)
+    assert caught.value.found == f"{weights}: 2 of 48 values"
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod."])
+def test_names_behind_a_wrappers_are_told_how_to_come_off(files, wrapper):
+    """DistributedDataParallel and torch.compile leave their own name before every other."""
+    config, weights, tensors = files
+    save_file({f"{wrapper}{name}": tensor for name, tensor in tensors.items()}, weights)
+    with pytest.raises(UserError, match="lack the tensor") as caught:
+        load_dit(config, weights)
+    held = {"weights": load_file(weights)}
+    save_file(eval(caught.value.fix.removeprefix("save ").removesuffix(", and take that"), held), weights)
+    load_dit(config, weights)
+    save_file({f"blocks.{name}": tensor for name, tensor in tensors.items()} | {"x": torch.zeros(1)}, weights)
+    with pytest.raises(UserError, match="lack the tensor") as caught:
+        load_dit(config, weights)
+    assert "belong to this configuration" in caught.value.fix
 
 
 def test_damaged_and_missing_weights_are_named(files):
