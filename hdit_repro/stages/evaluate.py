@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from hdit_repro import jobs
 from hdit_repro.errors import RunError
-from hdit_repro.files import read_json
 from hdit_repro.jobs import Job
 from hdit_repro.metrics.extractors import FeatureExtractor, build_extractor
 from hdit_repro.metrics.frechet import frechet_distance
@@ -31,6 +29,7 @@ from hdit_repro.stages.sample import run as draw
 from hdit_repro.stages.settings import Progress, Report, Settings
 from hdit_repro.stages.shards import read_tensors, refuse_missing, sample_command, whole_shards
 from hdit_repro.stages.spent import by_device, drawn
+from hdit_repro.stages.summary import training_summary
 from hdit_repro.stages.untrained import untrained_statistics
 
 
@@ -43,6 +42,7 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
     """
     if folder.done("evaluate"):
         return folder.record
+    training_summary(folder)  # a damaged one is told before features are taken, and not after
     device, started, before = prepare(settings), time.monotonic(), drawn(folder).total
     extractor = build_extractor(job.run.evaluation.extractor, device)
     total = job.run.sampling.count
@@ -113,7 +113,7 @@ def companions(
 ) -> dict[str, float]:
     """What a number below paper scale is read against: untrained network, floor, losses."""
     summary = training_summary(folder)
-    found = {schema.LOSS_END: summary.get("loss_end"), schema.LOSS_CONSTANT: summary.get("loss_constant")}
+    found = {schema.LOSS_END: summary.loss_end, schema.LOSS_CONSTANT: summary.loss_constant}
     if job.scale != "paper":
         if not job.run.external:
             raw = untrained_statistics(job, extractor, settings.batch, device)
@@ -123,14 +123,9 @@ def companions(
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
-def training_summary(folder: RunFolder) -> dict[str, Any]:
-    """What training noted at its end; nothing of images of others."""
-    return {} if folder.run.external else dict(read_json(folder.final_marker).get("summary", {}))
-
-
 def stage_seconds(folder: RunFolder) -> dict[str, float]:
     """Wall time of the stages before this one, as they noted it."""
-    return {"train": float(training_summary(folder).get("seconds", 0.0)), "sample": drawn(folder).total}
+    return {"train": training_summary(folder).seconds, "sample": drawn(folder).total}
 
 
 def gpu_hours(folder: RunFolder, seconds: Mapping[str, float], device: str) -> dict[str, dict[str, float]]:
@@ -141,9 +136,11 @@ def gpu_hours(folder: RunFolder, seconds: Mapping[str, float], device: str) -> d
         device: of the evaluation by name, and of stages that do not say theirs.
     """
     summary = training_summary(folder)
-    processes = summary.get("process_seconds", seconds["train"] * int(summary.get("processes", 1)))
+    trained = summary.process_seconds
     used = {
-        "train": by_device(processes, str(summary.get("device", device))),
+        "train": by_device(
+            seconds["train"] * summary.processes if trained is None else trained, summary.device or device
+        ),
         "sample": drawn(folder, device).seconds,
         "evaluate": {device: seconds["evaluate"]},
     }
@@ -172,7 +169,8 @@ def make_record(
     )
     here = facts(device)
     summary = training_summary(folder)
-    here |= {f"{name}{schema.TRAINING}": summary[name] for name in ("device", "processes") if name in summary}
+    if summary.device:
+        here |= {f"device{schema.TRAINING}": summary.device, f"processes{schema.TRAINING}": summary.processes}
     name = str(here.pop("device"))
     if ways := drawn(folder).network:
         here["network while sampling"] = ", ".join(ways)

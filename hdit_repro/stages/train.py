@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from msgspec import UNSET
+from msgspec import UNSET, to_builtins
 
 from hdit_repro.data.datasets import open_dataset
 from hdit_repro.errors import RunError, UserError, counted
@@ -22,6 +22,7 @@ from hdit_repro.stages.heap import HugePages
 from hdit_repro.stages.model_card import write_card
 from hdit_repro.stages.settings import HowToTrain, Progress, Report, Settings
 from hdit_repro.stages.spent import Seconds, Spent
+from hdit_repro.stages.summary import Summary
 from hdit_repro.training.acceleration import deterministic
 from hdit_repro.training.constant import best_constant_loss
 from hdit_repro.training.distributed import World, join, local_device
@@ -115,17 +116,17 @@ def _train(run: Run, folder: RunFolder, settings: Settings, report: Report, worl
     finally:
         total = spent.note() if spent is not None else Seconds()
     if world.main:
-        summary = {
+        summary = Summary(
             **total._asdict(),
-            "processes": world.size,
-            "device": device,
-            "loss_end": final_loss(folder.metrics, run.training.total_steps),
-            "loss_constant": constant_loss(run, images, world.device),
-            "skipped_steps": state.watchdog.skipped,
-            "replaced_images": _replaced(folder.metrics),
-        }
+            processes=world.size,
+            device=device,
+            loss_end=final_loss(folder.metrics, run.training.total_steps),
+            loss_constant=constant_loss(run, images, world.device),
+            skipped_steps=state.watchdog.skipped,
+            replaced_images=_replaced(folder.metrics),
+        )
         marker = read_json(folder.checkpoints / f"step-{state.step:08d}.json")
-        write_json(folder.final_marker, {**marker, "summary": summary})
+        write_json(folder.final_marker, {**marker, "summary": to_builtins(summary)})
 
 
 def _full(error: torch.OutOfMemoryError, run: Run, how: LoopSettings, world: World) -> RunError:
