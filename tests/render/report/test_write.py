@@ -1,4 +1,4 @@
-"""A report takes the place of the one before, whole, whoever else writes there."""
+"""A report is the same of the same workplace, and takes the place of the one before, whole, whoever else writes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ from hdit_repro.records.layout import Roots
 from hdit_repro.render.report import build
 
 Measure = Callable[..., Path]
+
+
+def test_two_reports_of_one_workplace_are_equal(roots: Roots, measure: Measure, tmp_path: Path) -> None:
+    measure("table1/E", "smoke", 181.0)
+    one, two = (build("smoke", roots, tmp_path / name).folder for name in ("one", "two"))
+    for path in sorted(one.rglob("*")):
+        if path.is_file():
+            assert path.read_bytes() == (two / path.relative_to(one)).read_bytes(), path.name
 
 
 def test_a_report_that_another_one_overtakes_replaces_it(
