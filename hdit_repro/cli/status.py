@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import time
@@ -16,6 +17,7 @@ from hdit_repro.cli.output import as_json, data, group, must_be_whole, near, rem
 from hdit_repro.errors import UserError, counted
 
 if TYPE_CHECKING:
+    from hdit_repro.jobs import Job
     from hdit_repro.launch.graph import Task
     from hdit_repro.launch.slurm.journal import Damaged
     from hdit_repro.launch.slurm.live import Live
@@ -179,12 +181,11 @@ def logs(
 
     Example: hdit-repro logs table1/E
     """
-    from hdit_repro import jobs
     from hdit_repro.launch.clusters import read_cluster, workplace
     from hdit_repro.launch.status import known_tasks
 
     roots = workplace(cluster=read_cluster(cluster))
-    job = jobs.find(run)
+    job = _find(run, scale)
     name = job.name
     tasks = [task for task in known_tasks(roots, name, scale) if any(one.name == name for one in task.jobs)]
     if not tasks:
@@ -212,6 +213,21 @@ def logs(
     if not said and not refused:
         remark(f"no stage of {name} has printed anything here")
     must_be_whole([*refused.values()], "what stages printed cannot all be read")
+
+
+def _find(run: str, scale: str | None) -> Job:
+    """The row of a name at the scale that is asked for, else at the first that it can be at: not all can be at paper
+    scale."""
+    from hdit_repro import jobs
+
+    asked, *others = [scale] if scale else jobs.SCALES
+    try:
+        return jobs.find(run, asked)
+    except UserError:
+        for other in others:
+            with contextlib.suppress(UserError):
+                return jobs.find(run, other)
+        raise
 
 
 def _logs_of(task: Task) -> list[Path]:
