@@ -100,16 +100,20 @@ def print_plan(stages: Sequence[Stage], cluster: Cluster, idle: float = 0.0) -> 
 
 def _say_room(left: Sequence[Stage], cluster: Cluster) -> None:
     """What the column of memory rests on."""
+    from hdit_repro.cost.cards import find_card
     from hdit_repro.launch.clusters import card_of
     from hdit_repro.launch.price import YARDSTICK_CARD
     from hdit_repro.launch.room import LEFT_FREE
 
     if not any(stage.room.memory for stage in left):
         return
+    card = card_of(cluster)
     if not any(stage.room.card_memory for stage in left):
         remark("memory: of one process, estimated: weights, gradients, moments, averages, activations")
+        if card and find_card(card) is None:
+            remark(f"memory: held against no card's, for hdit_repro/cost/cards.py has no {card}")
         return
-    card = card_of(cluster) or f"{YARDSTICK_CARD}, for none is known here"
+    card = card or f"{YARDSTICK_CARD}, for none is known here"
     remark(f"memory: of one GPU ({card}), estimated; {LEFT_FREE} % are kept free")
 
 

@@ -52,12 +52,12 @@ def _emoji(data: Data) -> ZipStore | FolderStore:
 
 def _imagenet(data: Data) -> ZipStore | FolderStore:
     """A few of ImageNet's JPEG files are CMYK; ADM's and k-diffusion's loaders leave them to Pillow, and so do we."""
-    return open_store(locate("imagenet", data.resolution), cmyk=True)
+    return open_store(locate("imagenet", data), cmyk=True)
 
 
 def _ffhq(data: Data) -> ZipStore | FolderStore:
     """FFHQ's subfolders count thousands of images and are no classes."""
-    return open_store(locate("ffhq", data.resolution), labelled=False)
+    return open_store(locate("ffhq", data), labelled=False)
 
 
 def _folder(data: Data) -> ZipStore | FolderStore:
@@ -74,13 +74,13 @@ OPENERS: dict[str, Callable[[Data], ZipStore | FolderStore]] = {
 }
 
 
-def locate(name: str, resolution: int) -> Path:
+def locate(name: str, data: Data) -> Path:
     """Where a data set lies under $HDIT_REPRO_DATA: `name-resolution.zip`, else `name.zip`, else the folder `name`.
 
     Raises:
         UserError: nowhere; the message lists the places.
     """
-    root = os.environ.get(DATA_VARIABLE)
+    root, resolution = os.environ.get(DATA_VARIABLE), data.resolution
     if not root:
         raise UserError(
             f"the data set {name!r} cannot be looked for",
@@ -96,7 +96,8 @@ def locate(name: str, resolution: int) -> Path:
         f"the data set {name!r} is missing",
         found="none of " + ", ".join(map(str, places)),
         expected="a prepared archive, or the folder of its images",
-        fix=f"hdit-repro data prepare SOURCE {places[0]} --resolution {resolution} --dataset {name}",
+        fix=f"hdit-repro data prepare SOURCE {places[0]} --resolution {resolution} --transform {data.transform} "
+        f"--dataset {name}",
     )
 
 

@@ -5,7 +5,7 @@ Equation 5 prints a division by c_out^2 in its middle expression; its last expre
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -15,12 +15,7 @@ from hdit_repro.errors import UserError, pick
 from hdit_repro.spec.base import fields_of, kind_of
 from hdit_repro.spec.diffusion import Weighting
 
-
-class Weigh(Protocol):
-    """w_F at noise levels of any shape, in their shape and dtype. A gamma that is not above 0, or that a weighting has
-    no use for, is refused (UserError)."""
-
-    def __call__(self, sigma: Tensor, sigma_data: float, gamma: float | None = None) -> Tensor: ...
+Weigh = Callable[..., Tensor]  # (sigma, sigma_data, ...) -> w_F, in sigma's shape and dtype; keywords differ by kind
 
 
 def snr(sigma: Tensor, sigma_data: float, gamma: float | None = None) -> Tensor:

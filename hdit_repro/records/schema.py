@@ -26,11 +26,20 @@ SCHEMA = 4
 PAPER_SAMPLES = 50_000
 """Samples behind a FID that carries no count in its name (Section 5.1)."""
 
-HIGHER = ("inception-score", "inception-score-ten-parts", "precision-recall")
-"""The kinds of metric that are better when higher."""
+BETTER: dict[MetricKind, Literal["lower", "higher"]] = {
+    "frechet": "lower",
+    "spatial-frechet": "lower",
+    "frechet-infinity": "lower",
+    "inception-score": "higher",
+    "inception-score-ten-parts": "higher",
+    "kernel": "lower",
+    "kernel-chunks": "lower",
+    "precision-recall": "higher",
+}
+"""Which way a kind of metric is better."""
 
 METRICS: dict[str, Literal["lower", "higher"]] = {
-    name: "higher" if kind in HIGHER else "lower"
+    name: BETTER[kind]
     for extractor in FRECHET_NAMES
     for kind in get_args(MetricKind)
     for name in metric_names(kind, extractor)

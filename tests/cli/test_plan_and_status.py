@@ -79,6 +79,15 @@ def test_a_plan_looks_into_the_folder_of_runs_that_the_cluster_names(
     assert command("plan table1/E --cluster mine --json").json[0]["state"] == "failed"
 
 
+def test_a_card_that_is_not_known_is_named(command: Command, tmp_path: Path) -> None:
+    """The column of memory lost the card's without a word."""
+    profile = (jobs.files.folders()[-1] / "clusters" / "a100.toml").read_text(encoding="utf-8")
+    (tmp_path / "jobs/clusters").mkdir(parents=True)
+    (tmp_path / "jobs/clusters/mine.toml").write_text(profile.replace('gpu = "A100"', 'gpu = "Z9"'), encoding="utf-8")
+    assert "hdit_repro/cost/cards.py has no Z9" in command("plan table1/E --cluster mine").err
+    assert "cards.py" not in command("plan table1/E --cluster a100").err
+
+
 def test_rows_and_the_cluster_of_the_environment(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {stage["run"] for stage in command("plan table1 --rows A,E --json").json} == {
         "table1/A",
@@ -126,6 +135,19 @@ def test_status_and_logs_read_what_lies_there(command: Command, tmp_path: Path) 
     assert said.out == ""
     assert said.err.startswith(f"runs/{job.run.id}/run.json is damaged")
     assert "nothing was submitted" not in said.err
+
+
+def test_logs_of_a_row_that_no_paper_scale_can_be(command: Command, tmp_path: Path) -> None:
+    """`status` and `submit` name this command where a stage failed."""
+    (tmp_path / "jobs").mkdir()
+    row = '[row.tiny]\nextends = "table1/E"\ndata = { resolution = 16 }\n'
+    (tmp_path / "jobs/mine.toml").write_text(row, encoding="utf-8")
+    job = jobs.find("mine/tiny", "smoke")
+    roots = Roots(tmp_path / "runs", tmp_path / "results")
+    describe([job], roots, Source("abc", False))
+    RunFolder(roots, job.run, "smoke").log("train").write_text("hello from the stage\n")
+    assert "hello from the stage" in command("logs mine").out
+    assert "mine.toml:1, row tiny" in command("logs mine --scale paper").err
 
 
 def test_a_run_that_the_system_refuses_hides_no_other(command: Command, tmp_path: Path) -> None:

@@ -103,12 +103,13 @@ def test_a_damaged_emoji_archive_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("dataset", [ImageNet(), FFHQ()])
 def test_a_missing_data_set_says_where_it_was_looked_for(dataset, tmp_path, monkeypatch):
-    data = Data(dataset=dataset, resolution=128)
+    data = Data(dataset=dataset, resolution=128, transform="adm")
     name = type(dataset).__name__.lower()
     with pytest.raises(UserError) as caught:
         open_dataset(data)
     for place in (f"{name}-128.zip", f"{name}.zip", str(tmp_path / "data")):
         assert place in str(caught.value)
+    assert caught.value.fix.endswith(f"--resolution 128 --transform adm --dataset {name}")
     assert caught.value.exit_code == 2
     monkeypatch.delenv("HDIT_REPRO_DATA")
     with pytest.raises(UserError, match="HDIT_REPRO_DATA is not set"):
