@@ -181,6 +181,22 @@ def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
+def refuse_pipe(path: Path) -> None:
+    """Refuse what is neither a file nor a folder where an archive is to be opened: its directory lies at its end, which
+    a pipe does not have, and whoever opens one may wait for ever. Nothing is said of what is not there.
+
+    Raises:
+        UserError: it is a pipe, a device or a socket.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UserError(
+            "an archive is read from a file",
+            found=f"{path}: a pipe, a device or a socket",
+            expected="a file, or a folder of images",
+            fix="write what comes out of it to a file, and name that",
+        )
+
+
 def sha256_file(path: Path | str) -> str:
     """SHA-256 of a file, as 64 hexadecimal digits, read a mebibyte at a time."""
     digest = hashlib.sha256()

@@ -15,7 +15,7 @@ import numpy as np
 
 from hdit_repro.data.retry import patiently
 from hdit_repro.errors import RunError, UserError
-from hdit_repro.files import whose
+from hdit_repro.files import refuse_pipe, whose
 
 MAX_MEMBER = 1 << 28
 """Bytes: a larger member is no image of any data set."""
@@ -41,8 +41,8 @@ class Archive:
         path: the zip file.
 
     Raises:
-        UserError: missing, no zip, a member that has no name, climbs out of the archive, comes twice, is encrypted or
-            absurdly large.
+        UserError: missing, a pipe, no zip, a member that has no name, climbs out of the archive, comes twice, is
+            encrypted or absurdly large.
         RunError: the system refuses to read it.
     """
 
@@ -130,6 +130,7 @@ class Archive:
 
 def _directory(path: Path) -> list[zipfile.ZipInfo]:
     """The members that are files, sorted by name, each checked."""
+    refuse_pipe(path)
     try:
         with zipfile.ZipFile(path) as archive:
             files = (info for info in archive.infolist() if not info.filename.endswith("/"))

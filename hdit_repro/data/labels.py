@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hdit_repro.data.archive import climbs
-from hdit_repro.errors import UserError
+from hdit_repro.errors import UserError, counted
 
 SHOWN = 3
 
@@ -53,12 +53,16 @@ def read_labels(text: bytes | None, images: list[str], where: str) -> Labels:
     rows = facts.get("labels")
     if rows is None:
         return Labels(None, (), rest)
-    if not isinstance(rows, list) or not isinstance(names, list):
+    if not isinstance(rows, list):
         raise _refused(where, f"labels of type {type(rows).__name__}", "a list of [file, class] pairs, or null")
+    if not isinstance(names, list) or not all(map(_is_text, map(str, names))):
+        raise _refused(
+            where, f"label_names {ascii(names)[:80]}", 'a list of names by class, as ["cat", "dog"], or none'
+        )
     values = _in_order(rows, images, where) if rows and _is_class(rows[0]) else _by_name(rows, images, where)
     if names and len(values) and int(values.max()) >= len(names):
         raise _refused(where, f"class {int(values.max())}", f"a class below {len(names)}, the number of label_names")
-    return Labels(values, tuple(str(name) for name in names), rest)
+    return Labels(values, tuple(map(str, names)), rest)
 
 
 def _in_order(rows: list[Any], images: list[str], where: str) -> NDArray[np.int64]:
@@ -71,7 +75,9 @@ def _by_name(rows: list[Any], images: list[str], where: str) -> NDArray[np.int64
     table: dict[str, int] = {}
     for row in rows:
         if not (isinstance(row, list) and len(row) == 2 and isinstance(row[0], str) and _is_class(row[1])):
-            raise _refused(where, f"the entry {str(row)[:80]}", 'a pair like ["00000/img00000000.png", 7]')
+            raise _refused(
+                where, f"the entry {str(row)[:80]}", 'a pair like ["00000/img00000000.png", 7], its class from 0 on'
+            )
         if climbs(row[0]):
             raise _refused(where, f"the name {row[0]!r}", "names that stay inside the archive")
         name = row[0].replace("\\", "/")
@@ -80,12 +86,19 @@ def _by_name(rows: list[Any], images: list[str], where: str) -> NDArray[np.int64
         table[name] = row[1]
     missing = [name for name in images if name not in table]
     if missing:
-        raise _refused(where, f"no label for {len(missing)} images: {_some(missing)}", "a label for every image")
+        raise _refused(
+            where, f"no label for {counted(len(missing), 'image')}: {_some(missing)}", "a label for every image"
+        )
     known = set(images)
     strange = [name for name in table if name not in known]
     if strange:
         raise _refused(where, f"labels for absent images: {_some(strange)}", "labels for images in the archive")
     return np.array([table[name] for name in images], np.int64)
+
+
+def _is_text(name: str) -> bool:
+    """Whether UTF-8 can hold it; JSON may spell out halves of letters."""
+    return name.encode("utf-8", "replace").decode() == name
 
 
 def _is_class(value: object) -> bool:

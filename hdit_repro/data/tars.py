@@ -17,6 +17,7 @@ from hdit_repro.data.names import none_of_the_set
 from hdit_repro.data.retry import patiently
 from hdit_repro.data.store import Numbered, numbered
 from hdit_repro.errors import UserError
+from hdit_repro.files import refuse_pipe
 
 TAR_SUFFIXES = frozenset({".tar"})
 
@@ -99,6 +100,7 @@ class TarStore(Numbered):
         self.labels, self.label_names = numbered([name.split("/")[0] for name in self.names])
 
     def _read(self, file: Path) -> Iterator[Place]:
+        refuse_pipe(file)
         try:
             with open(file, "rb") as opened:
                 yield from self._members(opened.fileno(), file, 0, file.stat().st_size, file.stem)

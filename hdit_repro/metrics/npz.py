@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hdit_repro.errors import UserError
-from hdit_repro.files import atomic_file
+from hdit_repro.files import atomic_file, refuse_pipe
 
 ARRAY = "arr_0"
 _BROKEN = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
@@ -51,6 +51,7 @@ class NpzImages:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        refuse_pipe(self.path)
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(f"{ARRAY}.npy") as file:
                 shape, fortran, dtype = _header(file)

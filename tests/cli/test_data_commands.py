@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
+import os
 import sys
 import zipfile
 from collections.abc import Callable
@@ -49,6 +50,31 @@ def test_a_path_may_be_the_folder_that_one_is_in(
     for line in ("export . --run table1/E", "export-weights . --run table1/E --to safetensors"):
         said = command(line)
         assert (said.code, "name it" in said.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "data info pipe.zip",
+        "data verify pipe.tar",
+        "data prepare pipe set.zip --resolution 32",
+        "plan table1 --scale smoke --data pipe.zip",
+        "fid pipe pipe",
+        "fid pipe.npz pipe.npz",
+        "import --from images --name theirs pipe.zip",
+    ],
+)
+def test_a_pipe_is_no_archive_and_is_not_waited_for(command: Command, tmp_path: Path, line: str) -> None:
+    """As the shell's `<(...)` is one. It is held open here, since opening it waited for somebody who writes."""
+    pipe = tmp_path / next(word for word in line.split() if word.startswith("pipe"))
+    os.mkfifo(pipe)
+    held = os.open(pipe, os.O_RDWR)
+    try:
+        said = command(line)
+    finally:
+        os.close(held)
+    assert (said.code, f"found     {pipe.name}: a pipe" in said.err) == (2, True), said.err
+    assert "to a file" in said.err.partition("fix")[2]
 
 
 def test_a_file_name_cannot_write_to_the_terminal(command: Command, photographs: Path) -> None:
