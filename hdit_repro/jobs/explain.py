@@ -127,8 +127,6 @@ def field_names() -> frozenset[str]:
 
 @lru_cache(maxsize=4)
 def _field_names(shape: Any) -> frozenset[str]:
-    from msgspec import inspect
-
     def names(kind: Any, prefix: str) -> set[str]:
         found: set[str] = set()
         for member in members(kind):
@@ -138,7 +136,15 @@ def _field_names(shape: Any) -> frozenset[str]:
                 found |= {name} | names(field.type, f"{name}.")
         return found
 
-    return frozenset(names(inspect.type_info(shape), ""))
+    return frozenset(names(_described(shape), ""))
+
+
+@lru_cache(maxsize=4)
+def _described(shape: Any) -> Any:
+    """A type as msgspec tells of it, which takes longer than all else of a message."""
+    from msgspec import inspect
+
+    return inspect.type_info(shape)
 
 
 def _steps(path: str) -> list[str | int]:
@@ -147,9 +153,7 @@ def _steps(path: str) -> list[str | int]:
 
 def _walk(tree: Any, path: str, shape: Shape) -> tuple[Any, Any]:
     """The type and the value at a path of the resolved row, following the tags that the row names."""
-    from msgspec import inspect
-
-    kind: Any = inspect.type_info(shape.type)
+    kind: Any = _described(shape.type)
     value = tree
     for step in _steps(path):
         kind = _choose(kind, value)
