@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import msgspec
 
@@ -47,6 +47,16 @@ class Seen(NamedTuple):
         """At the pace since the process began; None before there is one."""
         made, spent = self.done - self.first, self.time - self.began
         return (self.total - self.done) * spent / made if made > 0 and spent > 0 else None
+
+
+class Failure(TypedDict, total=False):
+    """Why a stage failed, as it lies on disk; `time` in Unix seconds."""
+
+    error: str
+    traceback: str
+    time: float
+    owner: str
+    pid: int
 
 
 class Writer:
@@ -118,11 +128,10 @@ def write_failure(path: Path, error: str, trace: str, owner: str) -> None:
     write_json(path, {"error": error, "traceback": trace, "time": time.time(), "owner": owner, "pid": os.getpid()})
 
 
-def read_failure(path: Path) -> dict[str, Any]:
-    """The failure under `path`, or an empty dict where there is none or it is damaged."""
-    with contextlib.suppress(UserError):
-        found = read_json(path)
-        return found if isinstance(found, dict) else {}
+def read_failure(path: Path) -> Failure:
+    """The failure under `path`; nothing where there is none, or it is damaged or of another shape."""
+    with contextlib.suppress(UserError, msgspec.ValidationError):
+        return msgspec.convert(read_json(path), Failure)
     return {}
 
 

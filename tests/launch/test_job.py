@@ -228,6 +228,13 @@ def test_progress_that_is_not_finite_is_left_out(tmp_path: Path) -> None:
         assert read_progress(path) == Seen(), text
 
 
+@pytest.mark.parametrize("text", ["", "[]", "3", '{"time": "x"}', '{"error": [], "time": 3.0}', '{"time": null}'])
+def test_a_failure_of_another_shape_is_none(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "failure.json"
+    path.write_text(text)
+    assert read_failure(path) == {}
+
+
 def test_progress_is_written_about_once_a_second_and_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "progress.json"
     passed: list[int] = []
