@@ -257,7 +257,7 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     began = time.perf_counter()
     absent = [] if asked.authors else ["the authors' code (--authors PATH): training step and sampling"]
-    absent += ["clean-fid's and ADM's evaluators on Inception's own weights, which no package index carries"]
+    absent += ["clean-fid's and ADM's evaluators on Inception's own weights, which no package here brings"]
     rows, text = [], ""
     for name in asked.only or PARTS:
         rows += PARTS[name](asked.authors)

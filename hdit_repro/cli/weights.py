@@ -1,4 +1,4 @@
-"""`weights`: the feature networks' weights that no package index carries."""
+"""`weights`: the feature networks' weights that no package of ours brings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights of feature networks that no package index carries: brought in by hand, checked, kept in the cache folder."""
+"""Weights of feature networks that no package of ours brings: added by hand, checked, kept in the cache folder."""
 
 from __future__ import annotations
 
