@@ -113,7 +113,7 @@ def sync(path: Path) -> None:
 
 def write_bytes(path: Path | str, data: bytes) -> None:
     """Write `data` whole under `path`, or leave what was there."""
-    with atomic_file(path) as file:
+    with naming(path), atomic_file(path) as file:
         file.write(data)
 
 

@@ -65,7 +65,7 @@ INTERRUPTED = 130
 CUT_OFF = 141
 """The exit code of a command whose reader went before its end (`| head`): 128 and the signal's number."""
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What writing to an open file fails with, stdout too: such errors name no file."""
 
 REFUSED = "name another place, or mend its permissions (`hdit-repro doctor` looks at those of runs and cache)"
@@ -191,6 +191,8 @@ def _of_the_system(error: OSError) -> RunError:
     reason, fix = error.strerror or str(error), REFUSED
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         fix = "free some space, then run the same command again"
+    elif error.errno == errno.EFBIG:
+        fix = "raise the limit on a file's size (`ulimit -f`), or name a disk that takes larger ones"
     elif error.errno in (errno.EIO, errno.ESTALE):
         fix = "look after the disk or its file server, then run the same command again"
     elif error.errno == errno.EEXIST and places and Path(places[-1]).is_symlink():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import sys
 import warnings
 from collections.abc import Callable
@@ -291,6 +292,18 @@ def test_a_folder_that_a_full_disk_refuses_asks_for_space(command: Command, monk
     assert "runs: No space left on device" in said.err
     assert "free some space" in said.err
     assert "permissions" not in said.err
+
+
+def test_a_limit_on_the_size_of_files_is_told_with_the_file(command: Command) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        said = command("results export x.csv")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert said.code == 1
+    assert "x.csv: File too large" in said.err
+    assert "ulimit -f" in said.err
 
 
 def test_a_folder_of_runs_that_is_a_link_to_nothing_is_called_one(command: Command, tmp_path: Path) -> None:
