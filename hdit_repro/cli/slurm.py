@@ -162,8 +162,8 @@ def _stay(jobs: Sequence[Job], roots: Roots, profile: Slurm) -> None:
         RunError: stages failed, or ended with something left.
     """
     from hdit_repro.launch.follow import display, follow
-    from hdit_repro.launch.graph import required, unsettled
-    from hdit_repro.launch.plan import make_plan, tasks_for
+    from hdit_repro.launch.graph import required, tasks_for, unsettled
+    from hdit_repro.launch.plan import make_plan
     from hdit_repro.launch.slurm import journal, queue
     from hdit_repro.launch.slurm.coverage import held_words
     from hdit_repro.launch.slurm.draft import coverage_of

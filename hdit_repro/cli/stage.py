@@ -198,7 +198,8 @@ def _execute(
     from hdit_repro.launch.cards import mend_cards
     from hdit_repro.launch.clusters import workplace
     from hdit_repro.launch.describe import describe
-    from hdit_repro.launch.plan import only, tasks_for
+    from hdit_repro.launch.graph import tasks_for
+    from hdit_repro.launch.plan import only
     from hdit_repro.training.rendezvous import ALONE, place
 
     jobs, roots = only(run, scale, options.own_data(own), samplings), workplace()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from hdit_repro.jobs import Job
-from hdit_repro.records.layout import STAGES, RunFolder
+from hdit_repro.records.layout import STAGES, Roots, RunFolder
 
 
 class Task(NamedTuple):
@@ -44,10 +44,11 @@ def row_name(job: Job) -> str:
     return job.name + (f" seed {trained}" if trained else "") + (f" sampling {drawn}" if drawn else "")
 
 
-def tasks_of(jobs: Iterable[Job], folders: Iterable[RunFolder]) -> list[Task]:
+def tasks_for(jobs: Iterable[Job], roots: Roots) -> list[Task]:
     """Every stage of every job once, rows in order and stages in order within a row."""
     tasks: dict[str, Task] = {}
-    for job, folder in zip(jobs, folders, strict=True):
+    for job in jobs:
+        folder = RunFolder(roots, job.run, job.scale)
         for stage in STAGES:
             key = folder.stage_key(stage)
             met = tasks.get(key)

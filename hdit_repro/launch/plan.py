@@ -11,12 +11,12 @@ from hdit_repro.errors import UserError
 from hdit_repro.jobs import Job, find, load
 from hdit_repro.launch.bills import Bill, Bills
 from hdit_repro.launch.clusters import Cluster
-from hdit_repro.launch.graph import Task, required, tasks_of
+from hdit_repro.launch.graph import Task, required, tasks_for
 from hdit_repro.launch.left import share_left
 from hdit_repro.launch.part import state_of
 from hdit_repro.launch.room import NOWHERE, Room
 from hdit_repro.launch.work import reference_work
-from hdit_repro.records.layout import Roots, RunFolder
+from hdit_repro.records.layout import Roots
 from hdit_repro.spec.data import Folder
 
 RENDER = "render"
@@ -181,12 +181,6 @@ def with_seed(job: Job, seed: int, drawn: int) -> Job:
         return job
     sampling = msgspec.structs.replace(job.run.sampling, seed=job.run.sampling.seed + drawn)
     return msgspec.structs.replace(job, run=msgspec.structs.replace(job.run, seed=seed, sampling=sampling))
-
-
-def tasks_for(jobs: Iterable[Job], roots: Roots) -> list[Task]:
-    """Every stage of every job once, in the order of the rows."""
-    jobs = list(jobs)
-    return tasks_of(jobs, [RunFolder(roots, job.run, job.scale) for job in jobs])
 
 
 def make_plan(jobs: Sequence[Job], roots: Roots, cluster: Cluster) -> list[Stage]:

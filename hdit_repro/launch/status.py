@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from hdit_repro.errors import UserError, pick
 from hdit_repro.jobs import SCALES, Job, read
 from hdit_repro.launch.describe import described
-from hdit_repro.launch.graph import Task, required, row_name, tasks_of
+from hdit_repro.launch.graph import Task, required, row_name, tasks_for
 from hdit_repro.launch.left import share_left
 from hdit_repro.launch.progress import Seen, read_failure, read_progress
-from hdit_repro.records.layout import Roots, RunFolder
+from hdit_repro.records.layout import Roots
 
 _RUN = re.compile(r"[0-9a-f]{12}")
 """Names of run folders."""
@@ -86,7 +86,7 @@ def known_tasks(
             job.run.sampling.seed,
         )
     )
-    return tasks_of(jobs, [RunFolder(roots, job.run, job.scale) for job in jobs])
+    return tasks_for(jobs, roots)
 
 
 def _places(experiment: str) -> dict[str, int]:

@@ -21,9 +21,9 @@ from hdit_repro.launch.clusters import Cluster, Local
 from hdit_repro.launch.crew import Crew
 from hdit_repro.launch.describe import describe
 from hdit_repro.launch.follow import Display, follow
-from hdit_repro.launch.graph import Task, required, unsettled
+from hdit_repro.launch.graph import Task, required, tasks_for, unsettled
 from hdit_repro.launch.job import StageChain, StageFunction, by_urgency
-from hdit_repro.launch.plan import Stage, gpu_hours, make_plan, tasks_for, to_run
+from hdit_repro.launch.plan import Stage, gpu_hours, make_plan, to_run
 from hdit_repro.launch.price import unit
 from hdit_repro.launch.progress import read_failure
 from hdit_repro.launch.status import last_line

@@ -10,7 +10,8 @@ import pytest
 from hdit_repro.cli.board import NOTES, board, lines_of
 from hdit_repro.files import lock, write_json
 from hdit_repro.launch.describe import describe
-from hdit_repro.launch.plan import tasks_for, wanted
+from hdit_repro.launch.graph import tasks_for
+from hdit_repro.launch.plan import wanted
 from hdit_repro.launch.progress import write_failure
 from hdit_repro.launch.status import known_tasks, status_of
 from hdit_repro.records.layout import Roots, RunFolder

@@ -11,7 +11,8 @@ import pytest
 
 from hdit_repro.launch import follow
 from hdit_repro.launch.follow import Bars, Plain, Telling
-from hdit_repro.launch.plan import tasks_for, wanted
+from hdit_repro.launch.graph import tasks_for
+from hdit_repro.launch.plan import wanted
 from hdit_repro.launch.status import Row
 from hdit_repro.records.layout import Roots
 from hdit_repro.stages.settings import Progress

@@ -19,9 +19,9 @@ import pytest
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import lock, write_json
 from hdit_repro.launch import job
-from hdit_repro.launch.graph import Task
+from hdit_repro.launch.graph import Task, tasks_for
 from hdit_repro.launch.job import StageChain, by_urgency, execute
-from hdit_repro.launch.plan import tasks_for, wanted
+from hdit_repro.launch.plan import wanted
 from hdit_repro.launch.progress import Seen, Writer, read_failure, read_progress
 from hdit_repro.records.layout import Roots
 from hdit_repro.stages.settings import Progress, Settings

@@ -12,8 +12,8 @@ from hdit_repro.errors import UserError
 from hdit_repro.files import lock
 from hdit_repro.launch import price
 from hdit_repro.launch.clusters import Local, Slurm, clusters, read_cluster, workplace
-from hdit_repro.launch.graph import required, stages_missed, unsettled
-from hdit_repro.launch.plan import Stage, gpu_hours, make_plan, tasks_for, to_run, wanted
+from hdit_repro.launch.graph import required, stages_missed, tasks_for, unsettled
+from hdit_repro.launch.plan import Stage, gpu_hours, make_plan, to_run, wanted
 from hdit_repro.launch.progress import write_failure
 from hdit_repro.launch.submit import refuse_what_cannot_be
 from hdit_repro.records.layout import Roots, RunFolder

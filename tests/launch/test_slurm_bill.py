@@ -11,8 +11,8 @@ import pytest
 from hdit_repro.cli.app import main
 from hdit_repro.files import write_json
 from hdit_repro.launch.clusters import read_cluster
-from hdit_repro.launch.graph import required
-from hdit_repro.launch.plan import Stage, gpu_hours, make_plan, tasks_for, wanted
+from hdit_repro.launch.graph import required, tasks_for
+from hdit_repro.launch.plan import Stage, gpu_hours, make_plan, wanted
 from hdit_repro.launch.slurm.bill import held, idle
 from hdit_repro.launch.slurm.coverage import Coverage
 from hdit_repro.launch.slurm.graph import Element, graph

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import lock, write_json
 from hdit_repro.launch.clusters import read_cluster
-from hdit_repro.launch.graph import required
+from hdit_repro.launch.graph import required, tasks_for
 from hdit_repro.launch.part import Part, drawn, ranges
-from hdit_repro.launch.plan import make_plan, tasks_for, wanted
+from hdit_repro.launch.plan import make_plan, wanted
 from hdit_repro.launch.slurm import attempts
 from hdit_repro.launch.slurm.coverage import Coverage, cover, made
 from hdit_repro.launch.slurm.graph import Group, graph

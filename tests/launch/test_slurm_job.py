@@ -19,9 +19,9 @@ from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import lock, write_json
 from hdit_repro.launch import progress
 from hdit_repro.launch.clusters import read_cluster
-from hdit_repro.launch.graph import Task
+from hdit_repro.launch.graph import Task, tasks_for
 from hdit_repro.launch.part import Part
-from hdit_repro.launch.plan import tasks_for, wanted
+from hdit_repro.launch.plan import wanted
 from hdit_repro.launch.progress import LEFT, Writer, read_failure, read_progress
 from hdit_repro.launch.slurm import attempts, pack, probe, ranks
 from hdit_repro.launch.slurm import job as jobs

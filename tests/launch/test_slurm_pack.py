@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from hdit_repro.files import lock
+from hdit_repro.launch.graph import tasks_for
 from hdit_repro.launch.part import Part
-from hdit_repro.launch.plan import tasks_for, wanted
+from hdit_repro.launch.plan import wanted
 from hdit_repro.launch.progress import Writer
 from hdit_repro.launch.slurm import attempts, journal, pack
 from hdit_repro.launch.slurm import job as jobs

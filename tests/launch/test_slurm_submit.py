@@ -18,7 +18,8 @@ from hdit_repro.errors import RunError
 from hdit_repro.files import write_bytes
 from hdit_repro.jobs import files
 from hdit_repro.launch.clusters import read_cluster
-from hdit_repro.launch.plan import tasks_for, wanted
+from hdit_repro.launch.graph import tasks_for
+from hdit_repro.launch.plan import wanted
 from hdit_repro.launch.progress import write_failure
 from hdit_repro.launch.slurm import act, executor, journal
 from hdit_repro.launch.slurm.draft import draft, scripts

@@ -16,8 +16,9 @@ from hdit_repro.cli.app import main
 from hdit_repro.errors import RunError
 from hdit_repro.files import lock, write_json
 from hdit_repro.launch.clusters import read_cluster
+from hdit_repro.launch.graph import tasks_for
 from hdit_repro.launch.part import Part
-from hdit_repro.launch.plan import tasks_for, wanted
+from hdit_repro.launch.plan import wanted
 from hdit_repro.launch.progress import LEFT, note_left, write_failure
 from hdit_repro.launch.slurm import act, attempts, journal, live, queue
 from hdit_repro.launch.slurm.live import look

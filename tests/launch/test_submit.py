@@ -24,8 +24,9 @@ from hdit_repro.files import is_locked, read_json
 from hdit_repro.launch.clusters import Local
 from hdit_repro.launch.crew import Crew, signals_of_workers
 from hdit_repro.launch.follow import Plain
+from hdit_repro.launch.graph import tasks_for
 from hdit_repro.launch.job import StageChain
-from hdit_repro.launch.plan import make_plan, tasks_for, to_run, wanted
+from hdit_repro.launch.plan import make_plan, to_run, wanted
 from hdit_repro.launch.status import known_tasks, status_of
 from hdit_repro.launch.submit import Submission, submit
 from hdit_repro.records.layout import Roots, RunFolder

@@ -16,7 +16,8 @@ import pytest
 
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import write_json
-from hdit_repro.launch.plan import tasks_for, wanted
+from hdit_repro.launch.graph import tasks_for
+from hdit_repro.launch.plan import wanted
 from hdit_repro.launch.slurm import act, attempts, journal, queue
 from hdit_repro.launch.slurm.live import look
 from hdit_repro.launch.slurm.profile import Slurm

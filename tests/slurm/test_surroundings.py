@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from hdit_repro.launch.plan import tasks_for, wanted
+from hdit_repro.launch.graph import tasks_for
+from hdit_repro.launch.plan import wanted
 from hdit_repro.launch.slurm import journal
 from hdit_repro.records.layout import Roots
 

@@ -15,8 +15,8 @@ from hdit_repro import jobs
 from hdit_repro.cli.app import main
 from hdit_repro.errors import UserError
 from hdit_repro.launch.clusters import read_cluster
-from hdit_repro.launch.graph import row_name
-from hdit_repro.launch.plan import make_plan, tasks_for, wanted
+from hdit_repro.launch.graph import row_name, tasks_for
+from hdit_repro.launch.plan import make_plan, wanted
 from hdit_repro.metrics.npz import write_npz
 from hdit_repro.records import store
 from hdit_repro.records.layout import Roots, RunFolder

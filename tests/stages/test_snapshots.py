@@ -9,7 +9,7 @@ from hdit_repro import jobs
 from hdit_repro.errors import UserError
 from hdit_repro.files import read_json
 from hdit_repro.launch.describe import describe
-from hdit_repro.launch.graph import tasks_of
+from hdit_repro.launch.graph import tasks_for
 from hdit_repro.launch.job import settings_for
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.spec.run import Run
@@ -37,7 +37,7 @@ def work(tmp_path_factory):
     roots = Roots(folder / "runs", folder / "results")
     rows = [row(), row(at_step=2), row(ema_decay=0.1), row(at_step=2, ema_decay=0.1)]
     folders = [RunFolder(roots, job.run, job.scale) for job in rows]
-    tasks = [task for task in tasks_of(rows, folders) if task.stage == "train"]
+    tasks = [task for task in tasks_for(rows, roots) if task.stage == "train"]
     assert len(tasks) == 1, "one training serves them all"
     settings = settings_for(tasks[0], SETTINGS)
     assert (settings.training.snapshots, settings.training.ema_decays) == ((2,), (0.1,))
@@ -50,7 +50,7 @@ def test_a_training_keeps_what_was_asked_of_it_at_any_time(tmp_path):
     roots, rows = Roots(tmp_path / "runs", tmp_path / "results"), [row(), row(at_step=2), row(ema_decay=0.1)]
     rows = [msgspec.structs.replace(job, row=f"E{number}") for number, job in enumerate(rows)]
     describe(rows[1:], roots)
-    plain = tasks_of(rows[:1], [RunFolder(roots, rows[0].run, rows[0].scale)])[0]
+    plain = tasks_for(rows[:1], roots)[0]
     how = settings_for(plain, SETTINGS).training
     assert (how.snapshots, how.ema_decays) == ((2,), (0.1,))
 

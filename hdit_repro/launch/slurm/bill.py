@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from hdit_repro.jobs import Job
-from hdit_repro.launch.graph import required
-from hdit_repro.launch.plan import Stage, gpu_hours, tasks_for
+from hdit_repro.launch.graph import required, tasks_for
+from hdit_repro.launch.plan import Stage, gpu_hours
 from hdit_repro.launch.slurm.coverage import Coverage
 from hdit_repro.launch.slurm.graph import Element, by_run, graph
 from hdit_repro.launch.slurm.profile import Slurm

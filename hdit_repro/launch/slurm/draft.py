@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from hdit_repro.files import cache_folder
 from hdit_repro.jobs import Job
-from hdit_repro.launch.graph import Task, required
-from hdit_repro.launch.plan import Stage, make_plan, tasks_for
+from hdit_repro.launch.graph import Task, required, tasks_for
+from hdit_repro.launch.plan import Stage, make_plan
 from hdit_repro.launch.slurm import journal, queue
 from hdit_repro.launch.slurm.bill import held
 from hdit_repro.launch.slurm.coverage import Coverage, cover, made
