@@ -16,6 +16,7 @@ import PIL
 from PIL import Image, features
 
 from hdit_repro.ahead import ahead
+from hdit_repro.data.archive import check_name
 from hdit_repro.data.card import Card, card_path
 from hdit_repro.data.journal import Growing, member_name, paths
 from hdit_repro.data.notes import MOVING, NOTES, ORIENTED, PROFILED
@@ -136,6 +137,7 @@ def versions() -> dict[str, str]:
 
 
 def _refuse_destination(destination: Path) -> None:
+    check_name(destination.name)  # the card has it
     if destination.suffix != ".zip" or destination.exists():
         raise UserError(
             "an archive cannot be written there",

@@ -54,6 +54,14 @@ def read_released(origin: Origin, path: Path, config: Path | None = None) -> Rel
     Raises:
         UserError: missing, damaged, more than tensors in it, no configuration, or one that does not fit the tensors.
     """
+    if path.is_dir():
+        raise UserError(
+            "a checkpoint is a folder",
+            found=str(path),
+            expected="one file of weights",
+            fix="name the file in it; what torch.distributed.checkpoint wrote in parts becomes a file by: "
+            "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER weights.pt",
+        )
     if not path.is_file():
         raise UserError(
             "a checkpoint is missing",
@@ -69,6 +77,14 @@ def read_released(origin: Origin, path: Path, config: Path | None = None) -> Rel
             found=str(path),
             expected="a configuration inside (k-diffusion), or in a file",
             fix="--config CONFIG.json",
+        )
+    if config is None and isinstance(said, dict) and "evaluation" in said:
+        raise UserError(
+            "these weights have the names and the configuration of this project, not the released code's",
+            found=f"{path}, as `export-weights --to safetensors` writes it",
+            expected=f"a checkpoint of {origin}",
+            fix="hdit-repro export-weights --run RUN --to k-diffusion FILE, and import that; or bring the run's own "
+            "folder, runs/ID, which needs no import",
         )
     weights = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}  # no two share their memory
     if origin == "dit":

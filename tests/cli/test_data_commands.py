@@ -27,7 +27,7 @@ from hdit_repro.metrics import weights
 from hdit_repro.spec.data import DATASETS, Folder
 from hdit_repro.spec.run import Run
 
-Command = Callable[[str], Any]
+Command = Callable[..., Any]
 
 
 @pytest.fixture
@@ -75,6 +75,13 @@ def test_a_pipe_is_no_archive_and_is_not_waited_for(command: Command, tmp_path: 
         os.close(held)
     assert (said.code, f"found     {pipe.name}: a pipe" in said.err) == (2, True), said.err
     assert "to a file" in said.err.partition("fix")[2]
+
+
+def test_an_archive_of_a_name_that_is_no_utf8_is_refused_before_it_is_made(command: Command, photographs: Path) -> None:
+    """Its card ended in a traceback behind the last image."""
+    said = command("data prepare photographs --resolution 32", Path(os.fsdecode(b"\xe9.zip")))
+    assert (said.code, "found     \\xe9.zip" in said.err) == (2, True), said.err
+    assert not list(photographs.parent.glob("*.card.json"))
 
 
 def test_a_file_name_cannot_write_to_the_terminal(command: Command, photographs: Path) -> None:

@@ -96,6 +96,8 @@ def test_k_diffusion_in_and_out_is_exact(command: Command, tmp_path: Path, monke
     assert command("train --run theirs").err.strip().endswith("is done")
     again = command("export-weights --run theirs --to safetensors ours.safetensors")
     assert (again.code, again.out.split()) == (0, ["ours.safetensors", "ours.md"])
+    said = command("import --from k-diffusion --name mine ours.safetensors")
+    assert (said.code, "--to k-diffusion" in said.err.partition("fix")[2]) == (2, True), said.err
     (tmp_path / "notes.md").write_text("mine")
     said = command("export-weights --run theirs --to safetensors notes.safetensors")
     assert said.code == 2
@@ -220,6 +222,7 @@ def test_what_is_refused_leaves_no_run(command: Command, tmp_path: Path) -> None
         "--name x --config theirs.json sparse.pth",
         "--name x --config theirs.json meta.pth",
         "--name x nowhere.safetensors",
+        "--name x .",
         "--name table1 theirs.safetensors",
         "--name ../x theirs.safetensors",
         "--name x --like table9 theirs.safetensors",
