@@ -298,11 +298,11 @@ def test_a_limit_on_the_size_of_files_is_told_with_the_file(command: Command) ->
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
     try:
-        said = command("results export x.csv")
+        said = command("render-tables --scale smoke --tables table2 --out made")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert said.code == 1
-    assert "x.csv: File too large" in said.err
+    assert "made/table2.md: File too large" in said.err
     assert "ulimit -f" in said.err
 
 
