@@ -9,7 +9,7 @@ from typing import NamedTuple
 from hdit_repro import paper
 from hdit_repro.audit import audit
 from hdit_repro.errors import UserError, pick
-from hdit_repro.jobs import SCALES
+from hdit_repro.jobs import SCALES, experiments
 from hdit_repro.records.layout import Roots
 from hdit_repro.render import readme
 from hdit_repro.render.definitions import FORMATS, TABLES
@@ -79,8 +79,15 @@ def render_experiment(
     `experiment-NAME-DATA` on the user's own images.
 
     Raises:
-        UserError: an unknown scale or experiment, or one of which no row can be at this scale.
+        UserError: an unknown scale or experiment, or one of which no row can be at this scale; the name of a table.
     """
+    if experiment in {**TABLES, **FIGURES} and experiment not in experiments():
+        raise UserError(
+            f"{experiment} is a table or a figure, and no experiment",
+            found=repr(experiment),
+            expected=", ".join(experiments()),
+            fix=f"hdit-repro render-tables --tables {experiment} --scale {scale}",
+        )
     return _experiment(experiment, material(scale, roots), out or table_folder(scale, roots), dataset)
 
 

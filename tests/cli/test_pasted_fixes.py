@@ -50,6 +50,13 @@ def test_metrics_are_advised_at_the_scale_and_on_the_images_that_were_asked_for(
     assert fix_of(said) == [*shlex.split(wanted), "--protocol", "all", "--metrics", "kernel"]
 
 
+@pytest.mark.parametrize("name", ["table3", "figure2"])
+def test_a_table_that_is_asked_for_as_an_experiment_is_advised_as_a_table(command: Command, name: str) -> None:
+    """Of Table 3 it said "did you mean 'table1'?"."""
+    wanted = f"hdit-repro render-tables --tables {name} --scale paper"
+    assert fix_of(command(f"render-tables {name}")) == wanted.split()
+
+
 def test_what_is_too_much_for_this_machine_is_advised_on_the_same_images(command: Command, images: Path) -> None:
     said = command("submit table1 --data", images)
     assert "`hdit-repro submit table1 --data PATH --scale smoke --wait`" in said.err
