@@ -32,11 +32,11 @@ class KernelDistance(NamedTuple):
 
 
 def kernel_distance(
-    features_a: Any, features_b: Any, subsets: int = SUBSETS, size: int = SUBSET_SIZE, seed: int = SUBSET_SEED
+    features_a: Any, features_b: Any, subsets: int = SUBSETS, size: int = SUBSET_SIZE
 ) -> KernelDistance:
     """Unbiased squared MMD with k(x, y) = (x . y / D + 1)^3, mean over random subsets of `size` from each side.
 
-    Each subset is drawn without replacement, side a first, by NumPy's RandomState(seed), as torch-fidelity draws. Where
+    Each subset is drawn without replacement, side a first, by NumPy's RandomState(2020), as torch-fidelity draws. Where
     a side has fewer than `size` images, all subsets are as large as that side, as in clean-fid and dgm-eval.
 
     Args:
@@ -47,7 +47,7 @@ def kernel_distance(
     """
     a, b = _checked(features_a, features_b)
     size = min(size, len(a), len(b))
-    random = np.random.RandomState(seed)  # torch-fidelity's generator: another one draws other subsets
+    random = np.random.RandomState(SUBSET_SEED)  # torch-fidelity's generator: another one draws other subsets
     values = []
     for _ in range(subsets):
         x = a[random.choice(len(a), size, replace=False)]

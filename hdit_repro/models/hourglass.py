@@ -57,7 +57,7 @@ class Hourglass(nn.Module):
         self.up_levels = nn.ModuleList([LayerStack(network, level, first=level.depth) for level in outer])
 
         self.out_norm = RMSNorm(levels[0].width)
-        self.patch_out = TokenSplit(levels[0].width, network.channels, patch, start="zero")
+        self.patch_out = TokenSplit(levels[0].width, network.channels, patch)
 
     def forward(
         self,

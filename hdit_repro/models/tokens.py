@@ -6,7 +6,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from hdit_repro.models.layers import Linear, Start
+from hdit_repro.models.layers import Linear
 from hdit_repro.spec import model as spec
 from hdit_repro.spec.base import kind_of
 
@@ -28,12 +28,12 @@ class TokenMerge(nn.Module):
 
 
 class TokenSplit(nn.Module):
-    """A linear layer without bias, then pixel-shuffle by `patch`."""
+    """A linear layer without bias that starts at zero, then pixel-shuffle by `patch`."""
 
-    def __init__(self, width_in: int, width_out: int, patch: Patch = (2, 2), start: Start = "uniform") -> None:
+    def __init__(self, width_in: int, width_out: int, patch: Patch) -> None:
         super().__init__()
         self.patch = patch
-        self.proj = Linear(width_in, width_out * patch[0] * patch[1], start=start)
+        self.proj = Linear(width_in, width_out * patch[0] * patch[1], start="zero")
 
     def forward(self, x: Tensor) -> Tensor:  # B H W D to B (H p) (W q) D'
         return spread(self.proj(x), self.patch)
