@@ -26,8 +26,9 @@ from hdit_repro.render.report.blocks import (
     words,
 )
 from hdit_repro.render.report.facts import Facts, records_behind
+from hdit_repro.render.report.origins import commands
 from hdit_repro.render.report.overview import page_by_name
-from hdit_repro.render.report.row import commands, grids_of
+from hdit_repro.render.report.row import grids_of
 from hdit_repro.render.settled import beside
 from hdit_repro.render.sheet import Sheet, by_group
 from hdit_repro.render.wide import Letters, caption, parts
