@@ -31,7 +31,7 @@ COMMANDS = {
     "plan": "plan",
     "submit": "submit",
     "status": "status",
-    "logs": "status",
+    "logs": "logs",
     "cancel": "manage",
     "retry": "manage",
     "gc": "manage",

@@ -1,23 +1,21 @@
-"""How far things are: `status` and `logs`."""
+"""How far things are: `status`."""
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, data, group, must_be_whole, near, remark, width
+from hdit_repro.cli.output import as_json, data, group, near, remark, width
 from hdit_repro.errors import UserError, counted
 
 if TYPE_CHECKING:
-    from hdit_repro.jobs import Job
     from hdit_repro.launch.graph import Task
     from hdit_repro.launch.slurm.journal import Damaged
     from hdit_repro.launch.slurm.live import Live
@@ -25,14 +23,8 @@ if TYPE_CHECKING:
 
 app = group()
 
-RefusedFiles = dict[Path, PermissionError]
-"""Files that this user may not read, with what the system said."""
-
 EVERY = 2.0
 """Seconds between two looks of `--watch`."""
-
-TAIL = 10
-"""Lines of a job's own output that `logs` prints."""
 
 PATIENCE = 10.0
 """Seconds without anything running after which `--watch` ends; workers need some to start."""
@@ -168,134 +160,3 @@ def _remarks(live: Live) -> list[str]:
     if not live.asked:
         found.append("SLURM does not answer here: what waits in its queue is not shown")
     return found
-
-
-@app.command("logs")
-def logs(
-    run: options.Run,
-    scale: Annotated[str | None, typer.Option("--scale", metavar="SCALE", help="Only this scale.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on printing what comes until nothing runs.")] = False,
-    cluster: options.Place = "local",
-) -> None:
-    """Print what the stages of a run printed, and why one failed.
-
-    Example: hdit-repro logs table1/E
-    """
-    from hdit_repro.launch.clusters import read_cluster, workplace
-    from hdit_repro.launch.status import known_tasks
-
-    roots = workplace(cluster=read_cluster(cluster))
-    job = _find(run, scale)
-    name = job.name
-    tasks = [task for task in known_tasks(roots, name, scale) if any(one.name == name for one in task.jobs)]
-    if not tasks:
-        remark_unreadable(roots)
-        raise UserError(
-            f"{name} has never been submitted here" + (f" at {scale} scale" if scale else ""),
-            found=f"no run of that name under {roots.runs}",
-            expected="a run folder",
-            fix=f"hdit-repro submit {name} --scale {scale or ('paper' if job.run.external else 'smoke')} --wait",
-        )
-    printed: dict[Path, int] = {}
-    refused: RefusedFiles = {}
-    said = _print_logs(tasks, printed, refused)
-    while follow and (live := _look(roots, tasks)).going:
-        again = time.monotonic() + live.pause
-        while True:
-            time.sleep(EVERY / 2)
-            said = _print_logs(tasks, printed, refused) or said
-            if time.monotonic() >= again:
-                break
-    if follow:
-        said = _print_logs(tasks, printed, refused) or said
-    said = _print_failures(tasks, printed, refused) or said
-    said = _print_jobs(roots, tasks) or said
-    if not said and not refused:
-        remark(f"no stage of {name} has printed anything here")
-    must_be_whole([*refused.values()], "what stages printed cannot all be read")
-
-
-def _find(run: str, scale: str | None) -> Job:
-    """The row of a name at the scale that is asked for, else at the first that it can be at: not all can be at paper
-    scale."""
-    from hdit_repro import jobs
-
-    asked, *others = [scale] if scale else jobs.SCALES
-    try:
-        return jobs.find(run, asked)
-    except UserError:
-        for other in others:
-            with contextlib.suppress(UserError):
-                return jobs.find(run, other)
-        raise
-
-
-def _logs_of(task: Task) -> list[Path]:
-    """The log of a stage, and those of its shards."""
-    whole = task.folder.log(task.stage)
-    return [whole, *sorted(whole.parent.glob(f"{task.key}.*-*.log"))]
-
-
-def _print_logs(tasks: Sequence[Task], printed: dict[Path, int], refused: RefusedFiles) -> bool:
-    """Print what the logs hold beyond what was printed before."""
-    said = False
-    for path in (path for task in tasks for path in _logs_of(task)):
-        try:
-            with open(path, encoding="utf-8", errors="replace") as file:
-                file.seek(printed.get(path, 0))
-                text = file.read()
-                printed[path] = file.tell()
-        except FileNotFoundError:
-            continue
-        except PermissionError as error:
-            refused[path] = error
-            continue
-        if text.strip():
-            said = True
-            data(text.rstrip("\n"))
-    return said
-
-
-def _print_failures(tasks: Sequence[Task], printed: Mapping[Path, int], refused: RefusedFiles) -> bool:
-    """Why stages failed, where their logs do not say it."""
-    from hdit_repro.launch.progress import read_failure
-
-    said = False
-    for task in tasks:
-        logged = "".join(
-            path.read_text(encoding="utf-8", errors="replace") for path in _logs_of(task) if path in printed
-        )
-        whole = task.folder.failure(task.stage)
-        for path in (whole, *sorted(whole.parent.glob(f"{task.key}.*-*.failure.json"))):
-            try:
-                failure = read_failure(path)
-            except PermissionError as error:
-                refused[path] = error
-                continue
-            why = str(failure.get("traceback") or failure.get("error", "")).rstrip()
-            if why and why not in logged:
-                said = True
-                data(f"{task.stage} failed: {why}")
-    return said
-
-
-def _print_jobs(roots: Roots, tasks: Sequence[Task]) -> bool:
-    """The end of what jobs printed themselves since their stages said anything: their Python may never have begun."""
-    from hdit_repro.launch.slurm.journal import tail
-    from hdit_repro.launch.slurm.live import unheard
-    from hdit_repro.launch.status import readable
-
-    said = False
-    for path in unheard(roots, readable(tasks)[0]):
-        if lines := tail(path, TAIL):
-            said = True
-            data("\n".join([f"== the end of {near(path)}", *lines]))
-    return said
-
-
-def _look(roots: Roots, tasks: Sequence[Task]) -> Live:
-    """What can be seen of the stages now."""
-    from hdit_repro.launch.slurm.live import look
-    from hdit_repro.launch.status import readable
-
-    return look(roots, readable(tasks)[0], refused=lambda _: None)

@@ -25,7 +25,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    monkeypatch.setattr("hdit_repro.cli.status.time", SimpleNamespace(sleep=sleep, monotonic=lambda: now[0]))
+    for command in ("status", "logs"):
+        monkeypatch.setattr(f"hdit_repro.cli.{command}.time", SimpleNamespace(sleep=sleep, monotonic=lambda: now[0]))
     return now
 
 
