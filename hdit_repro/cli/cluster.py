@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from hdit_repro.cli import options
-from hdit_repro.cli.output import as_json, data, group, remark, table
-from hdit_repro.errors import RunError
+from hdit_repro.cli.output import as_json, data, group, left_out, remark, table
+from hdit_repro.errors import RunError, UserError
 
 app = group()
 clusters = group()
@@ -27,24 +27,30 @@ def root() -> None:
 
 @clusters.command("list")
 def list_clusters(as_objects: options.Json = False) -> None:
-    """List the profiles of clusters, those of this folder first.
+    """List the profiles of clusters, those of this folder first; of one that is not understood it says why.
 
     Example: hdit-repro cluster list
     """
     from hdit_repro.launch.clusters import Slurm, clusters, read_cluster
     from hdit_repro.spec.base import kind_of
 
-    rows = []
+    rows: list[dict[str, str]] = []
+    refused: list[UserError] = []
     for name, path in clusters().items():
-        profile = read_cluster(name)
+        try:
+            profile = read_cluster(name)
+        except UserError as error:
+            refused.append(error)
+            continue
         where = "this machine"
         if isinstance(profile, Slurm):
             where = f"{profile.gpus_per_node} {profile.gpu} a node, partition {profile.partition}"
         rows.append({"name": name, "kind": kind_of(profile), "where": where, "file": str(path)})
     if as_objects:
         as_json(rows)
-        return
-    table(("name", "kind", "where", "file"), [tuple(row.values()) for row in rows], spare=("kind",))
+    else:
+        table(("name", "kind", "where", "file"), [tuple(row.values()) for row in rows], spare=("kind",))
+    left_out(refused)
 
 
 @clusters.command("check")

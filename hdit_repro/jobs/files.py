@@ -23,6 +23,10 @@ _NAME = re.compile(r"[^-\s,/\x00-\x1f\x7f-\x9f]([^,/\x00-\x1f\x7f-\x9f]*[^\s,/\x
 _STEP = re.compile(r"([A-Za-z_]\w*)|\[(\d+)\]")
 
 SCALES_FILE = "scales.toml"
+
+TOML_FILES = "[!.]*.toml"
+"""What a person wrote: what hides behind a dot is an editor's lock (`.#mine.toml`) or another system's note."""
+
 HEAD_KEYS = ("experiment", "title", "paper", "base", "row")
 PARTS = ("model", "data", "diffusion", "training", "sampling", "evaluation", "external")
 ROW_KEYS = (*PARTS, "extends", "label", "group", "note", "source")
@@ -73,7 +77,7 @@ def experiment_files() -> dict[str, Path]:
 @lru_cache(maxsize=16)
 def _listed(folder: Path, _state: int) -> tuple[Path, ...]:
     """The names of one folder's job files, listed once for each state it is met in."""
-    return tuple(path for path in sorted(folder.glob("*.toml")) if path.name != SCALES_FILE)
+    return tuple(path for path in sorted(folder.glob(TOML_FILES)) if path.name != SCALES_FILE)
 
 
 def file_states() -> tuple[tuple[Path, int], ...]:

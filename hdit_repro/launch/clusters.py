@@ -10,7 +10,7 @@ import msgspec
 
 from hdit_repro.errors import UserError, pick
 from hdit_repro.jobs.explain import Shape, explain
-from hdit_repro.jobs.files import folders, line_of, read_toml
+from hdit_repro.jobs.files import TOML_FILES, folders, line_of, read_toml
 from hdit_repro.launch.slurm.profile import Slurm as Slurm
 from hdit_repro.records.layout import Roots
 from hdit_repro.spec.base import Choice, require
@@ -65,8 +65,9 @@ def clusters() -> dict[str, Path]:
     """Name -> profile; one in `jobs/clusters/` of the current folder hides the project's of the same name."""
     found: dict[str, Path] = {}
     for folder in folders():
-        for path in sorted((folder / "clusters").glob("*.toml")):
-            found.setdefault(path.stem, path)
+        for path in sorted((folder / "clusters").glob(TOML_FILES)):
+            if path.is_file():
+                found.setdefault(path.stem, path)
     return found
 
 

@@ -25,6 +25,31 @@ def test_list_has_every_row(command: Command) -> None:
     assert len(said.out.splitlines()) == len(rows) + 1
 
 
+@pytest.mark.parametrize("line", ["cluster list", "cluster list --json"])
+def test_profiles_that_are_not_understood_are_left_out_with_the_reason(
+    line: str, command: Command, tmp_path: Path
+) -> None:
+    folder = tmp_path / "jobs" / "clusters"
+    folder.mkdir(parents=True)
+    whole = command(line)
+    (folder / "cut.toml").write_text("[environment\n")
+    said = command(line)
+    assert (said.code, said.out) == (0, whole.out)
+    assert said.err.count("left out: ") == 1
+    assert str(folder / "cut.toml") in said.err
+
+
+def test_what_is_no_file_of_a_persons_is_neither_experiment_nor_profile(command: Command, tmp_path: Path) -> None:
+    """An editor's lock is a link that leads nowhere; another system keeps notes of files beside them."""
+    for folder, line in ((tmp_path / "jobs", "list"), (tmp_path / "jobs" / "clusters", "cluster list")):
+        folder.mkdir(exist_ok=True)
+        whole = command(line)
+        (folder / ".#mine.toml").symlink_to("me@host.7:1")
+        (folder / "._mine.toml").write_bytes(b"\0\5\x16\7")
+        (folder / "old.toml").mkdir()
+        assert command(line) == whole
+
+
 @pytest.mark.parametrize("line", ["list", "list --json", "cost", "cost --json"])
 def test_rows_that_cannot_be_are_left_out_with_the_reason(line: str, command: Command, tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.jobs import Job
+from hdit_repro.jobs.files import TOML_FILES
 from hdit_repro.launch.describe import describe
 from hdit_repro.launch.job import StageFunction
 from hdit_repro.launch.slurm import journal, preflight, queue
@@ -135,7 +136,7 @@ def _join(planned: Draft) -> None:
 
 def _copy_jobs(jobs: Path, folder: Path) -> None:
     """The job files and profiles that can be read: an editor's lock is a link that leads nowhere."""
-    for path in (*jobs.glob("*.toml"), *jobs.glob("clusters/*.toml")):
+    for path in (*jobs.glob(TOML_FILES), *jobs.glob(f"clusters/{TOML_FILES}")):
         if path.is_file():
             target = folder / path.relative_to(jobs)
             target.parent.mkdir(parents=True, exist_ok=True)
