@@ -14,6 +14,9 @@ from hdit_repro.jobs.values import as_written, in_words, items, members, mended,
 from hdit_repro.spec.evaluation import KIND_OF
 from hdit_repro.spec.run import Run
 
+CANNOT_BE = "a job file asks for what cannot be"
+"""Of values that are of their types and go together with no other."""
+
 _UNKNOWN = re.compile(r"^Object contains unknown field `(?P<field>[^`]+)`")
 _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`")
 _VALUE = re.compile(r"^Invalid (?:value|enum value) (?P<value>.+?)(?: - at|$)")
@@ -80,7 +83,7 @@ def explain(
             fix=f"write {match['length']} of them; {shape.example}",
         )
     return UserError(
-        "a job file asks for what cannot be",
+        CANNOT_BE,
         found=f"{where}: {path + ': ' if path else ''}{message}",
         expected="values that go together",
         fix=f"change the key named above; {shape.example}",

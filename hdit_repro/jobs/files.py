@@ -16,6 +16,7 @@ import msgspec
 
 from hdit_repro.errors import CONTROL, UserError, nearest, pick
 from hdit_repro.files import shipped, whose
+from hdit_repro.jobs.explain import field_names
 from hdit_repro.jobs.types import Paper
 from hdit_repro.lines import Lines
 
@@ -241,12 +242,14 @@ def refuse_unknown(table: dict[str, Any], allowed: tuple[str, ...], where: str) 
     """
     for key in table:
         if key not in allowed:
-            close = nearest(key, allowed)
+            meant = [repr(close)] if (close := nearest(key, allowed)) else []
+            if set(PARTS) <= set(allowed):  # a field of a run without the part that it is of
+                meant += sorted(field for field in field_names() if field.endswith(f".{key}"))
             raise UserError(
                 f"there is no key called {key!r} here",
                 found=f"{key!r} in {where}",
                 expected=", ".join(allowed),
-                fix=f"did you mean {close!r}?" if close else "use one of the keys above, or remove it",
+                fix=f"did you mean {', or '.join(meant)}?" if meant else "use one of the keys above, or remove it",
             )
 
 

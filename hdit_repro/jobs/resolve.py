@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from hdit_repro.errors import UserError, pick
-from hdit_repro.jobs.explain import explain, field_names
+from hdit_repro.jobs.explain import CANNOT_BE, explain, field_names
 from hdit_repro.jobs.files import PARTS, at, experiment_files, file_states, read_experiment
 from hdit_repro.jobs.merge import drop_under, flatten, overlay
 from hdit_repro.jobs.scales import scale_overlays, shape_of
@@ -63,7 +63,7 @@ def resolve(experiment: str, row: str, scale: str = "paper", seed: int = 0, data
         run = msgspec.convert({**tree.tree, "seed": seed}, Run, strict=True)
     except msgspec.ValidationError as error:
         refused = explain(error, tree.tree, place_of)
-        if scale != "paper" and _stands(experiment, row, dataset):
+        if refused.problem == CANNOT_BE and scale != "paper" and _stands(experiment, row, dataset):
             section = f"[{scale}.shape.{shape_of(tree.tree['model'])}]"
             refused.fix = (
                 f"it stands at paper scale, so say in jobs/scales.toml of your folder what it is at {scale} scale: "

@@ -46,6 +46,7 @@ REFUSED = {
         ["'kind' is missing", "global, neighborhood"],
     ),
     "a field outside of its table": ("training = { learning_rate = 1e-3 }", ["training.optimizer.learning_rate"]),
+    "a field outside of its part": ("steps = 20", ["did you mean sampling.sampler.steps, or training.steps?"]),
     "a field outside of its table, near another": (
         "sampling = { steps = 20 }",
         ["did you mean 'at_step', or sampling.sampler.steps?"],
@@ -280,6 +281,9 @@ def test_levels_that_are_no_list_are_refused_at_every_scale(folder):
         ('[smoke.row."table1/EE"]\ntraining = { steps = 3 }', "row of table1 called 'EE'"),
         ('[mini.row."table11/E"]\ntraining = { steps = 3 }', "did you mean 'table1'"),
         ('\n[smoke.row."table1/E"]\ntraining = { stepz = 3 }', r'scales\.toml:3, \[smoke\.row\."table1/E"\]'),
+        ("[smoke.all]\ntraining = { stepz = 3 }", r"fix +did you mean 'steps'\?"),
+        ('[smoke.all]\ntraining = { steps = "3" }', r"fix +steps = 3$"),
+        ("[smoke.all]\nsteps = 3", r"fix +did you mean sampling.sampler.steps, or training.steps\?"),
         ("[smoke.all]\ntraining = { steps = 1.5 }", r"scales\.toml:2, \[smoke\.all\]: training\.steps"),
     ],
 )
