@@ -83,6 +83,12 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return close[0] if close else None
 
 
+def meant(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """What mends a name that is none: "did you mean 'x'?" of the nearest known one, or `otherwise`."""
+    close = nearest(name, known)
+    return f"did you mean {close!r}?" if close else otherwise
+
+
 def pick(
     table: Mapping[str, T], name: str, *, kind: str, where: str = "", called: Mapping[str, str] | None = None
 ) -> T:  # fmt: skip

@@ -7,7 +7,7 @@ import contextlib
 import msgspec
 
 from hdit_repro.audit.computed import Impossible, Value, say
-from hdit_repro.errors import UserError, nearest
+from hdit_repro.errors import UserError, meant
 from hdit_repro.spec.base import Choice, kind_of
 from hdit_repro.spec.run import Run
 
@@ -82,13 +82,12 @@ def _step(value: object, name: str, walked: str) -> object:
         with contextlib.suppress(AttributeError, TypeError):
             return getattr(value, name)
     known = [field for field in dir(value) if not field.startswith("_")]
-    close = nearest(name, known)
     kind = Impossible if isinstance(value, Choice) else UserError
     raise kind(
         f"{walked} has no field {name!r}",
         found=f"{name!r} in {_name(value)}",
         expected=", ".join(getattr(type(value), "__struct_fields__", ())) or None,
-        fix=f"did you mean {close!r}?" if close else "",
+        fix=meant(name, known),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from hdit_repro.errors import UserError, nearest
+from hdit_repro.errors import UserError, meant
 
 Usage: Any = typer.BadParameter.__base__
 """The parser's own error; typer gives a name to its subclass only."""
@@ -71,12 +71,11 @@ def unreadable(error: Any) -> PermissionError | None:
 
 
 def _unknown(kind: str, name: str, known: list[str], path: str) -> UserError:
-    close = nearest(name, known)
     return UserError(
         f"`{path}` has no {kind} {name!r}",
         found=repr(name),
         expected=", ".join(known),
-        fix=f"did you mean {close!r}?" if close else f"`{path} --help` says what each is for",
+        fix=meant(name, known, f"`{path} --help` says what each is for"),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from hdit_repro.errors import UserError, nearest
+from hdit_repro.errors import UserError, meant
 from hdit_repro.paper.types import Claim, Table
 
 
@@ -32,10 +32,9 @@ class Ledger:
         """
         if name in self.by_id:
             return self.by_id[name]
-        close = nearest(name, self.by_id)
         raise UserError(
             f"there is no claim called {name!r}",
             found=repr(name),
             expected="an id of `hdit-repro verify`",
-            fix=f"did you mean {close!r}?" if close else "`hdit-repro verify --json` lists all ids",
+            fix=meant(name, self.by_id, "`hdit-repro verify --json` lists all ids"),
         )

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from hdit_repro.errors import UserError, nearest
+from hdit_repro.errors import UserError, meant
 from hdit_repro.files import shipped
 from hdit_repro.lines import Lines
 from hdit_repro.lines import Path as KeyPath
@@ -78,14 +77,13 @@ def _refer(claim: Claim, claims: dict[str, Claim]) -> None:
     for name in checks.claims_of(claim.check) if claim.check else ():
         if name in claims and name != claim.id:
             continue
-        close = nearest(name, claims)
         raise UserError(
             f"the check of {claim.id!r} refers to a claim that does not exist"
             if name != claim.id
             else f"the check of {claim.id!r} refers to the claim itself",
             found=f"{name!r} at {claim.file}:{claim.line}",
             expected="the id of another claim",
-            fix=f"did you mean {close!r}?" if close and name != claim.id else "",
+            fix=meant(name, claims) if name != claim.id else "",
         )
 
 
@@ -127,7 +125,7 @@ class _Source:
     def convert(self, value: object, kind: Any, path: KeyPath) -> Any:
         """`value` as `kind`, or an error that points at its line and offers the nearest name."""
         try:
-            return _converter(kind)(value)
+            return msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
             message, within = _place(str(error), value)
             inner = (*path, *within)
@@ -135,22 +133,20 @@ class _Source:
             if unknown:
                 key = unknown[1]
                 known = _keys_at(kind, within, value)
-                close = nearest(key, known)
                 raise self.refuse(
                     f"unknown key {key!r}",
                     (*inner, key),
                     expected=", ".join(known) or None,
-                    fix=f"did you mean {close!r}?" if close else "",
+                    fix=meant(key, known),
                 ) from error
             name = re.match(r"Invalid (?:enum )?value '(.+)'", message)
             if name and inner and inner[-1] == "unit":
                 units = [unit.value for unit in Unit]
-                close = nearest(name[1], units)
                 raise self.refuse(
                     f"there is no unit called {name[1]!r}",
                     inner,
                     expected=", ".join(units),
-                    fix=f"did you mean {close!r}?" if close else "",
+                    fix=meant(name[1], units),
                 ) from error
             missing = re.match(r"Object missing required field `(.+)`", message)
             problem = (
@@ -189,12 +185,11 @@ class _Source:
         for name, keys in (("cells", row.cells), ("cell", row.cell)):
             for key in keys:
                 if key not in table.column:
-                    close = nearest(key, table.column)
                     raise self.refuse(
                         f"unknown column {key!r}",
                         (*path, name, key),
                         expected=", ".join(table.column),
-                        fix=f"did you mean {close!r}?" if close else "",
+                        fix=meant(key, table.column),
                     )
         for key, column in table.column.items():
             if key not in row.cells:
@@ -275,12 +270,11 @@ class _Source:
         raw = dict(traits["check"])
         kind = _KINDS.get(str(raw.get("kind")))
         if kind is None:
-            close = nearest(str(raw.get("kind")), _KINDS)
             raise self.refuse(
                 f"there is no check called {raw.get('kind')!r}",
                 (*path, "check"),
                 expected=", ".join(_KINDS),
-                fix=f"did you mean {close!r}?" if close else "",
+                fix=meant(str(raw.get("kind")), _KINDS),
             )
         if "run" in kind.__struct_fields__ and not raw.get("model"):
             raw.setdefault("run", traits["run"] or "")
@@ -300,11 +294,6 @@ def _agreement(check: checks.Check | None, number: printed.Number | None, means:
     if number is None or means is not None or check is None or isinstance(check, EXACT_CHECKS):
         return Exact()
     return Round(to=number.step)
-
-
-@lru_cache(maxsize=16)
-def _converter(kind: Any) -> Any:
-    return lambda value: msgspec.convert(value, kind)
 
 
 def _place(message: str, value: Any) -> tuple[str, KeyPath]:

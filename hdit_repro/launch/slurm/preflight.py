@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from hdit_repro.errors import RunError, UserError, counted, nearest, pick
+from hdit_repro.errors import RunError, UserError, counted, meant, pick
 from hdit_repro.files import write_bytes
 from hdit_repro.launch.slurm import queue
 from hdit_repro.launch.slurm.profile import Slurm
@@ -74,14 +74,11 @@ def _check_gpus(profile: Slurm, gres: Sequence[str], where: str) -> None:
         count for kind, count in counts.items() if kind == wanted or (wanted == plain and kind.split(":")[0] == plain)
     ]
     if not fitting:
-        close = nearest(wanted, counts)
         raise UserError(
             f"no node of {partition} has {wanted}",
             found=f"gres = {wanted!r} in {where}",
             expected=", ".join(sorted(counts)) or "(its nodes list no gres)",
-            fix=f"did you mean {close!r}?"
-            if close
-            else "`sinfo -o '%R %G'` shows what the nodes of each partition have",
+            fix=meant(wanted, counts, "`sinfo -o '%R %G'` shows what the nodes of each partition have"),
         )
     if max(fitting) < profile.gpus_per_node:
         raise UserError(
