@@ -26,23 +26,28 @@ def describe(path: Path | str, say: Callable[[str], None] | None = None) -> Fold
     Raises:
         UserError: it is missing or refused, or its name, which labels are made of, has a control character.
     """
-    if CONTROL.search(name_of(path)):
-        raise UserError(
-            "a data set has a name that no table can show",
-            found=repr(name_of(path)),
-            expected="a name without control characters",
-            fix="rename it",
-        )
-    store = open_store(path)
+    name, store = name_of(path), open_store(path)
     if say and store.unlabelled:
         say(f"{path}: {store.unlabelled}")
-    return Folder(name=name_of(path), digest=store.digest, images=len(store), classes=store.classes)
+    return Folder(name=name, digest=store.digest, images=len(store), classes=store.classes)
 
 
 def name_of(path: Path | str) -> str:
-    """What images are called: a folder's whole name ("pets.v1" and "pets.v2" are two), an archive's less its ending."""
+    """What images are called: a folder's whole name ("pets.v1" and "pets.v2" are two), an archive's less its ending.
+
+    Raises:
+        UserError: it has a control character.
+    """
     where = Path(path).resolve()
-    return where.name if where.is_dir() else where.stem
+    name = where.name if where.is_dir() else where.stem
+    if CONTROL.search(name):
+        raise UserError(
+            "images have a name that no table can show",
+            found=repr(name),
+            expected="a name without control characters",
+            fix="rename them",
+        )
+    return name
 
 
 def remember(dataset: Folder, path: Path | str) -> None:

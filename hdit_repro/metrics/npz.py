@@ -19,7 +19,8 @@ from hdit_repro.errors import UserError
 from hdit_repro.files import atomic_file, refuse_pipe
 
 ARRAY = "arr_0"
-_BROKEN = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+_BROKEN = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)
+"""The last one is the library's of a member that is encrypted, or packed in a way that it does not know."""
 
 
 def arrays_in(path: Path) -> list[str]:

@@ -22,11 +22,11 @@ def describe(path: Path) -> External:
     """What a folder, zip or .npz of images is, as a part of a run. Reads all of it the first time.
 
     Raises:
-        UserError: it is missing, refused, or holds fewer than two images.
+        UserError: it is missing, refused, of a name that no table can show, or holds fewer than two images.
     """
-    images = open_images(path)
+    images, name = open_images(path), name_of(path)
     refuse_single(images)
-    return External(name=name_of(path), digest=images.digest, images=images.count)
+    return External(name=name, digest=images.digest, images=images.count)
 
 
 def remember(external: External, path: Path) -> None:

@@ -69,6 +69,18 @@ def test_a_header_that_promises_what_is_not_there_is_refused(tmp_path, shape):
         read_float(tmp_path / "a.npz", "arr_0")
 
 
+def test_an_encrypted_array_is_refused(tmp_path):
+    """The library says so by a RuntimeError."""
+    np.savez(tmp_path / "a.npz", arr_0=np.zeros((2, 4, 4, 3), np.uint8))
+    data = bytearray((tmp_path / "a.npz").read_bytes())
+    data[data.index(b"PK\1\2") + 8] |= 1
+    (tmp_path / "a.npz").write_bytes(data)
+    with pytest.raises(UserError, match=r"images cannot be read(.|\n)*encrypted"):
+        NpzImages(tmp_path / "a.npz")
+    with pytest.raises(UserError, match=r"statistics cannot be read(.|\n)*encrypted"):
+        read_float(tmp_path / "a.npz", "arr_0")
+
+
 def test_damage_is_named(tmp_path):
     path = tmp_path / "a.npz"
     write_npz(path, 11, [pictures()])

@@ -83,6 +83,13 @@ def test_a_dot_in_a_folders_name_is_no_ending(here, monkeypatch):
     assert external.find(described).name == str(here / "cfg1.5")
 
 
+@pytest.mark.parametrize("name", ["two\nlines", "mi\rne"])
+def test_images_of_a_name_that_breaks_tables_are_refused(here, name):
+    """The one was taken, and the other told as a fault of a job file that nobody wrote."""
+    with pytest.raises(UserError, match="no table can show"):
+        external.describe(folder_of(here / name, pictures(2)))
+
+
 @pytest.mark.parametrize("kind", ["folder", "npz"])
 def test_from_import_to_record(here, capsys, kind):
     images = pictures()
