@@ -109,7 +109,7 @@ def _descriptions(roots: Roots) -> list[Path]:
     Raises:
         OSError: the folder of runs cannot be listed.
     """
-    if not roots.runs.is_dir():
+    if not roots.runs.exists():
         return []
     found = []
     for folder in sorted(roots.runs.iterdir()):

@@ -14,6 +14,8 @@ from hdit_repro.spec.training import Training
 FIRST_PORT, PORTS = 20_000, 12_000
 """Below 32,768, from where Linux takes the ports of outgoing connections."""
 
+LARGEST_PORT = 65_535
+
 STRIDE = 1_009
 """Ports between two starts of a job: one that was taken by another is not tried again."""
 
@@ -121,6 +123,13 @@ def _checked(place: Place) -> Place:
             found=f"process {place.rank} of {place.size}, number {place.local_rank} on its node",
             expected="0 <= rank < size",
             fix="start with torchrun or srun, or unset RANK and WORLD_SIZE",
+        )
+    if place.address and not 1 <= place.port <= LARGEST_PORT:
+        raise UserError(
+            "the processes of a run cannot meet at this port",
+            found=f"{place.address}:{place.port}",
+            expected=f"1 to {LARGEST_PORT}",
+            fix="set MASTER_PORT to a free port, the same for all of them",
         )
     return place
 

@@ -106,6 +106,13 @@ def test_what_would_be_done_without_tables_renders_none(command: Command) -> Non
     assert "render" in command("submit table1/E --scale smoke --dry-run").out
 
 
+def test_a_folder_of_runs_that_is_none_is_told(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    said = command("status")
+    assert said.code == 1
+    assert f"{tmp_path / 'runs'}: Not a directory" in said.err
+
+
 def test_status_and_logs_read_what_lies_there(command: Command, tmp_path: Path) -> None:
     assert command("status").out == ""
     assert command("status --json").json == []

@@ -146,6 +146,8 @@ def test_places_from_the_environment():
         ({"RANK": "8"}, "process 8 of 8"),
         ({"RANK": "two"}, "RANK is no number"),
         ({"MASTER_PORT": ""}, "MASTER_PORT is not set"),
+        ({"MASTER_PORT": "0"}, "cannot meet at this port"),
+        ({"MASTER_PORT": "295000"}, "cannot meet at this port"),
     ],
 )
 def test_a_wrong_environment_is_refused(changes, words):
