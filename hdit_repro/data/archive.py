@@ -9,7 +9,7 @@ import weakref
 import zipfile
 import zlib
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -201,7 +201,7 @@ def unread(what: str, error: OSError) -> RunError:
 def climbs(name: str) -> bool:
     """Whether a member's name is absolute or leads out of where it lies."""
     plain = name.replace("\\", "/")
-    return plain.startswith("/") or ".." in PurePosixPath(plain).parts or plain[1:3] == ":/"
+    return plain.startswith("/") or ".." in plain.split("/") or plain[1:3] == ":/"
 
 
 def check_name(name: str) -> None:
