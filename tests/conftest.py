@@ -43,3 +43,16 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of the test's own, which is not there yet."""
     monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def small_inception(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inception, ours and torch-fidelity's, on 75 pixels a side, the fewest that it can take, in the place of 299."""
+    from hdit_repro.metrics.extractors import inception
+    from hdit_repro.metrics.torchvision_shim import import_torchvision
+
+    import_torchvision()
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    monkeypatch.setattr(inception, "SIDE", 75)
+    monkeypatch.setattr(FeatureExtractorInceptionV3, "INPUT_IMAGE_SIZE", 75)

@@ -8,6 +8,8 @@ from importlib import import_module
 import pytest
 import torch
 
+from hdit_repro.metrics.statistics import statistics_of
+
 
 @pytest.fixture
 def bench(script):
@@ -55,9 +57,11 @@ def test_what_a_step_holds_at_most_is_counted(bench):
     assert 8 << 20 <= found < 9 << 20
 
 
-def test_the_rows_of_an_evaluation_come_from_what_was_measured(bench, monkeypatch):
+def test_the_rows_of_an_evaluation_come_from_what_was_measured(bench, monkeypatch, small_inception):
+    """Of small pictures and few features."""
     evaluation = import_module("evaluation")
     monkeypatch.setattr(bench, "pictures", lambda count, side: evaluation.pictures(4, 32))
+    monkeypatch.setattr(evaluation, "statistics_of", lambda rows: statistics_of(rows[:, :16]))
     monkeypatch.setattr(evaluation, "WIDTH", 16)
     monkeypatch.setattr(evaluation, "BATCHES", (4, evaluation.DEFAULT_BATCH))
     rows = bench.measurement()
@@ -94,7 +98,8 @@ class Here:
 def test_the_rows_of_a_step_come_from_what_was_measured(bench, monkeypatch, tmp_path):
     """Against ourselves, since their code is not here; nothing is compiled."""
     step = import_module("step_against_authors")
-    monkeypatch.setattr(step, "SHAPE", {**step.SHAPE, "resolution": 32, "widths": [64, 64], "heads": [1, 1]})
+    shape = {"resolution": 32, "widths": [64, 64], "depths": [1, 1], "heads": [1, 1]}
+    monkeypatch.setattr(step, "SHAPE", {**step.SHAPE, **shape})
     monkeypatch.setattr(step.torch, "compile", lambda network, **how: network)
     monkeypatch.setattr(step, "Theirs", lambda code, run, weights: step.Ours(run))
     monkeypatch.setattr(step, "to_k_diffusion", dict)

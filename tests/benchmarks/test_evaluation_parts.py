@@ -30,7 +30,7 @@ def test_shares_are_of_an_evaluation_of_so_many_images(parts):
     }  # fmt: skip
 
 
-def test_what_the_network_is_given_is_what_an_evaluation_gives_it(parts):
+def test_what_the_network_is_given_is_what_an_evaluation_gives_it(parts, small_inception):
     """Resizing and network, one after the other, are the extractor's features."""
     extractor = parts.InceptionFeatures(parts.random_state(), "0" * 64, parts.CPU)
     images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)

@@ -11,7 +11,6 @@ from torch import Tensor
 from hdit_repro.metrics.extractors.base import CPU_GROUP, in_groups
 from hdit_repro.metrics.extractors.dinov2 import DinoV2Features, Shape, VisionTransformer
 from hdit_repro.metrics.extractors.inception import PREPARATIONS, InceptionFeatures
-from hdit_repro.metrics.extractors.random_inception import random_state
 
 CPU = torch.device("cpu")
 WAIT = 30.0
@@ -71,11 +70,11 @@ def test_pillows_resizes_are_the_ones_done_ahead() -> None:
     assert [name for name, one in PREPARATIONS.items() if one.ahead] == ["inception-clean"]
 
 
-def test_features_are_those_of_what_is_prepared() -> None:
+def test_features_are_those_of_what_is_prepared(inception_state: dict[str, Tensor], small_inception: None) -> None:
     """Whichever side of the thread a resize is on: the network sees the very tensor that `prepare` gives."""
-    state, images = random_state(), pictures(CPU_GROUP)
-    for name in PREPARATIONS:
-        extractor = InceptionFeatures(state, "0" * 64, CPU, name)
+    images = pictures(CPU_GROUP)
+    extractor = InceptionFeatures(inception_state, "0" * 64, CPU)
+    for name, extractor.preparation in PREPARATIONS.items():
         with torch.inference_mode():
             wanted = extractor.trunk(extractor.prepare(images))[0]
         assert torch.equal(extractor.features(images)["features"], wanted), name

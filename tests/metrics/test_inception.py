@@ -56,7 +56,7 @@ def saved(inception_state, tmp_path_factory):
     return path
 
 
-def test_metrics_are_torch_fidelitys(saved, two_sets, tmp_path, monkeypatch):
+def test_metrics_are_torch_fidelitys(saved, two_sets, tmp_path, monkeypatch, small_inception):
     """FID, KID, Inception Score, precision and recall, from pixels to numbers."""
     import_torchvision()
     from torch_fidelity import calculate_metrics
@@ -117,7 +117,7 @@ def test_the_merged_network_is_the_network(inception_state, two_sets):
     assert spatial.std() > 0.01
 
 
-def test_bfloat16_is_near_and_has_a_name_of_its_own(inception_state, two_sets):
+def test_bfloat16_is_near_and_has_a_name_of_its_own(inception_state, two_sets, small_inception):
     exact = InceptionFeatures(inception_state, "0" * 64, CPU)
     rough = InceptionFeatures(inception_state, "0" * 64, CPU, precision="bfloat16")
     assert rough.name == "inception-2015-bfloat16"
@@ -136,7 +136,7 @@ def test_pixels_reach_the_network_in_the_range_that_the_protocol_names(name):
         assert torch.allclose(image, torch.full_like(image, level), atol=1e-6)
 
 
-def test_protocols_differ_by_their_resize_alone(inception_state, two_sets):
+def test_protocols_differ_by_their_resize_alone(inception_state, two_sets, small_inception):
     """One network, five numbers; the two TensorFlow resizes are one but for rounding."""
     images = two_sets[0, :2]
     found = {name: InceptionFeatures(inception_state, "0" * 64, CPU, name) for name in PREPARATIONS}
