@@ -27,14 +27,17 @@ DAMAGED = {
 }
 
 
-@pytest.fixture(params=DAMAGED)
-def damaged(
-    request: pytest.FixtureRequest, roots: Roots, fake: Any, send: Send, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    """The journal of a submission that waits in the queue."""
+@pytest.fixture
+def damaged(roots: Roots, fake: Any, send: Send, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The journal of a submission that waits in the queue, cut off."""
     monkeypatch.chdir(roots.runs.parent)
     path = journal.folder(roots, send(roots, ["E"]).session) / journal.NAME
-    path.write_text(DAMAGED[request.param](path.read_text()))
+    text = path.read_text()
+    for damage in DAMAGED.values():
+        path.write_text(damage(text))
+        with pytest.raises(journal.Damaged):
+            journal.journals(roots)
+    path.write_text(DAMAGED["cut off"](text))
     return path
 
 
