@@ -66,12 +66,15 @@ REFUSED = {
     "levels that do not agree": ("model = { depths = [2] }", ["depths names 1 levels and widths 2"]),
     "a kernel too large": (
         'model = { attention = [{ kind = "neighborhood", kernel = 33 }, { kind = "global" }] }',
-        ["kernel 33", "32 x 32"],
+        ["128 x 128", "at least 132 x 132 (kernels)"],
     ),
-    "a kernel too large for patches that are no squares": ("model = { patch = [4, 32] }", ["kernel 7", "32 x 4"]),
+    "a kernel too large for patches that are no squares": (
+        "model = { patch = [4, 32] }",
+        ["128 x 128", "at least 28 x 224 (kernels)"],
+    ),
     "a window that does not divide": (
         'model = { attention = [{ kind = "shifted-window", window = 6 }, { kind = "global" }] }',
-        ["window 6", "32 x 32"],
+        ["128 x 128", "multiples of 24 x 24 (patches, merges and windows)"],
     ),
     "a resolution that does not divide": ("data = { resolution = 100 }", ["100 x 100", "multiples of 8"]),
     "images that would be enlarged": (
@@ -320,10 +323,10 @@ def test_a_row_that_a_scale_makes_impossible_is_told_where_to_say_more(folder):
     """
     folder("mine", row)
     assert jobs.find("mine/deep")
-    with pytest.raises(UserError, match=r"kernel 7") as caught:
+    with pytest.raises(UserError, match=r"at least 28 x 28 \(kernels\)") as caught:
         jobs.find("mine/deep", "smoke")
     assert '[smoke.row."mine/deep"], or [smoke.shape.hourglass-4]' in caught.value.fix
     folder("mine", row.replace("kernel = 7", "kernel = 71"))
-    with pytest.raises(UserError, match="kernel 71") as caught:
+    with pytest.raises(UserError, match=r"at least 284 x 284 \(kernels\)") as caught:
         jobs.find("mine/deep", "smoke")
     assert "scales.toml" not in caught.value.fix, "at paper scale it cannot be either"
