@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +37,8 @@ class Dropout(nn.Module):
             return x
         if self.keys is None:
             return F.dropout(x, self.rate)
-        keep = uniform(self.keys, x.shape) >= self.rate
+        drawn = opaque_uniform if torch.compiler.is_compiling() else uniform
+        keep = drawn(self.keys, x.shape) >= self.rate
         return x * keep.to(x.dtype) * (1 / (1 - self.rate))
 
 
@@ -67,6 +68,17 @@ def uniform(keys: Tensor, shape: torch.Size) -> Tensor:
     bits = mix(keys[:, None] + (places + 1) * GOLDEN)
     out: Tensor = _shift(bits, 64 - BITS).to(torch.float32) / 2**BITS
     return out.reshape(shape)
+
+
+@torch.library.custom_op("hdit_repro::uniform", mutates_args=(), schema="(Tensor keys, int[] shape) -> Tensor")
+def opaque_uniform(keys: Tensor, shape: Sequence[int]) -> Tensor:
+    """`uniform` as one operation that the compiler does not look into: its integers of 64 bits do not wrap around."""
+    return uniform(keys, torch.Size(shape))
+
+
+@opaque_uniform.register_fake
+def _like_uniform(keys: Tensor, shape: Sequence[int]) -> Tensor:
+    return keys.new_empty(shape, dtype=torch.float32)
 
 
 def mix(x: Tensor) -> Tensor:

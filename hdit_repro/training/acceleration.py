@@ -14,7 +14,6 @@ from torch.utils.checkpoint import checkpoint
 
 from hdit_repro.models.blocks import AttentionLayer, PointwiseLayer
 from hdit_repro.models.dit import Block
-from hdit_repro.models.dropout import Dropout
 from hdit_repro.models.one_graph import OneGraph
 
 LAYERS = (AttentionLayer, PointwiseLayer, Block)
@@ -40,17 +39,16 @@ def accelerated(network: nn.Module, *, recompute: bool, compiled: bool, fullgrap
     Args:
         recompute: see `recompute_layers`.
         compiled: torch.compile; the first step takes minutes, and sums are taken in other orders.
-        fullgraph: fail where the network is not one graph; dropout that drops never is.
+        fullgraph: fail where the network is not one graph, of which else a warning is given.
     """
     if recompute:
         recompute_layers(network)
     if not compiled:
         return network
-    drops = leave_dropout(network)
     on_cpu = all(parameter.device.type == "cpu" for parameter in network.parameters())
     backend = lean_inductor if on_cpu else "inductor"
     found = torch.compile(network, dynamic=False, fullgraph=fullgraph, backend=backend)
-    return found if drops else OneGraph(found)  # type: ignore[arg-type, return-value]
+    return OneGraph(found)  # type: ignore[arg-type]
 
 
 def lean_inductor(graph: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Any:
@@ -66,17 +64,6 @@ def lean_inductor(graph: torch.fx.GraphModule, inputs: Sequence[Tensor]) -> Any:
 
     with config.patch(ban_recompute_materialized_backward=False):
         return compile_fx(graph, inputs, config_patches={"post_grad_custom_post_pass": QuickerProducts()})
-
-
-def leave_dropout(network: nn.Module) -> bool:
-    """Keep dropout out of compiled code: its 64-bit arithmetic wraps around, which the compiler's integers do not.
-
-    Returns whether any drops, so that the network is cut apart there.
-    """
-    found = [module for module in network.modules() if isinstance(module, Dropout) and module.rate]
-    for module in found:
-        module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign, no-untyped-call]
-    return bool(found)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hdit_repro.models import build
-from hdit_repro.models.dropout import Dropout, keyed, mix, uniform
+from hdit_repro.models.dropout import Dropout, keyed, mix, opaque_uniform, uniform
 
 
 def keys(*values):
@@ -101,3 +101,27 @@ def test_layers_that_drop_nothing_cost_nothing_and_keep_their_number():
     with keyed(layers, keys(3)):
         assert layers[0].keys is None
         assert torch.equal(layers[1](x), wanted)
+
+
+def test_compiled_code_drops_the_same_values_within_one_graph():
+    """The operation is opaque: the compiler's integers do not wrap around. New keys are no reason to compile anew."""
+    torch._dynamo.reset()
+    dropout, x = Dropout(0.3).train(), torch.randn(3, 4, 5)
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    compiled = torch.compile(dropout, backend=backend, fullgraph=True, dynamic=False)
+    for first in (1, 7):
+        found, wanted = x.clone().requires_grad_(), x.clone().requires_grad_()
+        with keyed(dropout, keys(first, 2, 3)):
+            a, b = compiled(found), dropout(wanted)
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+            torch.testing.assert_close(*(torch.autograd.grad(y.sum(), z)[0] for y, z in ((a, found), (b, wanted))))
+    assert len(graphs) == 1
+
+
+def test_the_opaque_operation_keeps_what_the_compiler_is_told_of_it():
+    torch.library.opcheck(opaque_uniform, (keys(1, -2), (2, 3, 4)))
