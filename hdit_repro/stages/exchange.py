@@ -162,9 +162,13 @@ def _torch(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
 
 
 def _refused(error: Exception) -> str:
-    """What torch did not take of a file, in a line: what it would run there, where it says so."""
-    run = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
-    return f"{run[1]} in it" if run else f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    """What torch did not take of a file, in a line: what it would run there, where it says so. Its advice to run that
+    after all is left out."""
+    if run := re.search(r"Unsupported global: GLOBAL (\S+)", str(error)):
+        return f"{run[1]} in it"
+    if "weights_only" in str(error):
+        return "bytes that torch.save does not write"
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 def _no_state(path: Path, value: object) -> UserError:

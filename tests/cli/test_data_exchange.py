@@ -178,7 +178,10 @@ def test_a_file_that_would_run_something_is_told_what(command: Command, tmp_path
     torch.save({"ema": {}, "scaler": np.float64(3)}, tmp_path / "theirs.pt")
     said = command("import --from dit --name theirs theirs.pt")
     assert (said.code, "numpy._core.multiarray.scalar in it" in said.err) == (2, True), said.err
-    assert "weights_only` set to `False`" not in said.err
+    (tmp_path / "theirs.pt").write_text('{"model": {}}')
+    said = command("import --from dit --name theirs theirs.pt")
+    assert (said.code, "bytes that torch.save does not write" in said.err) == (2, True), said.err
+    assert "False" not in said.err, "which would run it"
 
 
 def test_a_network_of_oblong_images_is_refused(command: Command, tmp_path: Path) -> None:
