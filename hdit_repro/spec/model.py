@@ -211,10 +211,11 @@ class Level:
 @dataclass(frozen=True)
 class Sizes:
     """Which images (height, width, in pixels) patches, merges, windows and kernels fit: of multiples of `step`, and no
-    smaller than `least`."""
+    smaller than `least`, which `why` names."""
 
     step: tuple[int, int]
     least: tuple[int, int]
+    why: str
 
     def hold(self, height: int, width: int) -> bool:
         """Whether an image of this size is among them."""
@@ -222,11 +223,11 @@ class Sizes:
         return height % step_h == 0 and width % step_w == 0 and height >= least_h and width >= least_w
 
     def words(self) -> str:
-        """In words: "multiples of 4 x 4 (patches, merges and windows), at least 28 x 28 (kernels)"."""
+        """In words: "multiples of 8 x 8 (patches, merges and windows), at least 28 x 28 (kernel 7 of attention[0])"."""
         (step_h, step_w), (least_h, least_w) = self.step, self.least
-        kernels = " (kernels)" if self.least != self.step else ""
+        why = f" ({self.why})" if self.least != self.step else ""
         multiples = f"multiples of {step_h} x {step_w} (patches, merges and windows)"
-        return f"{multiples}, at least {least_h} x {least_w}{kernels}"
+        return f"{multiples}, at least {least_h} x {least_w}{why}"
 
 
 class Hourglass(Choice, tag="hourglass"):
@@ -312,16 +313,17 @@ class Hourglass(Choice, tag="hourglass"):
     @property
     def sizes(self) -> Sizes:
         """The image sizes that it can be given."""
-        windows, kernel = 1, 1
+        windows, kernel, why = 1, 1, ""
         for level in self.levels:
             if isinstance(level.attention, ShiftedWindowAttention):
                 windows = math.lcm(windows, level.attention.window << level.index)
-            if isinstance(level.attention, NeighborhoodAttention):
-                kernel = max(kernel, level.attention.kernel << level.index)
+            if isinstance(level.attention, NeighborhoodAttention) and level.attention.kernel << level.index > kernel:
+                kernel = level.attention.kernel << level.index
+                why = f"kernel {level.attention.kernel} of attention[{level.index}]"
         tokens = math.lcm(1 << (len(self.widths) - 1), windows)
         height, width = self.patch_height, self.patch_width
         least = max(tokens, kernel)
-        return Sizes((height * tokens, width * tokens), (height * least, width * least))
+        return Sizes((height * tokens, width * tokens), (height * least, width * least), why)
 
     def check_size(self, height: int, width: int) -> None:
         """Refuse an image size (pixels) that patches, merges, kernels or windows do not fit.

@@ -66,11 +66,11 @@ REFUSED = {
     "levels that do not agree": ("model = { depths = [2] }", ["depths names 1 levels and widths 2"]),
     "a kernel too large": (
         'model = { attention = [{ kind = "neighborhood", kernel = 33 }, { kind = "global" }] }',
-        ["128 x 128", "at least 132 x 132 (kernels)"],
+        ["128 x 128", "at least 132 x 132 (kernel 33 of attention[0])"],
     ),
     "a kernel too large for patches that are no squares": (
         "model = { patch = [4, 32] }",
-        ["128 x 128", "at least 28 x 224 (kernels)"],
+        ["128 x 128", "at least 28 x 224 (kernel 7 of attention[0])"],
     ),
     "a window that does not divide": (
         'model = { attention = [{ kind = "shifted-window", window = 6 }, { kind = "global" }] }',
@@ -323,7 +323,7 @@ def test_a_row_that_a_scale_makes_impossible_is_told_where_to_say_more(folder):
     """
     folder("mine", row)
     assert jobs.find("mine/deep")
-    with pytest.raises(UserError, match=r"at least 28 x 28 \(kernels\)") as caught:
+    with pytest.raises(UserError, match=r"at least 28 x 28 \(kernel 7 of attention\[2\]\)") as caught:
         jobs.find("mine/deep", "smoke")
     assert '[smoke.row."mine/deep"], or [smoke.shape.hourglass-4]' in caught.value.fix
     folder("mine", row.replace("kernel = 7", "kernel = 71"))

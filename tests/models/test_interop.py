@@ -148,7 +148,7 @@ def test_sections_on_training_do_not_matter(tmp_path):
         ({"model": {**LEAST, "depths": [2]}}, ["depths names 1 levels and widths 3"]),
         ({"model": {**LEAST, "self_attns": [{"type": "global"}]}}, ["self_attns names 1 levels"]),
         ({"model": {**LEAST, "input_size": [60, 60]}}, ["60 x 60", "16 x 16"]),
-        ({"model": {**LEAST, "input_size": [16, 16]}}, ["16 x 16 pixels does not fit", "at least 56 x 56 (kernels)"]),
+        ({"model": {**LEAST, "input_size": [16, 16]}}, ["16 x 16", "56 x 56 (kernel 7 of attention[1])"]),
         ({"model": {**LEAST, "widths": [128, 250, 512]}}, ["width 250 is no multiple of d_head 64"]),
         ({"model": {**LEAST, "input_channels": -1}}, ["sizes start at 1"]),
         ({"model": LEAST, "dataset": {"num_classes": -1}}, ["classes start at 0"]),
