@@ -196,7 +196,7 @@ def test_a_metric_that_a_network_does_not_have_is_named(tmp_path, extractor):
     assert [(row.metric, row.note) for row in rows][1:] == [("spatial-frechet", "not defined on efficientnet-lite0")]
 
 
-def test_half_precision_is_in_the_name_of_protocol_and_metric(tmp_path):
+def test_half_precision_is_in_the_name_of_protocol_and_metric(tmp_path, small_inception):
     a, b = (open_side(as_folder(tmp_path / name, pictures(seed, 4))) for seed, name in enumerate("ab"))
     state = random_state()
     for precision, ending in (("float32", ""), ("bfloat16", "-bfloat16")):
