@@ -327,6 +327,6 @@ def test_a_row_that_a_scale_makes_impossible_is_told_where_to_say_more(folder):
         jobs.find("mine/deep", "smoke")
     assert '[smoke.row."mine/deep"], or [smoke.shape.hourglass-4]' in caught.value.fix
     folder("mine", row.replace("kernel = 7", "kernel = 71"))
-    with pytest.raises(UserError, match=r"at least 284 x 284 \(kernels\)") as caught:
+    with pytest.raises(UserError, match=r"at least 284 x 284 \(kernel 71 of attention\[2\]\)") as caught:
         jobs.find("mine/deep", "smoke")
     assert "scales.toml" not in caught.value.fix, "at paper scale it cannot be either"
