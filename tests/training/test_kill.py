@@ -13,7 +13,7 @@ from hdit_repro.training.log import numbers, read_log
 KILLS = 20 if os.environ.get("CI_LONG") == "1" else 3
 MOST_STEPS = 5
 """Steps that an attempt may take before it is killed; some more pass until the kill has come."""
-STEPS = 5 * KILLS + 5
+STEPS = 8 * KILLS + 8
 
 
 def finished(run, folder):
