@@ -22,6 +22,7 @@ from hdit_repro.render.columns import MEASURED_DIGITS, Column
 from hdit_repro.render.contrasts import Contrast, contrasts
 from hdit_repro.render.definitions import LETTERED, TABLES, Table
 from hdit_repro.render.experiment_columns import Change, Extends, Macs, Named, Samples, Seeds, Size
+from hdit_repro.render.notes import left_out
 from hdit_repro.render.rows import Row, row_of
 from hdit_repro.render.sheet import DISPLAY, Sheet, build
 from hdit_repro.render.tables import Material
@@ -184,9 +185,7 @@ def _notes(own: Own, experiment: str, scale: str, dataset: Folder | None) -> Ite
             f"of one forward pass of one image at {', '.join(f'{side}²' for side in sides)}; a MAC is two "
             "floating-point operations."
         )
-    for file, name in own.refused:
-        asked = f"{quote(file)} --rows {quote(name)} --scale {scale}" + (" --data PATH" if dataset else "")
-        yield f"{file}/{name} cannot be at {scale} scale and is left out: `hdit-repro plan {asked}` says why."
+    yield from left_out(own.refused, scale, " --data PATH" if dataset else "")
     some = any(row.records for row in own.rows)
     for row in own.rows:
         if some and row.job and row.job.experiment != experiment and not row.records:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -56,6 +56,15 @@ def notes(
         found += _aside(rows)
     found += [f"Left out: {problem.path.relative_to(folder).as_posix()}: {problem.reason}." for problem in problems]
     return list(dict.fromkeys(found))
+
+
+def left_out(rows: Iterable[tuple[str, str]], scale: str, data: str = "") -> list[str]:
+    """That rows, by experiment and name, cannot be at a scale; `data` is what `plan` must be told of images besides."""
+    return [
+        f"{file}/{name} cannot be at {scale} scale and is left out: "
+        f"`hdit-repro plan {quote(file)} --rows {quote(name)} --scale {scale}{data}` says why."
+        for file, name in rows
+    ]
 
 
 def _has(table: Table, *kinds: type) -> bool:

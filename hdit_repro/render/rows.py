@@ -78,7 +78,8 @@ class Source(NamedTuple):
 
 
 def rows_of(source: Source, table: str, experiment: str, scale: str) -> list[Row]:
-    """The rows that print has, in its order, then those that the experiment's job file has beyond them.
+    """The rows that print has, in its order, then those that the experiment's job file has beyond them and that can be
+    at the scale.
 
     Args:
         table: the ledger's name of the table; empty where print has none.
@@ -89,7 +90,7 @@ def rows_of(source: Source, table: str, experiment: str, scale: str) -> list[Row
     claims = claims_of(source.ledger, table) if table else {}
     rows = [_row(source, row.key, row.label, row.group, row.run, scale, claims[row.key]) for row in layout]
     known = {row.run for row in layout}
-    for job in jobs.load(experiment, scale) if experiment else ():
+    for job in jobs.rows_of(experiment, scale)[0] if experiment else ():
         name = f"{job.experiment}/{job.row}"
         if name not in known:
             rows.append(_row(source, job.row, job.label, job.group, name, scale, {}))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from hdit_repro import paper
+from hdit_repro import jobs, paper
 from hdit_repro.errors import UserError, pick
 from hdit_repro.files import write_text
 from hdit_repro.jobs import SCALES
@@ -19,6 +19,7 @@ from hdit_repro.render.booktabs import latex
 from hdit_repro.render.definitions import TABLES, Table
 from hdit_repro.render.formats import csv, markdown
 from hdit_repro.render.judge import judge_of, judged
+from hdit_repro.render.notes import left_out
 from hdit_repro.render.rows import Source, rows_of
 from hdit_repro.render.sheet import Sheet, build
 
@@ -64,8 +65,12 @@ def table_folder(scale: str, roots: Roots) -> Path:
 
 
 def sheet_of(table: Table, given: Material) -> Sheet:
-    """A table filled in."""
+    """A table filled in. Further rows of its experiment that cannot be at this scale are left out, and notes say so."""
     rows = rows_of(given.source, table.ledger, table.experiment, given.scale)
+    if table.experiment:
+        stand = {job.row for job in jobs.rows_of(table.experiment, given.scale)[0]}
+        absent = [(table.experiment, row) for row in jobs.read(table.experiment).rows if row not in stand]
+        table = table._replace(notes=(*table.notes, *left_out(absent, given.scale)))
     layout = given.ledger.tables[table.ledger] if table.ledger else None
     return build(table, layout, rows, given.scale, given.problems, given.folder)
 

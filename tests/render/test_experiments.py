@@ -15,9 +15,10 @@ from hdit_repro.cli import main
 from hdit_repro.errors import UserError
 from hdit_repro.records.layout import Roots
 from hdit_repro.render.booktabs import latex
+from hdit_repro.render.definitions import LETTERED, Table
 from hdit_repro.render.everything import render, render_experiment
 from hdit_repro.render.experiments import sheet_of_experiment
-from hdit_repro.render.tables import material
+from hdit_repro.render.tables import material, sheet_of
 from hdit_repro.spec.data import Folder
 from tests.render.test_booktabs import A4, set_by_latex
 
@@ -237,6 +238,17 @@ model = { widths = [128, 384, 768] }
 extends = "bad"
 model = { widths = [48, 96], depths = [1, 2] }
 """
+
+
+def test_nor_does_it_cost_the_others_of_a_declared_table_anything(roots: Roots, declare) -> None:
+    declare(text=MINE + BAD)
+    table = Table(name="widths", ledger="", columns=(LETTERED,), experiment="mine", notes=("Of widths.",))
+    sheet = sheet_of(table, material("smoke", roots))
+    assert [label.text for (label,) in sheet.rows] == ["wide E_% wide & deep #1", "again", "after"]
+    assert sheet.notes[:2] == (
+        "Of widths.",
+        "mine/bad cannot be at smoke scale and is left out: `hdit-repro plan mine --rows bad --scale smoke` says why.",
+    )
 
 
 def test_a_row_that_cannot_be_is_named_and_costs_the_others_nothing(roots: Roots, declare, measure) -> None:
