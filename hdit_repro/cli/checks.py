@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from hdit_repro.errors import UserError, counted
+from hdit_repro.machine import BACKENDS, NEIGHBORHOOD
 
 if TYPE_CHECKING:
     from hdit_repro.models.backends import Backend
@@ -150,7 +151,7 @@ def attention(experiment: str, scale: str) -> Iterator[Check]:
 
     jobs = wanted(experiment, scale)
     try:
-        from hdit_repro.models.backends import BACKENDS, VARIABLE, probe
+        from hdit_repro.models.backends import probe
 
         backend = probe()
     except UserError as error:
@@ -159,8 +160,8 @@ def attention(experiment: str, scale: str) -> Iterator[Check]:
     except (ImportError, OSError) as error:
         yield Check("attention", "broken", f"cannot be looked at without torch: {error}", "make setup")
         return
-    found = f"neighborhoods by {backend.name}: {backend.reason}; {VARIABLE} chooses another ({', '.join(BACKENDS)})"
-    if backend.name == "natten" or VARIABLE in backend.reason or "no CUDA" in backend.reason:
+    found = f"neighborhoods by {backend.name}: {backend.reason}; {NEIGHBORHOOD} chooses another ({', '.join(BACKENDS)})"
+    if backend.name == "natten" or NEIGHBORHOOD in backend.reason or "no CUDA" in backend.reason:
         yield Check("attention", "works", found)
     else:
         yield Check("attention", "limited", found, "pip install natten==0.21.7 --no-build-isolation")

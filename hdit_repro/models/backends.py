@@ -13,7 +13,6 @@ on a CPU) goes through tiled. The choice is no part of a run's identity; a recor
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,10 +22,10 @@ import torch
 from torch import Tensor
 
 from hdit_repro.errors import UserError
+from hdit_repro.machine import NEIGHBORHOOD, asked_backend
 from hdit_repro.models import flex_backend, natten_backend
 
 LOG = logging.getLogger(__name__)
-VARIABLE = "HDIT_REPRO_NEIGHBORHOOD"
 
 
 class Fast(Protocol):
@@ -63,8 +62,7 @@ def probe() -> Backend:
     Raises:
         UserError: the variable names one that is unknown or not to be had here.
     """
-    asked = os.environ.get(VARIABLE, "")
-    if asked:
+    if asked := asked_backend():
         return _asked(asked)
     found = BACKENDS["natten"]()
     if found is not None and not isinstance(found, str):
@@ -76,20 +74,15 @@ def probe() -> Backend:
 
 
 def _asked(name: str) -> Backend:
-    fix = f"unset {VARIABLE}, or export {VARIABLE}=tiled"
-    if name not in BACKENDS:
-        raise UserError(
-            f"{VARIABLE} names no backend of neighborhood attention",
-            found=name,
-            expected=", ".join(BACKENDS),
-            fix=fix,
-        )
     found = BACKENDS[name]()
     if isinstance(found, str):
         raise UserError(
-            f"{VARIABLE} names a backend that is not to be had here", found=found, expected=f"{name} to work", fix=fix
+            f"{NEIGHBORHOOD} names a backend that is not to be had here",
+            found=found,
+            expected=f"{name} to work",
+            fix=f"unset {NEIGHBORHOOD}, or export {NEIGHBORHOOD}=tiled",
         )
-    return Backend(name, f"{VARIABLE} asks for it", found)
+    return Backend(name, f"{NEIGHBORHOOD} asks for it", found)
 
 
 @lru_cache(maxsize=1)

@@ -21,6 +21,7 @@ from hdit_repro.cli import checks, doctor, stock
 from hdit_repro.data import datasets
 from hdit_repro.data.card import Card
 from hdit_repro.files import sha256_file, write_json
+from hdit_repro.machine import NEIGHBORHOOD
 from hdit_repro.metrics import weights
 from hdit_repro.metrics.adm import add_adm
 from hdit_repro.metrics.extractors import efficientnet
@@ -157,7 +158,7 @@ def test_attention_says_which_backend_and_why(monkeypatch: pytest.MonkeyPatch) -
     check = overall()
     assert check.state == "limited"
     assert check.found.startswith("neighborhoods by torch-flex: natten is not installed")
-    assert backends.VARIABLE in check.found
+    assert NEIGHBORHOOD in check.found
     assert "natten==0.21.7" in check.fix
     monkeypatch.setattr(backends, "probe", lambda: backends.Backend("natten", "its CUDA kernels are here"))
     assert overall().state == "works"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hdit_repro.errors import UserError
 from hdit_repro.files import read_json, write_text
 from hdit_repro.launch.slurm.draft import handed_on
 from hdit_repro.launch.slurm.snapshot import look, take
@@ -68,3 +69,7 @@ def test_jobs_are_told_the_submitters_places_and_choices(tmp_path: Path, monkeyp
     assert handed_on() == told
     monkeypatch.setenv("HDIT_REPRO_CACHE", "mine")
     assert handed_on() == {**told, "HDIT_REPRO_CACHE": str(tmp_path / "mine")}
+    monkeypatch.setenv("HDIT_REPRO_NEIGHBORHOOD", "tilde")
+    with pytest.raises(UserError, match="names no backend") as caught:
+        handed_on()
+    assert "tiled" in str(caught.value.expected)

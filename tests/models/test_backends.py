@@ -9,7 +9,7 @@ import pytest
 import torch
 from einops import rearrange
 
-from hdit_repro import jobs
+from hdit_repro import jobs, machine
 from hdit_repro.errors import UserError
 from hdit_repro.models import attention, backends, flex_backend, natten_backend, neighborhood
 from hdit_repro.models.attention import Neighborhood
@@ -237,7 +237,7 @@ def test_a_kernel_larger_than_the_grid_is_refused():
 
 
 def test_here_tiled_is_chosen(monkeypatch):
-    monkeypatch.delenv(backends.VARIABLE, raising=False)
+    monkeypatch.delenv(machine.NEIGHBORHOOD, raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert backends.probe() == backends.Backend("tiled", "there is no CUDA device")
 
@@ -245,7 +245,7 @@ def test_here_tiled_is_chosen(monkeypatch):
 @pytest.fixture
 def triton(monkeypatch):
     """Says that there is a card; the call makes a Triton of what it does when it is asked for it."""
-    monkeypatch.delenv(backends.VARIABLE, raising=False)
+    monkeypatch.delenv(machine.NEIGHBORHOOD, raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
 
     def made(asked):
@@ -270,7 +270,7 @@ def test_a_card_without_a_c_compiler_takes_plain_torch(monkeypatch, triton):
     assert (found.name, found.fast) == ("tiled", None)
     assert found.reason.startswith("natten is not installed; Triton needs a C compiler")
     assert found.reason.endswith("RuntimeError: Failed to find C compiler.")
-    monkeypatch.setenv(backends.VARIABLE, "torch-flex")
+    monkeypatch.setenv(machine.NEIGHBORHOOD, "torch-flex")
     with pytest.raises(UserError, match="Failed to find C compiler"):
         backends.probe()
 
@@ -288,25 +288,29 @@ def test_on_cuda_the_kernels_and_without_them_flex(monkeypatch, triton):
 
 @pytest.mark.parametrize("name", ["tiled", "torch-flex"])
 def test_the_variable_chooses(monkeypatch, name):
-    monkeypatch.setenv(backends.VARIABLE, name)
+    monkeypatch.setenv(machine.NEIGHBORHOOD, name)
     assert backends.probe().name == name
-    assert backends.VARIABLE in str(backends.probe())
+    assert machine.NEIGHBORHOOD in str(backends.probe())
 
 
 @pytest.mark.parametrize("name", ["cuda", "natten"])
 def test_a_variable_that_cannot_be_obeyed_is_refused(monkeypatch, name):
-    monkeypatch.setenv(backends.VARIABLE, name)
+    monkeypatch.setenv(machine.NEIGHBORHOOD, name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match=backends.VARIABLE):
+    with pytest.raises(UserError, match=machine.NEIGHBORHOOD):
         backends.probe()
 
 
 def test_the_choice_is_provenance_and_no_identity(monkeypatch):
     before = jobs.find("table1/E", "smoke").run
     ids = before.training_id, before.sampling_id, before.evaluation_id
-    monkeypatch.setenv(backends.VARIABLE, "torch-flex")
+    monkeypatch.setenv(machine.NEIGHBORHOOD, "torch-flex")
     backends.choose.cache_clear()
     after = jobs.find("table1/E", "smoke").run
     assert (after.training_id, after.sampling_id, after.evaluation_id) == ids
     assert facts(torch.device("cpu"))["neighborhood attention"] == "torch-flex"
     backends.choose.cache_clear()
+
+
+def test_the_names_that_are_known_without_torch_are_the_backends():
+    assert tuple(backends.BACKENDS) == machine.BACKENDS

@@ -21,11 +21,12 @@ from hdit_repro.launch.slurm.journal import Journal, Noted, Unit
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.slurm.script import Places, dependency, omitted, parameters
 from hdit_repro.launch.slurm.snapshot import Code, look
+from hdit_repro.machine import NEIGHBORHOOD, asked_backend
 from hdit_repro.records.layout import Roots
 from hdit_repro.training.rendezvous import check_size
 
 PLACES = ("HDIT_REPRO_CACHE", "HDIT_REPRO_DATA")
-CHOICES = ("HDIT_REPRO_NEIGHBORHOOD", "HDIT_REPRO_OFFLINE")
+CHOICES = (NEIGHBORHOOD, "HDIT_REPRO_OFFLINE")
 """Variables of the submitter that jobs need, whatever the site does to their environment."""
 
 RENDER = Resources(nodes=1, tasks=1, gpus=0, minutes=30, time_outs=3)
@@ -151,7 +152,12 @@ def _noted(element: Element) -> Noted:
 
 
 def handed_on() -> dict[str, str]:
-    """The submitter's variables that jobs need, places as absolute paths."""
+    """The submitter's variables that jobs need, places as absolute paths.
+
+    Raises:
+        UserError: one names what is not there, which jobs would find out after their wait.
+    """
+    asked_backend()
     said = {name: os.environ[name] for name in (*PLACES, *CHOICES) if os.environ.get(name)}
     if os.environ.get("XDG_CACHE_HOME"):
         said.setdefault(PLACES[0], str(cache_folder()))
