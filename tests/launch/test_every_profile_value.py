@@ -31,8 +31,8 @@ LIMITS = ("ask_above_gpu_hours", "submit_cap")
 WORDS_AND_PRICES = ("gpu", "speed_basis", "price_per_gpu_hour", "cpu_macs_per_second", "cpu_features_per_second")
 """What a plan and a bill say, and no job needs to know."""
 
-WORDS = ("debug", "gpu:a100", "mem")
-"""A partition, a gres and a parameter of sbatch that the site below has; any of them is a word elsewhere."""
+WORDS = ("debug", "gpu:a100", "mem", "/local")
+"""A partition, a gres and a parameter of sbatch that the site below has, and a folder; any is a word elsewhere."""
 
 
 def fields(kind: type[Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], inspect.Type]]:

@@ -22,7 +22,7 @@ from hdit_repro.launch.plan import make_plan, wanted
 from hdit_repro.launch.slurm import attempts
 from hdit_repro.launch.slurm.coverage import Coverage, cover, made
 from hdit_repro.launch.slurm.graph import Group, graph
-from hdit_repro.launch.slurm.journal import Journal, Noted, Unit, journals, save, strays
+from hdit_repro.launch.slurm.journal import Damaged, Journal, Noted, Unit, journals, save, strays
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.slurm.queue import NEVER, Queued
 from hdit_repro.records.layout import Roots
@@ -232,7 +232,11 @@ def test_journals_come_back_and_strays_are_known_by_name(roots: Roots) -> None:
     assert units[1].ids == ["6_0", "6_1"]
     assert units[0].ids == ["5"]
     (roots.runs / "submissions" / "20260101" / "journal.json").write_text("{")
-    assert journals(roots) == []
+    told: list[Exception] = []
+    assert journals(roots, told.append) == []
+    assert "Expecting property name" in str(told[0])
+    with pytest.raises(Damaged):
+        journals(roots)
 
 
 @given(st.sets(st.integers(0, 200)), st.integers(1, 40))
