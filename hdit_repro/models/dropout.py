@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 
 # The finaliser of splitmix64 (Steele et al., 2014); constants as signed 64-bit integers.
 GOLDEN = 0x9E3779B97F4A7C15 - 2**64
@@ -70,7 +70,7 @@ def uniform(keys: Tensor, shape: torch.Size) -> Tensor:
     return out.reshape(shape)
 
 
-@torch.library.custom_op("hdit_repro::uniform", mutates_args=(), schema="(Tensor keys, int[] shape) -> Tensor")
+@library.custom_op("hdit_repro::uniform", mutates_args=(), schema="(Tensor keys, int[] shape) -> Tensor")
 def opaque_uniform(keys: Tensor, shape: Sequence[int]) -> Tensor:
     """`uniform` as one operation that the compiler does not look into: its integers of 64 bits do not wrap around."""
     return uniform(keys, torch.Size(shape))
