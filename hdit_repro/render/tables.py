@@ -68,7 +68,7 @@ def sheet_of(table: Table, given: Material) -> Sheet:
     """A table filled in. Further rows of its experiment that cannot be at this scale are left out, and notes say so."""
     rows = rows_of(given.source, table.ledger, table.experiment, given.scale)
     if table.experiment:
-        stand = {job.row for job in jobs.rows_of(table.experiment, given.scale)[0]}
+        stand = {row.job.row for row in rows if row.job and row.job.experiment == table.experiment}
         absent = [(table.experiment, row) for row in jobs.read(table.experiment).rows if row not in stand]
         table = table._replace(notes=(*table.notes, *left_out(absent, given.scale)))
     layout = given.ledger.tables[table.ledger] if table.ledger else None
