@@ -75,6 +75,10 @@ def status(
         lost = [_trouble(path) for path in unreadable(roots, tasks)]
         lost += [f"{unread(error)}, and its run is not shown" for error in refused]
         lost += [f"{unread(error)}, and its jobs are not shown" for error in submissions]
+        lost += [
+            f"{near(path)} is damaged, and GPU-hours and failures in it are not counted; delete it before a retry"
+            for path in live.damaged
+        ]
         if as_objects:
             as_json([row.as_row() for row in live.rows])
             for line in lost:

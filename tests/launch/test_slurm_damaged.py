@@ -1,4 +1,5 @@
-"""A journal that cannot be understood: what it knows of is in the queue, and nobody takes it for not submitted."""
+"""A journal that cannot be understood: what it knows of is in the queue, and nobody takes it for not submitted. A list
+of attempts that cannot: nobody takes it for none."""
 
 from __future__ import annotations
 
@@ -11,8 +12,12 @@ from typing import Any
 import pytest
 
 from hdit_repro.cli.app import main
+from hdit_repro.errors import RunError
 from hdit_repro.launch.gc import garbage
-from hdit_repro.launch.slurm import journal
+from hdit_repro.launch.graph import tasks_for
+from hdit_repro.launch.part import Part
+from hdit_repro.launch.plan import wanted
+from hdit_repro.launch.slurm import attempts, journal
 from hdit_repro.launch.slurm.submit import Submitted
 from hdit_repro.records.layout import Roots
 
@@ -68,3 +73,30 @@ def test_its_code_and_its_folder_stay(damaged: Path, roots: Roots, fake: Any, se
     fake.end_all()
     assert not {item.path for item in garbage(roots, refused.append)} & {*code, damaged.parent}
     assert [type(error) for error in refused] == [journal.Damaged]
+
+
+@pytest.mark.parametrize("text", ["", "[", "{}", '[{"session": "s"}]'])
+def test_a_stage_whose_attempts_are_damaged_is_not_tried_again(text: str, roots: Roots) -> None:
+    part = Part(tasks_for(wanted("table1", "smoke", ["E"]), roots)[0].folder, "train")
+    part.attempts.parent.mkdir(parents=True)
+    part.attempts.write_text(text)
+    with pytest.raises(RunError, match="how often it failed is not known") as told:
+        attempts.begin(part, "s", "1", 4, "it")
+    assert str(told.value.found).startswith(f"{part.attempts}: ")
+    assert part.attempts.read_text() == text
+    part.attempts.unlink()
+    attempts.begin(part, "s", "1", 4, "it")
+
+
+def test_status_tells_of_damaged_attempts(
+    roots: Roots, fake: Any, send: Send, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(roots.runs.parent)
+    send(roots, ["E"])
+    part = Part(tasks_for(wanted("table1", "paper", ["E"]), roots)[0].folder, "train")
+    attempts.begin(part, "s", "1", 4, "it")
+    assert main(["status"]) == 0
+    assert "damaged" not in capsys.readouterr().err
+    part.attempts.write_text("[")
+    assert main(["status"]) == 0
+    assert "attempts.json is damaged, and GPU-hours and failures in it are not counted" in capsys.readouterr().err

@@ -48,19 +48,49 @@ class Attempt(msgspec.Struct, kw_only=True):
 
 def read(path: Path) -> list[Attempt]:
     """The attempts under `path`, oldest first; none where it is missing or damaged."""
-    with contextlib.suppress(UserError, msgspec.ValidationError):
-        return msgspec.convert(read_json(path), list[Attempt])
+    with contextlib.suppress(RunError):
+        return _whole(path)
     return []
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether what is under `path` cannot be told: it is there, and no list of attempts."""
+    try:
+        _whole(path)
+    except RunError:
+        return True
+    return False
+
+
+def _whole(path: Path) -> list[Attempt]:
+    """The attempts under `path`, oldest first; none where it is missing.
+
+    Raises:
+        RunError: it is no list of attempts: how often the stage failed is not known.
+    """
+    if not path.exists():
+        return []
+    try:
+        return msgspec.convert(read_json(path), list[Attempt])
+    except (UserError, msgspec.ValidationError) as error:
+        why = error.found if isinstance(error, UserError) else f"{path}: {error}"
+        raise RunError(
+            "a stage's list of attempts is damaged, so that how often it failed is not known",
+            found=why,
+            expected="JSON as the stage's jobs write it",
+            fix=f"delete {path}, which forgets its failures and its GPU-hours so far; then: hdit-repro retry",
+        ) from error
 
 
 def begin(part: Part, session: str, job: str, gpus: int, name: str) -> None:
     """Note a start, and close the one before it if that ended without a word.
 
     Raises:
-        RunError: the stage, called `name`, failed too often in this submission; no start is noted then.
+        RunError: the stage, called `name`, failed too often in this submission, or its attempts are damaged; no start
+            is noted then.
     """
     close(part)
-    found, seen = read(part.attempts), read_progress(part.progress)
+    found, seen = _whole(part.attempts), read_progress(part.progress)
     if words := spent(found, session):
         raise RunError(
             f"{name} {words} and is not tried again",

@@ -58,6 +58,7 @@ class Live:
         covered: what is in the queue.
         asked: whether the queue could be asked, or need not be.
         away: submissions to another SLURM, whose queue cannot be asked here, and what that calls its cluster.
+        damaged: lists of attempts that are, so that GPU-hours are missing.
     """
 
     roots: Roots
@@ -66,6 +67,7 @@ class Live:
     covered: Coverage
     asked: bool
     away: dict[str, str] = field(default_factory=dict)
+    damaged: list[Path] = field(default_factory=list)
     ends: dict[str, str] = field(default_factory=dict)
     owing: dict[str, Sent] = field(default_factory=dict)
     bills: dict[str, Bills | None] = field(default_factory=dict)
@@ -215,6 +217,7 @@ def _overlaid(live: Live, task: Task, row: Row, done: set[str]) -> Row:
     if not sent:
         return row
     found = parts(live, task)
+    live.damaged += [part.attempts for part in found if attempts.is_damaged(part.attempts)]
     paid = sum(attempt.gpu_hours for part in found for attempt in _paid(part))
     row = row._replace(gpu_hours=paid, planned_gpu_hours=_planned(live, task, sent[-1].cluster))
     if row.state == "done":
