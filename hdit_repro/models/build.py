@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from hdit_repro.errors import pick
 from hdit_repro.models.dit import DiT
 from hdit_repro.models.hourglass import Hourglass
 from hdit_repro.models.init import initialise
@@ -40,4 +41,4 @@ def build(model_spec: spec.Model, seed: int = 0) -> nn.Module:
 def outline(model_spec: spec.Model) -> nn.Module:
     """The network's modules and shapes on the meta device: no storage, no values."""
     with torch.device("meta"):
-        return NETWORKS[kind_of(model_spec)](model_spec)
+        return pick(NETWORKS, kind_of(model_spec), kind="network", where="a run's model")(model_spec)

@@ -27,6 +27,13 @@ def test_networks_are_the_specs():
     assert tuple(NETWORKS) == kinds(spec.Model)
 
 
+def test_a_kind_without_a_network_is_named_beside_those_that_have_one(monkeypatch):
+    monkeypatch.delitem(NETWORKS, "dit")
+    with pytest.raises(UserError, match="no network called 'dit'") as told:
+        build(spec.DiT(resolution=4, patch=2, width=4, depth=1, heads=1))
+    assert told.value.expected == "hourglass"
+
+
 @pytest.mark.parametrize("union", ["attention", "similarity", "position", "feed_forward", "norm", "gate", "skip"])
 def test_every_kind_is_among_the_variants(union, variants):
     """So that whatever is asked of variants is asked of each kind: that it builds, is counted, learns."""
