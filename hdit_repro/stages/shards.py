@@ -60,13 +60,17 @@ def write_shard(folder: RunFolder, numbers: range, tensors: dict[str, Tensor]) -
 
 def whole_shards(folder: RunFolder) -> tuple[list[Shard], list[str]]:
     """Shards that match their digests, and the names of those that do not. Damaged ones leave the manifest, and those
-    that hold a sample a second time; where nothing has to leave, nothing is written, so that reading is enough.
+    that hold a sample a second time; where nothing has to leave, nothing is written, so that reading is enough. A
+    manifest that lists all samples and does not say so is closed.
 
     Raises:
         RunError: the disk does not give one back.
     """
     listed = _listed(folder)
     if all(_matches(folder.samples / shard.file, shard.sha256) for shard in listed) and _once(listed) == listed:
+        if not folder.done("sample") and not missing_numbers(listed, range(folder.run.sampling.count)):
+            with lock(folder.samples / "manifest.lock"):
+                _write_manifest(folder, listed)
         return listed, []
     with lock(folder.samples / "manifest.lock"):
         listed = _listed(folder)

@@ -69,3 +69,13 @@ def test_a_manifest_of_another_shape_lists_no_samples(folder, text):
     assert not folder.done("sample")
     assert drawn(folder) == set()
     assert shards.whole_shards(folder) == ([], [])
+
+
+@pytest.mark.parametrize("complete", [None, False, "yes"])
+def test_a_manifest_with_all_samples_that_does_not_say_so_is_closed(folder, complete):
+    before = folder.manifest.read_bytes()
+    write_json(folder.manifest, {**json.loads(before), "complete": complete})
+    assert not folder.done("sample")
+    whole, damaged = shards.whole_shards(folder)
+    assert (len(whole), damaged) == (2, [])
+    assert folder.manifest.read_bytes() == before
