@@ -103,15 +103,15 @@ def test_every_value_of_a_site_reaches_the_script() -> None:
         account="acc", qos="long", constraint="a100_80g", gpu_request="gpus-per-node", gres="gpu",
         sbatch={"mail-type": "END", "exclusive": True, "time": 99, "hint": False}, omit=("signal", "open_mode"),
         setup=("module load cuda",), scratch="$SCRATCH/$SLURM_JOB_ID", python="apptainer exec --nv x.sif python",
-        environment={"NCCL_SOCKET_IFNAME": "ib0"}, srun_args=("--mpi=none",), signal_seconds=200,
-        memory_per_gpu_gb=0.0,
+        environment={"NCCL_SOCKET_IFNAME": "ib0", "HTTPS_PROXY": "http://me:a$$$$b@proxy"}, srun_args=("--mpi=none",),
+        signal_seconds=200, memory_per_gpu_gb=0.0,
     )  # fmt: skip
     found = text(site, Resources(2, 8, 1, 60, 3))
     for line in (
         "#SBATCH --account=acc", "#SBATCH --qos=long", "#SBATCH --constraint=a100_80g", "#SBATCH --gpus-per-node=8",
         "#SBATCH --nodes=2", "#SBATCH --mail-type=END", "#SBATCH --exclusive", "#SBATCH --time=99",
-        "module load cuda", "export NCCL_SOCKET_IFNAME=ib0", 'export TMPDIR="$SCRATCH/$SLURM_JOB_ID"',
-        'mkdir -p "$TMPDIR"',
+        "module load cuda", "export NCCL_SOCKET_IFNAME=ib0", "export HTTPS_PROXY='http://me:a$$b@proxy'",
+        'export TMPDIR="$SCRATCH/$SLURM_JOB_ID"', 'mkdir -p "$TMPDIR"',
     ):  # fmt: skip
         assert line in found.splitlines()
     for absent in ("--signal", "--open-mode", "--gres", "--mem", "--hint"):
@@ -168,6 +168,7 @@ def test_the_signal_of_the_script_is_the_one_that_jobs_hear(monkeypatch: pytest.
         'environment = { SUBMITIT_PREEMPT_SIGNAL = "USR1" }', 'environment = { HDIT_REPRO_RUNS = "/elsewhere" }',
         'scratch = "/scratch"\nenvironment = { TMPDIR = "/tmp" }', 'omit = ["memm"]',
         'scratch = "~/x"', 'scratch = "tmp"', 'environment = { HF_HOME = "$DISK/hf" }', 'environment = { A = "~/a" }',
+        'environment = { A = "$$$A" }',
         "sbatch = { cpus-per-task = true }", 'sbatch = { cpus_per_task = "many" }',
         'sbatch = { mem = "1G" }\nomit = ["mem"]', 'sbatch = { mail-type = "END", mail_type = "FAIL" }',
     ],

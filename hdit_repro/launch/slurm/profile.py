@@ -48,7 +48,8 @@ class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
 
     What surrounds a job:
         setup: shell lines before everything else (modules). python: what starts Python, a container included; empty is
-        the interpreter that submits. environment: variables of every job (NCCL's, those of offline nodes), as they are.
+        the interpreter that submits. environment: variables of every job (NCCL's, those of offline nodes), as they are
+        but for `$$`, which is a dollar sign.
         signal_seconds: how long before the end of its time a job is told: for a step and two checkpoints.
         runs: the folder of runs, where it is not that of the workplace. scratch: TMPDIR of the jobs, made when missing.
         training: how trainings run (`stages.settings.HowToTrain`).
@@ -122,8 +123,9 @@ class Slurm(Choice, tag="slurm", frozen=True, kw_only=True):
         )
         for name, value in self.environment.items():
             require(
-                "$" not in value and not value.startswith("~"),
-                f'environment is taken as it is, and nothing fills in {value}: say "export {name}={value}" in setup',
+                "$" not in value.replace("$$", "") and not value.startswith("~"),
+                f'environment is taken as it is, and nothing fills in {value}: say "export {name}={value}" in setup; '
+                "$$ is a dollar sign",
             )
         require(
             not self.scratch or self.scratch.startswith(("/", "$")),

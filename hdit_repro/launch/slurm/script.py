@@ -98,7 +98,7 @@ def setup(profile: Slurm, places: Places, variables: Mapping[str, str], cpus: in
         "HDIT_REPRO_RUNS": str(places.runs),
         **variables,
         "OMP_NUM_THREADS": str(cpus),
-        **profile.environment,
+        **{name: value.replace("$$", "$") for name, value in profile.environment.items()},
         "SUBMITIT_PREEMPT_SIGNAL": SIGNAL,
     }
     lines = list(profile.setup)
