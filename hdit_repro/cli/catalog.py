@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from hdit_repro.cli import options
 from hdit_repro.cli.output import as_json, count, data, fitted, group, hanging, left_out, remark, table, width
 from hdit_repro.cli.replaced import say_replaced
-from hdit_repro.errors import counted
+from hdit_repro.errors import UserError, counted
+from hdit_repro.files import shipped
 
 if TYPE_CHECKING:
     from hdit_repro.jobs import Job
@@ -69,7 +71,12 @@ def list_(as_objects: options.Json = False) -> None:
 
 
 @app.command("show")
-def show(run: options.Run, scale: options.Scale = "paper", as_objects: options.Json = False) -> None:
+def show(
+    run: options.Run,
+    scale: options.Scale = "paper",
+    own: options.OwnData = None,
+    as_objects: options.Json = False,
+) -> None:
     """Show a run whole: every value with where it comes from, ids, parameters and cost.
 
     Example: hdit-repro show table1/E
@@ -79,7 +86,7 @@ def show(run: options.Run, scale: options.Scale = "paper", as_objects: options.J
     from hdit_repro import cost, jobs
     from hdit_repro.jobs.merge import flatten
 
-    job = jobs.find(run, scale)
+    job = jobs.find(run, scale, dataset=options.own_data(own, note=False))
     say_replaced([job])
     if as_objects:
         as_json(msgspec.to_builtins(job.run))
@@ -98,7 +105,7 @@ def show(run: options.Run, scale: options.Scale = "paper", as_objects: options.J
         "parameters": "" if external else f"{counts.parameters:,}",
         "MACs": "" if external else f"{counts.macs:,} (one forward pass of one image)",
         "samples seen": "" if external else f"{job.run.training.samples_seen:,}",
-        **(_to_be_met(job) if scale == "paper" and not external else {}),
+        **(_to_be_met(job, options.on_data(own)) if scale == "paper" and not external else {}),
     }
     columns = width(sys.stdout)
     for name, text in facts.items():
@@ -116,8 +123,9 @@ def show(run: options.Run, scale: options.Scale = "paper", as_objects: options.J
         remark(f"marked fork, after {FORK}: {fork} of {len(fields)}")
 
 
-def _to_be_met(job: Job) -> dict[str, str]:
-    """What the paper prints for a run, what the run costs, and the command; a row of one's own has no print."""
+def _to_be_met(job: Job, on_data: str) -> dict[str, str]:
+    """What the paper prints for a run, what the run costs, and the command; a row of one's own has no print, nor has
+    one that is changed."""
     from hdit_repro import paper
     from hdit_repro.launch.clusters import Slurm, read_cluster
     from hdit_repro.launch.price import price
@@ -129,13 +137,24 @@ def _to_be_met(job: Job) -> dict[str, str]:
         for claim in paper.read()
         if claim.run == name and claim.needs and claim.unit in (paper.Unit.FID, paper.Unit.IS)
     ]
+    if claims and not _is_as_shipped(job):
+        claims = []
     clusters = [cluster for cluster in map(read_cluster, ("a100", "h100")) if isinstance(cluster, Slurm)]
     hours = {c.gpu: sum(price(job.run, stage, job.scale, c).gpu_hours for stage in STAGES) for c in clusters}
     return {
         "printed": "; ".join(f"{claim.text} ({claim.place})" for claim in sorted(claims, key=lambda c: c.edition)),
         "price": " or ".join(f"about {number:,.0f} {gpu}-hours" for gpu, number in hours.items()),
-        "command": f"hdit-repro submit {job.name} --cluster a100",
+        "command": f"hdit-repro submit {job.name} --cluster a100{on_data}",
     }
+
+
+def _is_as_shipped(job: Job) -> bool:
+    """Whether a row is the project's own, and not changed by a file of the current folder or by --data."""
+    from hdit_repro import jobs
+
+    with contextlib.chdir(shipped("jobs").parent), contextlib.suppress(UserError):
+        return jobs.find(job.name, job.scale).run == job.run
+    return False
 
 
 def _line(text: str) -> str:

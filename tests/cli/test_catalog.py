@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from PIL import Image
 
 from hdit_repro import cost, jobs
+from hdit_repro.files import shipped
 from hdit_repro.spec.run import Run
 
 Command = Callable[[str], Any]
@@ -108,6 +110,28 @@ def test_show_says_what_is_to_be_met_at_what_price(command: Command) -> None:
     assert "5.23 (Table 3, " in command("show ffhq1024").out
     assert "\nprinted " not in command("show alternatives/A-dot").out
     assert "\nprice " not in command("show table1/E --scale smoke").out
+
+
+def test_the_number_in_print_is_of_the_row_in_print(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jobs").mkdir()
+    text = (shipped("jobs") / "table1.toml").read_text()
+    (tmp_path / "jobs" / "table1.toml").write_text(text.replace("depths = [2, 11]", "depths = [2, 12]"))
+    assert "\nprinted " not in command("show table1/E").out
+    assert "\nprinted        42.03 (" in command("show table1/R1").out
+
+
+def test_show_takes_images_of_ones_own(command: Command, tmp_path: Path) -> None:
+    for number in range(2):
+        Image.new("RGB", (128, 128), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    said = command(f"show table1/E --data {tmp_path}")
+    assert said.code == 0, said.err
+    assert "\nprinted " not in said.out
+    assert f"submit table1/E --cluster a100 --data {tmp_path}" in said.out
+    assert {line.split()[-1] for line in said.out.splitlines() if line.startswith("data.dataset")} == {"--data"}
+    assert command(f"show table1/E --data {tmp_path} --json").json["data"]["dataset"]["name"] == tmp_path.name
 
 
 def test_cost_json_has_the_agreed_shape(command: Command) -> None:
