@@ -6,13 +6,22 @@ were first asked for); compiled code holds it as constants.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from einops import rearrange
 from torch import Tensor
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def constant(function: F) -> F:
+    """`torch.compiler.assume_constant_result`, which would import the compiler: seconds, where nothing is compiled."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
 
 
 @dataclass(frozen=True)
@@ -81,19 +90,19 @@ def out_of_windows(x: Tensor, grid: Grid) -> Tensor:
     return rows.view(batch, height, width, heads, x.shape[-1])
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def tokens_of(batch: int, height: int, width: int, heads: int, window: int, shift: int, device: torch.device) -> Tensor:
     """Which row of the grid (B H W N) comes at each place of the windows: int64, as many as there are rows."""
     return _tokens_of(batch, height, width, heads, window, shift, device)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def places_of(batch: int, height: int, width: int, heads: int, window: int, shift: int, device: torch.device) -> Tensor:
     """Where in the windows each row of the grid went: the inverse of `tokens_of`."""
     return _places_of(batch, height, width, heads, window, shift, device)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def seam(down: int, across: int, window: int, shift: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """`same_side` as what is added to logits: 0 where a query may look, else minus infinity."""
     return _seam(down, across, window, shift, dtype, device)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hdit_repro.models import windows
-from hdit_repro.models.windows import Grid, into_windows, out_of_windows, same_side, seam
+from hdit_repro.models.windows import Grid, constant, into_windows, out_of_windows, same_side, seam
 
 CPU = torch.device("cpu")
 
@@ -67,3 +67,15 @@ def test_what_sampling_asked_for_first_serves_training(cached):
     (into_windows(x, grid) + x.sum() * seam(2, 2, 2, 1, torch.float32, CPU).exp().sum()).sum().backward()
     assert x.grad is not None
     assert cached.cache_info().hits
+
+
+def test_constants_are_marked_as_torch_marks_them():
+    """Without its function, which imports the compiler."""
+
+    def one():
+        return 1
+
+    def two():
+        return 2
+
+    assert vars(constant(one)) == vars(torch.compiler.assume_constant_result(two))
