@@ -1,9 +1,11 @@
 """Everything that a CPU can measure against its peers, in one table: what, ours, peer, ratio, target.
 
-    python benchmarks/bench.py [--authors PATH] [--threads 2] [--only PART] [--write FOLDER]
+    python benchmarks/bench.py [--authors PATH] [--threads 2] [--processes 1] [--only PART] [--write FOLDER]
 
 A ratio is above 1 where ours is ahead. Peers whose code is not at hand are said to be missing. --write leaves
 bench.json and bench.md in FOLDER as each part is done; `benchmarks/results/cpu` is where the committed ones lie.
+Several processes a side of a training step take as many times its time: how memory comes to lie makes one faster than
+the next, and the table gives the median of each side and how far the ratios go.
 """
 
 from __future__ import annotations
@@ -71,6 +73,8 @@ class Row(NamedTuple):
     better: float | None = None
     target: str = ""
     met: bool | None = None
+    span: tuple[float, float] | None = None
+    """The least and the greatest ratio, where several processes a side were measured."""
 
 
 def dense(side: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
@@ -118,16 +122,16 @@ def attention() -> list[Row]:
     ]
 
 
-def steps(checkout: Path | None) -> list[Row]:
-    """A training step and sampling against the authors' code."""
+def steps(checkout: Path | None, processes: int) -> list[Row]:
+    """A training step and sampling against the authors' code, by so many processes a side."""
     if checkout is None:
         return []
     authors(checkout, compiled=False)  # a folder that is no checkout is refused before anything is started
     rows = []
     for kind, precision in product(KINDS, PRECISIONS):
-        found = measure(checkout, kind, 8, 6, steps=3, precision=precision)
+        found = measure(checkout, kind, 8, 6, steps=3, precision=precision, processes=processes)
         case = f"{kind}, {precision}"
-        rows += [step_row(case, found, *pair) for pair in PAIRS]
+        rows += [step_row(case, found, *pair, several=processes > 1) for pair in PAIRS]
         rows += [memory_row(case, found, *pair) for pair in PAIRS]
         if precision == "float32":
             ours, peer = found["ours sampled images/s"], found["theirs sampled images/s"]
@@ -135,11 +139,12 @@ def steps(checkout: Path | None) -> list[Row]:
     return rows
 
 
-def step_row(case: str, found: dict[str, float], mine: str, other: str, how: str, name: str) -> Row:
+def step_row(case: str, found: dict[str, float], mine: str, other: str, how: str, name: str, *, several: bool) -> Row:
     """A training step of one side against the other's."""
     ours, peer = found[f"{mine} train images/s"], found[f"{other} train images/s"]
     what, ratio = f"training step, {case}{how}", ours / peer
-    return Row(what, "images/s", ours, f"k-diffusion, {name}", peer, ratio, f">= {FASTER}", ratio >= FASTER)
+    span = (found[f"{mine} to {other}, least"], found[f"{mine} to {other}, most"]) if several else None
+    return Row(what, "images/s", ours, f"k-diffusion, {name}", peer, ratio, f">= {FASTER}", ratio >= FASTER, span)
 
 
 def memory_row(case: str, found: dict[str, float], mine: str, other: str, how: str, name: str) -> Row:
@@ -224,6 +229,8 @@ def table(rows: list[Row], machine: dict[str, Any], absent: list[str]) -> str:
     lines = ["| what | unit | ours | peer | peer's | ratio | target | met |", "|---|---|---:|---|---:|---:|---|---|"]
     for row in rows:
         peer, better = ("" if each is None else f"{each:.3g}" for each in (row.peer, row.better))
+        if row.span is not None:
+            better += " ({:.3g} to {:.3g})".format(*row.span)
         met = {None: "", True: "yes", False: "no"}[row.met]
         lines.append(
             f"| {row.what} | {row.unit} | {row.ours:.3g} | {row.peer_name} | {peer} | {better} | {row.target} | {met} |"
@@ -238,12 +245,13 @@ def table(rows: list[Row], machine: dict[str, Any], absent: list[str]) -> str:
     return "\n".join(lines)
 
 
-PARTS: dict[str, Callable[[Path | None], list[Row]]] = {
-    "attention": lambda _: attention(),
+PARTS: dict[str, Callable[[Path | None, int], list[Row]]] = {
+    "attention": lambda *_: attention(),
     "steps": steps,
-    "evaluation": lambda _: measurement(),
-    "commands": lambda _: commands(),
+    "evaluation": lambda *_: measurement(),
+    "commands": lambda *_: commands(),
 }
+"""What is measured, given a checkout of the authors' code and the processes a side."""
 
 
 def main() -> None:
@@ -251,16 +259,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--authors", type=Path, help="a checkout of crowsonkb/k-diffusion")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=1, help="of each side of a training step")
     parser.add_argument("--only", choices=list(PARTS), action="append", help="a part; all if not said")
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="leave bench.json and bench.md there")
     asked = parser.parse_args()
+    if min(asked.threads, asked.processes) < 1:
+        parser.error("--threads and --processes are at least 1")
     torch.set_num_threads(asked.threads)
     began = time.perf_counter()
     absent = [] if asked.authors else ["the authors' code (--authors PATH): training step and sampling"]
     absent += ["clean-fid's and ADM's evaluators on Inception's own weights, which no package here brings"]
     rows, text = [], ""
     for name in asked.only or PARTS:
-        rows += PARTS[name](asked.authors)
+        rows += PARTS[name](asked.authors, asked.processes)
         machine = machine_facts(asked.threads, began)
         print(f"{name}: {machine['seconds']:.0f} s so far", file=sys.stderr, flush=True)
         text = table(rows, machine, absent)

@@ -34,7 +34,7 @@ def test_attention_rows_hold_their_targets_against_what_was_measured(bench, monk
 
 def test_a_missing_peer_is_said_and_what_is_measured_is_written(bench, monkeypatch, tmp_path, capsys):
     row = bench.Row("a", "s", 2.0, "b", 3.0, 1.5, ">= 2", False)
-    monkeypatch.setattr(bench, "PARTS", {"attention": lambda _: [row], "steps": bench.steps})
+    monkeypatch.setattr(bench, "PARTS", {"attention": lambda *_: [row], "steps": bench.steps})
     monkeypatch.setattr(sys, "argv", ["bench.py", "--write", str(tmp_path), "--threads", str(torch.get_num_threads())])
     bench.main()
     printed = capsys.readouterr().out
@@ -44,6 +44,22 @@ def test_a_missing_peer_is_said_and_what_is_measured_is_written(bench, monkeypat
     assert found["rows"] == [row._asdict()]
     assert {"cpu", "cores", "commit", "versions", "command"} <= found["machine"].keys()
     assert (tmp_path / "bench.md").read_text() == printed
+
+
+def test_how_far_the_ratios_of_several_processes_go_is_said(bench):
+    row = bench.Row("a", "images/s", 3.0, "b", 2.0, 1.5, ">= 1.3", True, (1.25, 1.75))
+    machine = {
+        "versions": {}, "dirty": False, "time": "", "cpu": "", "cores": 1, "threads": 1, "commit": "", "seconds": 1,
+        "command": "",
+    }  # fmt: skip
+    assert "| a | images/s | 3 | b | 2 | 1.5 (1.25 to 1.75) | >= 1.3 | yes |" in bench.table([row], machine, [])
+
+
+def test_no_processes_at_all_are_refused(bench, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["bench.py", "--processes", "0"])
+    with pytest.raises(SystemExit, match="2"):
+        bench.main()
+    assert "--processes are at least 1" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_checkout_is_refused(bench, tmp_path):
@@ -108,7 +124,7 @@ def test_the_rows_of_a_step_come_from_what_was_measured(bench, monkeypatch, tmp_
     monkeypatch.setattr(step, "OwnProcess", Here)
     monkeypatch.setattr(bench, "measure", lambda at, kind, batch, turns, **how: step.measure(at, kind, 2, 1, **how))
     monkeypatch.setattr(step, "keep_freed_memory", lambda: True)
-    rows = {row.what: row for row in bench.steps(tmp_path)}
+    rows = {row.what: row for row in bench.steps(tmp_path, 2)}
     for kind in step.KINDS:
         assert f"sampling, {kind}, float32" in rows
         for case in (
@@ -120,6 +136,8 @@ def test_the_rows_of_a_step_come_from_what_was_measured(bench, monkeypatch, tmp_
             speed, memory = rows[f"training step, {case}"], rows[f"peak memory of a step, {case}"]
             assert (speed.better, speed.target) == (speed.ours / speed.peer, ">= 1.3")
             assert memory.better == memory.peer / memory.ours
+            assert 0 < speed.span[0] <= speed.span[1]
+    assert all(row.span is None for row in bench.steps(tmp_path, 1))
     for row in rows.values():
         assert row.met is None or row.met == (row.better >= float(row.target.removeprefix(">= ")))
 
