@@ -42,8 +42,9 @@ demo: $(READY)
 	$(BIN)/hdit-repro submit table1 --scale smoke --wait
 	$(BIN)/hdit-repro report --scale smoke
 
+# A file's tests in one process: what they share, such as ten trained rows, is made once.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slurm: $(READY)
 	tests/slurm/run.sh $(BIN)/python
