@@ -57,6 +57,13 @@ class Server(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Unmoved(http.server.ThreadingHTTPServer):
+    """Says nothing of clients that leave in the middle."""
+
+    def handle_error(self, *_):
+        pass
+
+
 @pytest.fixture
 def address(tmp_path, monkeypatch):
     """A server; plain HTTP is let through, for a test's server has no certificate."""
@@ -65,7 +72,7 @@ def address(tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(weights, "SCHEMES", ("http",))
     monkeypatch.setattr(Server, "asked", [], raising=False)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    server = Unmoved(("127.0.0.1", 0), Server)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     place = f"http://127.0.0.1:{server.server_port}"
