@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 from hdit_repro.errors import UserError
 
@@ -33,3 +34,13 @@ def asked_backend() -> str:
 def cpus_here() -> int:
     """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def ask_driver(*arguments: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+    """What nvidia-smi answers; a driver that fails may say anything.
+
+    Raises:
+        OSError, subprocess.TimeoutExpired: it is not there, or gives no answer in `timeout` seconds.
+    """
+    command = ["nvidia-smi", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout, check=False)

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from hdit_repro.errors import UserError, counted
-from hdit_repro.machine import BACKENDS, NEIGHBORHOOD
+from hdit_repro.machine import BACKENDS, NEIGHBORHOOD, ask_driver
 
 if TYPE_CHECKING:
     from hdit_repro.models.backends import Backend
@@ -119,12 +119,29 @@ def torch_here() -> Iterator[Check]:
             found = f"the driver shows {counted(len(seen), 'GPU')} that torch cannot use ({build})"
             bare = torch.__version__.partition("+")[0]
             yield Check("gpu", "broken", found, f"{sys.executable} -m pip install --force-reinstall torch=={bare}")
+        elif trouble := _driver_trouble():
+            found = f"none that can be used: nvidia-smi {trouble}; smoke scale runs on the CPU"
+            fix = "restart the machine or install its driver again, until `nvidia-smi --list-gpus` lists the GPUs"
+            yield Check("gpu", "limited", found, fix)
         else:
             found = "none: smoke scale runs on the CPU; mini and paper scale need one"
             yield Check("gpu", "limited", found, "hdit-repro submit table1 --cluster a100")
         return
     for index in range(torch.cuda.device_count()):
         yield _gpu(index)
+
+
+def _driver_trouble() -> str:
+    """How the driver's command fails ("says Failed to initialize ..."); empty where it does not, or is not here."""
+    try:
+        asked = ask_driver("--list-gpus", timeout=10.0)
+    except subprocess.TimeoutExpired:
+        return "gives no answer"
+    except OSError:
+        return ""
+    lines = (asked.stdout + asked.stderr).split("\n")
+    said = next((line.strip() for line in lines if line.strip()), "nothing")
+    return f"says {said}" if asked.returncode else ""
 
 
 def _gpu(index: int) -> Check:

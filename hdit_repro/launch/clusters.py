@@ -12,6 +12,7 @@ from hdit_repro.errors import UserError, pick
 from hdit_repro.jobs.explain import Shape, explain
 from hdit_repro.jobs.files import TOML_FILES, folders, line_of, read_toml
 from hdit_repro.launch.slurm.profile import Slurm as Slurm
+from hdit_repro.machine import ask_driver
 from hdit_repro.records.layout import Roots
 from hdit_repro.spec.base import Choice, require
 from hdit_repro.stages.settings import MAX_THREADS, HowToSample, HowToTrain
@@ -104,7 +105,7 @@ def gpus_here(devices: Path = Path("/dev")) -> list[str]:
     if chosen is not None:
         return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
     try:
-        asked = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=60, check=False)
+        asked = ask_driver("--list-gpus")
     except (OSError, subprocess.TimeoutExpired):
         return [str(index) for index, _ in enumerate(devices.glob("nvidia[0-9]*"))]
     lines = asked.stdout.splitlines() if asked.returncode == 0 else []

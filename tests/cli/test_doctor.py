@@ -21,6 +21,7 @@ from hdit_repro.cli import checks, doctor, stock
 from hdit_repro.data import datasets
 from hdit_repro.data.card import Card
 from hdit_repro.files import sha256_file, write_json
+from hdit_repro.launch.slurm import probe
 from hdit_repro.machine import NEIGHBORHOOD
 from hdit_repro.metrics import weights
 from hdit_repro.metrics.adm import add_adm
@@ -114,6 +115,29 @@ def test_torch_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     assert one(checks.torch_here()).state == "broken"
     assert one(checks.torchvision()).state in ("broken", "works")
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (
+            "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18",
+            "says Failed to initialize NVML",
+        ),
+        ("printf '\\377\\376 failed\\n' >&2; exit 9", "says \ufffd\ufffd failed; smoke"),
+        ("exit 3", "says nothing"),
+        ("printf '\\377\\n'", ""),
+    ],
+)
+def test_a_driver_that_fails_says_how(answer: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    script(tmp_path, "nvidia-smi", answer)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    gpu = list(checks.torch_here())[1]
+    assert (gpu.state, found in gpu.found) == ("limited", True)
+    assert ("install its driver" in gpu.fix) == bool(found)
+    assert probe.gpus() == (["\ufffd"] if not found else [])
 
 
 def overall() -> checks.Check:

@@ -15,6 +15,7 @@ from typing import Any
 
 from hdit_repro.errors import RunError
 from hdit_repro.files import cache_folder, is_locked, write_bytes, write_json
+from hdit_repro.machine import ask_driver
 
 HELD = "held"
 """A file in the folder on which the submitter holds a lock meanwhile: shards and stages rely on seeing each other's."""
@@ -71,9 +72,8 @@ class ProbeJob:
 
 def gpus() -> list[str]:
     """GPUs that this job may use: by name from the driver, else by number from SLURM."""
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        asked = ask_driver("--query-gpu=name", "--format=csv,noheader")
         if asked.returncode == 0:
             return [line.strip() for line in asked.stdout.splitlines() if line.strip()]
     return [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
