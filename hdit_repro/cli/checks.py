@@ -25,6 +25,8 @@ OLDEST_TORCH = (2, 8)
 """The tests pass with it too; the version that is pinned is the one that numbers were made with."""
 TORCHES = ("torch", "torchvision")
 GIB = 1 << 30
+REFERENCE_ROOM = GIB / 16
+"""Bytes for the features and statistics of a few references."""
 
 
 class Check(NamedTuple):
@@ -300,6 +302,7 @@ def disk(experiment: str, scale: str) -> Iterator[Check]:
             continue
         free = shutil.disk_usage(place).free
         found = f"{asked if name == 'runs' else ''}{free / GIB:.1f} GiB free at {place}"
-        short = name == "runs" and free < needed
-        fix = "hdit-repro gc, or export HDIT_REPRO_RUNS=FOLDER on a larger disk" if short else ""
+        short = free < (needed if name == "runs" else REFERENCE_ROOM)
+        first = "hdit-repro gc" if name == "runs" else "free some space"
+        fix = f"{first}, or export HDIT_REPRO_{name.upper()}=FOLDER on a larger disk" if short else ""
         yield Check(f"disk {name}", "broken" if short else "works", found, fix)

@@ -11,6 +11,7 @@ import typer
 
 from hdit_repro.cli import options
 from hdit_repro.cli.output import advice, as_json, data, group, hanging, remark, width
+from hdit_repro.errors import UserError
 
 if TYPE_CHECKING:
     from hdit_repro.cli.checks import Check
@@ -54,11 +55,14 @@ def doctor(
 
 
 def looked(subject: str, look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
-    """What one look finds; what the system refuses it is a finding too, and ends no other look."""
-    from hdit_repro.cli.checks import refused
+    """What one look finds; what the system refuses it, or what is written wrong, is a finding too, and ends no other
+    look."""
+    from hdit_repro.cli.checks import Check, refused
 
     try:
         yield from look()
+    except UserError as error:
+        yield Check(subject, "broken", f"{error.problem}: {error.found}", error.fix)
     except OSError as error:
         yield refused(subject, error, ELSEWHERE.get(subject, ""))
 

@@ -239,6 +239,7 @@ def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 1000})())
     runs, cache = checks.disk("table1", "smoke")
     assert (runs.state, "hdit-repro gc" in runs.fix) == ("broken", True)
+    assert (cache.state, "HDIT_REPRO_CACHE" in cache.fix) == ("broken", True)
     monkeypatch.setattr(checks.os, "access", lambda place, mode: False)
     assert [check.state for check in checks.disk("table1", "smoke")] == ["broken", "broken"]
 
@@ -274,6 +275,19 @@ def test_a_refusal_is_a_finding_and_ends_nothing(
         assert f"Permission denied; it belongs to {tmp_path.owner()}" in found[subject]["found"]
     assert "HDIT_REPRO_RUNS" in found["runs"]["fix"]
     assert "HDIT_REPRO_DATA" in found["data"]["fix"]
+
+
+def test_what_is_written_wrong_is_a_finding_and_ends_nothing(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = doctor.subjects
+    monkeypatch.setattr(doctor, "subjects", lambda *asked: {name: every(*asked)[name] for name in ("disk", "data")})
+    monkeypatch.setenv("HDIT_REPRO_RUNS", "$NOWHERE_AT_ALL/runs")
+    said = command("doctor --json")
+    found = {line["subject"]: line for line in said.json}
+    assert (said.code, found["disk"]["state"]) == (1, "broken")
+    assert "a variable that is not set: $NOWHERE_AT_ALL/runs" in found["disk"]["found"]
+    assert "data emoji" in found
 
 
 def test_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
