@@ -142,9 +142,12 @@ def _matches(path: Path, digest: str) -> bool:
 
     Raises:
         RunError: the disk does not give it back.
+        PermissionError: it is kept from this user, and nothing is wrong with it.
     """
     try:
         return path.is_file() and sha256_file(path) == digest
+    except PermissionError:
+        raise
     except OSError as error:
         raise RunError(
             "a shard of samples cannot be read",

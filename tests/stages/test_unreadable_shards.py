@@ -1,5 +1,6 @@
 """Shards of which the disk gives no byte back, and manifests that say other than what lies there."""
 
+import errno
 import json
 import shutil
 
@@ -29,6 +30,15 @@ def test_a_shard_that_the_disk_does_not_give_back_is_named_and_nothing_is_struck
     path.unlink()
     whole, damaged = shards.whole_shards(folder)
     assert ([shard.numbers for shard in whole], damaged) == ([range(4)], [path.name])
+
+
+def test_a_shard_that_is_kept_from_this_user_is_not_to_be_deleted(folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(shards, "sha256_file", refuse)
+    with pytest.raises(PermissionError, match="shard-00000000"):
+        shards.whole_shards(folder)
 
 
 @pytest.fixture
