@@ -65,12 +65,14 @@ def _first(at: Tensor, length: int, kernel: int) -> Tensor:
 
 
 def _reach(length: int, tile: int, kernel: int, device: torch.device) -> Tensor:
-    """Which tiles of queries of an axis need which tiles of keys: bool (tiles, tiles)."""
-    tiles = -(-length // tile)
-    at = torch.arange(tiles, device=device)
-    low = _first(at * tile, length, kernel) // tile
-    high = (_first(at * tile + tile - 1, length, kernel) + kernel - 1) // tile
-    return (at >= low[:, None]) & (at <= high[:, None])
+    """Which tiles of queries of an axis need which tiles of keys: bool (tiles, tiles).
+
+    Without division: the compiler of torch 2.13 fails at that of something clamped ("vr must not be None").
+    """
+    first = torch.arange(-(-length // tile), device=device) * tile
+    last = first + tile - 1
+    low, high = _first(first, length, kernel), _first(last, length, kernel) + kernel - 1
+    return (last >= low[:, None]) & (first <= high[:, None])
 
 
 def block_mask(height: int, width: int, kernel: int, device: torch.device) -> BlockMask:

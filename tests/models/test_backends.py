@@ -1,5 +1,6 @@
 """All backends of neighborhood attention that run here, against attention under a dense mask; and which is chosen."""
 
+import shutil
 import sys
 from functools import partial
 from importlib import import_module
@@ -123,6 +124,21 @@ def test_the_block_mask_holds_every_block_that_is_needed_and_no_other(height, wi
                 if rows[query, tile * 8 : tile * 8 + 8].any():
                     some[query // 8 * across + other // 16, tile * across + seen] = True
     assert torch.equal(mask.to_dense()[0, 0].bool(), some)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for a CPU by g++")
+@pytest.mark.skipif(sys.getfilesystemencoding() == "ascii", reason="torch cannot read its own templates here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # the compiler's own
+def test_the_compiler_makes_code_of_the_block_mask():
+    """On a card a compiled network makes its masks within; the compiler of torch 2.13 fails where it may not divide."""
+
+    def blocks(x):
+        mask = flex_backend.block_mask(32, 32, 7, x.device)
+        return x + mask.kv_num_blocks + mask.kv_indices.sum(-1)
+
+    made = torch.compile(blocks, fullgraph=True)
+    x = torch.zeros(8)
+    assert torch.equal(made(x), blocks(x))
 
 
 def test_blocks_of_the_mask_grow_with_tokens():
