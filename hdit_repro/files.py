@@ -151,14 +151,19 @@ def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def read_json(path: Path | str) -> Any:
-    """The JSON value under `path`. NaN and infinity, which Python's reader takes, are no JSON.
+    """The JSON value under `path`. NaN and infinity and halves of surrogate pairs, which Python's reader takes, are no
+    JSON.
 
     Raises:
         UserError: the file is missing, cut off or no JSON; the message names it.
     """
     try:
         with naming(path):
-            return json.loads(Path(path).read_bytes(), parse_constant=_no_number)
+            data = Path(path).read_bytes()
+        value = json.loads(data, parse_constant=_no_number)
+        if b"\\u" in data:
+            json.dumps(value, ensure_ascii=False).encode()  # half of a pair ("\ud800") is no text that can be written
+        return value
     except FileNotFoundError as error:
         raise UserError(
             "a file is missing",

@@ -85,7 +85,13 @@ def test_json_refuses_nan_and_names_a_damaged_file(tmp_path):
         read_json(tmp_path / "c.json")
 
 
-@pytest.mark.parametrize("text", ['{"x": NaN}', '{"x": [-Infinity]}', "[" * 100_000, '{"a":' * 100_000, "9" * 5_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"x": NaN}', '{"x": [-Infinity]}', "[" * 100_000, '{"a":' * 100_000, "9" * 5_000,
+        r'["\ud800"]', r'{"\uDFFF": 1}',
+    ],
+)  # fmt: skip
 def test_what_python_reads_and_json_is_not_and_what_is_too_deep_is_damage(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(UserError, match=r"a file is damaged\n.*a\.json"):

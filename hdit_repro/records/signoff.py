@@ -68,7 +68,7 @@ def read(file: Path) -> Signature:
             "a signature is damaged",
             found=f"{file}: {error}",
             expected="digest, by, time, note",
-            fix="git checkout it, or sign again: hdit-repro results sign-off RECORD --by NAME",
+            fix="git checkout it, or delete it and sign again: hdit-repro results sign-off RECORD --by NAME",
         ) from error
 
 
