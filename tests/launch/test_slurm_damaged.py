@@ -3,6 +3,7 @@ of attempts that cannot: nobody takes it for none."""
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 from collections.abc import Callable
@@ -100,3 +101,34 @@ def test_status_tells_of_damaged_attempts(
     part.attempts.write_text("[")
     assert main(["status"]) == 0
     assert "attempts.json is damaged, and GPU-hours and failures in it are not counted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["the submission", "all submissions"])
+def test_a_folder_that_this_user_may_not_look_into_hides_no_jobs_unsaid(
+    place: str, roots: Roots, fake: Any, send: Send, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A colleague's, under `umask 077`: what waits in the queue would be submitted a second time."""
+    monkeypatch.chdir(roots.runs.parent)
+    own = journal.folder(roots, send(roots, ["E"]).session)
+    hidden, queued = own if place == "the submission" else own.parent, fake.queue
+    (own.parent / "check-1").mkdir()  # no submission: nobody asks for its rights
+
+    def refusing(call: Callable[..., Any], within: Callable[[Path], bool]) -> Callable[..., Any]:
+        def refuse(path: Path, *others: Any, **how: Any) -> Any:
+            if within(path):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return call(path, *others, **how)
+
+        return refuse
+
+    monkeypatch.setattr(Path, "iterdir", refusing(Path.iterdir, lambda path: path == hidden))
+    for name in ("stat", "read_bytes"):
+        monkeypatch.setattr(Path, name, refusing(getattr(Path, name), lambda path: hidden in path.parents))
+    with pytest.raises(PermissionError):
+        send(roots, ["E"])
+    assert main(["status"]) == 0
+    assert "cannot be read (Permission denied), and its jobs are not shown" in capsys.readouterr().err
+    assert main(["cancel", "table1"]) == 1
+    assert "jobs of submissions that cannot be read were not cancelled" in capsys.readouterr().err
+    assert main(["retry", "table1"]) == 1
+    assert fake.queue == queued

@@ -166,13 +166,39 @@ def journals(roots: Roots, refused: Refused | None = None) -> list[Journal]:
         Damaged, PermissionError: one is so, and `refused` is None.
     """
     found: list[Journal] = []
-    for path in sorted((roots.runs / "submissions").glob(f"*/{NAME}")):
+    try:
+        paths = _paths(roots)
+    except PermissionError as error:
+        if refused is None:
+            raise
+        refused(error)
+        return []
+    for path in paths:
         try:
             found.append(_read(path))
         except (PermissionError, Damaged) as error:
             if refused is None:
                 raise
             refused(error)
+    return found
+
+
+def _paths(roots: Roots) -> list[Path]:
+    """The journal of each submission, by name, of those too whose folder the system lets this user not look into.
+
+    Raises:
+        PermissionError: the submissions cannot be listed.
+    """
+    place, found = roots.runs / "submissions", list[Path]()
+    for path in sorted(folder / NAME for folder in place.iterdir()) if place.is_dir() else ():
+        try:
+            path.stat()
+        except PermissionError:
+            if not began(path.parent.name):  # a folder of something else
+                continue
+        except OSError:
+            continue
+        found.append(path)
     return found
 
 
@@ -193,7 +219,7 @@ def _read(path: Path) -> Journal:
 
 def submitters(roots: Roots) -> set[int]:
     """The users, by number, who submitted from this workplace, which a group may share."""
-    return {path.parent.stat().st_uid for path in (roots.runs / "submissions").glob(f"*/{NAME}")}
+    return {path.parent.stat().st_uid for path in _paths(roots)}
 
 
 def elsewhere(known: Iterable[Journal]) -> dict[str, str]:
