@@ -8,6 +8,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,7 +79,10 @@ def experiment_files() -> dict[str, Path]:
 @lru_cache(maxsize=16)
 def _listed(folder: Path, _state: int) -> tuple[Path, ...]:
     """The names of one folder's job files, listed once for each state it is met in."""
-    return tuple(path for path in sorted(folder.glob(TOML_FILES)) if path.name != SCALES_FILE)
+    found = sorted(
+        path for path in folder.iterdir() if fnmatchcase(path.name, TOML_FILES)
+    )  # glob passes over a refusal
+    return tuple(path for path in found if path.name != SCALES_FILE)
 
 
 def file_states() -> tuple[tuple[Path, int], ...]:

@@ -148,6 +148,30 @@ def test_a_job_file_that_may_not_be_read_costs_itself_alone(
     assert command("show mine/wide").code == 2
 
 
+def test_job_files_that_may_not_be_listed_are_not_taken_for_none(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row of one's own would be unknown, or the project's of the same name taken for it."""
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "jobs"
+    own.mkdir()
+    scandir, listdir = os.scandir, os.listdir
+
+    def refusing(call: Callable[..., Any]) -> Callable[..., Any]:
+        def refuse(place: Any = ".") -> Any:
+            if str(place) == str(own):
+                raise PermissionError(errno.EACCES, "Permission denied", str(own))
+            return call(place)
+
+        return refuse
+
+    monkeypatch.setattr(os, "scandir", refusing(scandir))
+    monkeypatch.setattr(os, "listdir", refusing(listdir))
+    said = command("show table1/E")
+    assert said.code == 1
+    assert f"{own}: Permission denied" in said.err
+
+
 @pytest.mark.parametrize(
     ("name", "opened"),
     [
