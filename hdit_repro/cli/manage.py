@@ -139,7 +139,7 @@ def gc(
             expected="files and folders that this user may delete",
             fix="ask their owner, or mend their permissions; then run the same command again",
         )
-    must_be_whole(refused, "what hangs on files that cannot be read was not looked at")
+    must_be_whole(refused, "what hangs on files that cannot be read was not looked at", "rwX")
 
 
 def _list(found: Sequence[Garbage], as_objects: bool) -> None:

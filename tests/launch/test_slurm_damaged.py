@@ -132,3 +132,19 @@ def test_a_folder_that_this_user_may_not_look_into_hides_no_jobs_unsaid(
     assert "jobs of submissions that cannot be read were not cancelled" in capsys.readouterr().err
     assert main(["retry", "table1"]) == 1
     assert fake.queue == queued
+
+
+def test_a_lock_that_this_user_may_not_take_needs_more_than_the_right_to_read(
+    roots: Roots, fake: Any, send: Send, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(roots.runs.parent)
+    send(roots, ["E"])
+
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(journal, "lock", refuse)
+    assert main(["gc", "--delete"]) == 1
+    said = capsys.readouterr().err
+    assert "submit.lock: Permission denied" in said
+    assert "chmod -R g+rwX" in said
