@@ -79,10 +79,8 @@ def experiment_files() -> dict[str, Path]:
 @lru_cache(maxsize=16)
 def _listed(folder: Path, _state: int) -> tuple[Path, ...]:
     """The names of one folder's job files, listed once for each state it is met in."""
-    found = sorted(
-        path for path in folder.iterdir() if fnmatchcase(path.name, TOML_FILES)
-    )  # glob passes over a refusal
-    return tuple(path for path in found if path.name != SCALES_FILE)
+    found = sorted(folder.iterdir())  # glob passes over a folder that the system lets nobody list
+    return tuple(path for path in found if fnmatchcase(path.name, TOML_FILES) and path.name != SCALES_FILE)
 
 
 def file_states() -> tuple[tuple[Path, int], ...]:
