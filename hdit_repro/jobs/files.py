@@ -39,6 +39,10 @@ LINES = str.maketrans("\n\t", "  ")
 """What a text may be written in; it is printed in one line."""
 
 
+States = tuple[tuple[Path, int], ...]
+"""Files, each with the time of its last change in nanoseconds."""
+
+
 class Experiment(NamedTuple):
     """A job file as read: what all rows share, and what each row says itself."""
 
@@ -83,9 +87,10 @@ def _listed(folder: Path, _state: int) -> tuple[Path, ...]:
     return tuple(path for path in found if fnmatchcase(path.name, TOML_FILES) and path.name != SCALES_FILE)
 
 
-def file_states() -> tuple[tuple[Path, int], ...]:
-    """Every job file with the time of its last change: what anything read from them depends on."""
-    return tuple((path, path.stat().st_mtime_ns) for path in experiment_files().values())
+def file_states() -> States:
+    """Every job file and file of scales with the time of its last change: what anything read from them depends on."""
+    files = [*experiment_files().values(), *(path for folder in folders() if (path := folder / SCALES_FILE).exists())]
+    return tuple((path, path.stat().st_mtime_ns) for path in files)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
 
 from hdit_repro.errors import UserError, pick
 from hdit_repro.jobs.explain import CANNOT_BE, explain, field_names
-from hdit_repro.jobs.files import PARTS, at, experiment_files, file_states, read_experiment
+from hdit_repro.jobs.files import PARTS, States, at, experiment_files, file_states, read_experiment
 from hdit_repro.jobs.merge import drop_under, flatten, overlay
 from hdit_repro.jobs.scales import scale_overlays, shape_of
 from hdit_repro.jobs.types import Job
@@ -39,6 +40,12 @@ def resolve(experiment: str, row: str, scale: str = "paper", seed: int = 0, data
         UserError: unknown names, wrong types, impossible combinations, a circle of `extends`; with file and key. Images
             of others at a scale of another resolution.
     """
+    return _resolve(experiment, row, scale, seed, dataset, file_states())
+
+
+@lru_cache(maxsize=1024)
+def _resolve(experiment: str, row: str, scale: str, seed: int, dataset: Folder | None, _states: States) -> Job:
+    """A row, worked out once for each state of the files: a report asks for each some dozens of times."""
     source = read_experiment(experiment)
     body = pick(source.rows, row, kind=f"row of {experiment}", where=str(source.path))
     resolved = _lineage(experiment, row)

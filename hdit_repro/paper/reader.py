@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +38,13 @@ def read(folder: Path | None = None) -> Ledger:
     """
     folder = shipped("tables/paper") if folder is None else folder
     paths = sorted(folder.glob("*.toml"))
+    return _read(folder, tuple((path, state.st_mtime_ns, state.st_size) for path in paths for state in [path.stat()]))
+
+
+@lru_cache(maxsize=2)
+def _read(folder: Path, states: tuple[tuple[Path, int, int], ...]) -> Ledger:
+    """A folder's ledger, read once for each state of its files."""
+    paths = [path for path, *_ in states]
     if not paths:
         raise UserError(
             "the ledger is missing",

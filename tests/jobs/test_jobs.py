@@ -207,3 +207,19 @@ def test_a_base_that_one_row_uses_stands(folder):
     assert jobs.read("table1").base
     folder("mine", '[base]\n[row.x]\nextends = "table1/E"\n')  # says nothing
     assert jobs.find("mine").row == "x"
+
+
+def test_a_row_is_worked_out_once_for_each_state_of_the_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jobs").mkdir()
+    own, scales = tmp_path / "jobs" / "own.toml", tmp_path / "jobs" / "scales.toml"
+    own.write_text('experiment = "own"\ntitle = "Own"\n[row.own]\nextends = "table1/E"\n')
+    first = jobs.find("own", "smoke")
+    assert jobs.find("own", "smoke") is first
+    assert jobs.find("own", "smoke", seed=1).run.seed == 1
+    scales.write_text("[smoke.all]\ntraining = { steps = 7 }\n")
+    assert jobs.find("own", "smoke").run.training.steps == 7
+    own.write_text(own.read_text() + "training = { batch = 12 }\n")
+    assert jobs.find("own").run.training.batch == 12
+    scales.unlink()
+    assert jobs.find("own", "smoke").run.training.steps == first.run.training.steps

@@ -253,3 +253,12 @@ def test_a_claim_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no claim called") as caught:
         found.claim("table9/E/gflop-265")
     assert "table9/E/gflop-256" in caught.value.fix
+
+
+def test_a_ledger_is_read_once_for_each_state_of_its_files(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.toml"
+    file.write_text(GOOD, encoding="utf-8")
+    first = read(tmp_path)
+    assert read(tmp_path) is first
+    file.write_text(GOOD.replace("27.74", "28.74"), encoding="utf-8")
+    assert read(tmp_path).claim("table9/E/fid").printed == 28.74
