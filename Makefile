@@ -4,7 +4,7 @@
 # make tables  the paper's tables and figures, from the committed records
 # make bench   speed against every peer at hand, on the CPU; AUTHORS=PATH, a checkout of k-diffusion, adds its code;
 #              WRITE=benchmarks/results/cpu writes the table that is committed; PROCESSES=5, of a training step's sides,
-#              one after another: how far their ratios go, in about half an hour
+#              one after another: how far their ratios go, in nearly as many times the time
 # make lint    style, types, import layers
 # make test-slurm  the tests that need a real SLURM: installs Debian's packages, starts a cluster on this machine, ends it
 # make test-gpu  parity, golden curve and samplers on this machine's card (skipped, with a word, without one)

@@ -4,10 +4,13 @@ way."""
 from __future__ import annotations
 
 import multiprocessing
+import os
 import statistics
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.connection import wait
 from typing import Any
 
 _side: Any = None
@@ -21,7 +24,7 @@ class OwnProcess:
     """
 
     def __init__(self, make: Callable[..., Any], *given: Any) -> None:
-        self._process = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+        self._process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _leave_with_parent)
         self._make = make, given
 
     def later(self, method: str, *given: Any) -> Future[Any]:
@@ -57,6 +60,18 @@ def in_turns(
         for name, side in sides.items():
             found[name] += seconds(side)
     return {name: statistics.median(each) for name, each in found.items()}
+
+
+def _leave_with_parent() -> None:
+    """A benchmark that is killed takes its sides along: they would wait for its next question for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _answer(make: tuple[Callable[..., Any], Sequence[Any]], method: str, given: Sequence[Any]) -> Any:

@@ -1,6 +1,10 @@
 """Sides of a benchmark in processes of their own."""
 
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +36,24 @@ def test_what_goes_wrong_there_is_raised_here(turns):
     finally:
         side.end()
         unmade.end()
+
+
+def test_a_benchmark_that_is_killed_takes_its_sides_along(tmp_path):
+    script = tmp_path / "waits.py"
+    script.write_text(
+        "import os, time\nfrom turns import OwnProcess\n"
+        "if __name__ == '__main__':\n"
+        "    side = OwnProcess(list)\n    side.ask('__len__')\n"
+        "    print(*side._process._processes, flush=True)\n    time.sleep(600)\n"
+    )
+    there = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "benchmarks")}
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=there) as bench:
+        pid = int(bench.stdout.readline())
+        bench.kill()
+    end = time.monotonic() + 30
+    while Path(f"/proc/{pid}/exe").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}/exe").exists()
 
 
 def test_all_take_their_turn_and_medians_count(turns):
