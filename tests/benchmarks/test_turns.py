@@ -41,7 +41,7 @@ def test_what_goes_wrong_there_is_raised_here(turns):
 def test_a_benchmark_that_is_killed_takes_its_sides_along(tmp_path):
     script = tmp_path / "waits.py"
     script.write_text(
-        "import os, time\nfrom turns import OwnProcess\n"
+        "import time\nfrom turns import OwnProcess\n"
         "if __name__ == '__main__':\n"
         "    side = OwnProcess(list)\n    side.ask('__len__')\n"
         "    print(*side._process._processes, flush=True)\n    time.sleep(600)\n"
