@@ -1,11 +1,14 @@
 """Everything that a CPU can measure against its peers, in one table: what, ours, peer, ratio, target.
 
-    python benchmarks/bench.py [--authors PATH] [--threads 2] [--processes 1] [--only PART] [--write FOLDER]
+    python benchmarks/bench.py [--authors PATH] [--threads 2] [--processes 1] [--minutes M] [--only PART]
+                               [--write FOLDER]
 
 A ratio is above 1 where ours is ahead. Peers whose code is not at hand are said to be missing. --write leaves
-bench.json and bench.md in FOLDER as each part is done; `benchmarks/results/cpu` is where the committed ones lie.
+bench.json and bench.md in FOLDER as each part is done; `benchmarks/results` is where the committed ones lie.
 Several processes a side of a training step take as many times its time: how memory comes to lie makes one faster than
-the next, and the table gives the median of each side and how far the ratios go.
+the next, and the table gives the median of each side and how far the ratios go. --minutes is what all of it may take:
+the authors' code, most of whose time is compiling, comes last, and of its cases those that would not end in time are
+left out and named. So is bfloat16 where the processor has no instructions for it.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,16 +35,16 @@ import torch
 import torch.nn.functional as F
 from authors import authors
 from einops import rearrange
-from evaluation import distances, features, pictures
-from records import COMMANDS, fill, seconds
+from evaluation import PRECISIONS, distances, features, pictures
+from records import COMMANDS, fill, pandas_seconds, seconds
 from step_against_authors import COMPILED, EAGER, KINDS, measure
 from torch import Tensor
 from turns import best
 
 from hdit_repro.files import write_json, write_text
+from hdit_repro.metrics.extractors.inception import Precision
 from hdit_repro.models.attention import Neighborhood
 from hdit_repro.records.provenance import checkout_source, package_versions
-from hdit_repro.spec.training import Precision
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDES = (32, 64, 128, 256)
@@ -49,15 +54,21 @@ KERNEL = 7
 STARTS = (
     ("--help",), ("list",), ("show", "table1/E"), ("cost", "table1/E"), ("plan", "table1"), ("status",), ("verify",),
 )  # fmt: skip
+PEER = ("pip", "--version")
+"""A command that everybody has beside Python, and that does nothing but start."""
 
 NAMED = ("python", "torch", "numpy", "scipy", "torch-fidelity")
 """Versions that the table's last line names; bench.json has all."""
 RECORDS = (1_000, 10_000)
 FASTER = 1.3
 """How many times the authors' images a second a training step is to reach."""
-PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+FEATURES: dict[Precision, float] = {"float32": 1.9, "bfloat16": 3.5}
+"""How many times torch-fidelity's images a second Inception is to reach, by its precision."""
 PAIRS = ((*EAGER, "", "eager"), (*COMPILED, ", compiled", "by default"))
 """Which of `measure`'s sides is set against which, and their names in the table."""
+PANDAS, NOTHING = "pandas: reading, grouping", "itself, without records"
+PEERS = {"plan": NOTHING, "render-tables": PANDAS}
+"""What a command on many records is set against."""
 LIMITS = {("render-tables", 10_000): 5.0}
 """Seconds that a command with so many records may take."""
 
@@ -75,6 +86,18 @@ class Row(NamedTuple):
     met: bool | None = None
     span: tuple[float, float] | None = None
     """The least and the greatest ratio, where several processes a side were measured."""
+
+
+@dataclass
+class Given:
+    """What the parts are given: a checkout of the authors' code, processes a side of a training step, and the
+    `time.perf_counter` by which all is to have ended. `absent` is where they say what they left out."""
+
+    authors: Path | None = None
+    processes: int = 1
+    until: float = math.inf
+    precisions: Sequence[Precision] = PRECISIONS
+    absent: list[str] = field(default_factory=list)
 
 
 def dense(side: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
@@ -109,7 +132,7 @@ def exponent(sides: Sequence[int], times: Sequence[float]) -> float:
     return statistics.linear_regression(x, y).slope
 
 
-def attention() -> list[Row]:
+def attention(given: Given) -> list[Row]:
     """Neighborhood attention against the dense mask, and how the cost of both grows."""
     ours, peer = best([both_ways(Neighborhood(KERNEL), 64), both_ways(dense(64), 64)], 4)
     slope = exponent(SIDES, best([both_ways(Neighborhood(KERNEL), side) for side in SIDES], 3))
@@ -122,16 +145,22 @@ def attention() -> list[Row]:
     ]
 
 
-def steps(checkout: Path | None, processes: int) -> list[Row]:
-    """A training step and sampling against the authors' code, by so many processes a side."""
-    if checkout is None:
+def steps(given: Given) -> list[Row]:
+    """A training step and sampling against the authors' code."""
+    if given.authors is None:
+        given.absent.append("the authors' code (--authors PATH): training step and sampling")
         return []
-    authors(checkout, compiled=False)  # a folder that is no checkout is refused before anything is started
-    rows = []
-    for kind, precision in product(KINDS, PRECISIONS):
-        found = measure(checkout, kind, 8, 6, steps=3, precision=precision, processes=processes)
-        case = f"{kind}, {precision}"
-        rows += [step_row(case, found, *pair, several=processes > 1) for pair in PAIRS]
+    rows, longest = [], 0.0
+    for precision, kind in product(given.precisions, KINDS):
+        case, began = f"{kind}, {precision}", time.perf_counter()
+        if began + longest > given.until:
+            given.absent.append(
+                f"a training step, {case}: by the one before, it would not have ended in time (--minutes)"
+            )
+            continue
+        found = measure(given.authors, kind, 8, 6, steps=3, precision=precision, processes=given.processes)
+        longest = max(longest, time.perf_counter() - began)
+        rows += [step_row(case, found, *pair, several=given.processes > 1) for pair in PAIRS]
         rows += [memory_row(case, found, *pair) for pair in PAIRS]
         if precision == "float32":
             ours, peer = found["ours sampled images/s"], found["theirs sampled images/s"]
@@ -154,11 +183,12 @@ def memory_row(case: str, found: dict[str, float], mine: str, other: str, how: s
     return Row(what, "MiB", ours, f"k-diffusion, {name}", peer, peer / ours, ">= 1", ours <= peer)
 
 
-def measurement() -> list[Row]:
+def measurement(given: Given) -> list[Row]:
     """Features and distances against the tools in use."""
-    found = {**features(pictures(64, 64), 1), **distances(1)}
+    found = {**features(pictures(64, 64), 1, given.precisions), **distances(1)}
     rows = []
-    for name, target in (("float32", 1.9), ("bfloat16", 3.5)):
+    for name in given.precisions:
+        target = FEATURES[name]
         for which in ("default", "best"):
             ours, ratio = found[f"{name} images/s"], found[f"{name} ratio, {which} batch"]
             said, met = f">= {target}", ratio >= target
@@ -174,30 +204,39 @@ def measurement() -> list[Row]:
     return [*rows, Row(what, "s", ours, "scipy.linalg.sqrtm", peer_s, ratio, ">= 4", ratio >= 4)]
 
 
-def start(command: tuple[str, ...]) -> float:
-    """Least seconds of three runs of a command."""
-    least = math.inf
-    for _ in range(3):
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "hdit_repro.cli", *command], check=True, capture_output=True, cwd=ROOT)
-        least = min(least, time.perf_counter() - began)
-    return least
+def start(*words: str) -> None:
+    """Run a Python module as a command, from its process's start to its end."""
+    subprocess.run([sys.executable, "-m", *words], check=True, capture_output=True, cwd=ROOT)
 
 
-def commands() -> list[Row]:
+def commands(given: Given) -> list[Row]:
     """Start-up, and planning and rendering of many records."""
-    times = {" ".join(command): start(command) for command in STARTS}
-    rows = [Row(f"hdit-repro {name}", "s", t, target="< 0.3", met=t < 0.3) for name, t in times.items()]
+    *times, peer = best([*(partial(start, "hdit_repro.cli", *words) for words in STARTS), partial(start, *PEER)], 3)
+    rows = [
+        Row(f"hdit-repro {' '.join(words)}", "s", taken, " ".join(PEER), peer, peer / taken, ">= 1", taken <= peer)
+        for words, taken in zip(STARTS, times, strict=True)
+    ]
     for number in RECORDS:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as nothing:
             fill(Path(folder), "paper", number)
-            for name in ("plan", "render-tables"):
-                words = tuple(word.replace("SCALE", "paper") for word in COMMANDS[name])
-                wall, _ = seconds(Path(folder), words)
-                limit = LIMITS.get((name, number))
-                said, met = ("", None) if limit is None else (f"< {limit:g}", wall < limit)
-                rows.append(Row(f"hdit-repro {name}, {number:,} records", "s", wall, target=said, met=met))
+            rows += [among_records(name, number, Path(folder), Path(nothing)) for name in PEERS]
     return rows
+
+
+def among_records(name: str, number: int, folder: Path, nothing: Path) -> Row:
+    """A command of `COMMANDS` on a workplace of many records, against its peer there."""
+    words = tuple(word.replace("SCALE", "paper") for word in COMMANDS[name])
+    wall, _ = seconds(folder, words)
+    peer_name, peer = PEERS[name], pandas_seconds(folder) if PEERS[name] == PANDAS else seconds(nothing, words)[0]
+    limit = LIMITS.get((name, number))
+    said, met = ("", None) if limit is None else (f"< {limit:g} s", wall < limit)
+    return Row(f"hdit-repro {name}, {number:,} records", "s", wall, peer_name, peer, peer / wall, said, met)
+
+
+def computes_bfloat16() -> bool:
+    """Whether the processor multiplies in bfloat16; one of whose instructions torch knows nothing is taken to."""
+    able = torch.cpu.get_capabilities()
+    return any(able.get(name, True) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def processor() -> str:
@@ -237,7 +276,7 @@ def table(rows: list[Row], machine: dict[str, Any], absent: list[str]) -> str:
         )
     versions, changed = machine["versions"], " with changes" if machine["dirty"] else ""
     packages = ", ".join(f"{name} {versions[name]}" for name in NAMED if name in versions)
-    lines += ["", "- A ratio above 1: ours is ahead.", *(f"- Not at hand: {name}." for name in absent)]
+    lines += ["", "- A ratio above 1: ours is ahead.", *(f"- Not measured: {name}." for name in absent)]
     lines += [
         f"- {machine['time']}, {machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads; {packages}; "
         f"commit {machine['commit'][:12]}{changed}; {machine['seconds']:.0f} s: `{machine['command']}`"
@@ -245,13 +284,10 @@ def table(rows: list[Row], machine: dict[str, Any], absent: list[str]) -> str:
     return "\n".join(lines)
 
 
-PARTS: dict[str, Callable[[Path | None, int], list[Row]]] = {
-    "attention": lambda *_: attention(),
-    "steps": steps,
-    "evaluation": lambda *_: measurement(),
-    "commands": lambda *_: commands(),
-}
-"""What is measured, given a checkout of the authors' code and the processes a side."""
+PARTS: dict[str, Callable[[Given], list[Row]]] = {
+    "attention": attention, "evaluation": measurement, "commands": commands, "steps": steps,
+}  # fmt: skip
+"""What is measured; what takes longest comes last, since it can be cut short."""
 
 
 def main() -> None:
@@ -260,23 +296,32 @@ def main() -> None:
     parser.add_argument("--authors", type=Path, help="a checkout of crowsonkb/k-diffusion")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--processes", type=int, default=1, help="of each side of a training step")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="what all of it may take; no end if not said")
     parser.add_argument("--only", choices=list(PARTS), action="append", help="a part; all if not said")
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="leave bench.json and bench.md there")
     asked = parser.parse_args()
     if min(asked.threads, asked.processes) < 1:
         parser.error("--threads and --processes are at least 1")
+    if not asked.minutes > 0:
+        parser.error("--minutes is above 0")
+    if asked.authors:
+        authors(asked.authors, compiled=False)  # a folder that is no checkout is refused before anything is measured
     torch.set_num_threads(asked.threads)
     began = time.perf_counter()
-    absent = [] if asked.authors else ["the authors' code (--authors PATH): training step and sampling"]
-    absent += ["clean-fid's and ADM's evaluators on Inception's own weights, which no package here brings"]
+    given = Given(asked.authors, asked.processes, began + 60 * asked.minutes)
+    given.absent.append("clean-fid's and ADM's evaluators on Inception's own weights, which no package here brings")
+    if not computes_bfloat16():
+        given.precisions = ("float32",)
+        given.absent.append("bfloat16: this processor has no instructions for it, and takes longer than in float32")
     rows, text = [], ""
     for name in asked.only or PARTS:
-        rows += PARTS[name](asked.authors, asked.processes)
+        rows += PARTS[name](given)
         machine = machine_facts(asked.threads, began)
         print(f"{name}: {machine['seconds']:.0f} s so far", file=sys.stderr, flush=True)
-        text = table(rows, machine, absent)
+        text = table(rows, machine, given.absent)
         if asked.write:
-            write(asked.write, {"machine": machine, "rows": [row._asdict() for row in rows], "absent": absent}, text)
+            tree = {"machine": machine, "rows": [row._asdict() for row in rows], "absent": given.absent}
+            write(asked.write, tree, text)
     print(text)
 
 

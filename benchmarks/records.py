@@ -38,6 +38,16 @@ COMMANDS = {
     "verify": ("verify", "--json"),
     "plan": ("plan", "table1", "--scale", "SCALE"),
 }
+PANDAS = """
+import json, sys
+from pathlib import Path
+import pandas
+files = Path(sys.argv[1]).rglob("*.json")
+found = pandas.json_normalize([json.loads(file.read_text()) for file in files])
+values = [name for name in found if name.startswith("metrics.") and name.endswith(".value")]
+print(found.groupby(found["names"].str[0])[values].agg(["mean", "std", "count"]).to_string())
+"""
+"""What somebody writes who has pandas and a folder of results: means of each row."""
 TWICE = 10
 """Every so many trainings one has a second sampling."""
 
@@ -99,6 +109,13 @@ def seconds(folder: Path, command: tuple[str, ...]) -> tuple[float, float]:
     if done.returncode:
         sys.exit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr}")
     return time.perf_counter() - start, processor() - before
+
+
+def pandas_seconds(folder: Path) -> float:
+    """Wall seconds of `PANDAS` on a workplace's records, from the start of its process."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", PANDAS, str(folder / "results")], check=True, capture_output=True)
+    return time.perf_counter() - began
 
 
 def processor() -> float:

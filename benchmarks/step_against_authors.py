@@ -188,7 +188,8 @@ class Station:
         self.side, self.data, self.precision = make_side(name, checkout, run), batch_of(run, batch), precision
 
     def loss(self) -> float:
-        return float(self.side.loss(*self.data).detach())
+        with autocast(self.precision, self.data[0].device):
+            return float(self.side.loss(*self.data).detach())
 
     def sampled(self, steps: int) -> tuple[float, Tensor]:
         """Seconds of sampling, and the samples."""
@@ -228,8 +229,8 @@ def measure(
     """Images a second of a step and of sampling on the sides, memory, and how far losses and samples are apart.
 
     A turn is three steps. Every side has so many processes, one after another, each with all the turns: how memory
-    comes to lie makes one faster than the next. The median of a side's processes counts. Sampling (by the eager sides)
-    and the losses are in float32 whatever the precision of a step.
+    comes to lie makes one faster than the next. The median of a side's processes counts. Sampling, by the eager sides,
+    is in float32 whatever the precision of a step.
     """
     threads = torch.get_num_threads()
     out: dict[str, float] = {}

@@ -1,6 +1,7 @@
 """The table of speed: its parts run, small, and what is missing is said."""
 
 import json
+import subprocess
 import sys
 from concurrent.futures import Future
 from importlib import import_module
@@ -27,7 +28,7 @@ def test_attention_rows_hold_their_targets_against_what_was_measured(bench, monk
     monkeypatch.setattr(bench, "DENSE_SIDES", (8, 16))
     times = iter([[2.0, 10.0], [1.0, 4.0], [1.0, 16.0]])
     monkeypatch.setattr(bench, "best", lambda calls, rounds: next(times))
-    against, slope = bench.attention()
+    against, slope = bench.attention(bench.Given())
     assert (against.better, against.met) == (5.0, True)
     assert (slope.ours, slope.met, slope.peer) == (pytest.approx(1.0), True, pytest.approx(2.0))
 
@@ -39,7 +40,7 @@ def test_a_missing_peer_is_said_and_what_is_measured_is_written(bench, monkeypat
     bench.main()
     printed = capsys.readouterr().out
     assert "| a | s | 2 | b | 3 | 1.5 | >= 2 | no |" in printed
-    assert "Not at hand: the authors' code" in printed
+    assert "Not measured: the authors' code" in printed
     found = json.loads((tmp_path / "bench.json").read_text())
     assert found["rows"] == [row._asdict()]
     assert {"cpu", "cores", "commit", "versions", "command"} <= found["machine"].keys()
@@ -62,6 +63,21 @@ def test_no_processes_at_all_are_refused(bench, monkeypatch, capsys):
     assert "--processes are at least 1" in capsys.readouterr().err
 
 
+def test_a_folder_without_their_code_is_refused_before_anything_is_measured(bench, monkeypatch, tmp_path):
+    monkeypatch.setattr(bench, "PARTS", {"attention": lambda *_: pytest.fail("was measured")})
+    monkeypatch.setattr(sys, "argv", ["bench.py", "--authors", str(tmp_path)])
+    with pytest.raises(SystemExit, match="no checkout of k-diffusion"):
+        bench.main()
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan"])
+def test_no_time_at_all_is_refused(bench, monkeypatch, capsys, minutes):
+    monkeypatch.setattr(sys, "argv", ["bench.py", "--minutes", minutes])
+    with pytest.raises(SystemExit, match="2"):
+        bench.main()
+    assert "--minutes is above 0" in capsys.readouterr().err
+
+
 def test_a_folder_that_is_no_checkout_is_refused(bench, tmp_path):
     with pytest.raises(SystemExit, match="no checkout of k-diffusion"):
         bench.authors(tmp_path, compiled=False)
@@ -80,7 +96,7 @@ def test_the_rows_of_an_evaluation_come_from_what_was_measured(bench, monkeypatc
     monkeypatch.setattr(evaluation, "statistics_of", lambda rows: statistics_of(rows[:, :16]))
     monkeypatch.setattr(evaluation, "WIDTH", 16)
     monkeypatch.setattr(evaluation, "BATCHES", (4, evaluation.DEFAULT_BATCH))
-    rows = bench.measurement()
+    rows = bench.measurement(bench.Given())
     names = [row.peer_name for row in rows]
     assert names[0::2] == ["torch-fidelity, default batch, 64"] * 2 + ["scipy.linalg.sqrtm"]
     best = names[1]
@@ -91,6 +107,47 @@ def test_the_rows_of_an_evaluation_come_from_what_was_measured(bench, monkeypatc
         assert row.better == pytest.approx(row.ours / row.peer)
     assert rows[4].better == pytest.approx(rows[4].peer / rows[4].ours)
     assert all(row.met == (row.better >= float(row.target.removeprefix(">= "))) for row in rows if row.target)
+    without = bench.measurement(bench.Given(precisions=("float32",)))
+    assert [row.what for row in without] == [row.what for row in rows if "bfloat16" not in row.what]
+
+
+def test_a_processor_without_instructions_for_bfloat16_is_not_measured_in_it(bench, monkeypatch, tmp_path, capsys):
+    for capabilities, expected in (
+        ({"avx512_bf16": False, "amx_bf16": False}, ("float32",)),
+        ({"avx512_bf16": True, "amx_bf16": False}, bench.PRECISIONS),
+        ({"neon": True}, bench.PRECISIONS),
+    ):
+        given = []
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=capabilities: able)
+        monkeypatch.setattr(bench, "PARTS", {"steps": lambda each, found=given: found.append(each.precisions) or []})
+        monkeypatch.setattr(sys, "argv", ["bench.py", "--threads", str(torch.get_num_threads())])
+        bench.main()
+        assert given == [expected]
+        assert ("Not measured: bfloat16" in capsys.readouterr().out) == (expected == ("float32",))
+
+
+def test_a_case_that_would_not_end_in_time_is_left_out_and_named(bench, monkeypatch, tmp_path):
+    """By a clock that a case takes 100 seconds of."""
+    now, asked = [0.0], []
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: now[0])
+    for name in ("step_row", "memory_row"):
+        monkeypatch.setattr(bench, name, lambda case, *_, **how: case)
+
+    def measure(at, kind, *_, precision, **how):
+        now[0] += 100
+        asked.append((kind, precision))
+        return {f"{side} sampled images/s": 1.0 for side in ("ours", "theirs")}
+
+    monkeypatch.setattr(bench, "measure", measure)
+    given = bench.Given(tmp_path, until=250.0)
+    bench.steps(given)
+    assert asked == [("shifted-window", "float32"), ("global", "float32")]
+    assert [line.split(":")[0] for line in given.absent] == [
+        "a training step, shifted-window, bfloat16", "a training step, global, bfloat16",
+    ]  # fmt: skip
+    late = bench.Given(tmp_path, until=150.0)
+    bench.steps(late)
+    assert len(late.absent) == 4
 
 
 class Here:
@@ -124,7 +181,7 @@ def test_the_rows_of_a_step_come_from_what_was_measured(bench, monkeypatch, tmp_
     monkeypatch.setattr(step, "OwnProcess", Here)
     monkeypatch.setattr(bench, "measure", lambda at, kind, batch, turns, **how: step.measure(at, kind, 2, 1, **how))
     monkeypatch.setattr(step, "keep_freed_memory", lambda: True)
-    rows = {row.what: row for row in bench.steps(tmp_path, 2)}
+    rows = {row.what: row for row in bench.steps(bench.Given(tmp_path, 2))}
     for kind in step.KINDS:
         assert f"sampling, {kind}, float32" in rows
         for case in (
@@ -137,7 +194,7 @@ def test_the_rows_of_a_step_come_from_what_was_measured(bench, monkeypatch, tmp_
             assert (speed.better, speed.target) == (speed.ours / speed.peer, ">= 1.3")
             assert memory.better == memory.peer / memory.ours
             assert 0 < speed.span[0] <= speed.span[1]
-    assert all(row.span is None for row in bench.steps(tmp_path, 1))
+    assert all(row.span is None for row in bench.steps(bench.Given(tmp_path, 1)))
     for row in rows.values():
         assert row.met is None or row.met == (row.better >= float(row.target.removeprefix(">= ")))
 
@@ -145,11 +202,27 @@ def test_the_rows_of_a_step_come_from_what_was_measured(bench, monkeypatch, tmp_
 def test_the_rows_of_commands_say_seconds(bench, monkeypatch):
     monkeypatch.setattr(bench, "STARTS", (("list",),))
     monkeypatch.setattr(bench, "RECORDS", (2,))
-    rows = bench.commands()
-    assert [row.what for row in rows] == [
-        "hdit-repro list", "hdit-repro plan, 2 records", "hdit-repro render-tables, 2 records",
-    ]  # fmt: skip
-    assert all(row.ours > 0 for row in rows)
+    rows = bench.commands(bench.Given())
+    assert [(row.what, row.peer_name) for row in rows] == [
+        ("hdit-repro list", "pip --version"),
+        ("hdit-repro plan, 2 records", "itself, without records"),
+        ("hdit-repro render-tables, 2 records", "pandas: reading, grouping"),
+    ]
+    assert all(row.better == row.peer / row.ours > 0 for row in rows)
+
+
+def test_pandas_reads_the_same_records(bench, tmp_path):
+    """The peer of rendering: a row's mean is that of its records."""
+    records = import_module("records")
+    records.fill(tmp_path, "paper", 3)
+    done = subprocess.run(
+        [sys.executable, "-c", records.PANDAS, str(tmp_path / "results")], capture_output=True, text=True, check=True
+    )
+    found = [json.loads(path.read_text()) for path in (tmp_path / "results").rglob("*.json")]
+    for name in {record["names"][0] for record in found}:
+        values = [record["metrics"]["fid"]["value"] for record in found if record["names"][0] == name]
+        line = next(line for line in done.stdout.splitlines() if line.startswith(name))
+        assert float(line.split()[1]) == pytest.approx(sum(values) / len(values))
 
 
 def test_a_folder_of_this_machine_is_not_in_the_command(bench):
