@@ -111,6 +111,46 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+class NoFile(OSError):
+    """A pipe, a device or a socket where a file is to be read."""
+
+
+def regular(path: Path | str, flags: int = os.O_RDONLY) -> int:
+    """Open a file without waiting, as `opener` of `open`: opening a pipe that nobody writes to never comes back.
+
+    Raises:
+        NoFile: it is a pipe, a device or a socket.
+        OSError: it cannot be opened.
+    """
+    handle = os.open(path, flags | os.O_NONBLOCK)
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):  # `open` refuses a folder itself
+        return handle
+    os.close(handle)
+    raise NoFile(errno.EINVAL, "a pipe, a device or a socket, and no file", str(path))
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """What a file holds.
+
+    Raises:
+        OSError: as of `regular`.
+    """
+    with naming(path), open(path, "rb", opener=regular) as file:
+        return file.read()
+
+
+def read_text(path: Path | str, *, encoding: str = "utf-8", errors: str = "strict") -> str:
+    """The text that a file holds, its lines ended by "\\n".
+
+    Raises:
+        OSError: as of `regular`.
+        UnicodeDecodeError: it is no text, and `errors` are strict.
+    """
+    with naming(path), open(path, encoding=encoding, errors=errors, opener=regular) as file:
+        return file.read()
+
+
 def write_bytes(path: Path | str, data: bytes) -> None:
     """Write `data` whole under `path`, or leave what was there."""
     with naming(path), atomic_file(path) as file:
@@ -155,11 +195,10 @@ def read_json(path: Path | str) -> Any:
     JSON.
 
     Raises:
-        UserError: the file is missing, cut off or no JSON; the message names it.
+        UserError: the file is missing, no file, cut off or no JSON; the message names it.
     """
     try:
-        with naming(path):
-            data = Path(path).read_bytes()
+        data = read_bytes(path)
         value = json.loads(data, parse_constant=_no_number)
         if b"\\u" in data:
             json.dumps(value, ensure_ascii=False).encode()  # half of a pair ("\ud800") is no text that can be written
@@ -171,9 +210,10 @@ def read_json(path: Path | str) -> Any:
             expected="a JSON file",
             fix="check the path, or run the command that writes it",
         ) from error
-    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, too deep
+    except (ValueError, RecursionError, NoFile) as error:  # no JSON, no UTF-8, too deep
+        why = error.strerror if isinstance(error, NoFile) else error
         raise UserError(
-            "a file is damaged", found=f"{path}: {error}", expected="whole JSON", fix="delete it and make it again"
+            "a file is damaged", found=f"{path}: {why}", expected="whole JSON", fix="delete it and make it again"
         ) from error
 
 
@@ -205,7 +245,7 @@ def refuse_pipe(path: Path) -> None:
 def sha256_file(path: Path | str) -> str:
     """SHA-256 of a file, as 64 hexadecimal digits, read a mebibyte at a time."""
     digest = hashlib.sha256()
-    with naming(path), open(path, "rb") as file:
+    with naming(path), open(path, "rb", opener=regular) as file:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
@@ -235,7 +275,7 @@ def lock(path: Path | str, *, wait: bool = True) -> Iterator[bool]:
 def is_locked(path: Path | str) -> bool:
     """Whether another open file holds the lock on `path` now. Creates nothing."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=regular) as file:
             return not _may(file, fcntl.LOCK_SH)
     except FileNotFoundError:
         return False

@@ -14,6 +14,7 @@ from hdit_repro.cli import options
 from hdit_repro.cli.output import data, group, must_be_whole, near, remark
 from hdit_repro.cli.status import EVERY, remark_unreadable
 from hdit_repro.errors import UserError
+from hdit_repro.files import read_text, regular
 
 if TYPE_CHECKING:
     from hdit_repro.jobs import Job
@@ -101,7 +102,7 @@ def _print_logs(tasks: Sequence[Task], printed: dict[Path, int], refused: Refuse
     said = False
     for path in (path for task in tasks for path in _logs_of(task)):
         try:
-            with open(path, encoding="utf-8", errors="replace") as file:
+            with open(path, encoding="utf-8", errors="replace", opener=regular) as file:
                 file.seek(printed.get(path, 0))
                 text = file.read()
                 printed[path] = file.tell()
@@ -122,9 +123,7 @@ def _print_failures(tasks: Sequence[Task], printed: Mapping[Path, int], refused:
 
     said = False
     for task in tasks:
-        logged = "".join(
-            path.read_text(encoding="utf-8", errors="replace") for path in _logs_of(task) if path in printed
-        )
+        logged = "".join(read_text(path, errors="replace") for path in _logs_of(task) if path in printed)
         whole = task.folder.failure(task.stage)
         for path in (whole, *sorted(whole.parent.glob(f"{task.key}.*-*.failure.json"))):
             try:

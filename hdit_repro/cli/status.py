@@ -121,8 +121,10 @@ def _show(tasks: Sequence[Task], live: Live, lost: Sequence[str], before: list[s
 
 def _trouble(path: Path) -> str:
     """What keeps a run from being shown: a file of it that is damaged, or refused."""
+    from hdit_repro.files import read_bytes
+
     try:
-        path.read_bytes()
+        read_bytes(path)
     except OSError as error:
         return f"{unread(error)}, and its run is not shown"
     return f"{near(path)} is damaged, and its run is not shown; submit it again to mend it"

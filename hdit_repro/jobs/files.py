@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from hdit_repro.errors import CONTROL, UserError, nearest, pick
-from hdit_repro.files import shipped, whose
+from hdit_repro.files import read_text, shipped, whose
 from hdit_repro.jobs.explain import field_names
 from hdit_repro.jobs.types import Paper
 from hdit_repro.lines import Lines
@@ -100,7 +100,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         UserError: it is missing, not to be read, or no TOML; the message has the file and the line.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(read_text(path, encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise UserError(
             "a job file is missing",
@@ -238,7 +238,7 @@ def line_of(path: Path, *keys: str | int) -> int:
 @lru_cache(maxsize=256)
 def _lines(path: Path, _state: int) -> Lines:
     """Where everything stands in one file, looked through once for each state it is met in."""
-    return Lines(path.read_text(encoding="utf-8-sig"), keys=True)
+    return Lines(read_text(path, encoding="utf-8-sig"), keys=True)
 
 
 def refuse_unknown(table: dict[str, Any], allowed: tuple[str, ...], where: str) -> None:

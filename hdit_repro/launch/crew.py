@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hdit_repro.files import lock
+from hdit_repro.files import lock, read_text
 from hdit_repro.launch.clusters import Local, gpus_here
 from hdit_repro.launch.graph import required
 from hdit_repro.launch.job import PATIENCE, StageChain
@@ -184,6 +184,6 @@ def _handled(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
 def _tail(path: Path) -> str:
     """The last line of a worker's own output."""
     with contextlib.suppress(OSError):
-        lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+        lines = [line for line in read_text(path, errors="replace").splitlines() if line.strip()]
         return lines[-1] if lines else ""
     return ""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hdit_repro.errors import UserError, pick
+from hdit_repro.files import NoFile, read_bytes
 from hdit_repro.jobs import SCALES, Job, read
 from hdit_repro.launch.describe import described
 from hdit_repro.launch.graph import Task, required, row_name, tasks_for
@@ -154,7 +155,8 @@ def readable(tasks: Sequence[Task]) -> tuple[list[Task], list[PermissionError]]:
         try:
             status_of([task])
             for path in (task.folder.path / "state").glob(f"{task.key}*.json"):  # those of ranges of its samples too
-                path.read_bytes()
+                with contextlib.suppress(NoFile):  # whoever reads it calls it damaged
+                    read_bytes(path)
         except PermissionError as error:
             refused.setdefault(task.folder.path, error)
     return [task for task in tasks if task.folder.path not in refused], list(refused.values())

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from hdit_repro.errors import UserError
-from hdit_repro.files import read_json, whose, write_json
+from hdit_repro.files import read_bytes, read_json, whose, write_json
 from hdit_repro.records.implied import contradictions
 from hdit_repro.records.migrate import migrate, untouched
 from hdit_repro.records.schema import SCHEMA, Record, digest_of, seal
@@ -150,7 +150,7 @@ def _as_written(path: Path) -> Record | None:
     looked at closer. This takes a third of the time.
     """
     with contextlib.suppress(FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
-        data = path.read_bytes()
+        data = read_bytes(path)
         record = msgspec.json.decode(data, type=Record)
         own = f'"digest":"{record.digest}",'.encode()
         canonical = msgspec.json.format(data, indent=-1).replace(own, b"", 1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from hdit_repro.cost import count
-from hdit_repro.files import write_text
+from hdit_repro.files import read_text, write_text
 from hdit_repro.jobs import Job
 from hdit_repro.records import store
 from hdit_repro.records.layout import RunFolder
@@ -43,7 +43,7 @@ def mend_card(job: Job, folder: RunFolder) -> None:
 
 
 def _card_there(folder: RunFolder) -> str:
-    return folder.card.read_text(encoding="utf-8", errors="replace") if folder.card.exists() else ""
+    return read_text(folder.card, errors="replace") if folder.card.exists() else ""
 
 
 def model_card(job: Job, folder: RunFolder) -> str:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hdit_repro.files import needing_room, sync, write_text
+from hdit_repro.files import needing_room, read_bytes, sync, write_text
 
 TIMED = ("images_per_s", "data_wait", "mfu", "memory_gib")
 """What depends on the machine and the moment. Everything else in a line is the same bits after any restart."""
@@ -56,7 +56,7 @@ def _whole_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
     if not path.exists():
         return []
     whole = []
-    for line in path.read_bytes().splitlines():
+    for line in read_bytes(path).splitlines():
         with contextlib.suppress(ValueError, RecursionError):  # no JSON, no text
             text = line.decode()
             values = json.loads(text)

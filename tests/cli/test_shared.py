@@ -70,14 +70,14 @@ def test_a_run_folder_that_cannot_be_looked_into_is_named(
     roots = Roots(tmp_path / "runs", tmp_path / "results")
     hidden = _described(roots, "table1/E", "table1/A")["table1/A"].description
     owner = tmp_path.owner()
-    stat, read_bytes = Path.stat, Path.read_bytes
+    stat, opened = Path.stat, os.open
 
     def refuse(path: Path) -> None:
         if path == hidden:
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "stat", lambda path, **how: refuse(path) or stat(path, **how))
-    monkeypatch.setattr(Path, "read_bytes", lambda path: refuse(path) or read_bytes(path))
+    monkeypatch.setattr(os, "open", lambda path, *how, **more: refuse(Path(path)) or opened(path, *how, **more))
     monkeypatch.setattr(os, "geteuid", lambda: stat(tmp_path).st_uid + 1)
     monkeypatch.setattr(files, "SYSTEM", stat(tmp_path).st_uid + 2)
     place = f"runs/{hidden.parent.name}"
@@ -133,14 +133,14 @@ def test_a_job_file_that_may_not_be_read_costs_itself_alone(
 ) -> None:
     path = tmp_path / "jobs" / "mine.toml"
     files.write_text(path, '[row.wide]\nextends = "table1/E"\n')
-    read_text, owner = Path.read_text, path.owner()
+    opened, owner = os.open, path.owner()
 
-    def refuse(place: Path, *others: Any, **how: Any) -> str:
-        if place == path:
+    def refuse(place: Any, *others: Any, **how: Any) -> int:
+        if Path(place) == path:
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return read_text(place, *others, **how)
+        return opened(place, *others, **how)
 
-    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
     said = command("list")
     assert (said.code, "table1/E" in said.out) == (0, True)

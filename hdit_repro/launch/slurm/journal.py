@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from hdit_repro.errors import RunError, UserError
-from hdit_repro.files import lock, read_json, write_json
+from hdit_repro.files import lock, read_json, read_text, write_json
 from hdit_repro.launch.slurm import queue
 from hdit_repro.records.layout import Roots
 
@@ -136,7 +136,7 @@ def output(folder: Path, job_id: str, stream: str) -> Path:
 def tail(path: Path, count: int = 0) -> list[str]:
     """The last lines of a file that say something, 0 for all; none where it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_text(path, errors="replace")
     except OSError:
         return []
     return [line.strip() for line in text.splitlines() if line.strip()][-count:]

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
+from hdit_repro.files import read_text
 from hdit_repro.render.shown import may_show
 from hdit_repro.spec.base import LARGEST
 
@@ -39,7 +40,7 @@ def read(path: Path, label: str) -> Curve | None:
     if not may_show(path):
         return None
     found: dict[int, float] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in read_text(path, errors="replace").splitlines():
         try:
             entry = json.loads(line)
             step, loss = int(entry["step"]), float(entry["loss"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,22 @@ def test_files_of_a_run_that_are_refused_cost_the_report_no_more(
     assert pictures(made.folder) == set()
     with pytest.warns(UserWarning, match="is not shown"):
         write_page(compare("table1/D", "table1/E", "smoke", roots), roots, roots.runs / "page")
+
+
+def test_a_pipe_in_the_place_of_a_curve_or_of_samples_is_not_waited_for(
+    roots: Roots, measure: Measure, remains: Callable[..., None]
+) -> None:
+    """Opening one that nobody writes to would never come back."""
+    measure("table1/E", "smoke", 200.0)
+    folder = RunFolder(roots, jobs.find("table1/E", "smoke").run, "smoke")
+    remains(roots, "table1/E", "smoke")
+    for path in (folder.metrics, folder.grid):
+        path.unlink()
+        os.mkfifo(path)
+    with pytest.warns(UserWarning, match="a pipe, a device or a socket, and no file") as told:
+        made = build("smoke", roots)
+    assert {str(folder.metrics), str(folder.grid)} <= {str(one.message).partition(" ")[0] for one in told}
+    assert (made.records, pictures(made.folder)) == (1, set())
 
 
 def test_a_full_disk_is_told_with_the_report_and_leaves_the_one_before(
