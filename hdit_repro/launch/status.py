@@ -162,11 +162,13 @@ def readable(tasks: Sequence[Task]) -> tuple[list[Task], list[PermissionError]]:
     return [task for task in tasks if task.folder.path not in refused], list(refused.values())
 
 
-def last_line(text: str) -> str:
-    """The last line that says something; of the suite's own errors, the first, which names the problem."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    own = len(lines) > 1 and lines[1].startswith("  ")
-    return lines[0 if own else -1].strip() if lines else ""
+def in_a_line(text: str) -> str:
+    """What an error says first, for hints and warnings follow: cuDNN's and the compiler's go on for many lines. With a
+    traceback within, what it ends in."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if any(line.startswith(("Traceback", "Original Traceback")) for line in lines):
+        return lines[-1]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1]) if lines else ""
 
 
 def rate(task: Task, seen: Seen) -> float | None:
@@ -196,7 +198,7 @@ def _row(task: Task, is_open: bool) -> Row:
     if state == "running":
         return running_row(task, seen)._replace(left=left)
     failure = read_failure(task.folder.failure(task.stage)) if state == "failed" else {}
-    return _make(task, state, seen)._replace(error=last_line(str(failure.get("error", ""))), left=left)
+    return _make(task, state, seen)._replace(error=in_a_line(str(failure.get("error", ""))), left=left)
 
 
 def _make(task: Task, state: str, seen: Seen) -> Row:

@@ -26,7 +26,7 @@ from hdit_repro.launch.job import StageChain, StageFunction, by_urgency
 from hdit_repro.launch.plan import Stage, gpu_hours, make_plan, to_run
 from hdit_repro.launch.price import unit
 from hdit_repro.launch.progress import read_failure
-from hdit_repro.launch.status import last_line
+from hdit_repro.launch.status import in_a_line
 from hdit_repro.records.layout import Roots
 from hdit_repro.stages.settings import Settings
 from hdit_repro.training.signals import Preempted
@@ -197,7 +197,7 @@ def _uses(job: Job, tasks: Sequence[Task]) -> bool:
 
 
 def _failure(task: Task) -> Failure:
-    error = last_line(str(read_failure(task.folder.failure(task.stage)).get("error", "")))
+    error = in_a_line(str(read_failure(task.folder.failure(task.stage)).get("error", "")))
     return Failure(task.name, task.stage, error, task.folder.log(task.stage))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -114,16 +115,16 @@ def test_a_folder_that_this_user_may_not_look_into_hides_no_jobs_unsaid(
     (own.parent / "check-1").mkdir()  # no submission: nobody asks for its rights
 
     def refusing(call: Callable[..., Any], within: Callable[[Path], bool]) -> Callable[..., Any]:
-        def refuse(path: Path, *others: Any, **how: Any) -> Any:
-            if within(path):
+        def refuse(path: Any, *others: Any, **how: Any) -> Any:
+            if within(Path(path)):
                 raise PermissionError(errno.EACCES, "Permission denied", str(path))
             return call(path, *others, **how)
 
         return refuse
 
     monkeypatch.setattr(Path, "iterdir", refusing(Path.iterdir, lambda path: path == hidden))
-    for name in ("stat", "read_bytes"):
-        monkeypatch.setattr(Path, name, refusing(getattr(Path, name), lambda path: hidden in path.parents))
+    for owner, name in ((Path, "stat"), (os, "open")):
+        monkeypatch.setattr(owner, name, refusing(getattr(owner, name), lambda path: hidden in path.parents))
     with pytest.raises(PermissionError):
         send(roots, ["E"])
     assert main(["status"]) == 0

@@ -25,7 +25,7 @@ from hdit_repro.launch.part import Part
 from hdit_repro.launch.progress import note_failure
 from hdit_repro.launch.slurm import attempts, journal, ranks
 from hdit_repro.launch.slurm.pack import PackChain, led
-from hdit_repro.launch.status import last_line
+from hdit_repro.launch.status import in_a_line
 from hdit_repro.stages.settings import Progress, Settings
 from hdit_repro.training.rendezvous import Lost, Place, place
 from hdit_repro.training.signals import Preempted
@@ -191,7 +191,7 @@ class StageJob:
 
 def _why(error: Exception) -> str:
     """An error in a line."""
-    return last_line(str(error)) or type(error).__name__
+    return in_a_line(str(error)) or type(error).__name__
 
 
 def _told_of_others(function: StageFunction, part: Part) -> StageFunction:

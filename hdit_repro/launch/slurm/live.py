@@ -20,7 +20,7 @@ from hdit_repro.launch.progress import LEFT, read_failure, read_progress
 from hdit_repro.launch.slurm import attempts, journal, queue
 from hdit_repro.launch.slurm.coverage import Coverage, InQueue, cover, made, span
 from hdit_repro.launch.slurm.journal import Journal
-from hdit_repro.launch.status import Row, last_line, status_of
+from hdit_repro.launch.status import Row, in_a_line, status_of
 from hdit_repro.records.layout import Roots
 
 FRESH = 120.0
@@ -278,7 +278,7 @@ def _why(live: Live, task: Task, found: Sequence[Part], ready: bool) -> str:
     sent = live.owing.get(task.key, live.sent[task.key][-1])
     for part in found:
         failure, seen = read_failure(part.failure), read_progress(part.progress)
-        error = last_line(str(failure.get("error", "")))
+        error = in_a_line(str(failure.get("error", "")))
         if error and _stands(live, task, sent, str(failure.get("owner", "")), failure.get("time")):
             return error
         if seen.note == LEFT and _stands(live, task, sent, seen.owner, seen.time):
