@@ -43,6 +43,7 @@ from turns import best
 
 from hdit_repro.files import write_json, write_text
 from hdit_repro.metrics.extractors.inception import Precision
+from hdit_repro.models.arithmetic import computes_bfloat16
 from hdit_repro.models.attention import Neighborhood
 from hdit_repro.records.provenance import checkout_source, package_versions
 
@@ -231,12 +232,6 @@ def among_records(name: str, number: int, folder: Path, nothing: Path) -> Row:
     limit = LIMITS.get((name, number))
     said, met = ("", None) if limit is None else (f"< {limit:g} s", wall < limit)
     return Row(f"hdit-repro {name}, {number:,} records", "s", wall, peer_name, peer, peer / wall, said, met)
-
-
-def computes_bfloat16() -> bool:
-    """Whether the processor multiplies in bfloat16; one of whose instructions torch knows nothing is taken to."""
-    able = torch.cpu.get_capabilities()
-    return any(able.get(name, True) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def processor() -> str:

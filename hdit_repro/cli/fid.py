@@ -87,6 +87,7 @@ def _measured(
 ) -> tuple[list[Row], dict[str, Any], list[str]]:
     """Rows, curves by metric, and what is to be said of the files."""
     from hdit_repro.metrics.extractors import extractor_by_name
+    from hdit_repro.models.arithmetic import computes_bfloat16
     from hdit_repro.stages.compare import Row, check_network, check_sizes, compare, curve_of, open_side, own_name
     from hdit_repro.stages.device import prepare
     from hdit_repro.stages.imagesets import said_of
@@ -94,6 +95,8 @@ def _measured(
 
     device, threads, workers, batch, precision = how
     where = prepare(Settings(device=device, threads=threads))
+    if precision == "bfloat16" and where.type == "cpu" and not computes_bfloat16():
+        remark("this processor has no instructions for bfloat16: it will take longer than --precision float32")
     sides = open_side(a, workers), open_side(b, workers)
     check_sizes(*sides)
     if curve and sides[0].images is None:

@@ -36,6 +36,15 @@ def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
+def computes_bfloat16() -> bool:
+    """Whether this machine's processor multiplies in bfloat16: one that does not takes longer than in float32. It is
+    taken to where torch does not know its instructions."""
+    able: dict[str, bool] = getattr(
+        torch.cpu, "get_capabilities", dict
+    )()  # newer than the oldest torch that the suite runs with
+    return any(able.get(name, True) for name in ("avx512_bf16", "amx_bf16"))
+
+
 def wide(*dtypes: torch.dtype) -> torch.dtype:
     """The widest of the dtypes and float32."""
     out = torch.float32

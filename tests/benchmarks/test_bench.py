@@ -111,19 +111,15 @@ def test_the_rows_of_an_evaluation_come_from_what_was_measured(bench, monkeypatc
     assert [row.what for row in without] == [row.what for row in rows if "bfloat16" not in row.what]
 
 
-def test_a_processor_without_instructions_for_bfloat16_is_not_measured_in_it(bench, monkeypatch, tmp_path, capsys):
-    for capabilities, expected in (
-        ({"avx512_bf16": False, "amx_bf16": False}, ("float32",)),
-        ({"avx512_bf16": True, "amx_bf16": False}, bench.PRECISIONS),
-        ({"neon": True}, bench.PRECISIONS),
-    ):
-        given = []
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=capabilities: able)
-        monkeypatch.setattr(bench, "PARTS", {"steps": lambda each, found=given: found.append(each.precisions) or []})
-        monkeypatch.setattr(sys, "argv", ["bench.py", "--threads", str(torch.get_num_threads())])
-        bench.main()
-        assert given == [expected]
-        assert ("Not measured: bfloat16" in capsys.readouterr().out) == (expected == ("float32",))
+@pytest.mark.parametrize("able", [False, True])
+def test_a_processor_without_instructions_for_bfloat16_is_not_measured_in_it(bench, monkeypatch, capsys, able):
+    given = []
+    monkeypatch.setattr(bench, "computes_bfloat16", lambda: able)
+    monkeypatch.setattr(bench, "PARTS", {"steps": lambda each: given.append(each.precisions) or []})
+    monkeypatch.setattr(sys, "argv", ["bench.py", "--threads", str(torch.get_num_threads())])
+    bench.main()
+    assert given == [bench.PRECISIONS if able else ("float32",)]
+    assert ("Not measured: bfloat16" in capsys.readouterr().out) == (not able)
 
 
 def test_a_case_that_would_not_end_in_time_is_left_out_and_named(bench, monkeypatch, tmp_path):

@@ -6,7 +6,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hdit_repro import jobs
-from hdit_repro.models.arithmetic import autocast, products
+from hdit_repro.models.arithmetic import autocast, computes_bfloat16, products
 from hdit_repro.models.build import build
 from hdit_repro.models.layers import plus
 
@@ -129,3 +129,21 @@ def test_conditions_compile_in_bfloat16():
         found.append((out.detach().float(), network.class_emb.weight.grad.clone()))
     for eager, compiled in zip(*found, strict=True):
         torch.testing.assert_close(compiled, eager, rtol=0.05, atol=0.02 * float(eager.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("known", "able"),
+    [
+        ({"avx512_bf16": False, "amx_bf16": False, "avx2": True}, False),
+        ({"avx512_bf16": True, "amx_bf16": False}, True),
+        ({"avx512_bf16": False, "amx_bf16": True}, True),
+        ({"neon": True}, True),
+    ],
+)
+def test_a_processor_is_taken_to_multiply_in_bfloat16_unless_it_is_known_not_to(
+    monkeypatch: pytest.MonkeyPatch, known: dict[str, bool], able: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known)
+    assert computes_bfloat16() == able
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert computes_bfloat16(), "an older torch does not know"

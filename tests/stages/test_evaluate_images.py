@@ -205,6 +205,18 @@ def test_half_precision_is_in_the_name_of_protocol_and_metric(tmp_path, small_in
         assert (row.protocol, row.metric) == (f"inception-2015{ending}", f"fid{ending}@4")
 
 
+@pytest.mark.parametrize(("able", "precision"), [(False, "bfloat16"), (True, "bfloat16"), (False, "float32")])
+def test_a_processor_that_is_slow_in_bfloat16_is_told(tmp_path, capsys, monkeypatch, able, precision):
+    """Before anything is read of the network, whose weights nobody has here."""
+    monkeypatch.setenv("HDIT_REPRO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("hdit_repro.models.arithmetic.computes_bfloat16", lambda: able)
+    a = as_folder(tmp_path / "a", pictures(0, 4))
+    line = f"fid {a} {a} --protocol inception-2015 --precision {precision} --device cpu"
+    assert main(line.split()) == 2
+    told = "no instructions for bfloat16" in capsys.readouterr().err
+    assert told == (precision == "bfloat16" and not able)
+
+
 def test_a_reference_of_a_data_set(tmp_path, capsys):
     line = "reference build emoji --resolution 24 --count 40 --extractor efficientnet-lite0 --device cpu"
     assert main(line.split()) == 0
