@@ -70,8 +70,6 @@ PAIRS = ((*EAGER, "", "eager"), (*COMPILED, ", compiled", "by default"))
 PANDAS, NOTHING = "pandas: reading, grouping", "itself, without records"
 PEERS = {"plan": NOTHING, "render-tables": PANDAS}
 """What a command on many records is set against."""
-LIMITS = {("render-tables", 10_000): 5.0}
-"""Seconds that a command with so many records may take."""
 
 
 class Row(NamedTuple):
@@ -217,21 +215,31 @@ def commands(given: Given) -> list[Row]:
         Row(f"hdit-repro {' '.join(words)}", "s", taken, " ".join(PEER), peer, peer / taken, ">= 1", taken <= peer)
         for words, taken in zip(STARTS, times, strict=True)
     ]
-    for number in RECORDS:
-        with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as nothing:
-            fill(Path(folder), "paper", number)
-            rows += [among_records(name, number, Path(folder), Path(nothing)) for name in PEERS]
+    few, many = (among_records(number) for number in RECORDS)
+    added = growth(few["render-tables"], many["render-tables"], RECORDS[1] - RECORDS[0])
+    return [*rows, *few.values(), *many.values(), added]
+
+
+def among_records(number: int) -> dict[str, Row]:
+    """Each command of `PEERS` on a workplace of so many records, against its peer there."""
+    rows = {}
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as nothing:
+        fill(Path(folder), "paper", number)
+        for name, title in PEERS.items():
+            words = tuple(word.replace("SCALE", "paper") for word in COMMANDS[name])
+            wall, _ = seconds(Path(folder), words)
+            peer = pandas_seconds(Path(folder)) if title == PANDAS else seconds(Path(nothing), words)[0]
+            rows[name] = Row(f"hdit-repro {name}, {number:,} records", "s", wall, title, peer, peer / wall)
     return rows
 
 
-def among_records(name: str, number: int, folder: Path, nothing: Path) -> Row:
-    """A command of `COMMANDS` on a workplace of many records, against its peer there."""
-    words = tuple(word.replace("SCALE", "paper") for word in COMMANDS[name])
-    wall, _ = seconds(folder, words)
-    peer_name, peer = PEERS[name], pandas_seconds(folder) if PEERS[name] == PANDAS else seconds(nothing, words)[0]
-    limit = LIMITS.get((name, number))
-    said, met = ("", None) if limit is None else (f"< {limit:g} s", wall < limit)
-    return Row(f"hdit-repro {name}, {number:,} records", "s", wall, peer_name, peer, peer / wall, said, met)
+def growth(few: Row, many: Row, added: int) -> Row:
+    """What `added` records take of rendering and of its peer, without starts and figures, which both rows have."""
+    assert few.peer is not None
+    assert many.peer is not None
+    ours, peer = many.ours - few.ours, many.peer - few.peer
+    what = f"hdit-repro render-tables, what {added:,} more records take"
+    return Row(what, "s", ours, PANDAS, peer, peer / ours, ">= 1", ours <= peer)
 
 
 def processor() -> str:
@@ -243,10 +251,11 @@ def processor() -> str:
 
 
 def machine_facts(threads: int, began: float) -> dict[str, Any]:
-    """Processor, versions, commit, command, date, and how long it took."""
+    """Processor and the instructions that torch uses of it, versions, commit, command, date, and how long it took."""
     source = checkout_source(ROOT)
     return {
-        "cpu": processor(), "cores": os.cpu_count(), "threads": threads, "commit": source.commit,
+        "cpu": f"{processor()} with {torch.backends.cpu.get_cpu_capability()}", "cores": os.cpu_count(),
+        "threads": threads, "commit": source.commit,
         "dirty": source.dirty, "versions": package_versions(), "time": datetime.now(UTC).date().isoformat(),
         "command": shlex.join(["python", "benchmarks/bench.py", *without_paths(sys.argv[1:])]),
         "seconds": round(time.perf_counter() - began, 1),

@@ -198,14 +198,29 @@ def test_the_rows_of_a_step_come_from_what_was_measured(bench, monkeypatch, tmp_
 
 def test_the_rows_of_commands_say_seconds(bench, monkeypatch):
     monkeypatch.setattr(bench, "STARTS", (("list",),))
-    monkeypatch.setattr(bench, "RECORDS", (2,))
+    monkeypatch.setattr(bench, "RECORDS", (2, 5))
+    asked = iter(range(1, 100))
+    monkeypatch.setattr(bench, "seconds", lambda *_: (float(next(asked)), 0.0))  # 1 to 3, then 4 to 6
     rows = bench.commands(bench.Given())
+    pandas = "pandas: reading, grouping"
     assert [(row.what, row.peer_name) for row in rows] == [
         ("hdit-repro list", "pip --version"),
         ("hdit-repro plan, 2 records", "itself, without records"),
-        ("hdit-repro render-tables, 2 records", "pandas: reading, grouping"),
+        ("hdit-repro render-tables, 2 records", pandas),
+        ("hdit-repro plan, 5 records", "itself, without records"),
+        ("hdit-repro render-tables, 5 records", pandas),
+        ("hdit-repro render-tables, what 3 more records take", pandas),
     ]
-    assert all(row.better == row.peer / row.ours > 0 for row in rows)
+    assert [row.ours for row in rows[1:]] == [1, 3, 4, 6, 3]
+    assert all(row.better == row.peer / row.ours for row in rows)
+    assert all(row.better > 0 for row in rows[:-1])
+
+
+def test_what_more_records_take_leaves_starts_out(bench):
+    few, many = (bench.Row("", "s", ours, bench.PANDAS, peer) for ours, peer in ((6.0, 2.0), (8.0, 5.0)))
+    row = bench.growth(few, many, 9_000)
+    assert row.what == "hdit-repro render-tables, what 9,000 more records take"
+    assert (row.ours, row.peer, row.better, row.met) == (2, 3, 1.5, True)
 
 
 def test_pandas_reads_the_same_records(bench, tmp_path):
