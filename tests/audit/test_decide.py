@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
+from functools import lru_cache
 from itertools import pairwise
 
 import pytest
@@ -40,16 +41,23 @@ def row(dice: random.Random, log: float, cv: float, seeds: int) -> Replicates:
     return Replicates({seed: (log + dice.gauss(0, cv),) for seed in range(seeds)})
 
 
-def outcomes(true: float, cv: float, seeds: int, *, tables: int = TABLES) -> Counter[str]:
-    """Verdicts on the first row of so many tables whose true difference from print is `true`, in logarithms."""
+@lru_cache
+def simulated(cv: float, seeds: int) -> list[tuple[float, float, tuple[Share, Share]]]:
+    """Of the first row of each of a thousand tables: our mean, the luck of print, and the noise of both."""
     dice = random.Random(8)
-    found: Counter[str] = Counter()
-    for _ in range(tables):
+    found = []
+    for _ in range(TABLES):
         rows = {str(name): row(dice, 3.0 + name / 10, cv, seeds) for name in range(ROWS)}
         noise = estimate(rows)
-        printed = 3.0 - true + dice.gauss(0, cv)
-        shares = (Share(noise.of("0"), seeds), Share(noise.of("0"), 1))
-        found[verdict(difference(rows["0"].mean - printed, shares))] += 1
+        found.append((rows["0"].mean, dice.gauss(0, cv), (Share(noise.of("0"), seeds), Share(noise.of("0"), 1))))
+    return found
+
+
+def outcomes(true: float, cv: float, seeds: int) -> Counter[str]:
+    """Verdicts on them, where their true difference from print is `true`, in logarithms."""
+    found: Counter[str] = Counter()
+    for mean, luck, shares in simulated(cv, seeds):
+        found[verdict(difference(mean - (3.0 - true + luck), shares))] += 1
     return found
 
 

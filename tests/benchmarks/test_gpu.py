@@ -15,7 +15,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import msgspec
 import pytest
 import torch
 from torch import nn
@@ -62,27 +61,36 @@ def test_parts_say_what_they_measured(gpu: ModuleType, tmp_path: Path) -> None:
     assert {"card", "driver", "torch", "commit", "command"} <= tree["machine"].keys()
 
 
+class Mix(nn.Module):
+    """A network of one layer, which the compiler takes as one graph, or cuts."""
+
+    def __init__(self, *, cut: bool) -> None:
+        super().__init__()
+        self.layer, self.cut = nn.Conv2d(3, 3, 1), cut
+
+    def forward(self, x: torch.Tensor, sigma: torch.Tensor, class_cond: torch.Tensor) -> torch.Tensor:
+        x = self.layer(x)
+        if self.cut:
+            torch._dynamo.graph_break()
+        return self.layer(x)
+
+
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated.*:DeprecationWarning")  # torch's own, while it traces
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # likewise
 def test_a_network_that_the_compiler_gave_up_on_is_seen(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It does so without a word, and what is measured then is no compiled network. Two levels of one layer."""
+    """It does so without a word, and what is measured then is no compiled network."""
     from benchmarks.card import networks, session, table, training
 
-    def compiled(network: nn.Module, **how: bool) -> Any:
+    def accelerated(network: nn.Module, **how: bool) -> Any:
         return torch.compile(network, backend="eager", dynamic=False) if how["compiled"] else network
 
-    def cut(network: nn.Module, **how: bool) -> Any:
-        monkeypatch.setattr(network.mid_level, "forward", torch.compiler.disable(network.mid_level.forward))
-        return compiled(network, **how)
-
-    bench, run = session.Bench(torch.device("cpu"), True, 0.02), networks.named(networks.GLOBAL, "smoke")
-    run = msgspec.structs.replace(run, model=msgspec.structs.replace(run.model, depths=(1, 1)))
-    monkeypatch.setattr(training, "accelerated", compiled)
-    whole, eager = (training.measured(run, "table1/E", bench, compiled=how) for how in (True, False))
-    monkeypatch.setattr(training, "accelerated", cut)
-    broken = training.measured(run, "table1/E", bench, compiled=True)
-    assert (whole["graphs"], eager["graphs"]) == (1, 0)
-    assert broken["graphs"] > 1
+    monkeypatch.setattr(training, "accelerated", accelerated)
+    bench, run = session.Bench(torch.device("cpu"), True, 0.02), networks.named(networks.RUNS[0], "smoke")
+    whole, broken, eager = (
+        training.measured(run, "table1/E", bench, compiled=compiled, network=Mix(cut=cut))
+        for cut, compiled in ((False, True), (True, True), (True, False))
+    )
+    assert (whole["graphs"], broken["graphs"], eager["graphs"]) == (1, 2, 0)
     assert "| compiled, 1 graph |" in "".join(table._training({"train/table1/E/compiled": whole}))
 
 

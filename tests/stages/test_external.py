@@ -29,7 +29,7 @@ from hdit_repro.stages.imagesets import open_images
 from hdit_repro.stages.settings import Settings
 from hdit_repro.stages.shards import read_tensors, whole_shards
 
-COUNT, SIDE = 45, 64
+COUNT, SIDE = 24, 64
 
 LIKE = """
 experiment = "mine"
@@ -38,7 +38,7 @@ extends = "table1/E"
 data = { dataset = { kind = "emoji" }, resolution = 64, transform = "none" }
 [row.small.evaluation]
 extractor = { kind = "efficientnet-lite0" }
-reference = { kind = "dataset", count = 60 }
+reference = { kind = "dataset", count = 30 }
 metrics = ["frechet", "precision-recall"]
 """
 
@@ -109,13 +109,13 @@ def test_from_import_to_record(here, capsys, kind):
     assert record.run["external"] == {"name": "theirs", "digest": record.spec.external.digest, "images": COUNT}
     assert "untrained" not in record.context
     card = (here / "runs" / record.training_id / "card.md").read_text()
-    assert f"45 at 64 pixels, {MADE_ELSEWHERE}" in card
-    assert f"45 samples, {MADE_ELSEWHERE}, efficientnet-lite0" in card
+    assert f"{COUNT} at 64 pixels, {MADE_ELSEWHERE}" in card
+    assert f"{COUNT} samples, {MADE_ELSEWHERE}, efficientnet-lite0" in card
     assert not [word for word in ("hourglass", "steps", "guidance", "average", "seed") if word in card]
     facts = gather("paper", Roots(here / "runs", here / "results"))
     (entry,) = facts.measured
     page = markdown.render(row_page(entry, facts), "paper scale")
-    assert f"45, {MADE_ELSEWHERE}" in page
+    assert f"{COUNT}, {MADE_ELSEWHERE}" in page
     assert not [word for word in ("guidance", "ema weights", "Trainings", "seed 0", "None") if word in page]
     capsys.readouterr()
     assert main(["fid", str(path), str(path), "--protocol", "efficientnet-lite0", "--json"]) == 0
@@ -159,7 +159,7 @@ def test_shards_of_a_range_hold_the_images_of_their_numbers(here):
     job = jobs.find("them")
     folder = RunFolder(Roots(here / "runs", here / "results"), job.run, job.scale)
     settings = Settings(device="cpu", batch=8)
-    for numbers in (range(30, COUNT), range(5, 11), range(COUNT)):
+    for numbers in (range(15, COUNT), range(5, 11), range(COUNT)):
         sample.run(job, folder, settings, lambda _: None, numbers)
     found = {}
     for shard, tensors in read_tensors(folder, whole_shards(folder)[0], ""):
