@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from einops import rearrange
+import torch
 from torch import Tensor
 
 from hdit_repro.errors import UserError
@@ -38,9 +38,9 @@ class Global:
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         height = q.shape[1]
-        q, k, v = (rearrange(x, "b h w n e -> b n (h w) e") for x in (q, k, v))
+        q, k, v = (x.flatten(1, 2).transpose(1, 2) for x in (q, k, v))  # B N (H W) E
         out = attend(q, k, v)
-        return rearrange(out, "b n (h w) e -> b h w n e", h=height)
+        return torch.unflatten(out.transpose(1, 2), 1, (height, -1))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from einops import rearrange
+import torch
 from torch import Tensor, nn
 
 from hdit_repro.models import fused
@@ -39,9 +39,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, at: Places, cond: Tensor) -> Tensor:  # B H W D, B C
         qkv = self.qkv_proj(self.norm(x, cond))
-        q, k, v = rearrange(qkv, "b h w (three n e) -> three b h w n e", three=3, n=self.heads)
+        q, k, v = torch.unflatten(qkv, 3, (3, self.heads, -1)).movedim(3, 0)  # B H W N E each
         q, k = self.prepared(q, k, at)
-        gathered = rearrange(self.attend(q, k, v), "b h w n e -> b h w (n e)")
+        gathered = self.attend(q, k, v).flatten(3)
         out: Tensor = x + self.gate(self.out_proj(self.dropout(gathered)), cond)
         return out
 

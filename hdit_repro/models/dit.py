@@ -11,7 +11,6 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from hdit_repro.errors import UserError
@@ -33,7 +32,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(channels, width, kernel_size=patch, stride=patch)
 
     def forward(self, x: Tensor) -> Tensor:  # B C H W to B T D
-        out: Tensor = rearrange(self.proj(x), "b d h w -> b (h w) d")
+        out: Tensor = self.proj(x).flatten(2).transpose(1, 2)
         return out
 
 
@@ -84,8 +83,9 @@ class Attention(nn.Module):
         self.proj = Linear(width, width, bias=True, start="xavier")
 
     def forward(self, x: Tensor) -> Tensor:  # B T D
-        q, k, v = rearrange(self.qkv(x), "b t (three n e) -> three b n t e", three=3, n=self.heads)
-        out: Tensor = self.proj(rearrange(F.scaled_dot_product_attention(q, k, v), "b n t e -> b t (n e)"))
+        qkv = torch.unflatten(self.qkv(x), 2, (3, self.heads, -1))
+        q, k, v = qkv.transpose(1, 3).unbind(2)  # B N T E each
+        out: Tensor = self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         return out
 
 
@@ -126,7 +126,7 @@ class Block(nn.Module):
         self.adaLN_modulation = Modulation(width, 6)
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:  # B T D, B D
-        parts = rearrange(self.adaLN_modulation(cond), "b (six d) -> six b 1 d", six=6)
+        parts = torch.unflatten(self.adaLN_modulation(cond), 1, (6, 1, -1)).unbind(1)  # B 1 D each
         shift, scale, gate = parts[:3]
         x = x + gate * self.attn(modulate(x, shift, scale))
         shift, scale, gate = parts[3:]
@@ -143,7 +143,7 @@ class FinalLayer(nn.Module):
         self.adaLN_modulation = Modulation(width, 2)
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:  # B T D, B D
-        shift, scale = rearrange(self.adaLN_modulation(cond), "b (two d) -> two b 1 d", two=2)
+        shift, scale = torch.unflatten(self.adaLN_modulation(cond), 1, (2, 1, -1)).unbind(1)  # B 1 D each
         out: Tensor = self.linear(modulate(x, shift, scale))
         return out
 
@@ -218,5 +218,7 @@ class DiT(nn.Module):
             tokens = block(tokens, cond)
         pixels: Tensor = self.final_layer(tokens, cond)
         side = self.resolution // self.patch
-        out = rearrange(pixels, "b (h w) (p q c) -> b c (h p) (w q)", h=side, p=self.patch, q=self.patch)
+        parts = torch.unflatten(pixels, 2, (self.patch, self.patch, -1))
+        parts = torch.unflatten(parts, 1, (side, side)).permute(0, 5, 1, 3, 2, 4)  # B C H p W q
+        out = parts.flatten(4).flatten(2, 3)
         return self.time.after(x, t, out)

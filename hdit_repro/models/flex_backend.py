@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from hdit_repro.models.natten_backend import NARROW
+from hdit_repro.models.tiles import cut, joined
 
 TILE = (8, 16)
 BLOCK = TILE[0] * TILE[1]
@@ -48,15 +48,15 @@ class TorchFlex:
         mask = make(height, width, kernel, q.device)
         out: Tensor = self.call(*(_tiles(x) for x in (q, k, v)), block_mask=mask, scale=1.0)
         across = -(-width // TILE[1])
-        out = rearrange(out, "b n (y x h w) e -> b (y h) (x w) n e", x=across, h=TILE[0], w=TILE[1])
-        return out[:, :height, :width]
+        parts = torch.unflatten(out, 2, (-1, across, *TILE)).permute(0, 2, 4, 3, 5, 1, 6)  # B Y h X w N E
+        return joined(parts)[:, :height, :width]
 
 
 def _tiles(x: Tensor) -> Tensor:
     """B H W N E to B N tokens E, tile by tile, padded to whole tiles."""
     below, right = -x.shape[1] % TILE[0], -x.shape[2] % TILE[1]
     x = F.pad(x, (0, 0, 0, 0, 0, right, 0, below)) if below or right else x
-    return rearrange(x, "b (y h) (x w) n e -> b n (y x h w) e", h=TILE[0], w=TILE[1])
+    return cut(x, *TILE).permute(0, 5, 1, 3, 2, 4, 6).flatten(2, 5)
 
 
 def _first(at: Tensor, length: int, kernel: int) -> Tensor:

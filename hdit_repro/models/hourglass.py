@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from einops import rearrange
 from torch import Tensor, nn
 
 from hdit_repro.errors import UserError
@@ -85,7 +84,7 @@ class Hourglass(nn.Module):
         check_image(x, self.channels)
         self._check_size(x.shape[2], x.shape[3])
         cond = self.condition(x, sigma, class_cond, aug_cond, mapping_cond)
-        x = self.patch_in(rearrange(x, "b c h w -> b h w c"))
+        x = self.patch_in(x.permute(0, 2, 3, 1))
         x = self.position(x)
 
         skips = []
@@ -100,7 +99,7 @@ class Hourglass(nn.Module):
             x = level(x, self._places(x), cond)
 
         x = self.patch_out(self.out_norm(x))
-        return rearrange(x, "b h w c -> b c h w")
+        return x.permute(0, 3, 1, 2)
 
     def condition(
         self,

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from einops import rearrange
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -76,7 +75,7 @@ def fill_dit(spec: DiTSpec, tensors: Mapping[str, Tensor], path: Path) -> nn.Mod
     network = _fill(outline(spec), tensors, path, str)
     assert isinstance(network, DiT)
     side = spec.resolution // spec.patch
-    check_fixed(rearrange(network.pos_embed, "1 (h w) d -> h w d", h=side), "pos_embed", path)
+    check_fixed(torch.unflatten(network.pos_embed[0], 0, (side, side)), "pos_embed", path)
     return network
 
 

@@ -10,7 +10,6 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from hdit_repro.models import fused
@@ -88,7 +87,7 @@ class AdaRMSNorm(nn.Module):
         self.linear = Linear(conditioning, width, start="zero")
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:  # B H W D, B C
-        return rms_scale(x, rearrange(self.linear(cond) + 1, "b d -> b 1 1 d"))
+        return rms_scale(x, (self.linear(cond) + 1)[:, None, None])
 
 
 class AdaLayerNorm(nn.Module):
@@ -102,7 +101,7 @@ class AdaLayerNorm(nn.Module):
         self.linear = Linear(conditioning, 2 * width, bias=self.bias, start="zero")
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:  # B H W D, B C
-        scale, shift = rearrange(self.linear(cond), "b (two d) -> two b 1 1 d", two=2)
+        scale, shift = torch.unflatten(self.linear(cond), 1, (2, 1, 1, -1)).unbind(1)  # B 1 1 D each
         dtype = wide(x.dtype, scale.dtype)
         normal = F.layer_norm(x.to(dtype), x.shape[-1:], eps=EPS)
         out: Tensor = normal * (1 + scale.to(dtype)) + shift.to(dtype)
@@ -213,7 +212,7 @@ class MappingGate(nn.Module):
         self.linear = Linear(conditioning, width, bias=self.bias, start="zero")
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:  # B H W D, B C
-        out: Tensor = x * rearrange(self.linear(cond), "b d -> b 1 1 d")
+        out: Tensor = x * self.linear(cond)[:, None, None]
         return out
 
 

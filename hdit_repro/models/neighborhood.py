@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor
+
+from hdit_repro.models.tiles import grid_of, pairs, sequences
 
 TILE = 8
 STRIP = 1 << 21
 """Up to how many elements of gathered keys a strip of tiles may have; one row of tiles is the least."""
-AXES = "(y x) (b n) (h w) e"
-"""How tiles lie: one attention a tile."""
 
 
 class Cut(NamedTuple):
@@ -151,18 +150,17 @@ def _padded(x: Tensor, rows: Cut, columns: Cut) -> Tensor:
 
 def _queries(x: Tensor, rows: Cut, columns: Cut) -> Tensor:
     """Padded B H W N E as tiles."""
-    return rearrange(x, f"b (y h) (x w) n e -> {AXES}", h=rows.tile, w=columns.tile)
+    return sequences(x, rows.tile, columns.tile)
 
 
 def _grid(x: Tensor, rows: Cut, columns: Cut, batch: int) -> Tensor:
     """Tiles as padded B H W N E."""
-    return rearrange(x, f"{AXES} -> b (y h) (x w) n e", x=columns.tiles, h=rows.tile, w=columns.tile, b=batch)
+    return grid_of(x, rows.tile, columns.tile, columns.tiles, batch)
 
 
 def _mask(rows: Cut, columns: Cut) -> Tensor:
     """Who sees whom within each tile: bool, (tiles, 1, queries, keys)."""
-    near = rows.near[:, None, :, None, :, None] & columns.near[None, :, None, :, None, :]
-    return rearrange(near, "y x qh qw kh kw -> (y x) 1 (qh qw) (kh kw)")
+    return pairs(rows.near, columns.near)
 
 
 def _bias(rows: Cut, columns: Cut, dtype: torch.dtype) -> Tensor:
@@ -174,12 +172,12 @@ def _bias(rows: Cut, columns: Cut, dtype: torch.dtype) -> Tensor:
 def _halo(x: Tensor, rows: Cut, columns: Cut) -> Tensor:
     """The keys of every tile (B H W N E to tiles (B N) (span span) E); tiles share those in their overlap."""
     x = x.index_select(1, rows.keys.flatten()).index_select(2, columns.keys.flatten())
-    return rearrange(x, f"b (y h) (x w) n e -> {AXES}", h=rows.span, w=columns.span)
+    return sequences(x, rows.span, columns.span)
 
 
 def _spread(gathered: Tensor, total: Tensor, rows: Cut, columns: Cut) -> None:
     """Add what came for the keys of every tile to the grid that they were gathered from (B H W N E)."""
     batch = len(total)
-    tiles = rearrange(gathered, f"{AXES} -> b (y h) (x w) n e", x=columns.tiles, h=rows.span, w=columns.span, b=batch)
+    tiles = grid_of(gathered, rows.span, columns.span, columns.tiles, batch)
     wide = tiles.new_zeros(batch, tiles.shape[1], *total.shape[2:]).index_add_(2, columns.keys.flatten(), tiles)
     total.index_add_(1, rows.keys.flatten(), wide)

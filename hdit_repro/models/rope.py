@@ -6,7 +6,6 @@ import math
 from typing import NamedTuple
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from hdit_repro.models.arithmetic import wide
@@ -41,7 +40,7 @@ def frequencies(heads: int, pairs: int) -> Tensor:
     """float32 (N, pairs): log-spaced from pi to 10 pi (left out), running over heads first, then over pairs, as in the
     released code; print names none."""
     steps = torch.linspace(math.log(SLOWEST), math.log(FASTEST), heads * pairs + 1, device="cpu")[:-1].exp()
-    return rearrange(steps, "(pairs n) -> n pairs", n=heads).contiguous()
+    return torch.unflatten(steps, 0, (pairs, heads)).T.contiguous()
 
 
 class AxialRoPE(nn.Module):

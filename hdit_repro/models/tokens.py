@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from hdit_repro.models.layers import Linear
+from hdit_repro.models.tiles import cut, joined
 from hdit_repro.spec import model as spec
 from hdit_repro.spec.base import kind_of
 
@@ -22,8 +22,8 @@ class TokenMerge(nn.Module):
         self.proj = Linear(width_in * patch[0] * patch[1], width_out)
 
     def forward(self, x: Tensor) -> Tensor:  # B (H p) (W q) D to B H W D'
-        p, q = self.patch
-        out: Tensor = self.proj(rearrange(x, "b (h p) (w q) d -> b h w (p q d)", p=p, q=q))
+        parts = cut(x, *self.patch).transpose(2, 3)  # B H W p q D
+        out: Tensor = self.proj(parts.flatten(3))
         return out
 
 
@@ -41,7 +41,7 @@ class TokenSplit(nn.Module):
 
 def spread(x: Tensor, patch: Patch) -> Tensor:
     """Pixel-shuffle: B H W (p q D) to B (H p) (W q) D."""
-    return rearrange(x, "b h w (p q d) -> b (h p) (w q) d", p=patch[0], q=patch[1])
+    return joined(torch.unflatten(x, 3, (*patch, -1)).transpose(2, 3))
 
 
 class Lerp(nn.Module):

@@ -12,8 +12,9 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import torch
-from einops import rearrange
 from torch import Tensor
+
+from hdit_repro.models.tiles import grid_of, pairs, sequences
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -74,7 +75,7 @@ def into_windows(x: Tensor, grid: Grid) -> Tensor:
     """B H W N E to sequences: (windows) (B N) (window^2) E."""
     if not grid.shift:
         side = grid.window
-        return rearrange(x, "b (y h) (x w) n e -> (y x) (b n) (h w) e", h=side, w=side)
+        return sequences(x, side, side)
     rows = reorder(x, tokens_of(*grid.facts), places_of(*grid.facts))
     down, across = grid.tiles
     return rows.view(down * across, grid.batch * grid.heads, grid.window**2, x.shape[-1])
@@ -84,8 +85,7 @@ def out_of_windows(x: Tensor, grid: Grid) -> Tensor:
     """Sequences back to B H W N E."""
     batch, height, width, heads, side = grid.facts[:5]
     if not grid.shift:
-        down, _ = grid.tiles
-        return rearrange(x, "(y x) (b n) (h w) e -> b (y h) (x w) n e", y=down, b=batch, h=side, w=side)
+        return grid_of(x, side, side, grid.tiles[1], batch)
     rows = reorder(x, places_of(*grid.facts), tokens_of(*grid.facts))
     return rows.view(batch, height, width, heads, x.shape[-1])
 
@@ -119,9 +119,7 @@ def same_side(down: int, across: int, window: int, shift: int) -> Tensor:
         after = torch.arange(tiles * window).reshape(tiles, window) >= shift
         return after[:, :, None] == after[:, None, :]
 
-    rows, columns = axis(down), axis(across)
-    both = rows[:, None, :, None, :, None] & columns[None, :, None, :, None, :]
-    return rearrange(both, "y x qh qw kh kw -> (y x) 1 (qh qw) (kh kw)")
+    return pairs(axis(down), axis(across))
 
 
 @lru_cache(maxsize=64)
@@ -131,7 +129,7 @@ def _tokens_of(
 ) -> Tensor:
     rows = torch.arange(batch * height * width * heads, device=device).view(batch, height, width, heads)
     rolled = rows.roll((shift, shift), dims=(1, 2))
-    return rearrange(rolled, "b (y h) (x w) n -> (y x b n h w)", h=window, w=window).contiguous()
+    return sequences(rolled[..., None], window, window).flatten().contiguous()
 
 
 @lru_cache(maxsize=64)
