@@ -62,7 +62,7 @@ class AxialRoPE(nn.Module):
     def angles(self, at: Places, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
         """Cosine and sine of each token's angles: H W N E/4, in the places' dtype unless told."""
         height, width, dtype = len(at.rows), len(at.columns), dtype or at.rows.dtype
-        angle = torch.cat(at).to(dtype)[:, None, None] * self.freqs.to(dtype)  # H + W, N, E/8
+        angle = torch.cat((at.rows, at.columns)).to(dtype)[:, None, None] * self.freqs.to(dtype)  # H + W, N, E/8
 
         def spread(table: Tensor) -> Tensor:
             rows, columns = table[:height], table[height:]
