@@ -2,13 +2,16 @@
 
 import hashlib
 from collections.abc import Iterator
+from functools import lru_cache
 
 import pytest
 
 from hdit_repro.metrics import frechet
+from hdit_repro.metrics.extractors import EXTRACTORS, efficientnet
 from hdit_repro.metrics.statistics import Array
 
 ROOTS: dict[tuple[tuple[int, ...], bytes], Array] = {}
+BUILT = lru_cache(efficientnet.build)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -24,4 +27,12 @@ def one_root_a_covariance() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(frechet, "root", root)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_feature_network() -> Iterator[None]:
+    """Sampling and evaluating build it, each for itself; it has nothing that use changes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EXTRACTORS, "efficientnet-lite0", BUILT)
         yield
