@@ -22,9 +22,9 @@ from hdit_repro.stages.settings import HowToSample, Settings
 CPU = torch.device("cpu")
 
 
-def row(name="E", **sampling):
-    """A row in miniature: a layer a level, one step of training, three samples of two steps, 48 images as reference."""
-    job = jobs.find(f"table1/{name}", "smoke")
+def row(**sampling):
+    """Row E in miniature: a layer a level, one step of training, three samples of two steps, 48 images as reference."""
+    job = jobs.find("table1/E", "smoke")
     tree = msgspec.to_builtins(job.run)
     tree["model"] |= {"depths": [1, 1]}
     tree["training"] |= {"steps": 1, "batch": 2}
@@ -64,7 +64,7 @@ def test_fewer_rows_are_filled_up_and_cut_off():
 
 
 def test_a_compiled_network_is_compiled_once_for_all_batches_and_draws_the_same(monkeypatch):
-    run, graphs = row("A", guidance=1.5).run, []  # whose attention is quickly traced
+    run, graphs = row(guidance=1.5).run, []
     network = build(run.model, seed=0).eval()
     for parameter in network.parameters():
         parameter.data += 0.02
