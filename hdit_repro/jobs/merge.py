@@ -26,6 +26,20 @@ def overlay(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def new_kinds(under: dict[str, Any], over: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted name -> kind, of the tables that `over` laid on `under` makes another kind, or adds with one."""
+    found: dict[str, Any] = {}
+    for key, value in over.items():
+        if isinstance(value, dict):
+            below = under.get(key)
+            below = below if isinstance(below, dict) else {}
+            if value.get("kind", below.get("kind")) != below.get("kind"):
+                found[f"{prefix}{key}"] = value["kind"]
+                below = {}
+            found |= new_kinds(below, value, f"{prefix}{key}.")
+    return found
+
+
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted name -> value, of all values that are no tables ("training.optimizer.betas")."""
     flat: dict[str, Any] = {}

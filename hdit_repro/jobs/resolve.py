@@ -12,7 +12,7 @@ import msgspec
 from hdit_repro.errors import UserError, pick
 from hdit_repro.jobs.explain import CANNOT_BE, explain, field_names
 from hdit_repro.jobs.files import PARTS, States, at, experiment_files, file_states, read_experiment
-from hdit_repro.jobs.merge import drop_under, flatten, overlay
+from hdit_repro.jobs.merge import drop_under, flatten, new_kinds, overlay
 from hdit_repro.jobs.scales import scale_overlays, shape_of
 from hdit_repro.jobs.types import Job
 from hdit_repro.spec.data import DATASETS, Data, Folder
@@ -205,20 +205,23 @@ def _values(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lay(under: Resolved, table: dict[str, Any], remarks: dict[str, Any], default: str) -> Resolved:
-    """Lay values and their remarks over a row; a changed value loses the remark it had and takes `default`."""
+    """Lay values and their remarks over a row; a changed value loses the remark it had and takes `default`.
+
+    A table that becomes another kind loses every remark on it and in it, and what is not written of it is said to be
+    that kind's default: what was said before, there or further out, was said of another kind.
+    """
     flat = {key: str(remark) for key, remark in flatten(remarks).items()}
-    tree = overlay(under.tree, table)
+    kinds = new_kinds(under.tree, table)
     changed = list(flatten(table))
-    sources = drop_under(under.sources, [*changed, *flat])
+    sources = drop_under(under.sources, [*changed, *kinds, *flat])
     if default:
-        sources |= dict.fromkeys(changed, default)
-        sources = {key: text for key, text in sources.items() if key not in flat}
-        sources = {k: v for k, v in sources.items() if v != default or not _covered(k, flat)}
-    return Resolved(tree, sources | flat)
+        said = {name: f"default of {kind}" for name, kind in kinds.items()} | dict.fromkeys(changed, default)
+        sources |= {name: text for name, text in said.items() if not _covered(name, flat)}
+    return Resolved(overlay(under.tree, table), sources | flat)
 
 
 def _covered(name: str, remarks: dict[str, str]) -> bool:
-    return any(name.startswith(f"{key}.") for key in remarks)
+    return any(f"{name}.".startswith(f"{key}.") for key in remarks)
 
 
 def _refuse_idle(remarks: dict[str, Any], place: Callable[[], str]) -> None:
