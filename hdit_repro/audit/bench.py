@@ -47,7 +47,7 @@ class Bench:
         return self._changed.get(job.name, job.run)
 
     def model(self, name: str, resolution: int | None) -> Model:
-        """The network of a job, adapted to a resolution (pixels a side) by the paper's rule.
+        """The network of a job, adapted to a resolution (pixels a side) as `cost.at_resolution` has it.
 
         Raises:
             Impossible: it does not fit that resolution.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hdit_repro.cli import options
 from hdit_repro.cli.output import as_json, count, data, group, left_out, remark, table
-from hdit_repro.errors import UserError
+from hdit_repro.errors import UserError, counted
 
 if TYPE_CHECKING:
     from hdit_repro.jobs import Job
@@ -23,7 +24,12 @@ TABLE_1_RESOLUTIONS = (128, 256, 512)
 def cost(
     run: Annotated[str | None, typer.Argument(metavar="RUN", help=options.RUN_HELP)] = None,
     resolution: Annotated[
-        int | None, typer.Option("--resolution", metavar="N", help="Side in pixels, by the paper's rule.")
+        int | None,
+        typer.Option(
+            "--resolution",
+            metavar="N",
+            help="Side in pixels: for each doubling of the row's own a level more, below it the row's own levels.",
+        ),
     ] = None,
     as_objects: options.Json = False,
 ) -> None:
@@ -49,10 +55,12 @@ def cost(
             expected="a run of a network",
             fix="name another run; `hdit-repro list` prints all",
         )
-    rows = [_counted(job, side) for job in chosen for side in _sides(job, resolution, alone=run is not None)]
+    counts = [(job, side) for job in chosen for side in _sides(job, resolution, alone=run is not None)]
+    rows = [_counted(job, side) for job, side in counts]
     left_out(refused)
     if as_objects:
         as_json(rows)
+        _say_small_cores(counts)
         return
     cells = [(r["run"], f"{r['resolution']}²", f"{r['macs']:,}", f"{r['parameters']:,}") for r in rows]
     table(("run", "pixels", "MACs", "parameters"), cells, right=("pixels", "MACs", "parameters"))
@@ -64,6 +72,7 @@ def cost(
         shares = [(name, count(p["macs"]), f"{p['macs'] / whole:.1%}", count(p["parameters"])) for name, p in parts]
         table(names, shares, right=names[1:])
     remark("MACs of one forward pass of one image; the paper's GFLOP is 1e9 of them, a FLOP count is twice as many")
+    _say_small_cores(counts)
 
 
 def _sides(job: Job, resolution: int | None, *, alone: bool) -> list[int]:
@@ -75,12 +84,33 @@ def _sides(job: Job, resolution: int | None, *, alone: bool) -> list[int]:
     return [job.run.data.resolution]
 
 
+def _say_small_cores(counts: Sequence[tuple[Job, int]]) -> None:
+    """Say of rows counted below their own size that their levels are not chosen for it as the paper chooses them."""
+    from hdit_repro.cost import CORE, at_resolution, innermost
+    from hdit_repro.spec.model import DiT
+
+    smaller: dict[tuple[int, int], list[str]] = {}
+    for job, side in counts:
+        model = job.run.model
+        if side >= model.resolution or isinstance(model, DiT) or len(model.widths) == 1:
+            continue
+        grid = innermost(at_resolution(model, side))
+        if grid != (CORE, CORE):
+            smaller.setdefault(grid, []).append(job.name)
+    for (high, wide), (first, *others) in smaller.items():
+        more = f" and {counted(len(others), 'other row')}" if others else ""
+        remark(
+            f"levels as in the row: the innermost grid of {first}{more} is {high} x {wide} tokens, "
+            f"not {CORE} x {CORE} as by Section 4.1"
+        )
+
+
 def _counted(job: Job, resolution: int) -> dict[str, Any]:
     from hdit_repro.cost import at_resolution
     from hdit_repro.cost import count as count_model
 
     try:
-        counted = count_model(at_resolution(job.run.model, resolution), resolution)
+        found = count_model(at_resolution(job.run.model, resolution), resolution)
     except ValueError as error:
         raise UserError(
             f"{job.name} cannot be made for images of {resolution} x {resolution} pixels",
@@ -91,8 +121,8 @@ def _counted(job: Job, resolution: int) -> dict[str, Any]:
     return {
         "run": job.name,
         "resolution": resolution,
-        "macs": counted.macs,
-        "flops": counted.flops,
-        "parameters": counted.parameters,
-        "parts": {name: part._asdict() for name, part in counted.parts.items()},
+        "macs": found.macs,
+        "flops": found.flops,
+        "parameters": found.parameters,
+        "parts": {name: part._asdict() for name, part in found.parts.items()},
     }

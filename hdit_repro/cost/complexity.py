@@ -40,7 +40,7 @@ def sides(model_spec: Model) -> tuple[int, ...]:
 
 
 def growth(model_spec: Model) -> Growth:
-    """Fit the cost of a row under the paper's resolution rule (`cost.at_resolution`).
+    """Fit the cost of a row as the resolution grows (`cost.at_resolution`).
 
     Raises:
         ValueError: a size that the network cannot take.

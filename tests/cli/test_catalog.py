@@ -159,3 +159,19 @@ def test_cost_of_one_row_follows_the_resolution(command: Command) -> None:
     said = command("cost table1/E")
     assert "31,369,003,008" in said.out
     assert "feed-forward" in said.out
+
+
+def test_cost_below_a_rows_own_size_says_that_its_levels_are_not_chosen_for_it(command: Command) -> None:
+    said = "levels as in the row: the innermost grid of"
+    for line, grid in (("ffhq1024 --resolution 256", 4), ("imagenet256 --resolution 128", 8)):
+        name = line.split()[0]
+        words = f"{said} {name} is {grid} x {grid} tokens, not 16 x 16 as by Section 4.1"
+        assert words in " ".join(command(f"cost {line}").err.split())
+        assert words in " ".join(command(f"cost {line} --json").err.split())
+    for line in ("ffhq1024", "ffhq1024 --resolution 2048", "table1/E --resolution 512", "table1/R3 --resolution 64"):
+        assert said not in command(f"cost {line}").err, line
+    assert said not in command("cost table1/R1 --resolution 64").err
+    every = " ".join(command("cost --resolution 128").err.split())
+    assert every.count(said) == 2  # of five levels and of three
+    assert "8 x 8 tokens" in every
+    assert "2 x 2 tokens" in every

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hdit_repro import jobs
-from hdit_repro.cost import PARTS, at_resolution, count
+from hdit_repro.cost import CORE, PARTS, at_resolution, count, innermost
 from hdit_repro.spec.model import DiT, GlobalAttention, Hourglass, NeighborhoodAttention
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -153,6 +153,31 @@ def test_the_rule_leaves_single_levels_and_lower_resolutions_alone():
     model = jobs.find("table1/A").run.model
     assert at_resolution(model, 64).widths == model.widths
     assert at_resolution(model, 128) == model
+
+
+def test_the_innermost_grid_is_section_4_1s_from_the_rows_own_size_up_and_smaller_below():
+    for name, own, below in (("ffhq1024", 1024, 256), ("imagenet256", 256, 128), ("table1/A", 128, 64)):
+        model = jobs.find(name).run.model
+        assert {innermost(at_resolution(model, own << doublings)) for doublings in range(4)} == {(CORE, CORE)}, name
+        small = CORE * below // own
+        assert innermost(at_resolution(model, below)) == (small, small), name
+    assert innermost(jobs.find("table1/R1").run.model) == innermost(jobs.find("table1/R3").run.model) == (32, 32)
+    tall = msgspec.structs.replace(jobs.find("table1/A").run.model, patch=(2, 4))
+    assert innermost(tall) == (32, 16)
+
+
+@pytest.mark.parametrize(("width", "depth"), [(192, 2), (320, 2), (448, 2), (384, 1), (384, 3)])
+def test_an_added_level_of_another_width_or_depth_would_not_cost_what_is_printed(width, depth):
+    """What the inference of `at_resolution` rests on: E at 256² with another outer level than its outermost one."""
+    grown = at_resolution(jobs.find("table1/E").run.model, 256)
+    other = msgspec.structs.replace(
+        grown,
+        widths=(width, *grown.widths[1:]),
+        depths=(depth, *grown.depths[1:]),
+        heads=(width // 64, *grown.heads[1:]),
+    )
+    assert round(count(grown, 256).macs / 1e9) == 65
+    assert round(count(other, 256).macs / 1e9) != 65
 
 
 def test_between_powers_of_two_nothing_is_added():

@@ -1,7 +1,8 @@
 """Figure 2: what one forward pass costs as the resolution grows, counted and not copied.
 
-HDiT-B/4 and DiT-B/4 are rows of Table 1 under the paper's resolution rule. ADM's U-Net (Dhariwal & Nichol, 2021) is
-another network at each of its sizes, as published, which the second edition draws too; it has none above 512².
+HDiT-B/4 and DiT-B/4 are rows of Table 1, HDiT-B/4 with a level more for each doubling (`cost.at_resolution`). ADM's
+U-Net (Dhariwal & Nichol, 2021) is another network at each of its sizes, as published, which the second edition draws
+too; it has none above 512².
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RESOLUTIONS = (128, 256, 512, 1024, 2048, 4096)
-"""Sides in pixels: where the paper's rule is defined without leaving a level half grown."""
+"""Sides in pixels: doublings of Table 1's, at each of which the core keeps its grid."""
 
 Costs = list[tuple[int, int]]
 
@@ -35,7 +36,7 @@ class Curve(NamedTuple):
 
 
 def costs(run: str) -> Costs:
-    """A row of Table 1 at each of RESOLUTIONS under the paper's resolution rule."""
+    """A row of Table 1 at each of RESOLUTIONS, as `cost.at_resolution` has it."""
     model = jobs.find(run).run.model
     return [(side, count(at_resolution(model, side), side).macs) for side in RESOLUTIONS]
 
