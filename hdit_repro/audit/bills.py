@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from hdit_repro.jobs import Job
+from hdit_repro.jobs.submitting import submitting
 from hdit_repro.launch.clusters import Cluster, Slurm, read_cluster
 from hdit_repro.launch.price import price
 from hdit_repro.records.layout import STAGES
@@ -80,7 +81,7 @@ class Bills:
         for bill in self.of(job):
             stages = ", ".join(f"{stage} {_hours(hours)}" for stage, hours in bill.hours.items())
             lines.append(f"{_hours(bill.total)} {bill.gpu}-hours: {stages}; {bill.basis}")
-        return (*lines, f"hdit-repro submit {job.name} --cluster {PROFILES[0]}")
+        return (*lines, submitting(job.name, "paper"))
 
 
 def _stages(jobs: Sequence[Job]) -> list[tuple[Job, str]]:

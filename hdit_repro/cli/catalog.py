@@ -127,6 +127,7 @@ def _to_be_met(job: Job, on_data: str) -> dict[str, str]:
     """What the paper prints for a run, what the run costs, and the command; a row of one's own has no print, nor has
     one that is changed."""
     from hdit_repro import paper
+    from hdit_repro.jobs.submitting import submitting
     from hdit_repro.launch.clusters import Slurm, read_cluster
     from hdit_repro.launch.price import price
     from hdit_repro.records.layout import STAGES
@@ -144,7 +145,7 @@ def _to_be_met(job: Job, on_data: str) -> dict[str, str]:
     return {
         "printed": "; ".join(f"{claim.text} ({claim.place})" for claim in sorted(claims, key=lambda c: c.edition)),
         "price": " or ".join(f"about {number:,.0f} {gpu}-hours" for gpu, number in hours.items()),
-        "command": f"hdit-repro submit {job.name} --cluster a100{on_data}",
+        "command": submitting(job.name, "paper", on_data),
     }
 
 

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,6 +43,7 @@ def logs(
 
     Example: hdit-repro logs table1/E
     """
+    from hdit_repro.jobs.submitting import submitting
     from hdit_repro.launch.clusters import read_cluster, workplace
     from hdit_repro.launch.status import known_tasks
 
@@ -55,7 +57,9 @@ def logs(
             f"{name} has never been submitted here" + (f" at {scale} scale" if scale else ""),
             found=f"no run of that name under {roots.runs}",
             expected="a run folder",
-            fix=f"hdit-repro submit {name} --scale {scale or ('paper' if job.run.external else 'smoke')} --wait",
+            fix=f"hdit-repro eval --run {quote(name)} --scale {scale or 'paper'}"
+            if job.run.external
+            else submitting(quote(name), scale or "smoke", wait=True),
         )
     printed: dict[Path, int] = {}
     refused: RefusedFiles = {}

@@ -75,6 +75,7 @@ def show(
     """
     from hdit_repro import jobs
     from hdit_repro.audit.summary import summarise
+    from hdit_repro.jobs.submitting import submitting
     from hdit_repro.launch.clusters import workplace
     from hdit_repro.records.export import lines
     from hdit_repro.records.rows import index, of_row, set_aside
@@ -95,8 +96,9 @@ def show(
             + "".join(f"; {phrase}" for phrase in others)
             + (broken if problems else ""),
             expected="at least one",
-            fix=f"hdit-repro submit {quote(job.experiment)} --rows {quote(job.row)} --scale {scale} --wait"
-            + options.on_data(own),
+            fix=f"hdit-repro eval --run {quote(job.name)} --scale {scale}{options.on_data(own)}"
+            if job.run.external
+            else submitting(f"{quote(job.experiment)} --rows {quote(job.row)}", scale, options.on_data(own), wait=True),
         )
     files_left_out(len(problems))
     if as_objects:

@@ -293,6 +293,7 @@ def _say_what_comes_first(stage: str, left: Sequence[Task], scale: str) -> None:
         return
     first = earlier[0]
     if scale == "paper" and not first.job.run.external:
+        from hdit_repro.jobs.submitting import submitting
         from hdit_repro.launch.clusters import read_cluster
         from hdit_repro.launch.price import price
 
@@ -303,7 +304,7 @@ def _say_what_comes_first(stage: str, left: Sequence[Task], scale: str) -> None:
             f"{hours:,.0f} A100-hours, which are not begun in passing",
             expected="the stages before it done",
             fix=f"`hdit-repro {COMMAND_OF[first.stage]} --run {first.job.name}{first.job.on_data}` where there are "
-            f"GPUs, `hdit-repro submit {first.job.name}{first.job.on_data} --cluster a100` on a cluster, or --scale "
+            f"GPUs, `{submitting(first.job.name, scale, first.job.on_data)}` on a cluster, or --scale "
             "smoke here",
         )
     stages = ", then ".join(f"{task.stage} {task.name}" for task in earlier)

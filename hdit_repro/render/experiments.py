@@ -13,6 +13,7 @@ from hdit_repro.audit.measured import Measurements
 from hdit_repro.audit.summary import summarise
 from hdit_repro.errors import UserError
 from hdit_repro.jobs import Job
+from hdit_repro.jobs.submitting import submitting
 from hdit_repro.paper import Ledger
 from hdit_repro.records.rows import of_row
 from hdit_repro.records.schema import METRICS, asked_samples, metric_name
@@ -189,8 +190,8 @@ def _notes(own: Own, experiment: str, scale: str, dataset: Folder | None) -> Ite
     some = any(row.records for row in own.rows)
     for row in own.rows:
         if some and row.job and row.job.experiment != experiment and not row.records:
-            missing = f"{quote(row.job.experiment)} --rows {quote(row.job.row)} --scale {scale}{row.job.on_data}"
-            yield f"{row.key} is not measured at {scale} scale: `hdit-repro submit {missing}`."
+            missing = f"{quote(row.job.experiment)} --rows {quote(row.job.row)}"
+            yield f"{row.key} is not measured at {scale} scale: `{submitting(missing, scale, row.job.on_data)}`."
     tests: dict[str, list[str]] = {}
     for name, contrast in chain(*([(name, one) for one in found] for name, found in own.contrasts.items())):
         if contrast.otherwise:

@@ -13,6 +13,7 @@ from hdit_repro.audit.summary import Measured
 from hdit_repro.audit.verdicts import SHARED
 from hdit_repro.cost.complexity import sides
 from hdit_repro.jobs import Job
+from hdit_repro.jobs.submitting import submitting
 from hdit_repro.records.lint import difference
 from hdit_repro.records.schema import FLOOR, MADE_ELSEWHERE, Protocol, Record
 from hdit_repro.records.store import Problem
@@ -116,11 +117,12 @@ def _nothing_yet(table: Table, rows: Sequence[Row], scale: str) -> str:
     """The commands that measure the rows; where print has no such table, those of its experiment alone."""
     asked = [row.job for row in rows if row.job and (table.ledger or row.job.experiment == table.experiment)]
     lines = dict.fromkeys(
-        (f"eval --run {quote(job.name)}" if job.run.external else f"submit {_shown(table, job.experiment, asked)}")
-        + f" --scale {scale}{job.on_data}"
+        f"hdit-repro eval --run {quote(job.name)} --scale {scale}{job.on_data}"
+        if job.run.external
+        else submitting(_shown(table, job.experiment, asked), scale, job.on_data)
         for job in asked
     )
-    commands = ", ".join(f"`hdit-repro {line}`" for line in lines)
+    commands = ", ".join(f"`{line}`" for line in lines)
     return f"Nothing has been measured at {scale} scale yet: {commands}."
 
 

@@ -80,7 +80,7 @@ def test_every_value_as_json_has_its_protocol(workplace: Path, capsys: pytest.Ca
 def test_a_row_without_records_is_told_what_to_run(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     measure(workplace, "table1/E", 27.0)
     assert main(["results", "show", "table1/D"]) == 2
-    assert "hdit-repro submit table1 --rows D --scale paper --wait" in capsys.readouterr().err
+    assert "hdit-repro submit table1 --rows D --cluster a100" in capsys.readouterr().err
     assert main(["results", "show", "table1/E", "--scale", "mini"]) == 2
 
 
@@ -141,7 +141,7 @@ def test_the_command_for_a_row_without_records_is_one_for_a_shell(
     text = '[row."much wider"]\nextends = "table1/E"\nsampling = { guidance = 1.5 }\n'
     write_text(workplace / "jobs" / "mine.toml", text)
     assert main(["results", "show", "mine/much wider"]) == 2
-    assert "hdit-repro submit mine --rows 'much wider' --scale paper --wait" in capsys.readouterr().err
+    assert "hdit-repro submit mine --rows 'much wider' --cluster a100" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_what_comes_first_is_named_with_the_images(
     assert main(["sample", "--run", "table1/E", "--data", "mine"]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "`hdit-repro train --run table1/E --data PATH`" in said
-    assert "`hdit-repro submit table1/E --data PATH --cluster a100`" in said
+    assert "`hdit-repro submit table1/E --cluster a100 --data PATH`" in said
     assert main(["export-weights", "--run", "table1/E", "--to", "safetensors", "w.safetensors", "--data", "mine"]) == 2
     assert "hdit-repro train --run table1/E --scale paper --data PATH" in capsys.readouterr().err
 

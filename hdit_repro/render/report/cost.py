@@ -8,6 +8,7 @@ from shlex import quote
 from typing import NamedTuple
 
 from hdit_repro.errors import counted
+from hdit_repro.jobs.submitting import submitting
 from hdit_repro.records.layout import STAGES
 from hdit_repro.records.schema import Provenance, Record, on_processor
 from hdit_repro.render.cells import hours
@@ -38,7 +39,7 @@ def cost(facts: Facts) -> Iterable[Block]:
         price = facts.bills.many_of([entry.job for entry in missing], 1)
         count = counted(len(missing), "row")
         yield text(f"Not measured yet at {facts.scale} scale: {count}. One training of each costs {price}.")
-        yield Code("\n".join(f"hdit-repro {line} --scale {facts.scale}" for line in _measuring(missing, facts)))
+        yield Code("\n".join(_measuring(missing, facts)))
 
 
 def _spent(records: list[Record]) -> Iterable[Block]:
@@ -76,11 +77,12 @@ def _measuring(missing: Iterable[Entry], facts: Facts) -> Iterable[str]:
     rows: dict[str, list[str]] = {}
     for job in (entry.job for entry in missing):
         if job.run.external:
-            yield f"eval --run {quote(job.name)}"
+            yield f"hdit-repro eval --run {quote(job.name)} --scale {facts.scale}"
         else:
             rows.setdefault(job.experiment, []).append(job.row)
     for experiment, names in rows.items():
-        yield f"submit {quote(experiment)}" + (f" --rows {quote(','.join(names))}" if experiment in partial else "")
+        some = f" --rows {quote(','.join(names))}" if experiment in partial else ""
+        yield submitting(quote(experiment) + some, facts.scale)
 
 
 def spent(records: Iterable[Record]) -> Spent:

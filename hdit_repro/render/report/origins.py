@@ -8,6 +8,7 @@ from shlex import quote
 
 from hdit_repro import jobs
 from hdit_repro.jobs import Job
+from hdit_repro.jobs.submitting import submitting
 from hdit_repro.records.layout import STAGES
 from hdit_repro.records.schema import MADE_ELSEWHERE, Record, on_processor
 from hdit_repro.records.store import place
@@ -89,17 +90,17 @@ def commands(entry: Entry, scale: str) -> list[str]:
             lines.append(f"# {', '.join(place(Path(), record).as_posix() for record in records)}")
         if commit != "unknown":
             lines.append(f"git checkout {commit}")
-        lines += _imported(job, scaled) if job.run.external else [_submitted(job, records, scaled)]
+        lines += _imported(job, scaled) if job.run.external else [_submitted(job, records, scale)]
     return [*lines, f"hdit-repro report{scaled}"]
 
 
-def _submitted(job: Job, records: Sequence[Record], scaled: str) -> str:
+def _submitted(job: Job, records: Sequence[Record], scale: str) -> str:
     """The command that trains, samples and measures what these records hold."""
     seeds = max((record.seed for record in records), default=0) + 1
     samplings = max((record.sampling_seed for record in records), default=0) + 1
     repeated = "" if seeds == 1 else f" --seeds {seeds}"
     sampled = "" if samplings == 1 else f" --sampling-seeds {samplings}"
-    return f"hdit-repro submit {quote(job.experiment)} --rows {quote(job.row)}{scaled}{repeated}{sampled} --wait"
+    return submitting(f"{quote(job.experiment)} --rows {quote(job.row)}", scale, repeated + sampled, wait=True)
 
 
 def _imported(job: Job, scaled: str) -> list[str]:

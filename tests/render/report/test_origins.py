@@ -23,7 +23,7 @@ def test_commands_give_every_seed_and_sampling(roots: Roots, measure: Measure) -
     record = store.read(measure("table1/E", "paper", 27.0, seed=2))
     entry = Entry((jobs.find("table1/E"),), (record, msgspec.structs.replace(record, sampling_seed=1)), ())
     assert commands(entry, "paper")[1:] == [
-        "hdit-repro submit table1 --rows E --seeds 3 --sampling-seeds 2 --wait",
+        "hdit-repro submit table1 --rows E --cluster a100 --seeds 3 --sampling-seeds 2",
         "hdit-repro report",
     ]
 
@@ -37,10 +37,10 @@ def test_records_of_several_commits_have_commands_of_their_own(roots: Roots, mea
     assert commands(entry, "paper") == [
         f"# {first.training_id}/{first.evaluation_id}.json, {third.training_id}/{third.evaluation_id}.json",
         f"git checkout {first.provenance.commit}",
-        "hdit-repro submit table1 --rows E --seeds 3 --wait",
+        "hdit-repro submit table1 --rows E --cluster a100 --seeds 3",
         f"# {second.training_id}/{second.evaluation_id}.json",
         f"git checkout {'b' * 40}",
-        "hdit-repro submit table1 --rows E --seeds 2 --wait",
+        "hdit-repro submit table1 --rows E --cluster a100 --seeds 2",
         "hdit-repro report",
     ]
 

@@ -37,7 +37,7 @@ def test_names_that_mean_something_in_links_have_pages_of_their_own(
     assert "rows/mine-z.html" in links
     assert all((made / href).is_file() for href in links)
     shown = (made / "reproduce.md").read_text(encoding="utf-8").replace("\\|", "|")
-    assert """submit mine --rows 'a#b?c%41 &"|' --wait""" in shown
+    assert """submit mine --rows 'a#b?c%41 &"|' --cluster a100""" in shown
     assert all(re.fullmatch(r"[\w./-]+", href) for href in links)
 
 

@@ -26,7 +26,7 @@ def test_a_report_of_nothing_says_what_to_do(roots: Roots) -> None:
     made = build("paper", roots)
     page = (made.folder / "index.html").read_text(encoding="utf-8")
     assert "none yet" in page
-    assert "hdit-repro submit table1 --scale paper" in page
+    assert "hdit-repro submit table1 --cluster a100" in page
     assert "A100-hours" in page
     assert "<strong>17</strong> <span>errata</span>" in page
 
@@ -131,6 +131,6 @@ def test_rows_that_cannot_be_are_named_and_no_command_asks_for_them(
     assert "- `torn`: an experiment that is not understood: " in left_out
     assert "mine/good" not in left_out
     lines = page.partition("```\n")[2].partition("```")[0].splitlines()
-    assert "hdit-repro submit mine --rows good,two --scale paper" in lines
+    assert "hdit-repro submit mine --rows good,two --cluster a100" in lines
     assert "hdit-repro eval --run them --scale paper" in lines
-    assert "hdit-repro submit table1 --scale paper" in lines
+    assert "hdit-repro submit table1 --cluster a100" in lines
