@@ -83,6 +83,14 @@ def functions(bench: Bench) -> dict[str, Function]:
         patch = model.patch if isinstance(model, DiT) else model.patch_height
         return model.resolution // patch >> level % count
 
+    def widening(run: str, resolution: int | None = None) -> float:
+        """The smallest ratio of a level's width to that of the level outside it."""
+        model = bench.model(run, resolution)
+        widths = () if isinstance(model, DiT) else model.widths
+        if len(widths) < 2:
+            raise Impossible(f"{run} has no level outside another", found=f"1 level at {model.resolution}²")
+        return min(inner / outer for outer, inner in itertools.pairwise(widths))
+
     def calls(run: str) -> int:
         return bench.run(run).sampling.network_calls
 
@@ -97,7 +105,7 @@ def functions(bench: Bench) -> dict[str, Function]:
             )
         return value
 
-    known: tuple[Function, ...] = (cost, parameters, field, levels, grid, calls, printed)
+    known: tuple[Function, ...] = (cost, parameters, field, levels, grid, widening, calls, printed)
     return {function.__name__: function for function in known}
 
 

@@ -36,10 +36,11 @@ MATH: dict[str, Callable[..., float]] = {
     "sqrt": math.sqrt,
 }
 
-OF_RUNS = ("cost", "parameters", "field", "levels", "grid", "calls")
+OF_RUNS = ("cost", "parameters", "field", "levels", "grid", "widening", "calls")
 """Functions whose first argument is a job: cost(run, resolution) in MACs, parameters(run, resolution),
-field(run, path), levels(run, resolution), grid(run, level, resolution) in tokens a side, calls(run) of the network for
-one sample. The resolution may be left out."""
+field(run, path), levels(run, resolution), grid(run, level, resolution) in tokens a side, widening(run, resolution): the
+smallest ratio of a level's width to that of the one outside it, and calls(run) of the network for one sample. The
+resolution may be left out."""
 
 FUNCTIONS = (*OF_RUNS, "printed")
 """Functions that the evaluator's caller supplies; printed(claim) is a number of the ledger."""

@@ -22,6 +22,7 @@ ERRATA = {
     "table6/mapping-width/imagenet256",
     "equation-5/equality",
     "equation-5/sentence",
+    "section-4.1/wider-costed",
     "section-4.2/dit-position",
     "appendix-a/shared",
     "appendix-b/much-smaller",
@@ -61,6 +62,8 @@ KNOWN: dict[str, dict[str, tuple[str, float | str | None]]] = {
         "section-5.2/level-256-A": (HOLDS, "0 + 3"),
         "section-5.2/hidden-before": (HOLDS, 4),
         "section-5.2/hidden-after": (HOLDS, 3),
+        "section-4.1/wider": (HOLDS, 4 / 3),
+        "section-4.1/wider-costed": (ERRATUM, 1),
     },
     "one mapping width does not fit all columns": {
         "table6/mapping-width/ablation": (HOLDS, 768),

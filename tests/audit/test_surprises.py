@@ -74,6 +74,18 @@ ERRATA = sorted(claim.id for claim in paper.read() if claim.expect == "erratum")
             {"table4/hdit/steps", "table4/caption/guidance", "section-5.4/guidance"},
             id="two calls a step",
         ),
+        pytest.param(
+            "imagenet256",
+            [("widths = [384, 768, 1536]", "widths = [768, 768, 1536]")],
+            {"section-4.1/wider", "table6/widths/imagenet256"},
+            id="two levels of one width",
+        ),
+        pytest.param(
+            "table1",
+            [("widths = [384, 768]", "widths = [768, 768]")],
+            {"section-4.1/wider", "table1/E/gflop-256"},
+            id="two levels of one width in Table 1",
+        ),
     ],
 )
 def test_a_changed_job_flips_what_rests_on_it(
@@ -124,7 +136,13 @@ def _same_model(model: Any, resolution: int) -> Any:
             bench,
             "at_resolution",
             _same_model,
-            {"appendix-a/shared", "table1/E/gflop-256", "table1/E/complexity", "section-5.2/level-256-B1"},
+            {
+                "appendix-a/shared",
+                "section-4.1/wider-costed",
+                "table1/E/gflop-256",
+                "table1/E/complexity",
+                "section-5.2/level-256-B1",
+            },
             id="no level for a doubling",
         ),
         pytest.param(
@@ -163,8 +181,9 @@ CURES = {
         "left": "min(1 / sigma ** 2, gamma) * (sigma * sigma_data) ** 2 / (sigma ** 2 + sigma_data ** 2)"
     },
     "equation-5/sentence": {"right": "weight * c_out ** 2 * error ** 2"},
+    "section-4.1/wider-costed": {"expression": 'widening("table1/E", 128)'},
 }
-"""What Equation 5 and its sentence would have to say."""
+"""What Equation 5 and its sentence would have to say, and of which network § 4.1 would have to be read."""
 
 
 def cured(claim: Claim, computed: object) -> Claim:
