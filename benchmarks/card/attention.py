@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.card.networks import RUNS, named
 from benchmarks.card.session import Bench, Part, why
@@ -21,17 +22,31 @@ from hdit_repro.spec.model import Hourglass, Level, NeighborhoodAttention
 BATCH = {"table1/E": 32, "ffhq1024": 1, "imagenet256": 16}
 FORWARD_TENSORS, BACKWARD_TENSORS = 4, 8
 """Tensors of q's size that must pass through memory: q, k, v, out; then those, out's gradient, and three gradients."""
+OF_TORCH = {"flash": SDPBackend.FLASH_ATTENTION, "cuDNN": SDPBackend.CUDNN_ATTENTION}
+"""What dense attention on a card comes down to; torch takes one of them by itself, and does not say which."""
 
 
 def backends(level: Level, q: Tensor) -> dict[str, Attend | str]:
     """What can compute a level's attention here, or why it cannot; all of the suite's backends, and dense attention."""
     found: dict[str, Attend | str] = {"dense": Global()}
+    if q.is_cuda:
+        found |= {f"dense, {name}": partial(by_torchs_own, only) for name, only in OF_TORCH.items()}
     if isinstance(level.attention, NeighborhoodAttention):
         for name, look in BACKENDS.items():
             found[name] = by_backend(look(), q, level.attention.kernel)
         if q.is_cuda:
             found["tiled, compiled"] = partial(compiled_tiles(), kernel=level.attention.kernel)
     return found
+
+
+def by_torchs_own(only: SDPBackend, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Dense attention by one of torch's implementations.
+
+    Raises:
+        RuntimeError: it does not take these inputs or this card.
+    """
+    with sdpa_kernel(only):
+        return Global()(q, k, v)
 
 
 def by_backend(fast: Fast | str | None, q: Tensor, kernel: int) -> Attend | str:

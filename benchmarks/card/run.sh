@@ -6,7 +6,7 @@ set -u -o pipefail
 cd "$(dirname "$0")/../.." || exit 2
 export PYTHONPATH="$PWD:$PWD/build/wheels${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 export CUDA_VISIBLE_DEVICES="${CUDA_VISIBLE_DEVICES:-0}"
-python="${PYTHON:-python}" kept=runs/card what="${1:-}"
+python="${PYTHON:-$(command -v python || command -v python3)}" kept=runs/card what="${1:-}"
 [ $# -gt 0 ] && shift
 case "$what" in
 speed) set -- -m benchmarks.gpu --device cuda --out "$kept/speed.json" "$@" ;;

@@ -83,10 +83,10 @@ def measured(run: Run, name: str, bench: Bench, *, compiled: bool, network: nn.M
         try:
             return step_numbers(at_batch(run, batch), name, bench, compiled=compiled, network=network)
         except torch.cuda.OutOfMemoryError:
-            torch.cuda.empty_cache()
             if batch == 1:
                 raise
-            batch //= 2
+        batch //= 2
+        torch.cuda.empty_cache()  # here and not above: an exception being handled holds the network that it came from
 
 
 def step_numbers(run: Run, name: str, bench: Bench, *, compiled: bool, network: nn.Module | None) -> dict[str, Any]:

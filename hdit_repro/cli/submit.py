@@ -153,7 +153,7 @@ def _here(
         written = [] if no_tables else _rendered(jobs[0].scale)
         if as_objects:
             as_json([str(path) for path in written])
-        else:
+        elif written:
             _say_tables(written, jobs)
     finally:
         if done.failures:

@@ -1,7 +1,9 @@
 """Neighborhood attention by torch's flex_attention: tokens lie tile by tile, so that the blocks of the mask are dense.
 
 A block is a tile of `TILE[0]` x `TILE[1]` tokens. A query's block needs the rectangle of key blocks that its outermost
-neighborhoods reach; all other blocks are skipped, so that cost and memory are linear in tokens.
+neighborhoods reach; all other blocks are skipped, so that cost and memory are linear in tokens. Tiles of keys begin
+half a kernel before those of queries: what a tile of queries sees is then covered by two tiles of keys an axis, where
+tiles in step would take three.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from hdit_repro.models.tiles import cut, joined
 TILE = (8, 16)
 BLOCK = TILE[0] * TILE[1]
 """128 tokens, flex_attention's own size of a block."""
+WARPS = {"fwd_num_warps": 8}
+"""On a card: a block's softmax stays in registers, where by torch's own 4 some of it goes through memory."""
 VARIANTS = 64
 """Compiled ones that are kept at most."""
 
@@ -46,16 +50,27 @@ class TorchFlex:
         height, width = q.shape[1:3]
         make = block_mask if torch.compiler.is_compiling() else kept_mask
         mask = make(height, width, kernel, q.device)
-        out: Tensor = self.call(*(_tiles(x) for x in (q, k, v)), block_mask=mask, scale=1.0)
+        ahead = (_ahead(height, TILE[0], kernel), _ahead(width, TILE[1], kernel))
+        options = WARPS if q.is_cuda else None
+        parts = (_tiles(q), _tiles(k, ahead), _tiles(v, ahead))
+        out: Tensor = self.call(*parts, block_mask=mask, scale=1.0, kernel_options=options)
         across = -(-width // TILE[1])
-        parts = torch.unflatten(out, 2, (-1, across, *TILE)).permute(0, 2, 4, 3, 5, 1, 6)  # B Y h X w N E
-        return joined(parts)[:, :height, :width]
+        grid = torch.unflatten(out, 2, (-1, across, *TILE)).permute(0, 2, 4, 3, 5, 1, 6)  # B Y h X w N E
+        return joined(grid)[:, :height, :width]
 
 
-def _tiles(x: Tensor) -> Tensor:
-    """B H W N E to B N tokens E, tile by tile, padded to whole tiles."""
-    below, right = -x.shape[1] % TILE[0], -x.shape[2] % TILE[1]
-    x = F.pad(x, (0, 0, 0, 0, 0, right, 0, below)) if below or right else x
+def _ahead(length: int, tile: int, kernel: int) -> int:
+    """By how many places the tiles of keys of an axis begin before the grid: half a kernel, so that the fewest tiles
+    cover what a tile of queries sees; none where that is as many as there are."""
+    fewest = 1 + -(-(kernel - 1) // tile)
+    return kernel // 2 if -(-length // tile) > fewest else 0
+
+
+def _tiles(x: Tensor, ahead: tuple[int, int] = (0, 0)) -> Tensor:
+    """B H W N E to B N tokens E, tile by tile, the first ones `ahead` of the grid, padded to whole tiles."""
+    above, left = ahead
+    below, right = -(x.shape[1] + above) % TILE[0], -(x.shape[2] + left) % TILE[1]
+    x = F.pad(x, (0, 0, 0, 0, left, right, above, below)) if above or left or below or right else x
     return cut(x, *TILE).permute(0, 5, 1, 3, 2, 4, 6).flatten(2, 5)
 
 
@@ -69,27 +84,33 @@ def _reach(length: int, tile: int, kernel: int, device: torch.device) -> Tensor:
 
     Without division: the compiler of torch 2.13 fails at that of something clamped ("vr must not be None").
     """
-    first = torch.arange(-(-length // tile), device=device) * tile
-    last = first + tile - 1
-    low, high = _first(first, length, kernel), _first(last, length, kernel) + kernel - 1
-    return (last >= low[:, None]) & (first <= high[:, None])
+    ahead = _ahead(length, tile, kernel)
+    queries = torch.arange(-(-length // tile), device=device) * tile
+    keys = torch.arange(-(-(length + ahead) // tile), device=device) * tile - ahead
+    low, high = _first(queries, length, kernel), _first(queries + tile - 1, length, kernel) + kernel - 1
+    return (keys + tile - 1 >= low[:, None]) & (keys <= high[:, None])
+
+
+def _place(token: Tensor, across: int) -> tuple[Tensor, Tensor]:
+    """Row and column of a token by its number, `across` tiles side by side. Shifts, where `//` would be a division that
+    rounds down, which on a card is many instructions a token."""
+    tile, inside = token >> 7, token & 127
+    row = torch.div(tile, across, rounding_mode="trunc")
+    return (row << 3) + (inside >> 4), ((tile - row * across) << 4) + (inside & 15)
 
 
 def block_mask(height: int, width: int, kernel: int, device: torch.device) -> BlockMask:
     """The mask of a grid, built from its geometry alone: never tokens x tokens in memory."""
     rows, columns = (_reach(n, t, kernel, device) for n, t in zip((height, width), TILE, strict=True))
-    across = len(columns)
+    of_queries, of_keys = columns.shape
     needed = (rows[:, None, :, None] & columns[None, :, None, :]).flatten(2).flatten(0, 1)
     counts = needed.sum(dim=-1, dtype=torch.int32)
     order = needed.to(torch.int8).argsort(dim=-1, descending=True, stable=True).to(torch.int32)
-
-    def place(token: Tensor) -> tuple[Tensor, Tensor]:
-        tile, inside = token // BLOCK, token % BLOCK
-        return tile // across * TILE[0] + inside // TILE[1], tile % across * TILE[1] + inside % TILE[1]
+    above, left = _ahead(height, TILE[0], kernel), _ahead(width, TILE[1], kernel)
 
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        (qy, qx), (ky, kx) = place(query), place(key)
-        y, x = _first(qy, height, kernel), _first(qx, width, kernel)
+        (qy, qx), (ky, kx) = _place(query, of_queries), _place(key, of_keys)
+        y, x = _first(qy, height, kernel) + above, _first(qx, width, kernel) + left
         return (ky >= y) & (ky < y + kernel) & (kx >= x) & (kx < x + kernel)
 
     return BlockMask.from_kv_blocks(counts[None, None], order[None, None], BLOCK_SIZE=BLOCK, mask_mod=sees)

@@ -38,6 +38,13 @@ def run(gpu: ModuleType, path: Path, *only: str, minutes: float = 0) -> tuple[in
     return code, json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
+def test_dense_attention_by_one_of_torchs_own_is_dense_attention(gpu: ModuleType) -> None:
+    attention = import_module("benchmarks.card.attention")
+    q, k, v = torch.randn(3, 2, 8, 8, 2, 16, dtype=torch.float64)
+    found = attention.by_torchs_own(torch.nn.attention.SDPBackend.MATH, q, k, v)
+    torch.testing.assert_close(found, attention.Global()(q, k, v))
+
+
 QUICK = ("matrix", "copy", "noise", "attention/table1/E", "train/table1/E/eager", "train/peer", "train/authors")
 
 

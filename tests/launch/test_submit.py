@@ -302,6 +302,9 @@ def test_who_wants_no_tables_gets_none(roots: Roots, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("hdit_repro.launch.submit.submit", start)
     monkeypatch.setattr("hdit_repro.launch.submit.run_render", lambda command: told.append(command) or [])
+    monkeypatch.setattr(
+        "hdit_repro.cli.submit._say_tables", lambda *_: pytest.fail("what renders may not be installed")
+    )
     monkeypatch.chdir(roots.runs.parent)
     assert main(["submit", "table1/E", "--scale", "smoke", "--no-tables", *options]) == 0
     assert told == [None]

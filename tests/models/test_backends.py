@@ -18,7 +18,7 @@ from hdit_repro.models.build import build
 from hdit_repro.spec import model as spec
 from hdit_repro.stages.device import facts
 
-GRIDS = [(7, 7, 3), (9, 13, 5), (8, 16, 7), (17, 11, 9), (19, 33, 11), (13, 13, 13), (15, 40, 13)]
+GRIDS = [(7, 7, 3), (9, 13, 5), (8, 16, 7), (17, 11, 9), (19, 33, 11), (13, 13, 13), (15, 40, 13), (26, 50, 7)]
 
 DTYPES = [(torch.float64, 1e-12), (torch.float32, 1e-4), (torch.bfloat16, 5e-2)]
 
@@ -114,16 +114,31 @@ def test_flex_forward(height, width, kernel, dtype, tolerance):
 @pytest.mark.parametrize(("height", "width", "kernel"), [*GRIDS, (64, 64, 7)])
 def test_the_block_mask_holds_every_block_that_is_needed_and_no_other(height, width, kernel):
     mask = flex_backend.block_mask(height, width, kernel, torch.device("cpu"))
+    above, left = (flex_backend._ahead(n, t, kernel) for n, t in zip((height, width), flex_backend.TILE, strict=True))
     down, across = -(-height // 8), -(-width // 16)
-    some = torch.zeros(down * across, down * across, dtype=torch.bool)
+    key_down, key_across = -(-(height + above) // 8), -(-(width + left) // 16)
+    some = torch.zeros(down * across, key_down * key_across, dtype=torch.bool)
     rows, columns = near(height, kernel), near(width, kernel)
     for query in range(height):
-        for tile in range(down):
-            for other in range(width):
-                seen = columns[other].nonzero().flatten() // 16
-                if rows[query, tile * 8 : tile * 8 + 8].any():
-                    some[query // 8 * across + other // 16, tile * across + seen] = True
+        for other in range(width):
+            for y in set(((rows[query].nonzero().flatten() + above) // 8).tolist()):
+                seen = (columns[other].nonzero().flatten() + left) // 16
+                some[query // 8 * across + other // 16, y * key_across + seen] = True
     assert torch.equal(mask.to_dense()[0, 0].bool(), some)
+
+
+@pytest.mark.parametrize("side", [16, 24, 32, 48, 64, 96])
+@pytest.mark.parametrize("kernel", [3, 7, 13])
+def test_keys_begin_where_the_fewest_blocks_are_needed(monkeypatch, side, kernel):
+    """A tile of 8 x 16 queries and what kernels of 7 reach around it is 14 x 22: four blocks of keys, not nine."""
+
+    def most():
+        return int(flex_backend.block_mask(side, side, kernel, torch.device("cpu")).kv_num_blocks.max())
+
+    found = most()
+    assert kernel != 7 or found <= 4
+    monkeypatch.setattr(flex_backend, "_ahead", lambda *_: 0)
+    assert found <= most()
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for a CPU by g++")
