@@ -11,8 +11,10 @@ from hdit_repro.cli.replaced import say_replaced
 from hdit_repro.errors import counted
 
 if TYPE_CHECKING:
+    from hdit_repro.jobs import Job
     from hdit_repro.launch.clusters import Cluster
     from hdit_repro.launch.plan import Stage
+    from hdit_repro.records.layout import Roots
 
 app = group()
 
@@ -44,6 +46,7 @@ def plan(
     say_replaced(asked)
     roots = workplace(cluster=profile)
     stages = make_plan(asked, roots, profile)
+    say_slow(asked, roots, profile)
     if as_objects:
         as_json([stage.as_row() for stage in stages])
         return
@@ -53,6 +56,15 @@ def plan(
 
         idle = planned_idle(asked, roots, stages, profile)
     print_plan(stages, profile, idle)
+
+
+def say_slow(jobs: Sequence[Job], roots: Roots, cluster: Cluster) -> None:
+    """Say of networks of mini or paper scale that there is no GPU for them here."""
+    from hdit_repro.launch.graph import required, tasks_for
+    from hdit_repro.launch.slow import on_cpus
+
+    if slow := on_cpus(required(tasks_for(jobs, roots)), cluster):
+        remark(slow)
 
 
 def print_plan(stages: Sequence[Stage], cluster: Cluster, idle: float = 0.0) -> None:

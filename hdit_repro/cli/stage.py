@@ -196,10 +196,11 @@ def _execute(
         UserError: at paper scale, a stage before it is not done: hours of GPUs are not begun in passing.
     """
     from hdit_repro.launch.cards import mend_cards
-    from hdit_repro.launch.clusters import workplace
+    from hdit_repro.launch.clusters import read_cluster, workplace
     from hdit_repro.launch.describe import describe
     from hdit_repro.launch.graph import tasks_for
     from hdit_repro.launch.plan import only
+    from hdit_repro.launch.slow import on_cpus
     from hdit_repro.training.rendezvous import ALONE, place
 
     jobs, roots = only(run, scale, options.own_data(own), samplings), workplace()
@@ -231,6 +232,8 @@ def _execute(
     here = place(settings.distributed) if stage == "train" else ALONE
     if not here.rank:  # the first process describes the runs, holds the lock and tells of the progress
         describe(jobs, roots)
+        if slow := on_cpus(left, read_cluster("local"), settings.device):
+            remark(slow)
     for task in left:
         _run_here(task, settings, first=not here.rank, alone=here.size == 1)
     return asked

@@ -112,6 +112,11 @@ def gpus_here(devices: Path = Path("/dev")) -> list[str]:
     return [str(index) for index, line in enumerate(line for line in lines if line.startswith("GPU "))]
 
 
+def has_gpu() -> bool:
+    """Whether a process started here would see a GPU. The driver's file answers first: its command takes a second."""
+    return bool(card_here() or gpus_here())
+
+
 def card_of(cluster: Cluster) -> str:
     """The card that a cluster's jobs run on: what its profile calls it, or this machine's own; empty: none is known."""
     return cluster.gpu if isinstance(cluster, Slurm) else card_here()

@@ -138,6 +138,11 @@ def _price(run: Run, stage: str, scale: str, cluster: Cluster) -> Price:
     return Price(gpus, hours, hours / gpus, basis)
 
 
+def cpu_hours(run: Run, stage: str, cluster: Local) -> float:
+    """Hours of a stage on one CPU of this machine, whatever its scale."""
+    return _cpu(run, stage, cluster).hours
+
+
 def unit(cluster: Cluster) -> str:
     """The card that GPU-hours on a cluster are hours of."""
     card = card_of(cluster)

@@ -62,7 +62,7 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
         with join(here, device) as world:
             if world.from_main(int(folder.done("train"))):
                 return folder.final_marker
-            with Stop(folder.path / "stop" if world.main else None, settings.time_limit) as stop:
+            with Stop(folder.path / "stop" if world.main else None, settings.time_limit, tells=world.main) as stop:
                 _train(job.run, folder, settings, report, world, stop)
             if world.main:
                 write_card(job, folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
 import time
@@ -34,15 +36,17 @@ class Stop:
     As a context it catches USR2, TERM and INT (in the main thread; elsewhere signals are left alone) and gives the
     handlers back at its end, so that whoever had them before can be told then: `signal.raise_signal(stop.signum)`. A
     second INT, later than its echo, does not wait for the step: it is a KeyboardInterrupt. A USR2 is not forgotten over
-    the TERM that follows where the save takes long: it alone says that the job is to come back.
+    the TERM that follows where the save takes long: it alone says that the job is to come back. Each is acknowledged on
+    stderr when it is noted, for a step may take minutes.
 
     Args:
         file: leave when this file exists; it is removed by `answered`.
         seconds: leave after so many seconds from the context's start; 0 is never.
+        tells: whether signals are acknowledged; of several processes one does.
     """
 
-    def __init__(self, file: Path | None = None, seconds: float = 0.0) -> None:
-        self.file, self.seconds = file, seconds
+    def __init__(self, file: Path | None = None, seconds: float = 0.0, tells: bool = True) -> None:
+        self.file, self.seconds, self.tells = file, seconds, tells
         self.signum: int | None = None
         self._began = self._asked = time.monotonic()
         self._before: dict[signal.Signals, Any] = {}
@@ -63,8 +67,11 @@ class Stop:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == self.signum == signal.SIGINT and time.monotonic() - self._asked > ECHO:
             raise KeyboardInterrupt
-        if not (number == signal.SIGTERM and self.signum == signal.SIGUSR2):
-            self.signum, self._asked = number, time.monotonic()
+        if number == signal.SIGTERM and self.signum == signal.SIGUSR2:
+            return
+        if number != self.signum and self.tells:
+            _acknowledge(number)
+        self.signum, self._asked = number, time.monotonic()
 
     @property
     def reason(self) -> str:
@@ -81,3 +88,13 @@ class Stop:
         """The run is saved and leaves: take the stop file away, so that the next start is not stopped again."""
         if self.file is not None:
             self.file.unlink(missing_ok=True)
+
+
+def _acknowledge(number: int) -> None:
+    """Say that a signal was heard. Past Python's own stream, which whatever the signal interrupts may be writing to."""
+    text = f"asked to leave by {signal.Signals(number).name}: this step is finished and saved first"
+    if number == signal.SIGINT:
+        text += "; Ctrl-C once more leaves now, and loses what came after the last checkpoint"
+    begin = "\n" if os.isatty(2) else ""  # behind a bar, or what the terminal makes of Ctrl-C
+    with contextlib.suppress(OSError):  # nobody reads any more
+        os.write(2, f"{begin}{text}\n".encode())

@@ -54,6 +54,36 @@ def test_a_second_interrupt_does_not_wait_but_an_echo_does(monkeypatch):
         signal.raise_signal(signal.SIGINT)  # another one: it is noted, and the run still saves
 
 
+def test_a_signal_is_acknowledged_once_and_says_what_a_second_one_does(capfd):
+    with Stop():
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        said = capfd.readouterr()
+        assert said == ("", "asked to leave by SIGTERM: this step is finished and saved first\n")
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # its echo
+        (line,) = capfd.readouterr().err.splitlines()
+        assert line.startswith("asked to leave by SIGINT")
+        assert "Ctrl-C once more leaves now" in line
+    with Stop(tells=False):
+        signal.raise_signal(signal.SIGINT)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_signal_is_noted_though_nobody_reads_what_is_said_of_it():
+    kept, (read, write) = os.dup(2), os.pipe()
+    os.close(read)
+    os.dup2(write, 2)
+    try:
+        with Stop() as stop:
+            signal.raise_signal(signal.SIGTERM)
+            assert stop.signum == signal.SIGTERM
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(write)
+
+
 def test_the_time_limit_and_the_stop_file(tmp_path):
     with Stop(tmp_path / "stop", seconds=0.05) as stop:
         assert stop.reason == ""

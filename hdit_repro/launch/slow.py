@@ -1,0 +1,32 @@
+"""Networks of mini or paper scale on a machine without a GPU: allowed, and told beforehand. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hdit_repro.launch.clusters import Cluster, Local, has_gpu
+from hdit_repro.launch.graph import Task
+from hdit_repro.launch.left import share_left
+from hdit_repro.launch.price import cpu_hours
+
+
+def on_cpus(left: Sequence[Task], cluster: Cluster, device: str = "auto") -> str:
+    """A line for stages whose networks a CPU is slow for, with what they take there; empty where there are none.
+
+    Args:
+        left: what is to be run.
+        cluster: where; one of SLURM's has GPUs.
+        device: what the command was told to compute on.
+    """
+    slow = [
+        task for task in left if task.stage != "evaluate" and task.folder.scale != "smoke" and not task.job.run.external
+    ]
+    by_hand = device.startswith("cpu")
+    if not isinstance(cluster, Local) or not slow or not (by_hand or (device == "auto" and not has_gpu())):
+        return ""
+    hours = sum(cpu_hours(task.job.run, task.stage, cluster) * share_left(task) for task in slow)
+    found = "--device cpu uses none" if by_hand else "none is here"
+    return (
+        f"warning: {slow[0].folder.scale} scale is made for a GPU, and {found}: on CPUs what is left takes about "
+        f"{hours:,.{0 if hours >= 10 else 1}f} CPU-hours, and a step may take minutes; --scale smoke is made for CPUs"
+    )
