@@ -125,7 +125,8 @@ def root(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 done, 1 the check or the run failed, 2 the request was wrong.
+    """Run the command line and return its exit code: 0 done, 1 the check or the run failed, 2 the request was wrong, 75
+    asked to leave and saved, 130 ended by Ctrl-C, 141 whoever read its output is gone.
 
     Args:
         arguments: what follows the command's name; None takes the process's own.

@@ -25,7 +25,9 @@ app = group()
 
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, scripts included; write nothing.")]
-Wait = Annotated[bool, typer.Option("--wait", help="Stay, show progress, and render the tables.")]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Stay, show progress, render the tables; here TERM ends it saved (exit code 75).")
+]
 Dirty = Annotated[
     bool,
     typer.Option("--allow-dirty", help="On SLURM: run code with uncommitted changes; they are kept beside the runs."),

@@ -24,7 +24,7 @@ FOREVER_MINUTES = 60 * 24 * 365
 """submitit ends a local job after two minutes unless it is told a limit."""
 
 ASKING = (signal.SIGTERM, signal.SIGHUP)
-"""What ends a submission as Ctrl-C does: the time of a job around it is up, its terminal is gone."""
+"""What ends a submission besides Ctrl-C: the time of a job around it is up, its terminal is gone."""
 
 
 class Crew:
@@ -37,6 +37,11 @@ class Crew:
         folder: the submission's own folder, for submitit's files.
         chain: what each worker runs; `worker`, `environment` and the threads are set here.
         cluster: this machine's profile.
+
+    Attributes:
+        asked: the signal of `ASKING` that came; None is none, and Ctrl-C.
+        outlasting: workers that were not gone when the crew was ended and its patience was over.
+        last_words: of the last worker that died.
     """
 
     def __init__(self, folder: Path, chain: StageChain, cluster: Local) -> None:
@@ -48,6 +53,8 @@ class Crew:
         self._chain = replace(chain, settings=replace(chain.settings, threads=threads))
         self._at_work: dict[str, Any] = {}
         self._hired: list[str] = []
+        self.asked: signal.Signals | None = None
+        self.outlasting = 0
         self.last_words = ""
 
     @property
@@ -65,10 +72,11 @@ class Crew:
         """Start all workers; end those that are still there on the way out, whatever the way.
 
         Raises:
-            KeyboardInterrupt: a signal of `ASKING` came.
+            KeyboardInterrupt: a signal of `ASKING` came, which is `asked` then, or Ctrl-C.
         """
         assert self._chain.leash is not None
-        with lock(self._chain.leash), _as_interrupts():
+        heard = [number for number in ASKING if signal.getsignal(number) is not signal.SIG_IGN]
+        with lock(self._chain.leash), _handled(dict.fromkeys(heard, self._interrupt)):
             try:
                 self.start()
                 yield
@@ -126,8 +134,14 @@ class Crew:
             with contextlib.suppress(ProcessLookupError):
                 job.cancel(check=False)
         deadline = time.monotonic() + PATIENCE
-        while any(not job.done() for job in left) and time.monotonic() < deadline:
+        self.outlasting = len(left)  # where a second signal ends the wait
+        while self.outlasting and time.monotonic() < deadline:
+            self.outlasting = sum(not job.done() for job in left)
             time.sleep(0.05)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self.asked = signal.Signals(number)
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
@@ -154,17 +168,6 @@ def signals_of_workers() -> Iterator[None]:
         heard[signal.SIGINT] = signal.default_int_handler
     with _handled(heard):
         yield
-
-
-@contextlib.contextmanager
-def _as_interrupts() -> Iterator[None]:
-    """Take the signals that ask this process to go, but for those that it is told to ignore, as Ctrl-C is taken."""
-    with _handled({number: _interrupt for number in ASKING if signal.getsignal(number) is not signal.SIG_IGN}):
-        yield
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from hdit_repro.launch.crew import Crew
 from hdit_repro.launch.describe import describe
 from hdit_repro.launch.follow import Display, follow
 from hdit_repro.launch.graph import Task, required, tasks_for, unsettled
-from hdit_repro.launch.job import StageChain, StageFunction, by_urgency
+from hdit_repro.launch.job import PATIENCE, StageChain, StageFunction, by_urgency
 from hdit_repro.launch.plan import Stage, gpu_hours, make_plan, to_run
 from hdit_repro.launch.price import unit
 from hdit_repro.launch.progress import read_failure
@@ -110,8 +111,9 @@ def submit(
     Raises:
         UserError: see `refuse_what_cannot_be`.
         RunError: all workers ended with something left, or the disk is full.
-        Preempted: the time is up and something is left, or a training was asked to leave, by its file `stop` or
-            by a signal.
+        Preempted: the time is up and something is left, a training was asked to leave, by its file `stop` or by a
+            signal, or this process was, by TERM or HUP.
+        KeyboardInterrupt: Ctrl-C; trainings were saved too.
     """
     plan = make_plan(jobs, roots, cluster)
     refuse_what_cannot_be(jobs, plan, cluster)
@@ -138,7 +140,12 @@ def submit(
     deadline = time.time() + stop_after if stop_after else 0.0
     chain = replace(chain, leash=folder / "leash", finish=None, deadline=deadline)
     crew = Crew(folder, chain, cluster)
-    _stay(crew, chain, left, hours, display)
+    try:
+        _stay(crew, chain, left, hours, display)
+    except KeyboardInterrupt:
+        if crew.asked is None:
+            raise
+        raise _ended_by(crew.asked, crew.outlasting, left) from None
     if chain.late and (open_still := unsettled(left, chain.failed)):
         raise _time_is_up(open_still, left, stop_after)
     if abandoned := chain.open():
@@ -158,7 +165,12 @@ def _stay(crew: Crew, chain: StageChain, left: Sequence[Task], hours: Mapping[st
         return crew.alive() and not (chain.deadline and time.time() > chain.deadline + GRACE)
 
     with contextlib.closing(display), crew.working():
-        follow(left, hours, alive, chain.failed, display)
+        try:
+            follow(left, hours, alive, chain.failed, display)
+        except KeyboardInterrupt:
+            with contextlib.suppress(OSError):  # a terminal that is gone
+                display.event(f"asked to leave: what runs is saved and ended, for which it has {PATIENCE:g} s")
+            raise
 
 
 def _all_ended(abandoned: Sequence[Task], crew: Crew, folder: Path) -> RunError:
@@ -181,6 +193,19 @@ def _time_is_up(open_still: Sequence[Task], left: Sequence[Task], seconds: float
         expected="more time",
         fix="run the same command again: it goes on from there",
     )
+
+
+def _ended_by(asked: signal.Signals, outlasting: int, left: Sequence[Task]) -> Preempted:
+    open_still = required(left)
+    late = f"; {counted(outlasting, 'worker')} had no time to save, and what came after the last save is lost"
+    error = Preempted(
+        "the submission was asked to leave and what is done is saved",
+        found=f"{asked.name}, with {len(open_still)} of {counted(len(left), 'stage')} left" + late * bool(outlasting),
+        expected="more time",
+        fix="run the same command again: it goes on from there",
+    )
+    error.signum = asked
+    return error
 
 
 def _asked_to_leave(asked: Sequence[Task]) -> Preempted:

@@ -234,11 +234,42 @@ def test_interrupted_workers_may_save_before_the_leash_is_let_go(
 
     monkeypatch.setattr(Crew, "_end", ending)
     monkeypatch.setattr("hdit_repro.launch.submit.follow", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        submit(
-            wanted("table1", "smoke", ["E"]), roots, two_at_once, display=Plain(io.StringIO()), stages=made_up.STAGES
-        )
+    said = io.StringIO()
+    with pytest.raises(Preempted, match="asked to leave and what is done is saved") as left:
+        submit(wanted("table1", "smoke", ["E"]), roots, two_at_once, display=Plain(said), stages=made_up.STAGES)
     assert held == [True]
+    assert (left.value.exit_code, left.value.signum) == (75, asking), "whoever starts again at 75 is to"
+    assert left.value.found == f"{asking.name}, with 3 of 3 stages left"
+    assert "asked to leave: what runs is saved" in said.getvalue()
+
+
+class Staying:
+    """A worker's job that does not end."""
+
+    def done(self) -> bool:
+        return False
+
+    def cancel(self, check: bool) -> None:
+        pass
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_workers_that_had_no_time_to_save_are_counted_and_ctrl_c_stays_what_it_is(
+    roots: Roots, two_at_once: Local, monkeypatch: pytest.MonkeyPatch, interrupts: None, ending: signal.Signals
+) -> None:
+    monkeypatch.setattr(Crew, "start", lambda crew: crew._at_work.update({"0.0": Staying()}))
+    monkeypatch.setattr("hdit_repro.launch.crew.PATIENCE", 0.0)
+
+    def interrupted(*_: object) -> None:
+        signal.raise_signal(ending)
+        raise KeyboardInterrupt  # where this process is told to ignore it
+
+    monkeypatch.setattr("hdit_repro.launch.submit.follow", interrupted)
+    asked = wanted("table1", "smoke", ["E"])
+    kind = Preempted if ending is signal.SIGTERM else KeyboardInterrupt
+    with pytest.raises(kind) as left:
+        submit(asked, roots, two_at_once, display=Plain(io.StringIO()))
+    assert ("1 worker had no time to save" in str(left.value)) == (ending is signal.SIGTERM)
 
 
 def test_workers_hear_interrupts_and_no_terminal_that_goes(interrupts: None) -> None:
