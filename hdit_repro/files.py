@@ -242,6 +242,26 @@ def refuse_pipe(path: Path) -> None:
         )
 
 
+def refuse_other(path: Path, what: str, same: Callable[[], bool]) -> None:
+    """Refuse to write over a file that holds something else.
+
+    Args:
+        path: where to write.
+        what: what is to be written, for the message.
+        same: whether the file that lies there holds just that; asked only where one does.
+
+    Raises:
+        UserError: another file, or no file, stands there.
+    """
+    if path.exists() and not (path.is_file() and same()):
+        raise UserError(
+            f"{what} would replace another file",
+            found=f"{path}, which holds something else",
+            expected="no file of that name, or one that holds just this",
+            fix=f"move {path.name} away, or write under another name",
+        )
+
+
 def sha256_file(path: Path | str) -> str:
     """SHA-256 of a file, as 64 hexadecimal digits, read a mebibyte at a time."""
     digest = hashlib.sha256()

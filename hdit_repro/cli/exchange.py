@@ -180,7 +180,7 @@ def _toml(value: Any) -> str:
 @app.command("export-weights")
 def export_weights(
     run: options.RunOption,
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="The .safetensors file to write.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The .safetensors file to write; no other is replaced.")],
     form: Annotated[Form, typer.Option("--to", help="With k-diffusion's names and configuration, or our own.")],
     scale: options.Scale = "paper",
     own: options.OwnData = None,
@@ -190,7 +190,7 @@ def export_weights(
     Example: hdit-repro export-weights --run table1/E --scale smoke --to k-diffusion e.safetensors
     """
     from hdit_repro import jobs
-    from hdit_repro.files import write_text
+    from hdit_repro.files import refuse_other, write_text
     from hdit_repro.launch.clusters import workplace
     from hdit_repro.records.layout import RunFolder
     from hdit_repro.stages import exchange
@@ -213,22 +213,7 @@ def export_weights(
             expected="a training that has come to its end",
         )
     card, text = path.with_suffix(".md"), model_card(job, folder)
-    _refuse_another(card, text)
+    refuse_other(card, "the card beside the weights", lambda: card.read_bytes() == text.encode())
     data(near(exchange.export_weights(job, folder, form.value, path)))
     write_text(card, text)
     data(near(card))
-
-
-def _refuse_another(card: Path, text: str) -> None:
-    """Keep a file that nobody named: the card goes where none is, or where it stands already word for word.
-
-    Raises:
-        UserError: another file stands there; nothing is written.
-    """
-    if card.exists() and not (card.is_file() and card.read_bytes() == text.encode()):
-        raise UserError(
-            "the card beside the weights would replace another file",
-            found=str(card),
-            expected="no file of that name, or this very card",
-            fix=f"move {card.name} away, or write the weights under another name",
-        )

@@ -141,7 +141,12 @@ def _measured(
 @app.command("export")
 def export(
     run: options.RunOption,
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="What to write: .npz (ADM's format) or .zip (PNGs).")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH", help="What to write: .npz (ADM's format) or .zip (PNGs); no other file is replaced."
+        ),
+    ],
     scale: options.Scale = "paper",
     own: options.OwnData = None,
 ) -> None:
@@ -150,13 +155,15 @@ def export(
     Example: hdit-repro export --run table1/E --scale smoke samples.npz
     """
     from hdit_repro import jobs
+    from hdit_repro.files import refuse_other
     from hdit_repro.launch.clusters import workplace
     from hdit_repro.records.layout import RunFolder
-    from hdit_repro.stages.export import SampleSet, check_ending
+    from hdit_repro.stages.export import SampleSet, check_ending, holds
     from hdit_repro.stages.export import export as write
 
     check_ending(path)
     job = jobs.find(run, scale, dataset=options.own_data(own))
     folder = RunFolder(workplace(), job.run, job.scale)
     samples = SampleSet(folder, job.name, f"hdit-repro sample --run {job.name} --scale {scale}{options.on_data(own)}")
+    refuse_other(path, f"the samples of {job.name}", lambda: holds(path, samples))
     data(near(write(samples, path)))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.serialization import safe_globals
 
 from hdit_repro.errors import UserError
-from hdit_repro.files import lock, sha256_file, write_bytes, write_json
+from hdit_repro.files import lock, refuse_other, sha256_file, write_bytes, write_json
 from hdit_repro.jobs import Job
 from hdit_repro.models.export import k_diffusion_config
 from hdit_repro.models.interop import fill_dit, fill_k_diffusion, to_k_diffusion
@@ -231,7 +231,7 @@ def export_weights(job: Job, folder: RunFolder, form: Literal["k-diffusion", "sa
     writes our names and the run's spec.
 
     Raises:
-        UserError: k-diffusion's code has no such network.
+        UserError: k-diffusion's code has no such network, or another file stands there.
         RunError: the run is not trained, or its checkpoint is damaged.
     """
     run = job.run
@@ -244,5 +244,16 @@ def export_weights(job: Job, folder: RunFolder, form: Literal["k-diffusion", "sa
     state = trained.under("network.") | trained.under("ema.")
     if form == "k-diffusion":
         state = to_k_diffusion(state)
-    write_bytes(path, save({name: value.contiguous() for name, value in state.items()}, metadata))
+    data = save({name: value.contiguous() for name, value in state.items()}, metadata)
+    refuse_other(path, "the weights", lambda: _parts(path.read_bytes()) == _parts(data))
+    write_bytes(path, data)
     return path
+
+
+def _parts(data: bytes) -> tuple[object, bytes]:
+    """The header and the tensors of a file of weights: the library writes the header's keys in any order."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    try:
+        return json.loads(data[8:end]), data[end:]
+    except ValueError:  # none of its files
+        return None, data

@@ -19,8 +19,9 @@ from hdit_repro.data.journal import EPOCH, member_name
 from hdit_repro.data.store import LABELS
 from hdit_repro.errors import RunError, UserError, counted
 from hdit_repro.files import atomic_file
-from hdit_repro.metrics.npz import write_npz
+from hdit_repro.metrics.npz import ARRAY, write_npz
 from hdit_repro.records.layout import RunFolder
+from hdit_repro.stages.imagesets import open_images
 from hdit_repro.stages.shards import Shard, read_tensors, refuse_missing, whole_shards
 
 
@@ -101,6 +102,26 @@ def export(samples: SampleSet, path: Path, batch: int = 64) -> Path:
     return path
 
 
+def holds(path: Path, samples: SampleSet, batch: int = 64) -> bool:
+    """Whether a file is what `export` writes of these samples: its members, pixels and labels. Looks no further than
+    the first difference."""
+    names = [f"{ARRAY}.npy"] if path.suffix == ".npz" else [*map(member_name, range(samples.count)), LABELS]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.namelist() != names:
+                return False
+            listed = None if path.suffix == ".npz" else json.loads(archive.read(LABELS))
+        if listed is not None and listed != _listed(names[:-1], samples):
+            return False
+        there = open_images(path)
+        if (there.count, there.size) != (samples.count, samples.size):
+            return False
+        pairs = zip(there.batches(batch), samples.batches(batch), strict=True)
+        return all(torch.equal(one, other) for one, other in pairs)
+    except (UserError, OSError, ValueError, zipfile.BadZipFile, zlib.error):
+        return False
+
+
 def check_ending(path: Path) -> None:
     """Refuse a file of another format than the two.
 
@@ -126,6 +147,10 @@ def _write_zip(path: Path, samples: SampleSet, batch: int) -> None:
                 data = io.BytesIO()
                 Image.fromarray(picture).save(data, "PNG", compress_level=1)
                 archive.writestr(zipfile.ZipInfo(names[-1], EPOCH), data.getvalue())
-        labels = samples.labels()
-        listed = None if labels is None else [list(pair) for pair in zip(names, labels, strict=True)]
-        archive.writestr(zipfile.ZipInfo(LABELS, EPOCH), json.dumps({"labels": listed}))
+        archive.writestr(zipfile.ZipInfo(LABELS, EPOCH), json.dumps(_listed(names, samples)))
+
+
+def _listed(names: Sequence[str], samples: SampleSet) -> dict[str, list[list[str | int]] | None]:
+    """What dataset.json says of the samples under their names."""
+    labels = samples.labels()
+    return {"labels": None if labels is None else [list(pair) for pair in zip(names, labels, strict=True)]}

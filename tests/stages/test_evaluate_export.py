@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+import zipfile
 
 import msgspec
 import numpy as np
@@ -15,6 +17,7 @@ import pytest
 import torch
 
 from hdit_repro import jobs
+from hdit_repro.cli import main
 from hdit_repro.data.store import open_store
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.files import read_json, write_json
@@ -24,7 +27,7 @@ from hdit_repro.spec.data import Folder
 from hdit_repro.spec.evaluation import metric_names
 from hdit_repro.spec.run import Run
 from hdit_repro.stages.compare import gather
-from hdit_repro.stages.export import SampleSet, export
+from hdit_repro.stages.export import SampleSet, export, holds
 from hdit_repro.stages.imagesets import open_images
 from hdit_repro.stages.protocols import by_protocol
 from hdit_repro.stages.settings import Settings
@@ -100,6 +103,45 @@ def test_labels_and_names(job, tmp_path):
     for path in ("a.tar", "a"):
         with pytest.raises(UserError, match="two formats"):
             export(samples, tmp_path / path)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".zip"])
+def test_a_file_is_told_from_what_would_be_written(job, tmp_path, suffix):
+    folder = folder_with(job, tmp_path, [6])
+    samples = SampleSet(folder, job.name, "")
+    place = export(samples, tmp_path / f"a{suffix}", 3)
+    assert holds(place, samples, 4)
+    whole = place.read_bytes()
+    place.write_bytes(whole[:-100])
+    assert not holds(place, samples), "cut off"
+    place.write_text("precious")
+    assert not holds(place, samples)
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive, zipfile.ZipFile(place, "w") as more:
+        for name in archive.namelist():
+            more.writestr(name, archive.read(name))
+        more.writestr("mine.npy", b"precious")
+    assert not holds(place, samples), "with something besides"
+    drawn = tensors(range(COUNT), job.run.data.resolution)
+    for name in ("image", "label"):
+        other = RunFolder(Roots(tmp_path / name, tmp_path), job.run, job.scale)
+        write_shard(other, range(COUNT), {**drawn, name: 1 - drawn[name] if name == "label" else drawn[name] // 2})
+        place.write_bytes(whole)
+        same = name == "label" and suffix == ".npz"  # which has none
+        assert holds(place, SampleSet(other, job.name, "")) == same, f"another {name}"
+
+
+def test_the_command_replaces_what_it_wrote_and_nothing_else(job, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(jobs, "find", lambda *_, **__: job)
+    monkeypatch.setattr("hdit_repro.launch.clusters.workplace", lambda: Roots(tmp_path / "runs", tmp_path / "results"))
+    monkeypatch.chdir(tmp_path)
+    folder_with(job, tmp_path, [6])
+    (tmp_path / "p.npz").write_text("precious")
+    line = ["export", "--run", "table1/E", "--scale", "smoke"]
+    assert main([*line, "p.npz"]) == 2
+    assert "p.npz, which holds something else" in capsys.readouterr().err
+    assert (tmp_path / "p.npz").read_text() == "precious"
+    for _ in range(2):
+        assert main([*line, "q.npz"]) == 0
 
 
 def test_what_is_not_there_is_said(job, tmp_path):

@@ -54,6 +54,13 @@ def test_k_diffusion_in_and_out_is_exact(command: Command, tmp_path: Path, monke
     assert command("train --run theirs").err.strip().endswith("is done")
     again = command("export-weights --run theirs --to safetensors ours.safetensors")
     assert (again.code, again.out.split()) == (0, ["ours.safetensors", "ours.md"])
+    said = command("export-weights --run theirs --to k-diffusion ours.safetensors")
+    assert (said.code, "the weights would replace another file" in said.err) == (2, True), "of another form"
+    assert same(load_file(tmp_path / "ours.safetensors"), network.state_dict())
+    (tmp_path / "precious.safetensors").write_text("precious")
+    assert command("export-weights --run theirs --to safetensors precious.safetensors").code == 2
+    assert (tmp_path / "precious.safetensors").read_text() == "precious"
+    assert not (tmp_path / "precious.md").exists()
     said = command("import --from k-diffusion --name mine ours.safetensors")
     assert (said.code, "--to k-diffusion" in said.err.partition("fix")[2]) == (2, True), said.err
     (tmp_path / "notes.md").write_text("mine")
