@@ -199,6 +199,9 @@ def _of_the_system(error: OSError) -> RunError:
     elif error.errno == errno.EEXIST and places and Path(places[-1]).is_symlink():
         reason = f"a link to {Path(places[-1]).readlink()}, where nothing is"
         fix = "make what it leads to, or delete the link"
+    elif error.errno in (errno.EEXIST, errno.ENOTDIR) and (file := _no_folder(places)):
+        reason = f"{'it' if str(file) == places[-1] else file} is a file, where a folder is wanted"
+        fix = "name another place, or move the file away"
     elif error.errno == errno.EACCES and places and (found := another_owner(Path(places[-1]))):
         what, owner = found
         reason += f"; {'it' if str(what) == places[-1] else what} belongs to {owner}"
@@ -212,6 +215,12 @@ def _of_the_system(error: OSError) -> RunError:
         expected="a place that exists, can be read and written, and has room",
         fix=fix,
     )
+
+
+def _no_folder(places: Sequence[str]) -> Path | None:
+    """The file that stands where a folder would have to be: the place itself, or above it."""
+    place = Path(places[-1]) if places else Path()
+    return next((path for path in (place, *place.parents) if path.is_file()), None)
 
 
 def _of_the_encoding(error: UnicodeEncodeError) -> UserError:

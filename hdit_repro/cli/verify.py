@@ -82,6 +82,8 @@ def verify(
         remark(f"no record: {problem.path}: {problem.reason}")
     for caveat in _caveats(records):
         remark(caveat)
+    if len(shown) < len(findings):
+        remark(f"shown: {_counts(shown)}; of all:")
     if _summary(findings):
         raise typer.Exit(1)
 
@@ -188,10 +190,8 @@ def _explain(finding: Finding) -> None:
 
 def _summary(findings: Sequence[Finding]) -> list[Finding]:
     """Say the counts and name the surprises on stderr; the surprises come back."""
-    counts = Counter(finding.status for finding in findings)
-    words = ", ".join(f"{counts[status]} {text}" for status, text in WORDS.items())  # type: ignore[index]
     computed = sum(finding.claim.check is not None for finding in findings)
-    remark(f"{counted(len(findings), 'claim')}: {words}; {computed} computed here")
+    remark(f"{_counts(findings)}; {computed} computed here")
     for said in _rules(findings):
         remark(said)
     surprises = [finding for finding in findings if finding.surprise]
@@ -200,8 +200,16 @@ def _summary(findings: Sequence[Finding]) -> list[Finding]:
         what = "no value" if finding.computed is None and finding.status == "erratum" else what
         remark(f"surprise: {finding.claim.id} ({finding.claim.place}): {what}; {finding.note}")
     if not surprises:
-        remark(f"all as expected, {counts['erratum']} errata among them")
+        errata = sum(finding.status == "erratum" for finding in findings)
+        remark(f"all as expected, {errata} errata among them")
     return surprises
+
+
+def _counts(findings: Sequence[Finding]) -> str:
+    """How many claims have which status, in words."""
+    counts = Counter(finding.status for finding in findings)
+    words = (f"{counts[status]} {text}" for status, text in WORDS.items())  # type: ignore[index]
+    return f"{counted(len(findings), 'claim')}: {', '.join(words)}"
 
 
 def _rules(findings: Sequence[Finding]) -> list[str]:

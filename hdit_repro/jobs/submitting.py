@@ -18,4 +18,4 @@ def submitting(asked: str, scale: str, more: str = "", *, wait: bool = False) ->
     """
     if scale == "paper":
         return f"hdit-repro submit {asked} --cluster {CLUSTER}{more}"
-    return f"hdit-repro submit {asked} --scale {scale}{more}{' --wait' if wait else ''}"
+    return f"hdit-repro submit {asked} --scale {scale}{' --wait' if wait else ''}{more}"

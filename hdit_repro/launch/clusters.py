@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from shlex import quote
 
 import msgspec
 
@@ -143,9 +144,18 @@ def workplace(start: Path | None = None, cluster: Cluster | None = None) -> Root
         cluster: whose profile may name another folder for the runs, as $HDIT_REPRO_RUNS does.
 
     Raises:
-        UserError: that folder names a variable that is not set, or the home of nobody.
+        UserError: $HDIT_REPRO_WORKPLACE is no folder; that of the runs names a variable that is not set, or the home of
+            nobody, or is a file.
     """
-    here = (start or Path(os.environ.get(WORKPLACE_VARIABLE) or Path.cwd())).resolve()
+    asked = os.environ.get(WORKPLACE_VARIABLE, "")
+    here = (start or Path(asked or Path.cwd())).resolve()
+    if start is None and asked and not here.is_dir():
+        raise UserError(
+            "the folder to work in is not there",
+            found=f"{WORKPLACE_VARIABLE}={asked}" + (", a file" if here.exists() else ""),
+            expected="a folder, with what was submitted in it",
+            fix=f"name another, make it (`mkdir -p {quote(asked)}`), or unset {WORKPLACE_VARIABLE}",
+        )
     for folder in (here, *here.parents):
         if (folder / "pyproject.toml").is_file() and (folder / "hdit_repro" / "__init__.py").is_file():
             here = folder
@@ -162,7 +172,7 @@ def workplace(start: Path | None = None, cluster: Cluster | None = None) -> Root
             fix="set it, or name the folder without it: `runs` in the cluster's profile",
         )
     try:
-        return Roots(Path(filled).expanduser().resolve(), here / "results")
+        runs = Path(filled).expanduser().resolve()
     except RuntimeError as error:
         raise UserError(
             "the folder of runs lies in a home that the system does not know",
@@ -170,6 +180,14 @@ def workplace(start: Path | None = None, cluster: Cluster | None = None) -> Root
             expected="~ with a HOME, or ~ and the name of a user",
             fix="name the folder without ~",
         ) from error
+    if runs.is_file():
+        raise UserError(
+            "the folder of runs is a file",
+            found=named,
+            expected="a folder, or a place for one",
+            fix=f"name another: `runs` in the cluster's profile, or {RUNS_VARIABLE}",
+        )
+    return Roots(runs, here / "results")
 
 
 def _line(path: Path, field: str) -> int:

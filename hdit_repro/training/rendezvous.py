@@ -102,6 +102,13 @@ def first_host(nodes: str) -> str:
 
 
 def _slurm(found: Mapping[str, str]) -> Place:
+    if "SLURM_PROCID" not in found:
+        raise UserError(
+            "this process is none of a SLURM step, by which it would find the others",
+            found="SLURM_PROCID is not set",
+            expected="a process that srun started",
+            fix="leave --distributed out, or start it with srun",
+        )
     rank, size, local = (_number(found, name) for name in ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"))
     if size == 1:
         return _checked(Place(rank, size, local))

@@ -186,7 +186,7 @@ def test_a_place_that_the_system_refuses_is_no_traceback(command: Command, tmp_p
     said = command("render-tables --scale smoke --tables table1 --out file/inside")
     assert said.code == 1
     assert "file/inside" in said.err
-    assert "Not a directory" in said.err
+    assert "file/inside: file is a file, where a folder is wanted" in said.err
     assert "Traceback" not in said.err
 
 

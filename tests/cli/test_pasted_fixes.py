@@ -73,7 +73,7 @@ def test_a_run_without_logs_is_advised_at_the_scale_that_was_asked_for(
 
 def test_images_of_others_are_advised_at_their_own_scale(command: Command, images: Path) -> None:
     assert command("import --from images --name them", images).code == 0
-    assert fix_of(command("logs them")) == ["hdit-repro", "submit", "them", "--scale", "paper", "--wait"]
+    assert fix_of(command("logs them")) == ["hdit-repro", "eval", "--run", "them", "--scale", "paper"]
 
 
 def test_images_too_many_to_hold_are_advised_a_command_that_takes_them(

@@ -110,7 +110,7 @@ def test_a_folder_of_runs_that_is_none_is_told(command: Command, tmp_path: Path)
     (tmp_path / "runs").write_text("")
     said = command("status")
     assert said.code == 1
-    assert f"{tmp_path / 'runs'}: Not a directory" in said.err
+    assert f"{tmp_path / 'runs'}: it is a file, where a folder is wanted" in said.err
 
 
 def test_status_and_logs_read_what_lies_there(command: Command, tmp_path: Path) -> None:

@@ -45,6 +45,17 @@ def test_a_file_of_another_user_is_told_with_its_owner_and_the_mend(
     assert "umask 002" in told.fix
 
 
+def test_a_file_where_a_folder_is_wanted_is_told_as_that(tmp_path: Path) -> None:
+    """It was told to have its permissions mended."""
+    (tmp_path / "tables").touch()
+    for asked, said in ((tmp_path / "tables", "it is a file"), (tmp_path / "tables" / "a", "tables is a file")):
+        with pytest.raises(OSError, match=r"exists|Not a directory") as refused:
+            asked.mkdir(parents=True)
+        told = _of_the_system(refused.value)
+        assert f"{said}, where a folder is wanted" in str(told.found)
+        assert told.fix == "name another place, or move the file away"
+
+
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
 def test_a_disk_or_a_file_server_that_fails_is_no_matter_of_rights(number: int) -> None:
     told = _of_the_system(OSError(number, os.strerror(number), "run.json"))

@@ -235,6 +235,25 @@ def test_the_workplace_is_the_checkout_or_the_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("variable", ["HDIT_REPRO_WORKPLACE", "HDIT_REPRO_RUNS"])
+def test_a_variable_that_names_no_folder_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """`status` said that nothing was submitted, and `plan` that all was missing."""
+    monkeypatch.setenv(variable, str(tmp_path / "a"))
+    if variable == "HDIT_REPRO_WORKPLACE":
+        with pytest.raises(UserError, match="is not there") as refusal:
+            workplace()
+        assert f"mkdir -p {tmp_path / 'a'}" in refusal.value.fix
+        assert workplace(tmp_path).runs == tmp_path / "runs", "of a folder that is named outright it says nothing"
+    else:
+        assert workplace().runs == tmp_path / "a", "runs are to be made there"
+    (tmp_path / "a").touch()
+    with pytest.raises(UserError, match="a file") as refusal:
+        workplace()
+    assert variable in refusal.value.fix
+
+
 @pytest.mark.parametrize(
     ("right", "wrong", "told"),
     [

@@ -168,6 +168,12 @@ def test_places_from_the_environment():
     assert place("auto", {"RANK": "0", "WORLD_SIZE": "1"}) == ALONE
 
 
+def test_outside_of_slurm_its_step_is_missing_and_not_a_variable():
+    with pytest.raises(UserError, match="none of a SLURM step") as refusal:
+        place("slurm", {})
+    assert refusal.value.fix == "leave --distributed out, or start it with srun"
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -16,5 +16,5 @@ def test_markdown_says_the_same(made: Path) -> None:
             assert not file.endswith(".html"), (twin, href)
             assert not file or (twin.parent / file).is_file(), (twin, href)
     text = (made / "rows" / "table1-E.md").read_text(encoding="utf-8")
-    for part in ("181.250", "183.500", "hdit-repro submit table1 --rows E --scale smoke --seeds 3 --wait"):
+    for part in ("181.250", "183.500", "hdit-repro submit table1 --rows E --scale smoke --wait --seeds 3"):
         assert part in text
