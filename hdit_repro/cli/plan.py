@@ -159,8 +159,10 @@ def _bill(left: Sequence[Stage], hours: float, cluster: Cluster) -> str:
         return f"{hours:,.1f} {cluster.gpu}-hours on partition {cluster.partition}, about ${cost:,.0f}; {jobs}"
     if hours:
         return f"{hours:,.1f} {unit(cluster)}-hours"
-    minutes = 60 * sum(stage.hours_left for stage in left)
-    return f"{counted(round(minutes), 'CPU-minute')}; this machine has {counted(cpus_here(), 'CPU')}"
+    seconds = 3600 * sum(stage.hours_left for stage in left)
+    short = seconds < 90
+    taken = counted(round(seconds if short else seconds / 60), "CPU-second" if short else "CPU-minute")
+    return f"{taken}; this machine has {counted(cpus_here(), 'CPU')}"
 
 
 def _wall(hours: float) -> str:

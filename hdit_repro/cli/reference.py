@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated, get_args, get_type_hints
@@ -67,14 +66,9 @@ def _added(path: Path) -> dict[str, object]:
 
 def _computed(path: Path) -> dict[str, object]:
     """A computed file with what it says of itself: data set, digest, count, resize, extractor."""
-    from safetensors import SafetensorError, safe_open
+    from hdit_repro.launch.real import facts_in
 
-    try:
-        with safe_open(path, framework="numpy") as file:
-            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
-    except (SafetensorError, OSError, ValueError, RecursionError):
-        facts = {}
-    facts = facts if isinstance(facts, dict) else {}
+    facts = facts_in(path)
     broken = "damaged" if os.access(path, os.R_OK) else "unreadable"  # in a cache that others share
     return {"kind": "computed" if facts else broken, "name": path.stem, "path": str(path), **facts}
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TextIO
 
 from hdit_repro.errors import counted, escaped
+from hdit_repro.launch.forecast import Forecast
 from hdit_repro.launch.graph import Task
 from hdit_repro.launch.progress import Seen
 from hdit_repro.launch.status import Row, running_row, status_of
@@ -18,6 +19,9 @@ HEARTBEAT = 10.0
 
 LOOKS = 0.5
 """Seconds between two looks at the disk."""
+
+SOON = 5.0
+"""Seconds from the start in which nothing is said of the end."""
 
 SHORTEST_BAR, LONGEST_BAR, BESIDE_BAR = 10, 40, 70
 """Letters of a bar, and those that a stage's name, words and time take beside it."""
@@ -167,12 +171,13 @@ def follow(
 
     Args:
         tasks: the stages that were open at the start.
-        hours: what each key is expected to take; weighs the stages against each other.
+        hours: what each key is planned to take; weighs the stages against each other.
         alive: looks after the workers; called between two looks at the disk.
         failed: whether a stage failed in this session.
         shown: where to.
     """
     began, told = time.monotonic(), set[str]()
+    forecast = Forecast(tasks, hours)
     whole = sum(hours[task.key] for task in tasks) or 1.0
     while True:
         going = alive()
@@ -186,7 +191,9 @@ def follow(
             return
         fraction = sum(hours[key] * _fraction(row) for key, row in rows.items()) / whole
         running = [row for row in rows.values() if row.state == "running"]
-        shown.update(running, _overall(rows, fraction, time.monotonic() - began), fraction)
+        now = time.monotonic()
+        left = forecast.look(rows, failed, now)
+        shown.update(running, _overall(rows, left if now - began > SOON else None), fraction)
         time.sleep(LOOKS)
 
 
@@ -204,9 +211,9 @@ def _ending(row: Row, is_failed: bool) -> str:
     return f"{row.run} {row.stage} done{also}{detail}"
 
 
-def _overall(rows: Mapping[str, Row], fraction: float, elapsed: float) -> str:
+def _overall(rows: Mapping[str, Row], left: float | None) -> str:
     done = sum(row.state == "done" for row in rows.values())
     text = f"{done} of {counted(len(rows), 'stage')} done"
-    if fraction > 0.02 and elapsed > 5:
-        text += f", about {duration(elapsed * (1 - fraction) / fraction)} left"
+    if left is not None:
+        text += f", about {duration(left)} left"
     return text

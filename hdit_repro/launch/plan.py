@@ -14,6 +14,7 @@ from hdit_repro.launch.clusters import Cluster
 from hdit_repro.launch.graph import Task, required, tasks_for
 from hdit_repro.launch.left import share_left
 from hdit_repro.launch.part import state_of
+from hdit_repro.launch.real import kept_facts, kept_parts
 from hdit_repro.launch.room import NOWHERE, Room
 from hdit_repro.launch.work import reference_work
 from hdit_repro.records.layout import Roots
@@ -206,12 +207,15 @@ def gpu_hours(stages: Iterable[Stage]) -> float:
 
 
 def _reference_images(tasks: Iterable[Task], open_keys: Container[str]) -> dict[str, int]:
-    """Images of references that open evaluations measure, by key: what several need is measured by the first."""
+    """Images of references that open evaluations measure, by key: what several need is measured by the first, and what
+    is kept by none."""
     met: set[Hashable] = set()
     found: dict[str, int] = {}
+    facts = kept_facts()
     for task in tasks:
         if task.stage == "evaluate" and task.key in open_keys:
             parts = reference_work(task.job.run)
+            met |= kept_parts(task.job.run, facts)
             found[task.key] = sum(images for part, images in parts.items() if part not in met)
             met |= parts.keys()
     return found

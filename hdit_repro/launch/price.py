@@ -112,7 +112,7 @@ def price(run: Run, stage: str, scale: str, cluster: Cluster, real: int | None =
     if stage != "evaluate" or not real:
         return found
     times = 1 + real / run.sampling.count
-    basis = f"{found.basis}; {real:,} images of the reference too, unless their features are kept"
+    basis = f"{found.basis}; {real:,} images of the reference too, whose features are not kept yet"
     return Price(found.gpus, times * found.gpu_hours, times * found.hours, basis)
 
 

@@ -23,10 +23,7 @@ from hdit_repro.metrics.cache import alone, keep
 from hdit_repro.metrics.extractors.base import FEATURES, FeatureExtractor
 from hdit_repro.metrics.frechet import frechet_distance
 from hdit_repro.metrics.statistics import Statistics, statistics_of
-from hdit_repro.spec.evaluation import SMALLEST_REFERENCE
-
-VERSION = 1
-"""Raised when the numbers of a reference change, so that none of before is used."""
+from hdit_repro.spec.evaluation import REFERENCE_VERSION, SMALLEST_REFERENCE
 
 BATCH = 64
 KEY_DIGITS = 24
@@ -128,7 +125,7 @@ def reference_facts(
 ) -> dict[str, Any]:
     """Everything that a data set's statistics depend on; also what a record says of its reference."""
     return {
-        "version": VERSION,
+        "version": REFERENCE_VERSION,
         "dataset": images.name,
         "dataset_digest": images.digest,
         "resolution": images.resolution,

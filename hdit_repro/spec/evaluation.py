@@ -54,6 +54,9 @@ Extractor = (
 
 # What the samples are compared with.
 
+REFERENCE_VERSION = 1
+"""Raised when the numbers of a data set's reference change, so that none of before is used."""
+
 SMALLEST_REFERENCE = 4
 """Images."""
 

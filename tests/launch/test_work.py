@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -49,7 +51,7 @@ def test_what_is_made_of_a_reference_follows_the_metrics() -> None:
     assert images(asking(adm, "precision-recall")) == [REAL_IMAGES]
 
 
-def test_rows_that_share_a_reference_pay_for_it_once(roots: Roots) -> None:
+def test_rows_that_share_a_reference_pay_for_it_once(roots: Roots, cache: Path) -> None:
     plan = make_plan(wanted("table1", "smoke", ["A", "E"]), roots, read_cluster("local"))
     first, second = (stage for stage in plan if stage.stage == "evaluate")
     count = jobs.find("table1/A", "smoke").run.sampling.count
