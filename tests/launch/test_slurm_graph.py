@@ -362,6 +362,7 @@ def test_the_profile_of_a_site_is_found_beside_the_work(tmp_path: Path, monkeypa
         workplace(cluster=cluster(runs="$UNSET_ANYWHERE/runs"))
     assert refusal.value.found == "$UNSET_ANYWHERE/runs"
     monkeypatch.setenv("HDIT_REPRO_WORKPLACE", str(tmp_path / "work"))
+    (tmp_path / "work").mkdir()
     assert workplace() == Roots(tmp_path / "work" / "runs", tmp_path / "work" / "results")
     monkeypatch.setenv("HDIT_REPRO_RUNS", str(tmp_path / "else"))
     assert workplace() == Roots(tmp_path / "else", tmp_path / "work" / "results")
