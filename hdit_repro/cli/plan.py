@@ -149,6 +149,7 @@ def _bill(left: Sequence[Stage], hours: float, cluster: Cluster) -> str:
     from hdit_repro.launch.clusters import Slurm
     from hdit_repro.launch.price import unit
     from hdit_repro.machine import cpus_here
+    from hdit_repro.render.cells import hours as in_words
 
     if not left:
         return "nothing"
@@ -156,9 +157,9 @@ def _bill(left: Sequence[Stage], hours: float, cluster: Cluster) -> str:
         longest = max(stage.hours_left for stage in left)
         jobs = f"the longest stage takes {_wall(longest)} of at most {cluster.time_limit_hours:g} h a job"
         cost = hours * cluster.price_per_gpu_hour
-        return f"{hours:,.1f} {cluster.gpu}-hours on partition {cluster.partition}, about ${cost:,.0f}; {jobs}"
+        return f"{in_words(hours)} {cluster.gpu}-hours on partition {cluster.partition}, about ${cost:,.0f}; {jobs}"
     if hours:
-        return f"{hours:,.1f} {unit(cluster)}-hours"
+        return f"{in_words(hours)} {unit(cluster)}-hours"
     seconds = 3600 * sum(stage.hours_left for stage in left)
     short = seconds < 90
     taken = counted(round(seconds if short else seconds / 60), "CPU-second" if short else "CPU-minute")

@@ -35,6 +35,14 @@ RATIOS = {"claim": 5, "place": 5, "printed": 4, "computed": 3, "note": 9}
 WORDS = {"holds": "hold", "erratum": "are errata", "needs-run": "need a run or a source", "measured": "are measured"}
 """Of a status in the summary."""
 
+OF_ONE = {
+    "holds": "holds",
+    "erratum": "is an erratum",
+    "needs-run": "needs a run or a source",
+    "measured": "is measured",
+}
+"""Of a status that one claim has."""
+
 
 @app.command("verify")
 def verify(
@@ -207,8 +215,8 @@ def _summary(findings: Sequence[Finding]) -> list[Finding]:
 
 def _counts(findings: Sequence[Finding]) -> str:
     """How many claims have which status, in words."""
-    counts = Counter(finding.status for finding in findings)
-    words = (f"{counts[status]} {text}" for status, text in WORDS.items())  # type: ignore[index]
+    found = Counter[str](finding.status for finding in findings)
+    words = (f"{found[status]} {OF_ONE[status] if found[status] == 1 else text}" for status, text in WORDS.items())
     return f"{counted(len(findings), 'claim')}: {', '.join(words)}"
 
 

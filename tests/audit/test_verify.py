@@ -52,6 +52,7 @@ def test_table(verify: Verify) -> None:
 
 
 def test_one_table(verify: Verify) -> None:
+    assert verify("--table", "1", "--status", "erratum").err.startswith("shown: 1 claim: 0 hold, 1 is an erratum, ")
     rows = verify("--table", "5", "--json").json
     assert {row["claim"].partition("/")[0] for row in rows} == {"table5"}
     rows = verify("--table", "edition2-table5", "--status", "needs-run", "--json").json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,11 @@ def test_what_would_be_done_without_tables_renders_none(command: Command) -> Non
     assert stages == ["train", "sample", "evaluate"]
     assert "render" not in command("submit table1/E --scale smoke --dry-run --no-tables").out
     assert "render" in command("submit table1/E --scale smoke --dry-run").out
+
+
+def test_what_takes_minutes_of_a_gpu_is_not_said_to_take_none(command: Command) -> None:
+    (line,) = [line for line in command("plan table1/E --scale mini").err.splitlines() if line.startswith("to go: ")]
+    assert 0 < float(re.findall(r"[\d.]+", line)[0]) < 0.1
 
 
 def test_a_folder_of_runs_that_is_none_is_told(command: Command, tmp_path: Path) -> None:
