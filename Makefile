@@ -44,9 +44,9 @@ demo: $(READY)
 	$(BIN)/hdit-repro report --scale smoke
 
 # A file's tests in one process: what they share, such as ten trained rows, is made once. Compiled Python is kept: tests
-# start the command hundreds of times. Three processes for two cores, since some tests wait.
+# start the command hundreds of times.
 test: $(READY)
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slurm: $(READY)
 	tests/slurm/run.sh $(BIN)/python
