@@ -113,6 +113,7 @@ def torch_here() -> Iterator[Check]:
         yield Check("torch", "broken", found, f"{sys.executable} -m pip install 'torch>={wanted}'")
         return
     yield Check("torch", "works", f"{torch.__version__}, {build}, {counted(torch.get_num_threads(), 'thread')}")
+    from hdit_repro.jobs.submitting import submitting
     from hdit_repro.launch.clusters import gpus_here
 
     seen = gpus_here()
@@ -127,7 +128,7 @@ def torch_here() -> Iterator[Check]:
             yield Check("gpu", "limited", found, fix)
         else:
             found = "none: smoke scale runs on the CPU; mini and paper scale need one"
-            yield Check("gpu", "limited", found, "hdit-repro submit table1 --cluster a100")
+            yield Check("gpu", "limited", found, submitting("table1", "paper"))
         return
     for index in range(torch.cuda.device_count()):
         yield _gpu(index)

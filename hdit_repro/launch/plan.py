@@ -211,13 +211,13 @@ def _reference_images(tasks: Iterable[Task], open_keys: Container[str]) -> dict[
     is kept by none."""
     met: set[Hashable] = set()
     found: dict[str, int] = {}
-    facts = kept_facts()
-    for task in tasks:
-        if task.stage == "evaluate" and task.key in open_keys:
-            parts = reference_work(task.job.run)
-            met |= kept_parts(task.job.run, facts)
-            found[task.key] = sum(images for part, images in parts.items() if part not in met)
-            met |= parts.keys()
+    measuring = [task for task in tasks if task.stage == "evaluate" and task.key in open_keys]
+    facts = kept_facts() if measuring else []
+    for task in measuring:
+        parts = reference_work(task.job.run)
+        met |= kept_parts(task.job.run, facts)
+        found[task.key] = sum(images for part, images in parts.items() if part not in met)
+        met |= parts.keys()
     return found
 
 

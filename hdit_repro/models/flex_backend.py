@@ -25,6 +25,8 @@ from hdit_repro.models.tiles import cut, joined
 TILE = (8, 16)
 BLOCK = TILE[0] * TILE[1]
 """128 tokens, flex_attention's own size of a block."""
+DOWN, ACROSS = (side.bit_length() - 1 for side in TILE)
+"""Of two, the powers that a tile's sides are: by so many bits numbers of tokens are shifted."""
 WARPS = {"fwd_num_warps": 8}
 """On a card: a block's softmax stays in registers, where by torch's own 4 some of it goes through memory."""
 VARIANTS = 64
@@ -94,9 +96,10 @@ def _reach(length: int, tile: int, kernel: int, device: torch.device) -> Tensor:
 def _place(token: Tensor, across: int) -> tuple[Tensor, Tensor]:
     """Row and column of a token by its number, `across` tiles side by side. Shifts, where `//` would be a division that
     rounds down, which on a card is many instructions a token."""
-    tile, inside = token >> 7, token & 127
+    tile, inside = token >> DOWN + ACROSS, token & BLOCK - 1
     row = torch.div(tile, across, rounding_mode="trunc")
-    return (row << 3) + (inside >> 4), ((tile - row * across) << 4) + (inside & 15)
+    y, x = inside >> ACROSS, inside & TILE[1] - 1
+    return (row << DOWN) + y, ((tile - row * across) << ACROSS) + x
 
 
 def block_mask(height: int, width: int, kernel: int, device: torch.device) -> BlockMask:
