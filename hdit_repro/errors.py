@@ -75,11 +75,17 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name closest to `name`, in other case first, or None when nothing comes near."""
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.55) -> str | None:
+    """The known name closest to `name`, in other case first, or None when nothing comes near.
+
+    Args:
+        name: what was written.
+        known: what there is.
+        cutoff: how near a name has to come, of 1, which is the same.
+    """
     names = list(known)
     same = [each for each in names if each.casefold() == name.casefold()]
-    close = same or get_close_matches(name, names, n=1, cutoff=0.55)
+    close = same or get_close_matches(name, names, n=1, cutoff=cutoff)
     return close[0] if close else None
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
 
 from hdit_repro.errors import UserError, nearest
-from hdit_repro.jobs.values import as_written, in_words, items, members, mended, tags
+from hdit_repro.jobs.values import as_written, fits, in_words, items, members, mended, tags
 from hdit_repro.spec.evaluation import KIND_OF
 from hdit_repro.spec.run import Run
 
@@ -22,7 +22,14 @@ _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`")
 _VALUE = re.compile(r"^Invalid (?:value|enum value) (?P<value>.+?)(?: - at|$)")
 _TYPE = re.compile(r"^Expected `[^`]+`, got `[^`]+`$")
 _LENGTH = re.compile(r"^Expected `array` of length (?P<length>\d+), got \d+$")
+_POSITION = re.compile(r"\[\d+\]")
 _PLACE = re.compile(r" - at `\$(?P<path>[^`]*)`$")
+
+ANY_KEY = "[...]"
+"""What msgspec says in place of the key where a table has keys of one's own."""
+
+CLOSE = 0.6
+"""How near a name has to come that is offered beside a field of the very name that was written."""
 
 
 class Shape(NamedTuple):
@@ -50,13 +57,13 @@ def explain(
     """
     text = str(error)
     place = _PLACE.search(text)
-    path = place["path"].lstrip(".") if place else ""
+    path = _with_keys(tree, place["path"].lstrip("."), shape) if place else ""
     message = _PLACE.sub("", text)
     unknown = _UNKNOWN.match(message)
     where = place_of(f"{path}.{unknown['field']}".lstrip(".") if unknown else path)
     if unknown:
         name = unknown["field"]
-        elsewhere = _elsewhere(path, name, shape)
+        elsewhere = fields_called(name, path, shape.type)
         return _named("field", name, path or f"the top of {shape.name}", _fields(tree, path, shape), where, elsewhere)
     if match := _VALUE.match(message):
         name = match["value"].strip("'\"")
@@ -102,44 +109,69 @@ def _typed(tree: dict[str, Any], path: str, where: str, shape: Shape) -> UserErr
     )
 
 
-def _elsewhere(path: str, name: str, shape: Shape) -> list[str]:
-    """Where else there is a field of this name: inside of `path`, else anywhere."""
-    found = sorted(
-        field for field in _field_names(shape.type) if field.endswith(f".{name}") and field != f"{path}.{name}"
-    )
-    return [field for field in found if field.startswith(f"{path}.")] or found
+def fields_called(name: str, path: str = "", shape: Any = Run) -> list[str]:
+    """Where else there is a field of this name: inside of `path`, else anywhere; in lists where nowhere else."""
+    here = f"{_POSITION.sub('[]', path)}.{name}"
+    for start in (f"{path}.", ""):
+        for names in _field_names(shape):
+            known = (field for field in names if field.startswith(start) and field != here)
+            if found := sorted(field for field in known if field.endswith(f".{name}")):
+                return [_in_words(field) for field in found]
+    return []
+
+
+def _in_words(field: str) -> str:
+    """A field as a hint names it: "training.steps", or "kernel in an item of model.attention"."""
+    around, in_list, inner = field.partition("[].")
+    return f"{inner} in an item of {around}" if in_list else field
+
+
+def offered(name: str, allowed: Iterable[str], elsewhere: list[str]) -> str:
+    """What was probably meant by a name that is none, as a question; empty where nothing comes near.
+
+    Args:
+        name: what was written.
+        allowed: what may stand there.
+        elsewhere: what is called just so and stands somewhere else.
+    """
+    close = nearest(name, allowed, CLOSE) if elsewhere else nearest(name, allowed)
+    meant = ([repr(close)] if close else []) + elsewhere
+    return f"did you mean {', or '.join(meant)}?" if meant else ""
 
 
 def _named(
     what: str, name: str, path: str, allowed: list[str], where: str, elsewhere: list[str] | None = None
 ) -> UserError:  # fmt: skip
-    meant = [repr(close)] if (close := nearest(name, allowed)) else []
-    meant += elsewhere or []
     return UserError(
         f"there is no {what} called {name!r} here",
         found=f"{name!r} at {path} in {where}",
         expected=", ".join(allowed) or "something else",
-        fix=f"did you mean {', or '.join(meant)}?" if meant else "use one of the names above",
+        fix=offered(name, allowed, elsewhere or []) or "use one of the names above",
     )
 
 
 def field_names() -> frozenset[str]:
     """Dotted names of all fields that a run of any kind has ("model.mapping.width"), and of what holds them."""
-    return _field_names(Run)
+    return _field_names(Run)[0]
 
 
 @lru_cache(maxsize=4)
-def _field_names(shape: Any) -> frozenset[str]:
+def _field_names(shape: Any) -> tuple[frozenset[str], frozenset[str]]:
+    """Dotted names of all fields of a shape, and of those of what its lists hold ("model.attention[].kernel")."""
+
     def names(kind: Any, prefix: str) -> set[str]:
         found: set[str] = set()
         for member in members(kind):
             found |= {f"{prefix}kind"} if getattr(member, "tag", None) is not None else set()
+            found |= names(items(member), f"{prefix.removesuffix('.')}[].") if items(member) is not None else set()
             for field in getattr(member, "fields", ()):
                 name = f"{prefix}{field.encode_name}"
                 found |= {name} | names(field.type, f"{name}.")
         return found
 
-    return frozenset(names(_described(shape), ""))
+    found = names(_described(shape), "")
+    in_lists = {name for name in found if "[]." in name}
+    return frozenset(found - in_lists), frozenset(in_lists)
 
 
 @lru_cache(maxsize=4)
@@ -150,8 +182,18 @@ def _described(shape: Any) -> Any:
     return inspect.type_info(shape)
 
 
+def _with_keys(tree: dict[str, Any], path: str, shape: Shape) -> str:
+    """A path with the key of the first value that does not fit, in place of the dots that stand for any."""
+    around, dots, _ = path.partition(ANY_KEY)
+    if not dots:
+        return path
+    kind, value = _walk(tree, around, shape)
+    wrong = [key for key in value if not fits(value[key], kind.value_type)] if isinstance(value, dict) else []
+    return f"{around}.{wrong[0]}" if wrong else path
+
+
 def _steps(path: str) -> list[str | int]:
-    return [int(index) if index else name for name, index in re.findall(r"([A-Za-z_]\w*)|\[(\d+)\]", path)]
+    return [int(index) if index else name for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path)]
 
 
 def _walk(tree: Any, path: str, shape: Shape) -> tuple[Any, Any]:
@@ -164,9 +206,15 @@ def _walk(tree: Any, path: str, shape: Shape) -> tuple[Any, Any]:
             kind = items(kind)
             value = value[step] if isinstance(value, list) and step < len(value) else None
         else:
-            kind = next((field.type for field in getattr(kind, "fields", ()) if field.encode_name == step), None)
+            kind = _inner(kind, step)
             value = value.get(step) if isinstance(value, dict) else None
     return kind, value
+
+
+def _inner(kind: Any, step: str) -> Any:
+    """The type of a field, or of what any key of a table of one's own keys holds; None where there is no such field."""
+    fields = {field.encode_name: field.type for field in getattr(kind, "fields", ())}
+    return fields.get(step, getattr(kind, "value_type", None))
 
 
 def _choose(kind: Any, value: Any) -> Any:

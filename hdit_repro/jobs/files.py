@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from hdit_repro.errors import CONTROL, UserError, nearest, pick
+from hdit_repro.errors import CONTROL, UserError, pick
 from hdit_repro.files import read_text, shipped, whose
-from hdit_repro.jobs.explain import field_names
+from hdit_repro.jobs.explain import fields_called, offered
 from hdit_repro.jobs.types import Paper
 from hdit_repro.lines import Lines
 
@@ -249,14 +249,12 @@ def refuse_unknown(table: dict[str, Any], allowed: tuple[str, ...], where: str) 
     """
     for key in table:
         if key not in allowed:
-            meant = [repr(close)] if (close := nearest(key, allowed)) else []
-            if set(PARTS) <= set(allowed):  # a field of a run without the part that it is of
-                meant += sorted(field for field in field_names() if field.endswith(f".{key}"))
+            elsewhere = fields_called(key) if set(PARTS) <= set(allowed) else []  # a field without its part
             raise UserError(
                 f"there is no key called {key!r} here",
                 found=f"{key!r} in {where}",
                 expected=", ".join(allowed),
-                fix=f"did you mean {', or '.join(meant)}?" if meant else "use one of the keys above, or remove it",
+                fix=offered(key, allowed, elsewhere) or "use one of the keys above, or remove it",
             )
 
 

@@ -15,6 +15,14 @@ WORDS: dict[type, str] = {
     inspect.StrType: "a text",
 }
 
+FITTING: dict[type, tuple[type, ...]] = {
+    inspect.BoolType: (bool,),
+    inspect.IntType: (int,),
+    inspect.FloatType: (int, float),
+    inspect.StrType: (str,),
+}
+"""What TOML's values of a plain type are read as."""
+
 
 def as_written(value: Any) -> str:
     """A value about as a job file has it."""
@@ -34,6 +42,12 @@ def tags(kind: Any) -> list[str]:
 def items(kind: Any) -> Any:
     """The type of what a list holds; None where it is no list."""
     return getattr(kind, "item_type", None) or next(iter(getattr(kind, "item_types", ())), None)
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of one of the plain types that a field takes; true and false are no numbers."""
+    fitting = [FITTING.get(type(member), ()) for member in members(kind)]
+    return any(isinstance(value, types) and (bool in types or not isinstance(value, bool)) for types in fitting)
 
 
 def in_words(kind: Any) -> str:
@@ -62,6 +76,8 @@ def _meant(value: Any, kind: Any) -> str:
         return f'{{ kind = "{value}" }}'
     if items(kind) is not None and not isinstance(value, list):
         return "[{ ... }]" if isinstance(value, dict) else f"[{_meant(value, items(kind)) or as_written(value)}]"
+    if isinstance(kind, inspect.StrType) and fits(value, inspect.FloatType()):
+        return f'"{as_written(value)}"'
     number = value
     if isinstance(value, str):
         if isinstance(kind, inspect.BoolType):

@@ -51,6 +51,26 @@ REFUSED = {
         "sampling = { steps = 20 }",
         ["did you mean 'at_step', or sampling.sampler.steps?"],
     ),
+    "a field of what a list holds, outside of its part": (
+        "kernel = 5",
+        ["did you mean kernel in an item of model.attention?"],
+    ),
+    "a field of what a list holds, outside of the list": (
+        "model = { kernel = 5 }",
+        ["did you mean kernel in an item of model.attention?"],
+    ),
+    "a field of what a list holds, in another part": (
+        "training = { window = 8 }",
+        ["did you mean window in an item of model.attention?"],
+    ),
+    "a field of what a list holds, of another kind": (
+        'model = { attention = [{ kind = "global", kernel = 5 }, { kind = "global" }] }',
+        ["'kernel' at model.attention[0]", "expected  kind\n", "use one of the names above"],
+    ),
+    "a number where a text belongs": (
+        'data = { dataset = { kind = "folder", name = 5, digest = "", images = 4 } }',
+        ["data.dataset.name = 5", "expected  a text", 'name = "5"'],
+    ),
     "a wrong type of table": ("training = 3", ["training"]),
     "a misspelt data set": ('data = { dataset = { kind = "imagnet" } }', ["'imagnet'", "did you mean 'imagenet'"]),
     "a resolution that is no number": (
