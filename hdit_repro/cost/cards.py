@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, NamedTuple
 
 Arithmetic = Literal["bfloat16", "tf32", "float32"]
@@ -55,9 +56,15 @@ def card_key(name: str) -> str | None:
 
 
 def find_card(name: str) -> Card | None:
-    """The card that the driver calls `name`, or None where it is unknown."""
+    """The card that the driver, or a site, calls `name`, or None where it is unknown.
+
+    Memory is the name's own where that is less ("A100-40GB", a slice's "MIG 1g.5gb"): a "GH200 480GB" has its host's.
+    """
     key = card_key(name)
-    return None if key is None else CARDS[key]
+    if key is None:
+        return None
+    own = [float(size) for size in re.findall(r"(\d+) ?gb\b", name.replace("_", " ").casefold())]
+    return CARDS[key]._replace(memory=min([CARDS[key].memory, *own]))
 
 
 def peak(name: str, arithmetic: Arithmetic) -> float | None:

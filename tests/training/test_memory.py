@@ -143,6 +143,23 @@ def test_peaks_fall_with_precision():
         assert find_card(f"NVIDIA {name}") == card
 
 
+@pytest.mark.parametrize(
+    ("name", "gib"),
+    [
+        ("A100-40GB", 40),
+        ("a100_40gb", 40),
+        ("A100 40 GB", 40),
+        ("NVIDIA A100-SXM-64GB", 64),
+        ("NVIDIA A100-SXM4-80GB", 80),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", 5),
+        ("NVIDIA GH200 480GB", 96),
+        ("NVIDIA H100 80GB HBM3", 80),
+    ],
+)
+def test_a_card_has_no_more_memory_than_its_name_says(name, gib):
+    assert find_card(name).memory == gib
+
+
 def test_utilisation_is_macs_times_six_against_the_peak():
     assert training_flops(10) == 60
     assert mfu(10**9, 100.0, 1.2e12) == pytest.approx(0.5)
