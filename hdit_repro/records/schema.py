@@ -62,8 +62,8 @@ UNTRAINED, FLOOR = "untrained", "floor"
 LOSS_END, LOSS_CONSTANT = "loss-end", "loss-constant"
 
 CONTEXT: dict[str, str] = {
-    UNTRAINED: "the same metric of samples of the untrained network (the run's initial weights)",
-    FLOOR: "the same metric of as many real images as there are samples: what a perfect model would show",
+    UNTRAINED: "the Fréchet distance, on the record's network, of samples of the run's initial weights",
+    FLOOR: "that distance of as many real images as there are samples: what a perfect model would show",
     LOSS_END: "the mean training loss at the end of training",
     LOSS_CONSTANT: "the same loss of the best constant predictor",
 }

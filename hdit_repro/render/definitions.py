@@ -113,8 +113,8 @@ TABLE_1_CHECKS = Table(
         Column("loss_below", "Training loss", "below?", Smaller(LOSS_END, LOSS_CONSTANT)),
     ),
     notes=(
-        "untrained: the same metric of samples of the run's initial weights.",
-        "floor: the same metric of as many real images as there are samples.",
+        "untrained: the Fréchet distance of samples of the run's initial weights.",
+        "floor: that distance of as many real images as there are samples.",
         "best constant: the training loss of the best predictor that ignores its input.",
     ),
 )
@@ -284,7 +284,7 @@ GUIDANCE = Table(
     notes=(
         "Figure 9 sets FID against Inception Score, which are measured at paper scale only. Below it the sweep stands "
         "under the names of the metrics that it has: `guidance.svg` draws what is measured of them over the weight w.",
-        "untrained: the same metric of samples of the run's initial weights.",
+        "untrained: the Fréchet distance of samples of the run's initial weights.",
         "Precision and recall are of the row's feature network (k = 3).",
     ),
 )

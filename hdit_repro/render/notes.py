@@ -24,6 +24,7 @@ from hdit_repro.render.costs import Complexity, Counted, Parameters
 from hdit_repro.render.definitions import Table
 from hdit_repro.render.references import reference_notes
 from hdit_repro.render.rows import Row
+from hdit_repro.spec.evaluation import KIND_OF
 
 SHORT = 12
 """Digits of a digest or commit that are shown."""
@@ -153,7 +154,7 @@ def _measured_notes(table: Table, rows: Sequence[Row], records: list[Record], sc
             found.append(f"Verdicts: {RULE}.")
     floors = _grouped(rows, _floor)
     if not _has(table, Context):
-        found += [f"Floor, the same metric of as many real images ({n}): {t}." for t, n in floors if t]
+        found += [f"Floor ({names}): {text}, of as many real images." for text, names in floors if text]
     commits = sorted({_commit(record) for record in records})
     found.append(f"Measured at commit {', '.join(commits)}.")
     return found
@@ -238,7 +239,9 @@ def _judged(row: Row, column: str) -> str:
 
 
 def _floor(record: Record) -> str:
-    return significant(record.context[FLOOR]) if FLOOR in record.context else ""
+    """The distance that real images have, where the record has that distance of samples."""
+    names = [name for name in record.metrics if KIND_OF[name.partition("@")[0]] == "frechet"]
+    return f"{names[0]} {significant(record.context[FLOOR])}" if names and FLOOR in record.context else ""
 
 
 def _commit(record: Record) -> str:

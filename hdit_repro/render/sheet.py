@@ -14,7 +14,7 @@ from hdit_repro.render.cells import Cell, ranked
 from hdit_repro.render.columns import Column
 from hdit_repro.render.definitions import Table
 from hdit_repro.render.notes import notes
-from hdit_repro.render.rows import Row
+from hdit_repro.render.rows import FRECHET, Row
 
 DISPLAY = {"fid": "FID", "inception-score": "IS"}
 """Metrics that the paper has a word for; all others stand under their own name."""
@@ -61,12 +61,11 @@ def build(
         problems: files under `folder` that are no records; the notes name them.
     """
     columns = [column for column in table.columns if column.scales is None or scale in column.scales]
-    metric = " / ".join(dict.fromkeys(DISPLAY.get(row.base(), row.base()) for row in rows if row.job))
     filled = tuple(zip(*(_fill(column, rows) for column in columns), strict=True))
     return Sheet(
         name=table.name,
         title=_title(table, layout, scale),
-        heads=tuple(_head(column, metric, scale) for column in columns),
+        heads=tuple(_head(column, _metric(column, rows), scale) for column in columns),
         rows=filled,
         groups=tuple(row.group for row in rows),
         notes=tuple(notes(table, rows, filled, scale, problems, folder)),
@@ -79,6 +78,12 @@ def _fill(column: Column, rows: Sequence[Row]) -> list[Cell]:
     cells = [column.source.cell(row) for row in rows]
     protocols = {(how(row.records[0]), row.records[0].protocol.samples) for row in rows if row.records}
     return ranked(cells, column.better) if column.better and len(protocols) == 1 else cells
+
+
+def _metric(column: Column, rows: Sequence[Row]) -> str:
+    """What the column's numbers are called: the Fréchet distances of its rows, or the metric that its source names."""
+    names = (row.base(getattr(column.source, "metric", FRECHET)) for row in rows if row.job)
+    return " / ".join(dict.fromkeys(DISPLAY.get(name, name) for name in names))
 
 
 def _head(column: Column, metric: str, scale: str) -> Head:

@@ -62,7 +62,7 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
     asked = asked_samples(job.scale, total)  # type: ignore[arg-type]
     kind = kind_of(job.run.evaluation.extractor)
     metrics = measure(job.run.evaluation.metrics, kind, Sides(features, reference), asked, job.name)
-    context = companions(job, folder, extractor, reference, settings, device)
+    context = companions(job, folder, extractor, reference, settings, device, report)
     seconds = stage_seconds(folder)
     seconds["evaluate"] = time.monotonic() - started - (seconds["sample"] - before)  # without what was drawn again
     write(make_record(job, folder, extractor, reference, metrics, context, seconds, device), folder.record)
@@ -110,12 +110,14 @@ def companions(
     reference: LoadedReference,
     settings: Settings,
     device: torch.device,
+    report: Callable[[Progress], None],
 ) -> dict[str, float]:
-    """What a number below paper scale is read against: untrained network, floor, losses."""
+    """What a number below paper scale is read against: untrained network and floor of a Fréchet distance, losses."""
     summary = training_summary(folder)
     found = {schema.LOSS_END: summary.loss_end, schema.LOSS_CONSTANT: summary.loss_constant}
-    if job.scale != "paper":
+    if job.scale != "paper" and "frechet" in job.run.evaluation.metrics:
         if not job.run.external:
+            report(Progress("evaluate", 0, job.run.sampling.count, "samples of the untrained network"))
             raw = untrained_statistics(job, extractor, settings.batch, device)
             found[schema.UNTRAINED] = frechet_distance(raw.mean, raw.cov, reference.mean, reference.cov)
         if reference.floor is not None:

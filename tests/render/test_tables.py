@@ -9,12 +9,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hdit_repro import jobs
 from hdit_repro.errors import UserError
+from hdit_repro.records import store
 from hdit_repro.records.layout import Roots
-from hdit_repro.render.tables import table_folder
+from hdit_repro.records.schema import Metric
+from hdit_repro.render.columns import Column, Ours
+from hdit_repro.render.definitions import LETTERED, Table
+from hdit_repro.render.notes import _floor
+from hdit_repro.render.tables import material, sheet_of, table_folder
 
 ROWS = [job.row for job in jobs.load("table1")]
 
@@ -174,8 +180,25 @@ def test_notes_name_protocol_floor_and_commit(roots: Roots, render, measure) -> 
     assert "Sampler (R1): ancestral, 250 steps" in shown
     count = jobs.find("table1/E", "smoke").run.sampling.count
     assert f"{count} samples of the ema weights" in shown
-    assert "Floor, the same metric of as many real images (R1, E): 3.25." in shown
+    assert "Floor (R1, E): fd-efficientnet-lite0 3.25, of as many real images." in shown
     assert "Measured at commit 0123456789ab with changes." in shown
+
+
+def test_a_floor_is_told_beside_the_distance_that_it_is_of_and_no_other_metric(measure) -> None:
+    record = store.read(measure("table1/E", "smoke", 30.0, floor=3.25))
+    assert _floor(record) == "fd-efficientnet-lite0 3.25"
+    assert _floor(msgspec.structs.replace(record, metrics={"kd-efficientnet-lite0": Metric(value=0.5)})) == ""
+
+
+def test_a_heading_names_its_own_columns_metric(roots: Roots, measure) -> None:
+    columns = (
+        LETTERED,
+        Column("a", "{metric}, {scale}", "fd", Ours()),
+        Column("b", "{metric}, {scale}", "kd", Ours("kd-efficientnet-lite0", prefix="kd")),
+    )
+    table = Table(name="own", ledger="", columns=columns, experiment="table1", title="Own")
+    heads = sheet_of(table, material("smoke", roots)).heads
+    assert [head.upper for head in heads[1:]] == ["fd-efficientnet-lite0, smoke", "kd-efficientnet-lite0, smoke"]
 
 
 def test_checks_show_what_training_did(roots: Roots, render, measure) -> None:

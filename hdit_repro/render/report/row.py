@@ -9,8 +9,9 @@ from hdit_repro.audit import Finding
 from hdit_repro.audit.summary import sampling_sd, summarise
 from hdit_repro.cost import count
 from hdit_repro.records.layout import RunFolder
-from hdit_repro.records.schema import CONTEXT, MADE_ELSEWHERE, Metric, Record
+from hdit_repro.records.schema import CONTEXT, FLOOR, MADE_ELSEWHERE, UNTRAINED, Metric, Record
 from hdit_repro.render.cells import decimals, fixed, hours, significant
+from hdit_repro.render.measured import frechet_name
 from hdit_repro.render.report import curves
 from hdit_repro.render.report.badges import badge, reason
 from hdit_repro.render.report.blocks import (
@@ -131,7 +132,7 @@ def _values(entry: Entry, facts: Facts) -> Iterable[Block]:
         )
         for record in entry.records
     ]
-    yield grid("Each record", columns, rows, columns[:-2])
+    yield grid(_title(entry, contexts), columns, rows, columns[:-2])
 
 
 def _deviation(value: float | None) -> str:
@@ -144,6 +145,12 @@ def _number(value: float) -> str:
 
 def _contexts(records: Sequence[Record]) -> list[str]:
     return [name for name in CONTEXT if any(name in record.context for record in records)]
+
+
+def _title(entry: Entry, contexts: Sequence[str]) -> str:
+    """That two of the companions are Fréchet distances, beside whatever metrics."""
+    distances = " and ".join(name for name in contexts if name in (UNTRAINED, FLOOR))
+    return f"Each record; {distances}: {frechet_name(entry.job.run)}" if distances else "Each record"
 
 
 def _value(metric: Metric | None) -> str:
