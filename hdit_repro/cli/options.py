@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from hdit_repro.jobs import Job
     from hdit_repro.spec.data import Folder
 
 RUN_HELP = "A run by its name, as `hdit-repro list` prints it: experiment/row, or an experiment with one row."
@@ -66,6 +68,19 @@ def own_data(path: Path | None, note: bool = True) -> Folder | None:
     if note:
         remember(dataset, path)
     return dataset
+
+
+def large_enough(path: Path | None, jobs: Iterable[Job]) -> None:
+    """Of the data set under a path, that no run would enlarge its images.
+
+    Raises:
+        UserError: one would.
+    """
+    if path is not None:
+        from hdit_repro.data.places import refuse_enlarging
+        from hdit_repro.data.store import open_store
+
+        refuse_enlarging(open_store(path), max(job.run.data.resolution for job in jobs))
 
 
 def on_data(path: Path | None) -> str:

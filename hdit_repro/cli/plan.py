@@ -43,6 +43,7 @@ def plan(
     profile = read_cluster(cluster)
     dataset = options.own_data(own, note=False)
     asked = wanted(experiment, scale, options.names(rows), seeds, dataset, sampling_seeds)
+    options.large_enough(own, asked)
     say_replaced(asked)
     roots = workplace(cluster=profile)
     stages = make_plan(asked, roots, profile)

@@ -204,6 +204,7 @@ def _execute(
     from hdit_repro.training.rendezvous import ALONE, place
 
     jobs, roots = only(run, scale, options.own_data(own), samplings), workplace()
+    options.large_enough(own, jobs)
     say_replaced(jobs)
     if stage == "train" and jobs[0].run.external:
         raise UserError(

@@ -89,6 +89,7 @@ def submit(
         )
     dataset = options.own_data(own, note=not dry_run)
     jobs = wanted(experiment, scale, options.names(rows), seeds, dataset, sampling_seeds)
+    options.large_enough(own, jobs)
     say_replaced(jobs)
     roots = workplace(cluster=profile)
     if isinstance(profile, Slurm):

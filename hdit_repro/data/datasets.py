@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hdit_repro.data.images import Images
-from hdit_repro.data.places import DATA_VARIABLE, find
+from hdit_repro.data.places import DATA_VARIABLE, find, refuse_enlarging
 from hdit_repro.data.store import FolderStore, ZipStore, open_store, refuse_part
 from hdit_repro.errors import UserError
 from hdit_repro.files import sha256_file
@@ -28,6 +28,7 @@ def open_dataset(data: Data) -> Images:
     refuse_part(store, name, facts_of(data.dataset), "get the whole data set, and prepare it again")
     if isinstance(data.dataset, Folder):
         name = data.dataset.name
+        refuse_enlarging(store, data.resolution)
     else:
         _check_preparation(store, data)
     return Images(store, data.resolution, data.transform, name=name)

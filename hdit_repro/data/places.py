@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from hdit_repro.data.store import FolderStore, ZipStore, open_store
+from hdit_repro.data.store import FolderStore, Store, ZipStore, open_store
 from hdit_repro.errors import CONTROL, RunError, UserError
 from hdit_repro.files import cache_folder, read_json, write_json
 from hdit_repro.spec.data import Folder
@@ -48,6 +48,26 @@ def name_of(path: Path | str) -> str:
             fix="rename them",
         )
     return name
+
+
+def refuse_enlarging(store: Store, resolution: int) -> None:
+    """An archive that says how many pixels its images have gives a run no more than those.
+
+    Args:
+        store: images; those that were prepared nowhere say nothing of their size.
+        resolution: pixels a side, of the run.
+
+    Raises:
+        UserError: the run's are more.
+    """
+    side = store.facts.get("resolution")
+    if isinstance(side, int) and side < resolution:
+        raise UserError(
+            "the images of an archive have fewer pixels than the run's, and would be enlarged",
+            found=f"{side} pixels a side in {store.path}",
+            expected=f"{resolution} or more",
+            fix=f"prepare the images that it was made of again, with --resolution {resolution}",
+        )
 
 
 def remember(dataset: Folder, path: Path | str) -> None:

@@ -19,9 +19,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from hdit_repro import jobs
+from hdit_repro.data.datasets import open_dataset
 from hdit_repro.data.notes import CLEAR, MOVING, ORIENTED, PROFILED
-from hdit_repro.data.places import describe
+from hdit_repro.data.places import describe, remember
 from hdit_repro.data.sources import SOURCES
+from hdit_repro.errors import UserError
 from hdit_repro.files import sha256_file
 from hdit_repro.metrics import weights
 from hdit_repro.spec.data import DATASETS, Folder
@@ -189,6 +191,27 @@ def test_own_data_makes_another_run_by_what_it_holds(command: Command, photograp
     big = jobs.find("table1/E", dataset=dataset).run  # at paper scale too: published statistics are of other images
     assert big.evaluation.reference.count is None
     assert isinstance(big.data.dataset, Folder)
+
+
+def test_an_archive_of_fewer_pixels_than_the_runs_is_refused_by_whatever_would_begin(
+    command: Command, photographs: Path
+) -> None:
+    assert command("data prepare photographs small.zip --resolution 8").code == 0
+    for line in (
+        "plan table1/E --data small.zip",
+        "submit table1/E --scale smoke --data small.zip",
+        "train --run table1/E --scale smoke --data small.zip",
+    ):
+        refused = command(line)
+        assert refused.code == 2, line
+        assert "8 pixels a side in small.zip" in refused.err
+    resolution = jobs.find("table1/E", "smoke").run.data.resolution
+    assert f"prepare the images that it was made of again, with --resolution {resolution}" in refused.err
+    data = jobs.find("table1/E", "smoke", dataset=describe(Path("small.zip"))).run.data
+    remember(describe(Path("small.zip")), "small.zip")
+    with pytest.raises(UserError, match="would be enlarged"):
+        open_dataset(data)
+    assert len(open_dataset(msgspec.structs.replace(data, resolution=8))) == 9
 
 
 def test_a_row_trains_on_a_folder_of_ones_own(command: Command, photographs: Path, tmp_path: Path) -> None:
