@@ -161,5 +161,5 @@ def test_the_table_has_a_row_a_weight(roots: Roots, swept, render: Callable[...,
 def test_the_report_shows_it_where_it_is_measured(roots: Roots, measure) -> None:
     assert "guidance" not in shown_figures(gather("smoke", roots))
     measure("guidance/w1.3", "smoke", 90.0)
-    assert shown_figures(gather("smoke", roots)) == ["figure2", "figure8", "figure9", "guidance"]
+    assert "guidance" in shown_figures(gather("smoke", roots))
     assert "guidance" not in shown_figures(gather("paper", roots))
