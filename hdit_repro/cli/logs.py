@@ -20,6 +20,7 @@ from hdit_repro.files import read_text, regular
 if TYPE_CHECKING:
     from hdit_repro.jobs import Job
     from hdit_repro.launch.graph import Task
+    from hdit_repro.launch.progress import Failure
     from hdit_repro.launch.slurm.live import Live
     from hdit_repro.records.layout import Roots
 
@@ -122,12 +123,12 @@ def _print_logs(tasks: Sequence[Task], printed: dict[Path, int], refused: Refuse
 
 
 def _print_failures(tasks: Sequence[Task], printed: Mapping[Path, int], refused: RefusedFiles) -> bool:
-    """Why stages failed, where their logs do not say it."""
+    """Why stages failed, where their logs do not say it: a log has the error's own words, behind a traceback or not."""
     from hdit_repro.launch.progress import read_failure
 
     said = False
     for task in tasks:
-        logged = "".join(read_text(path, errors="replace") for path in _logs_of(task) if path in printed)
+        logged = _squeezed("\n".join(read_text(path, errors="replace") for path in _logs_of(task) if path in printed))
         whole = task.folder.failure(task.stage)
         for path in (whole, *sorted(whole.parent.glob(f"{task.key}.*-*.failure.json"))):
             try:
@@ -135,11 +136,23 @@ def _print_failures(tasks: Sequence[Task], printed: Mapping[Path, int], refused:
             except PermissionError as error:
                 refused[path] = error
                 continue
-            why = str(failure.get("traceback") or failure.get("error", "")).rstrip()
-            if why and why not in logged:
+            words = failure.get("error") or failure.get("traceback", "")
+            if words and _squeezed(words) not in logged:
                 said = True
-                data(f"{task.stage} failed: {why}")
+                data(f"{task.stage} failed: {_why(failure)}")
     return said
+
+
+def _why(failure: Failure) -> str:
+    """Why a stage failed: an error of the project's in its own words, any other with the traceback that ends in it."""
+    error, trace = failure.get("error", ""), failure.get("traceback", "")
+    traced = not failure.get("own") and _squeezed(error) in _squeezed(trace)
+    return (trace if traced else error or trace).rstrip()
+
+
+def _squeezed(text: str) -> str:
+    """A text with its white space as single spaces: a log that is read has other ends of lines than were written."""
+    return " ".join(text.split())
 
 
 def _print_jobs(roots: Roots, tasks: Sequence[Task]) -> bool:

@@ -114,7 +114,8 @@ def told(error: UserError, columns: int, name: str = "error") -> str:
         if len(line) <= columns:
             lines.append(line)
         else:
-            lines += advice(part, text, columns) if place == "fix" else hanging(part, text, columns)
+            mends = place == "fix" or text.startswith("fix ")  # or what it found is an error with advice of its own
+            lines += advice(part, text, columns) if mends else hanging(part, text, columns)
     return "\n".join(lines)
 
 

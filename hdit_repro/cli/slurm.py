@@ -161,6 +161,7 @@ def _stay(jobs: Sequence[Job], roots: Roots, profile: Slurm) -> None:
     Raises:
         RunError: stages failed, or ended with something left.
     """
+    from hdit_repro.cli.failures import reasons
     from hdit_repro.launch.follow import display, follow
     from hdit_repro.launch.graph import required, tasks_for, unsettled
     from hdit_repro.launch.plan import make_plan
@@ -168,6 +169,7 @@ def _stay(jobs: Sequence[Job], roots: Roots, profile: Slurm) -> None:
     from hdit_repro.launch.slurm.coverage import held_words
     from hdit_repro.launch.slurm.draft import coverage_of
     from hdit_repro.launch.slurm.live import UNSEEN
+    from hdit_repro.launch.submit import failure_of
 
     tasks = tasks_for(jobs, roots)
     left = required(tasks)
@@ -205,10 +207,11 @@ def _stay(jobs: Sequence[Job], roots: Roots, profile: Slurm) -> None:
     finally:
         shown.close()
     if still := required(tasks):
-        names = list(dict.fromkeys(f"{task.name} {task.stage}" for task in still))
+        why = [task for task in still if task.folder.state(task.stage) == "failed"]
+        others = ", ".join(dict.fromkeys(f"{task.name} {task.stage}" for task in still if task not in why))
         raise RunError(
             f"{counted(len(still), 'stage')} not done, and nothing of them in the queue",
-            found=", ".join(names),
+            found="\n".join(filter(None, (reasons([failure_of(task) for task in why]), others))),
             expected="every stage done",
             fix=f"`hdit-repro status{there}` says why; `hdit-repro retry {jobs[0].experiment}{there}` tries again",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -217,10 +218,11 @@ def _say_tables(written: Sequence[Path], jobs: Sequence[Job]) -> None:
 
 
 def _failed(failures: Sequence[Failure]) -> RunError:
-    lines = [f"{failure.run} {failure.stage}: {failure.error} (log: {near(failure.log)})" for failure in failures]
+    from hdit_repro.cli.failures import reasons
+
     return RunError(
         f"{len(failures)} of the stages failed",
-        found="\n".join(lines),
+        found=reasons(failures),
         expected="every stage done",
-        fix=f"`hdit-repro logs {failures[0].run}` prints the whole; the same command again tries what failed",
+        fix=f"`hdit-repro logs {quote(failures[0].job)}` prints the whole; the same command again tries what failed",
     )

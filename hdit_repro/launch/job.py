@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -25,7 +24,7 @@ from hdit_repro.launch.describe import described
 from hdit_repro.launch.graph import Task, required, unsettled
 from hdit_repro.launch.kept import kept
 from hdit_repro.launch.part import Part
-from hdit_repro.launch.progress import LEFT, Writer, note_failure, note_left, read_failure, read_progress
+from hdit_repro.launch.progress import LEFT, Writer, for_log, note_failure, note_left, read_failure, read_progress
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.stages.settings import Report, Settings
 from hdit_repro.training.signals import Preempted
@@ -228,8 +227,8 @@ class StageChain:
                     raise
                 print(asked)
                 return True
-            except Exception:
-                traceback.print_exc()
+            except Exception as error:
+                print(for_log(error), file=sys.stderr)
                 if task.folder.done(task.stage):
                     print(f"{task.stage} of {task.name} is done; what failed came after its output")
                 elif not self.failed(task):

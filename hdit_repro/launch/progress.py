@@ -50,10 +50,15 @@ class Seen(NamedTuple):
 
 
 class Failure(TypedDict, total=False):
-    """Why a stage failed, as it lies on disk; `time` in Unix seconds."""
+    """Why a stage failed, as it lies on disk; `time` in Unix seconds.
+
+    `own` is whether the error is one of the project's, whose words say what was found and what mends it; older versions
+    did not note it.
+    """
 
     error: str
     traceback: str
+    own: bool
     time: float
     owner: str
     pid: int
@@ -120,12 +125,13 @@ def note_failure(path: Path, error: BaseException, owner: str) -> None:
     """
     trace = "".join(traceback.format_exception(error))
     with contextlib.suppress(OSError, RunError):
-        write_failure(path, _words(error), trace, owner)
+        write_failure(path, _words(error), trace, owner, own=isinstance(error, UserError))
 
 
-def write_failure(path: Path, error: str, trace: str, owner: str) -> None:
-    """Keep a failure of which no exception tells (a process that was killed)."""
-    write_json(path, {"error": error, "traceback": trace, "time": time.time(), "owner": owner, "pid": os.getpid()})
+def write_failure(path: Path, error: str, trace: str, owner: str, *, own: bool = False) -> None:
+    """Keep a failure; called by itself for one of which no exception tells (a process that was killed)."""
+    told = {"error": error, "traceback": trace, "own": own}
+    write_json(path, {**told, "time": time.time(), "owner": owner, "pid": os.getpid()})
 
 
 def read_failure(path: Path) -> Failure:
@@ -135,5 +141,12 @@ def read_failure(path: Path) -> Failure:
     return {}
 
 
+def for_log(error: BaseException) -> str:
+    """An error as a log keeps it: one of the project's in its own words, any other with its traceback."""
+    if isinstance(error, UserError):
+        return f"error: {error}"
+    return "".join(traceback.format_exception(error)).rstrip("\n")
+
+
 def _words(error: BaseException) -> str:
-    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".removesuffix(": ")

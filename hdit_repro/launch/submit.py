@@ -41,12 +41,16 @@ WORDS = 1 << 16
 
 
 class Failure(NamedTuple):
-    """A stage that failed: its row, the last line of why, and where the whole is."""
+    """A stage that failed: its row, why, where the whole is, and the name that `logs` knows the row by.
+
+    `error` has all lines of an error of the project's, and of any other the line that says most.
+    """
 
     run: str
     stage: str
     error: str
     log: Path
+    job: str
 
 
 class Submission(NamedTuple):
@@ -152,7 +156,7 @@ def submit(
         raise _all_ended(abandoned, crew, folder)
     if asked := [task for task in left if chain.left(task)]:
         raise _asked_to_leave(asked)
-    failures = tuple(_failure(task) for task in left if chain.failed(task))
+    failures = tuple(failure_of(task) for task in left if chain.failed(task))
     if not failures:
         shutil.rmtree(folder, ignore_errors=True)
     return Submission(len(left), crew.ids, failures)
@@ -221,9 +225,12 @@ def _uses(job: Job, tasks: Sequence[Task]) -> bool:
     return any(job in task.jobs for task in tasks)
 
 
-def _failure(task: Task) -> Failure:
-    error = in_a_line(str(read_failure(task.folder.failure(task.stage)).get("error", "")))
-    return Failure(task.name, task.stage, error, task.folder.log(task.stage))
+def failure_of(task: Task) -> Failure:
+    """Why a stage failed, by its failure file."""
+    failure = read_failure(task.folder.failure(task.stage))
+    error = str(failure.get("error", ""))
+    why = error if failure.get("own") else in_a_line(error)
+    return Failure(task.name, task.stage, why, task.folder.log(task.stage), task.job.name)
 
 
 def run_render(command: Sequence[str]) -> list[Path]:

@@ -170,6 +170,15 @@ def test_what_is_copied_stays_in_one_line_and_prose_does_not(fix: str) -> None:
     ]
 
 
+def test_what_an_error_within_another_advises_stays_in_one_line() -> None:
+    found = str(UserError("it broke", found="many words that are two lines", fix="hdit-repro a command that is copied"))
+    assert told(UserError("no", found=found), 40).splitlines()[2:] == [
+        "            found     many words that",
+        "            are two lines",
+        "            fix       hdit-repro a command that is copied",
+    ]
+
+
 def test_what_is_left_out_fits_its_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

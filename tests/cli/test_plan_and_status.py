@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +14,11 @@ from typing import Any
 import pytest
 
 from hdit_repro import jobs
-from hdit_repro.errors import RunError
+from hdit_repro.errors import RunError, UserError
+from hdit_repro.files import read_json, write_json
 from hdit_repro.launch import submit as submit_module
 from hdit_repro.launch.describe import describe
-from hdit_repro.launch.progress import Writer, write_failure
+from hdit_repro.launch.progress import Writer, for_log, note_failure, write_failure
 from hdit_repro.launch.slurm.render import RenderJob
 from hdit_repro.records.layout import Roots, RunFolder
 from hdit_repro.records.provenance import Source
@@ -127,7 +130,8 @@ def test_status_and_logs_read_what_lies_there(command: Command, tmp_path: Path) 
     folder = RunFolder(roots, job.run, "smoke")
     describe([job], roots, Source("abc", False))
     Writer(folder.progress("train"), "x")(Progress("train", 240, 240, "", {"loss": 0.25}))
-    write_failure(folder.failure("train"), "the loss is not finite\n  found     nan", "Traceback: nan", "x")
+    error = RunError("the loss is not finite", found="nan")
+    note_failure(folder.failure("train"), error, "x")
     folder.log("train").write_text("hello from the stage\n")
     rows = command("status table1 --json").json
     assert [(row["stage"], row["state"]) for row in rows] == [
@@ -140,7 +144,7 @@ def test_status_and_logs_read_what_lies_there(command: Command, tmp_path: Path) 
     assert "3 stages: 1 failed, 2 missing" in said.err
     logged = command("logs table1/E")
     assert "hello from the stage" in logged.out
-    assert "Traceback: nan" in logged.out
+    assert logged.out.endswith(f"train failed: {error}\n"), "without its traceback"
     assert command("logs table1/E --scale mini").code == 2
     folder.description.write_text("{")
     assert command("status --json").json == []
@@ -148,6 +152,31 @@ def test_status_and_logs_read_what_lies_there(command: Command, tmp_path: Path) 
     assert said.out == ""
     assert said.err.startswith(f"runs/{job.run.id}/run.json is damaged")
     assert "nothing was submitted" not in said.err
+
+
+@pytest.mark.parametrize("error", [RunError("the loss is not finite", found="nan"), ValueError("two\r\nlines")])
+@pytest.mark.parametrize("older", [False, True])
+def test_logs_show_each_failure_once(command: Command, tmp_path: Path, error: Exception, older: bool) -> None:
+    """The log's traceback began a frame before the failure file's, and both were printed. Older versions logged every
+    error with its traceback, and did not note which are the project's."""
+    job = jobs.find("table1/E", "smoke")
+    roots = Roots(tmp_path / "runs", tmp_path / "results")
+    describe([job], roots, Source("abc", False))
+    folder = RunFolder(roots, job.run, "smoke")
+    with contextlib.suppress(type(error)):
+        raise error
+    note_failure(folder.failure("train"), error, "x")
+    if older:
+        noted = read_json(folder.failure("train"))
+        write_json(folder.failure("train"), {name: noted[name] for name in noted if name != "own"})
+    alone = command("logs table1/E").out
+    assert alone.count("Traceback") == (older or isinstance(error, ValueError))
+    assert "nan" in alone or "lines" in alone
+    traced = "Traceback (most recent call last):\n  a frame before\n" + "".join(traceback.format_exception(error))
+    folder.log("train").write_text(f"{traced if older else for_log(error)}\n")
+    said = command("logs table1/E").out
+    assert said.count("failed: ") == 0
+    assert said.count("nan" if isinstance(error, RunError) else "two") == 1
 
 
 def test_logs_of_a_row_that_no_paper_scale_can_be(command: Command, tmp_path: Path) -> None:
@@ -184,13 +213,23 @@ def test_submit_exits_with_one_where_a_row_failed(
     command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     log = tmp_path / "runs" / "x.log"
-    failure = submit_module.Failure("table1/A", "train", "a made-up failure", log)
-    monkeypatch.setattr(submit_module, "submit", lambda *_, **__: submit_module.Submission(3, ("7",), (failure,)))
+    error = str(UserError("a made-up failure", found="photos/a.png: cut", expected="a whole one", fix="get it again"))
+    failed = [submit_module.Failure(f"table1/{row}", "train", error, log, f"table1/{row}") for row in "AE"]
+    failed.append(submit_module.Failure("table1/B seed 1", "sample", "KeyError: 7", log, "table1/B"))
+    monkeypatch.setattr(submit_module, "submit", lambda *_, **__: submit_module.Submission(3, ("7",), tuple(failed)))
     tables = [tmp_path / "runs" / "tables" / "smoke" / "table1.md"]
     monkeypatch.setattr(submit_module, "run_render", lambda _: tables)
     said = command("submit table1 --scale smoke --rows A --wait")
     assert said.code == 1
-    assert "table1/A train: a made-up failure (log: runs/x.log)" in said.err
+    assert said.err.splitlines()[-7:] == [
+        "  found     table1/A train, table1/E train: a made-up failure (log: runs/x.log)",
+        "            found     photos/a.png: cut",
+        "            expected  a whole one",
+        "            fix       get it again",
+        "            table1/B seed 1 sample: KeyError: 7 (log: runs/x.log)",
+        "  expected  every stage done",
+        "  fix       `hdit-repro logs table1/A` prints the whole; the same command again tries what failed",
+    ]
     assert "table    runs/tables/smoke/table1.md" in said.out
     monkeypatch.setattr(submit_module, "submit", lambda *_, **__: submit_module.Submission(3, ("7", "8"), ()))
     assert command("submit table1 --scale smoke --rows A --wait").code == 0

@@ -86,8 +86,10 @@ def test_a_failing_row_stops_nobody_else(roots: Roots, made_up: ModuleType) -> N
     assert done["failed"] == [work[1].key]
     assert done["done"] == [work[0].key, *(task.key for task in work[3:])]
     failure = read_failure(work[1].folder.failure("sample"))
-    assert failure["error"].startswith("a made-up failure")
+    said = str(UserError("a made-up failure", found="table1/A", expected="nothing else"))
+    assert failure["error"] == said
     assert "UserError" in failure["traceback"]
+    assert work[1].folder.log("sample").read_text().endswith(f"\nerror: {said}\n"), "without a traceback"
     assert work[1].folder.state("sample") == "failed"
     # Another session tries it again, and only what is missing.
     (roots.runs / "fail").unlink()
@@ -95,6 +97,18 @@ def test_a_failing_row_stops_nobody_else(roots: Roots, made_up: ModuleType) -> N
     assert chain(made_up, work, session="t")()["failed"] == []
     assert len(history(roots)) - before == 4
     assert not work[1].folder.failure("sample").exists()
+
+
+def test_a_log_has_the_traceback_of_an_error_that_nobody_expected(roots: Roots, made_up: ModuleType) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a cause")
+
+    (task, *_) = tasks(roots, "A")
+    StageChain((task,), Settings(), "s", stages={"train": broken})()
+    *_, frame, line = task.folder.log("train").read_text().splitlines()
+    assert "raise ZeroDivisionError" in frame
+    assert line == "ZeroDivisionError: a cause"
+    assert not read_failure(task.folder.failure("train"))["own"]
 
 
 def test_two_workers_never_run_a_stage_twice(roots: Roots, made_up: ModuleType) -> None:

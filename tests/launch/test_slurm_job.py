@@ -86,6 +86,16 @@ def failing(*errors: Exception) -> Callable[..., Any]:
     return stage
 
 
+def test_a_log_has_an_error_of_the_projects_in_its_own_words(site: Site, training: Task) -> None:
+    errors = [UserError("a wrong request", found="this", fix="ask for that"), RuntimeError("trouble")]
+    for error in errors:
+        with pytest.raises(type(error)):
+            run(training, failing(error))
+    own, other = training.folder.log("train").read_text().split("== ")[1:]
+    assert own.split("\n", 1)[1] == f"error: {errors[0]}\n"
+    assert "Traceback" in other
+
+
 def test_a_failure_whose_message_has_changing_numbers_is_requeued_twice(site: Site, training: Task) -> None:
     stage = failing(*(RuntimeError(f"out of memory: {free} MiB free, process {3900 + free}") for free in range(9)))
     for start in range(5):

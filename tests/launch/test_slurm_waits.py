@@ -105,7 +105,7 @@ def test_logs_print_what_a_job_said_that_did_not_begin_again(
         attempts.begin(train, folder.name, job, 8, "train of table1/E")
         attempts.end(train, "preempted")
     else:
-        write_failure(train.failure, "no data", "it trains", f"{folder.name}/{job}")
+        write_failure(train.failure, "it trains", "", f"{folder.name}/{job}")
     own = folder / "100_0_log.err"
     own.write_text("no module\n")
     os.utime(own, (time.time() + later,) * 2)
@@ -244,9 +244,15 @@ def test_what_has_left_the_queue_is_waited_for_while_its_output_may_be_unseen(
     done = RunFolder.done
     monkeypatch.setattr(RunFolder, "done", lambda self, stage: len(looks) > 5 or done(self, stage))
     if noted:  # a job that said why it failed is believed at once
-        write_failure(tasks_for(jobs, roots)[0].folder.failure("train"), "out of memory", "", "s/100")
-        with pytest.raises(RunError, match="nothing of them in the queue"):
+        words = str(RunError("out of memory", found="a batch of 256", fix="a smaller microbatch"))
+        write_failure(tasks_for(jobs, roots)[0].folder.failure("train"), words, "", "s/100", own=True)
+        with pytest.raises(RunError, match="nothing of them in the queue") as caught:
             slurm._stay(jobs, roots, cluster)
+        first, *more = str(caught.value.found).splitlines()
+        assert first.startswith("table1/E train: out of memory (log: ")
+        assert [" ".join(line.split()) for line in more] == [
+            "found a batch of 256", "fix a smaller microbatch", "table1/E sample, table1/E evaluate",
+        ]  # fmt: skip
         assert looks == []
     else:
         slurm._stay(jobs, roots, cluster)

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,7 @@ from hdit_repro.launch.clusters import gpus_here
 from hdit_repro.launch.graph import Task
 from hdit_repro.launch.job import POLL, StageFunction, default_stages, execute, into_log, settings_for
 from hdit_repro.launch.part import Part
-from hdit_repro.launch.progress import note_failure
+from hdit_repro.launch.progress import for_log, note_failure
 from hdit_repro.launch.slurm import attempts, journal, ranks
 from hdit_repro.launch.slurm.pack import PackChain, led
 from hdit_repro.launch.status import in_a_line
@@ -99,8 +98,8 @@ class StageJob:
                         )
                     owner, lead = f"{self.session}/{job_id()}", _told_of_others(function, part)
                     execute(task, lead, self.settings, owner=owner, numbers=numbers, around=self._noted)
-            except Exception:
-                traceback.print_exc()
+            except Exception as error:
+                print(for_log(error), file=sys.stderr)
                 raise
 
     def _follow(self, task: Task, function: StageFunction, rank: int) -> None:
