@@ -18,6 +18,11 @@ ones that nobody counts among them (AVIF, JPEG 2000), and hands EPS to Ghostscri
 
 GREY = frozenset({"1", "L"})
 ON_WHITE = frozenset({"P", "PA", "LA", "La", "RGBA", "RGBa"})
+WITHOUT = (
+    "`hdit-repro data verify PATH --full` lists all such images,\n"
+    "and `hdit-repro data prepare PATH NAME.zip --resolution N` makes an archive of your own images without them"
+)
+"""What mends a whole data set, where one image of it is refused."""
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -56,7 +61,7 @@ def decode(data: bytes, name: str, *, cmyk: bool = False, upright: bool = False)
             "an image is damaged or no image",
             found=f"{name}: {'its first bytes are of no format that is taken' if unknown else error}",
             expected="a whole PNG, JPEG, WebP or BMP file",
-            fix="get or export the file again, or take it out",
+            fix=f"get or export the file again, or take it out; {WITHOUT}",
         ) from error
 
 
@@ -74,7 +79,8 @@ def to_rgb(image: Image.Image, name: str, *, cmyk: bool) -> Image.Image:
         return image.copy()
     if image.mode in GREY or (cmyk and image.mode == "CMYK"):
         return image.convert("RGB")
-    raise _unsuitable(name, f"Pillow's mode {image.mode}")
+    by_option = " (`data prepare` with --cmyk does)" if image.mode == "CMYK" else ""
+    raise _unsuitable(name, f"Pillow's mode {image.mode}", by_option)
 
 
 def _widen(image: Image.Image, data: bytes) -> None:
@@ -93,14 +99,14 @@ def _absurd(found: str) -> UserError:
         "an image has an absurd size",
         found=found,
         expected=f"at most {MAX_PIXELS:,} pixels",
-        fix="take it out, or bring it to a sane size first",
+        fix=f"take it out, or bring it to a sane size first; {WITHOUT}",
     )
 
 
-def _unsuitable(name: str, what: str) -> UserError:
+def _unsuitable(name: str, what: str, by_option: str = "") -> UserError:
     return UserError(
         "an image has a format that is not taken",
         found=f"{name}: {what}",
         expected="8 bits a channel: RGB, grey, a palette, or one of these with transparency",
-        fix="convert the image to 8-bit RGB and state how",
+        fix=f"convert the image to 8-bit RGB and state how{by_option}; {WITHOUT}",
     )

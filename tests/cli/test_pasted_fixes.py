@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from hdit_repro.data.decode import decode
+from hdit_repro.errors import UserError
 from hdit_repro.spec.data import DATASETS
 from hdit_repro.stages import compare
 
@@ -42,6 +44,27 @@ def fix_of(said: Any) -> list[str]:
 )
 def test_a_path_with_a_space_stays_one_word(command: Command, images: Path, line: str, advised: str) -> None:
     assert fix_of(command(line, images)) == ["hdit-repro", *advised.split(), str(images)]
+
+
+def test_images_that_are_refused_are_listed_and_left_out_by_the_commands_that_are_advised(
+    command: Command, images: Path, tmp_path: Path
+) -> None:
+    """It said to convert or to mend the one image, whose like came next."""
+    folder, archive = images / "a", tmp_path / "without them.zip"
+    Image.new("I;16", (128, 128)).save(folder / "deep.png")
+    (folder / "cut.png").write_bytes((folder / "0.png").read_bytes()[:60])
+    named = {"PATH": images, "NAME.zip": archive, "N": "8"}
+    for name in ("deep.png", "cut.png"):
+        with pytest.raises(UserError) as caught:
+            decode((folder / name).read_bytes(), name)
+        verify, prepare = re.findall(r"`hdit-repro ([^`]+)`", caught.value.fix)
+        said = command("", *(named.get(word, word) for word in verify.split()))
+        assert said.code == 1
+        assert "cut.png" in said.out
+        assert "deep.png" in said.out
+        assert command("", *(named.get(word, word) for word in prepare.split())).code == 0
+        assert "looked at 5 images" in command("data verify", archive).err
+        archive.unlink()
 
 
 def test_metrics_are_advised_at_the_scale_and_on_the_images_that_were_asked_for(command: Command, images: Path) -> None:

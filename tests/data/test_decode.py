@@ -94,6 +94,7 @@ def test_refused_modes_are_named(data):
     with pytest.raises(UserError, match="format that is not taken") as caught:
         decode(data, "n01/odd-one.png")
     assert "n01/odd-one.png" in str(caught.value)
+    assert ("--cmyk" in caught.value.fix) == ("CMYK" in str(caught.value.found))
 
 
 def test_cmyk_where_a_data_set_has_some():
