@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from hdit_repro.records.layout import Roots
 
 
-def show(jobs: Sequence[Job], roots: Roots, profile: Slurm, as_objects: bool) -> None:
-    """Print the scripts that a submission would hand to sbatch now."""
+def show(jobs: Sequence[Job], roots: Roots, profile: Slurm, *, allow_dirty: bool, as_objects: bool) -> None:
+    """Print the scripts that a submission would hand to sbatch now; what is not committed refuses no scripts."""
     from hdit_repro.launch.slurm import journal, queue
     from hdit_repro.launch.slurm.draft import draft, scripts
 
@@ -37,7 +37,12 @@ def show(jobs: Sequence[Job], roots: Roots, profile: Slurm, as_objects: bool) ->
     planned = draft(jobs, roots, profile, listed, allow_dirty=True)
     made = scripts(planned)
     if planned.code.source.dirty:
-        remark("the code has changes that no commit holds: to submit it, commit them or add --allow-dirty")
+        then = (
+            "--allow-dirty keeps them beside the runs"
+            if allow_dirty
+            else "to submit it, commit them or add --allow-dirty"
+        )
+        remark(f"the code has changes that no commit holds: {then}")
     if as_objects:
         as_json([script._asdict() for script in made])
         return

@@ -97,7 +97,7 @@ def submit(
         from hdit_repro.cli import slurm
 
         if dry_run:
-            slurm.show(jobs, roots, profile, as_objects)
+            slurm.show(jobs, roots, profile, allow_dirty=allow_dirty, as_objects=as_objects)
         elif slurm.start(jobs, roots, profile, yes=yes, allow_dirty=allow_dirty, wait=wait, as_objects=as_objects):
             _say_where(jobs, roots)
             _say_cards(jobs, roots)

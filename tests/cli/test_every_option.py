@@ -19,7 +19,7 @@ Read = frozenset[str]
 """Names that were read on the way to a place."""
 
 WITHOUT = {
-    "submit": {"yes": "--dry-run asks nothing", "allow_dirty": "--dry-run shows dirty code too"},
+    "submit": {"yes": "--dry-run asks nothing"},
     "retry": dict.fromkeys(("allow_dirty", "yes"), "where nothing failed, nothing is submitted"),
 }
 """What a command does not read on one of its ways, and why that is right."""

@@ -83,6 +83,18 @@ def test_a_plan_looks_into_the_folder_of_runs_that_the_cluster_names(
     assert command("plan table1/E --cluster mine --json").json[0]["state"] == "failed"
 
 
+def test_changes_that_no_commit_holds_are_told_by_what_the_command_says_of_them(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --allow-dirty it said to add --allow-dirty."""
+    monkeypatch.setattr("hdit_repro.launch.slurm.snapshot.checkout_source", lambda _: Source("0" * 40, True))
+    line = "submit table1/E --cluster a100 --dry-run"
+    assert "to submit it, commit them or add --allow-dirty" in command(line).err
+    said = command(f"{line} --allow-dirty").err
+    assert "the code has changes that no commit holds: --allow-dirty keeps them beside the runs" in said
+    assert "add --allow-dirty" not in said
+
+
 def test_a_card_that_is_not_known_is_named(command: Command, tmp_path: Path) -> None:
     """The column of memory lost the card's without a word."""
     profile = (jobs.files.folders()[-1] / "clusters" / "a100.toml").read_text(encoding="utf-8")
