@@ -38,7 +38,9 @@ def plan(
     Example: hdit-repro plan table1 --cluster a100
     """
     from hdit_repro.launch.clusters import Slurm, read_cluster, workplace
+    from hdit_repro.launch.graph import required, tasks_for
     from hdit_repro.launch.plan import make_plan, wanted
+    from hdit_repro.launch.slurm.shares import check_shares
 
     profile = read_cluster(cluster)
     dataset = options.own_data(own, note=False)
@@ -47,6 +49,8 @@ def plan(
     say_replaced(asked)
     roots = workplace(cluster=profile)
     stages = make_plan(asked, roots, profile)
+    if isinstance(profile, Slurm):
+        check_shares(required(tasks_for(asked, roots)), stages, profile)
     say_slow(asked, roots, profile)
     if as_objects:
         as_json([stage.as_row() for stage in stages])

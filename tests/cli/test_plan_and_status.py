@@ -83,6 +83,26 @@ def test_a_plan_looks_into_the_folder_of_runs_that_the_cluster_names(
     assert command("plan table1/E --cluster mine --json").json[0]["state"] == "failed"
 
 
+@pytest.mark.parametrize(("scale", "field"), [("paper", "train_gpus"), ("mini", "train_gpus_below_paper")])
+@pytest.mark.parametrize(("gpus", "fitting"), [(5_000, ""), (3, "2 or 4")])
+def test_gpus_that_cannot_share_a_batch_are_refused_before_they_are_priced(
+    command: Command, tmp_path: Path, scale: str, field: str, gpus: int, fitting: str
+) -> None:
+    """A batch of 256 was planned as 43 s on 5,000 GPUs; the submission refused it, and named the wrong field."""
+    profile = (jobs.files.folders()[-1] / "clusters" / "a100.toml").read_text(encoding="utf-8")
+    (tmp_path / "jobs/clusters").mkdir(parents=True)
+    mine = re.sub(rf"(?m)^{field} = .*$", f"{field} = {gpus}", profile)
+    (tmp_path / "jobs/clusters/mine.toml").write_text(mine, encoding="utf-8")
+    batch = jobs.find("table1/E", scale).run.training.batch
+    for line in ("plan", "plan --json", "submit --dry-run"):
+        said = command(f"{line} table1/E --cluster mine --scale {scale}")
+        assert (said.code, said.out) == (2, "")
+        assert f"{gpus} processes, a batch of {batch}\n" in said.err
+        assert f"set {field} in jobs/clusters/mine.toml to {fitting or batch}\n" in said.err
+    other = {"paper": "mini", "mini": "paper"}[scale]
+    assert command(f"plan table1/E --cluster mine --scale {other}").code == 0
+
+
 def test_changes_that_no_commit_holds_are_told_by_what_the_command_says_of_them(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

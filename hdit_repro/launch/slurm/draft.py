@@ -20,10 +20,10 @@ from hdit_repro.launch.slurm.graph import Element, Group, Kind, Resources, graph
 from hdit_repro.launch.slurm.journal import Journal, Noted, Unit
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.slurm.script import Places, dependency, omitted, parameters
+from hdit_repro.launch.slurm.shares import check_shares
 from hdit_repro.launch.slurm.snapshot import Code, look
 from hdit_repro.machine import NEIGHBORHOOD, asked_backend
 from hdit_repro.records.layout import Roots
-from hdit_repro.training.rendezvous import check_size
 
 PLACES = ("HDIT_REPRO_CACHE", "HDIT_REPRO_DATA")
 CHOICES = (NEIGHBORHOOD, "HDIT_REPRO_OFFLINE")
@@ -94,10 +94,7 @@ def draft(
     plan = make_plan(jobs, roots, profile)
     left = required(tasks)
     costs = {stage.key: stage for stage in plan}
-    for task in left:
-        if task.stage == "train":
-            where = f"set train_gpus in jobs/clusters/{profile.name}.toml to"
-            check_size(task.job.run.training, costs[task.key].gpus, fix=where)
+    check_shares(left, plan, profile)
     covered = coverage_of(tasks, roots, listed)
     groups = graph(left, costs, covered, profile)
     session = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{os.getpid()}"
