@@ -93,7 +93,7 @@ def explain(
         CANNOT_BE,
         found=f"{where}: {path + ': ' if path else ''}{message}",
         expected="values that go together",
-        fix=f"change the key named above; {shape.example}",
+        fix=getattr(error.__cause__, "fix", "") or f"change the key named above; {shape.example}",
     )
 
 

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from hdit_repro.errors import UserError, pick
+from hdit_repro.jobs.blame import guilty, place, place_in_row
 from hdit_repro.jobs.explain import CANNOT_BE, explain, field_names
 from hdit_repro.jobs.files import PARTS, States, at, experiment_files, file_states, read_experiment
 from hdit_repro.jobs.merge import drop_under, flatten, new_kinds, overlay
-from hdit_repro.jobs.scales import scale_overlays, shape_of
+from hdit_repro.jobs.scales import Overlay, scale_overlays, shape_of
 from hdit_repro.jobs.types import Job
 from hdit_repro.spec.data import DATASETS, Data, Folder
 from hdit_repro.spec.evaluation import SMALLEST_REFERENCE
@@ -51,26 +52,26 @@ def _resolve(experiment: str, row: str, scale: str, seed: int, dataset: Folder |
     resolved = _lineage(experiment, row)
     overlays = scale_overlays(scale, experiment, row, resolved.tree.get("model", {}))
     size = _size(resolved)
-    for laid in overlays:
-        resolved = _lay(resolved, laid.table, {}, f"{scale} scale")
-    if dataset is not None:
-        remarks = {"data": {"dataset": "--data"}, "evaluation": {"reference": "--data"}}
-        resolved = _lay(resolved, on_own_data(resolved.tree, dataset), remarks, "--data")
-    tree = _derive(resolved)
 
-    def place_of(field: str) -> str:
-        leaf = field.partition("[")[0]
-        for each in overlays[::-1]:
-            if any(leaf == name or leaf.startswith(f"{name}.") for name in flatten(each.table)):
-                return each.at(leaf)
-        return at(source.path, row, field) + ("" if scale == "paper" else f", at {scale} scale")
+    def laid(over: list[Overlay]) -> Resolved:
+        return _with_scale(resolved, over, scale, dataset)
 
+    tree = laid(overlays)
     try:
-        msgspec.convert(tree.tree, _OfData, strict=True)
-        run = msgspec.convert({**tree.tree, "seed": seed}, Run, strict=True)
+        run = _checked(tree.tree, seed)
     except msgspec.ValidationError as error:
+        said = str(error)
+        at_fault = guilty(overlays, said, lambda kept: _refusal(lambda: laid(kept).tree, seed))
+
+        def place_of(field: str) -> str:
+            in_row = place_in_row(source.path, row, body, field, said)
+            return place(field, said, overlays, at_fault) or (
+                in_row + ("" if scale == "paper" else f", at {scale} scale")
+            )
+
         refused = explain(error, tree.tree, place_of)
-        if refused.problem == CANNOT_BE and scale != "paper" and _stands(experiment, row, dataset):
+        of_scale = refused.problem == CANNOT_BE and scale != "paper" and at_fault is None
+        if of_scale and _stands(experiment, row, dataset):
             section = f"[{scale}.shape.{shape_of(tree.tree['model'])}]"
             refused.fix = (
                 f"it stands at paper scale, so say in jobs/scales.toml of your folder what it is at {scale} scale: "
@@ -97,6 +98,35 @@ def _resolve(experiment: str, row: str, scale: str, seed: int, dataset: Folder |
         scale=scale,
         sources=tree.sources,
     )
+
+
+def _with_scale(resolved: Resolved, overlays: list[Overlay], scale: str, dataset: Folder | None) -> Resolved:
+    """A row with what a scale lays over it, on its own data or on images of the user's own, and what follows."""
+    for each in overlays:
+        resolved = _lay(resolved, each.table, {}, f"{scale} scale")
+    if dataset is not None:
+        remarks = {"data": {"dataset": "--data"}, "evaluation": {"reference": "--data"}}
+        resolved = _lay(resolved, on_own_data(resolved.tree, dataset), remarks, "--data")
+    return _derive(resolved)
+
+
+def _checked(tree: dict[str, Any], seed: int) -> Run:
+    """A resolved row as a run.
+
+    Raises:
+        msgspec.ValidationError: it cannot be one.
+    """
+    msgspec.convert(tree, _OfData, strict=True)
+    return msgspec.convert({**tree, "seed": seed}, Run, strict=True)
+
+
+def _refusal(tree: Callable[[], dict[str, Any]], seed: int) -> str:
+    """Why a row cannot be a run; empty where it can."""
+    try:
+        _checked(tree(), seed)
+    except (UserError, msgspec.ValidationError) as error:
+        return str(error)
+    return ""
 
 
 def _stands(experiment: str, row: str, dataset: Folder | None) -> bool:

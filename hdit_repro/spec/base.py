@@ -43,14 +43,22 @@ def kinds(union: Any) -> tuple[str, ...]:
     return tuple(str(member.__struct_config__.tag) for member in members)
 
 
-def require(holds: bool, message: str) -> None:
+class Impossible(ValueError):
+    """A value that cannot be, and what mends it; empty where the message says enough."""
+
+    def __init__(self, message: str, fix: str = "") -> None:
+        super().__init__(message)
+        self.fix = fix
+
+
+def require(holds: bool, message: str, fix: str = "") -> None:
     """Refuse an impossible value. The reader of job files adds the file and the key.
 
     Raises:
-        ValueError: with `message`, if `holds` is false.
+        Impossible: with `message` and `fix`, if `holds` is false.
     """
     if not holds:
-        raise ValueError(message)
+        raise Impossible(message, fix)
 
 
 def require_digest(name: str, digest: str) -> None:

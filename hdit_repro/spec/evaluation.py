@@ -89,6 +89,10 @@ ADM_SIDES = {
 """The files that ADM's authors publish (openai/guided-diffusion, evaluations), and their images' side in pixels."""
 
 
+ADM_IMAGENET = "VIRTUAL_imagenet"
+"""What the names of those of ImageNet begin with."""
+
+
 class AdmReference(Choice, tag="adm"):
     """One of ADM's statistics files, by name: a published one (`ADM_SIDES`), or another that was added."""
 

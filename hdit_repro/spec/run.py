@@ -9,9 +9,9 @@ from functools import cached_property
 import msgspec
 
 from hdit_repro.spec.base import Spec, kind_of, require
-from hdit_repro.spec.data import Data, facts_of
+from hdit_repro.spec.data import Data, ImageNet, facts_of
 from hdit_repro.spec.diffusion import Diffusion, Edm, Gaussian
-from hdit_repro.spec.evaluation import ADM_SIDES, AdmReference, DatasetReference, Evaluation
+from hdit_repro.spec.evaluation import ADM_IMAGENET, ADM_SIDES, AdmReference, DatasetReference, Evaluation
 from hdit_repro.spec.external import External
 from hdit_repro.spec.model import DiT, Hourglass, LerpSkip, Model, Timestep
 from hdit_repro.spec.numerics import NUMERICS
@@ -58,18 +58,6 @@ class Run(Spec, dict=True):
             self.model.classes in (0, facts.classes),
             f"model.classes {self.model.classes} is not the {facts.classes} of {kind_of(self.data.dataset)}",
         )
-        reference = self.evaluation.reference
-        require(
-            not isinstance(reference, DatasetReference) or (reference.count or 0) <= facts.images,
-            f"evaluation.reference.count {getattr(reference, 'count', 0)} is more than the {facts.images} images of "
-            f"{kind_of(self.data.dataset)}",
-        )
-        side = ADM_SIDES.get(reference.name) if isinstance(reference, AdmReference) else None
-        require(
-            side in (None, self.data.resolution),
-            f"evaluation.reference {getattr(reference, 'name', '')} is of {side}², and data.resolution is "
-            f"{self.data.resolution}",
-        )
         require(
             self.sampling.at_step is msgspec.UNSET or self.sampling.at_step <= self.training.total_steps,
             f"sampling.at_step {self.sampling.at_step} lies beyond the last step, {self.training.total_steps}",
@@ -78,9 +66,30 @@ class Run(Spec, dict=True):
             not self.external or self.sampling.count == self.external.images,
             "an external run has as many samples as there are images, so sampling.count must not say otherwise",
         )
+        self._check_reference()
         self._check_conditions()
         self._check_diffusion()
         self._check_idle()
+
+    def _check_reference(self) -> None:
+        """What the samples are compared with, beside the data."""
+        reference, dataset = self.evaluation.reference, self.data.dataset
+        count = reference.count if isinstance(reference, DatasetReference) else None
+        images = facts_of(dataset).images
+        require(
+            (count or 0) <= images,
+            f"evaluation.reference.count {count} is more than the {images} images of {kind_of(dataset)}",
+        )
+        name = reference.name if isinstance(reference, AdmReference) else ""
+        require(
+            ADM_SIDES.get(name) in (None, self.data.resolution),
+            f"evaluation.reference {name} is of {ADM_SIDES.get(name)}², and data.resolution is {self.data.resolution}",
+        )
+        require(
+            not name.startswith(ADM_IMAGENET) or isinstance(dataset, ImageNet),
+            f"evaluation.reference {name} is of ImageNet's images, and data.dataset is {kind_of(dataset)}",
+            fix='compare with the images of the data set: evaluation = { reference = { kind = "dataset" } }',
+        )
 
     def _check_conditions(self) -> None:
         """Classes, guidance towards them, augmentation."""

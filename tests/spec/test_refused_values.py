@@ -232,6 +232,28 @@ def test_a_part_that_cannot_be_is_refused(kind: type, fields: dict[str, Any], wh
         kind(**fields)
 
 
+@pytest.mark.parametrize(
+    ("dataset", "classes"),
+    [
+        ({"kind": "folder", "name": "x", "digest": "0" * 64, "images": 5_000, "classes": 3}, 3),
+        ({"kind": "ffhq"}, 0),
+    ],
+)
+def test_imagenets_statistics_go_with_no_other_images(dataset: dict[str, Any], classes: int) -> None:
+    """Samples of one's own images were compared with ImageNet's."""
+    tree = msgspec.to_builtins(jobs.find("table1/E").run)
+    tree["data"]["dataset"], tree["model"]["classes"] = dataset, classes
+    for reference in ({"kind": "dataset"}, {"kind": "adm", "name": "VIRTUAL_mine"}):
+        tree["evaluation"]["reference"] = reference
+        msgspec.convert(tree, Run)
+    for name in ("VIRTUAL_imagenet128_labeled", "VIRTUAL_imagenet_of_a_site"):
+        tree["evaluation"]["reference"] = {"kind": "adm", "name": name}
+        with pytest.raises(
+            msgspec.ValidationError, match=rf"{name} is of ImageNet's images, and data.dataset is {dataset['kind']}"
+        ):
+            msgspec.convert(tree, Run)
+
+
 def test_a_folder_may_have_any_size() -> None:
     tree = msgspec.to_builtins(jobs.find("ffhq1024").run.data)
     folder = {"kind": "folder", "name": "x", "digest": "0" * 64, "images": 2, "classes": 0}

@@ -50,11 +50,10 @@ def adapted(tmp_path: Path, name: str = "hdit-neighborhood") -> tuple[Path, Path
 def like_row(tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A row on data with as many classes as the network has."""
     classes = json.loads(config.read_text()).get("dataset", {}).get("num_classes", 0)
-    monkeypatch.setitem(DATASETS, "emoji", DatasetFacts(3_781, classes, 0))
+    monkeypatch.setitem(DATASETS, "imagenet", DatasetFacts(1_281_167, classes, 0))
     (tmp_path / "jobs").mkdir(exist_ok=True)
     (tmp_path / "jobs" / "base.toml").write_text(
         'experiment = "base"\ntitle = "Base"\n[row.base]\nextends = "table1/E"\n'
-        'data = { dataset = { kind = "emoji" } }\n'
     )
     return "base"
 
