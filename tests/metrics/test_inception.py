@@ -56,7 +56,7 @@ def saved(inception_state, tmp_path_factory):
     return path
 
 
-def test_metrics_are_torch_fidelitys(saved, two_sets, tmp_path, monkeypatch):
+def test_metrics_are_torch_fidelitys(saved, two_sets, tmp_path, monkeypatch, small_inception):
     """FID, KID, Inception Score, precision and recall, from pixels to numbers."""
     import_torchvision()
     from torch_fidelity import calculate_metrics
