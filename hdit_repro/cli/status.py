@@ -44,7 +44,8 @@ def status(
     Example: hdit-repro status table1 --watch
     """
     from hdit_repro.errors import pick
-    from hdit_repro.jobs import experiments, read
+    from hdit_repro.jobs import experiments
+    from hdit_repro.jobs.rows import row_of
     from hdit_repro.launch.clusters import read_cluster, workplace
     from hdit_repro.launch.slurm.journal import Damaged, Unread
     from hdit_repro.launch.slurm.live import look
@@ -71,7 +72,7 @@ def status(
             name, slash, row = experiment.partition("/")
             pick(dict.fromkeys(experiments()), name, kind="experiment", where="jobs/")
             if slash:
-                pick(read(name).rows, row, kind=f"row of {name}")
+                row_of(name, row)
         lost = [_trouble(path) for path in unreadable(roots, tasks)]
         lost += [f"{unread(error)}, and its run is not shown" for error in refused]
         lost += [f"{unread(error)}, and its jobs are not shown" for error in submissions]

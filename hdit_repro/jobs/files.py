@@ -130,7 +130,15 @@ def read_experiment(name: str) -> Experiment:
     Raises:
         UserError: there is no such experiment, or the file has unknown keys, no rows, or another name inside.
     """
-    path = pick(experiment_files(), name, kind="experiment", where="jobs/")
+    return read_file(pick(experiment_files(), name, kind="experiment", where="jobs/"))
+
+
+def read_file(path: Path) -> Experiment:
+    """Read a job file, hidden ones included, and check its outline.
+
+    Raises:
+        UserError: the file has unknown keys, no rows, or another name inside.
+    """
     return _read(path, path.stat().st_mtime_ns)
 
 

@@ -11,9 +11,10 @@ import msgspec
 
 from hdit_repro.errors import UserError, pick
 from hdit_repro.jobs.blame import guilty, place, place_in_row
-from hdit_repro.jobs.explain import CANNOT_BE, explain, field_names
-from hdit_repro.jobs.files import PARTS, States, at, experiment_files, file_states, read_experiment
+from hdit_repro.jobs.explain import CANNOT_BE, ROW, Shape, explain, field_names
+from hdit_repro.jobs.files import PARTS, States, at, file_states, read_experiment
 from hdit_repro.jobs.merge import drop_under, flatten, new_kinds, overlay
+from hdit_repro.jobs.rows import extended, row_of
 from hdit_repro.jobs.scales import Overlay, scale_overlays, shape_of
 from hdit_repro.jobs.types import Job
 from hdit_repro.spec.data import DATASETS, Data, Folder
@@ -47,8 +48,7 @@ def resolve(experiment: str, row: str, scale: str = "paper", seed: int = 0, data
 @lru_cache(maxsize=1024)
 def _resolve(experiment: str, row: str, scale: str, seed: int, dataset: Folder | None, _states: States) -> Job:
     """A row, worked out once for each state of the files: a report asks for each some dozens of times."""
-    source = read_experiment(experiment)
-    body = pick(source.rows, row, kind=f"row of {experiment}", where=str(source.path))
+    source, body = read_experiment(experiment), row_of(experiment, row)
     resolved = _lineage(experiment, row)
     overlays = scale_overlays(scale, experiment, row, resolved.tree.get("model", {}))
     size = _size(resolved)
@@ -69,7 +69,7 @@ def _resolve(experiment: str, row: str, scale: str, seed: int, dataset: Folder |
                 in_row + ("" if scale == "paper" else f", at {scale} scale")
             )
 
-        refused = explain(error, tree.tree, place_of)
+        refused = explain(error, tree.tree, place_of, _shape(body, tree.tree))
         of_scale = refused.problem == CANNOT_BE and scale != "paper" and at_fault is None
         if of_scale and _stands(experiment, row, dataset):
             section = f"[{scale}.shape.{shape_of(tree.tree['model'])}]"
@@ -129,6 +129,14 @@ def _refusal(tree: Callable[[], dict[str, Any]], seed: int) -> str:
     return ""
 
 
+def _shape(body: dict[str, Any], tree: dict[str, Any]) -> Shape:
+    """What a row is read as; one that says no network was probably meant to extend another."""
+    model = tree.get("model")
+    if "extends" in body or (isinstance(model, dict) and "kind" in model):
+        return ROW
+    return ROW._replace(home=f'{ROW.home}, or leave it to another row: extends = "table1/E"')
+
+
 def _stands(experiment: str, row: str, dataset: Folder | None) -> bool:
     """Whether a row can be at paper scale, so that it is the scale that makes it impossible."""
     with contextlib.suppress(UserError):
@@ -176,28 +184,18 @@ def parent(experiment: str, row: str) -> tuple[str, str] | None:
     Raises:
         UserError: an unknown experiment or row, here or in `extends`.
     """
-    source = read_experiment(experiment)
-    body = pick(source.rows, row, kind=f"row of {experiment}", where=str(source.path))
-    parent = body.get("extends")
+    parent = row_of(experiment, row).get("extends")
     if parent is None:
         return None
     if not isinstance(parent, str):
+        source = read_experiment(experiment)
         raise UserError(
             "`extends` names a row",
             found=f"{parent!r} in {at(source.path, row, 'extends')}",
             expected='"E"',
             fix='extends = "E", or extends = "table1/E" for a row of another file',
         )
-    other, _, other_row = parent.rpartition("/")
-    try:
-        known = read_experiment(other or experiment).rows
-        pick(known, other_row, kind=f"row of {other or experiment}", where=at(source.path, row, "extends"))
-    except UserError as error:
-        error.found = f"extends = {parent!r} in {at(source.path, row, 'extends')}"
-        if not other and parent in experiment_files():
-            error.fix = f'name its row too: extends = "{parent}/{next(reversed(read_experiment(parent).rows))}"'
-        raise
-    return other or experiment, other_row
+    return extended(experiment, row, parent)
 
 
 def _lay_out(experiment: str, row: str, under: Resolved | None) -> Resolved:

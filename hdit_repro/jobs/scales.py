@@ -25,6 +25,7 @@ from hdit_repro.jobs.files import (
     refuse_types,
     refuse_unknown,
 )
+from hdit_repro.jobs.rows import row_of
 from hdit_repro.jobs.types import SCALES
 from hdit_repro.jobs.values import as_written
 
@@ -125,7 +126,8 @@ def _refuse_names(path: Path, state: int, _files: object) -> None:
             rows: dict[str, Any] = {row: None}
             with contextlib.suppress(UserError):  # that file's own fault is told where one of its rows is asked for
                 rows = read_experiment(experiment).rows
-            pick(rows, row, kind=f"row of {experiment}", where=where)
+            if row not in rows:
+                row_of(experiment, row, where)
 
 
 def _header(section: tuple[str, ...]) -> str:
