@@ -44,12 +44,15 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Label:
-    """The row in the paper's words, behind its key where the table's rows have letters."""
+    """The row in the paper's words, behind its key where the table's rows have letters. A label that is the row's own
+    name, as of a row that says none, is not said after a key that ends in it."""
 
     keyed: bool = False
 
     def cell(self, row: Row) -> Cell:
-        text = f"{row.key} {row.label}" if self.keyed and row.label != row.key else row.label
+        name = row.key.rpartition("/")[2]
+        rest = row.label.removeprefix(name) if f"{row.label}, ".startswith(f"{name}, ") else f" {row.label}"
+        text = f"{row.key}{rest}" if self.keyed else row.label
         extra = {"run": row.job.name if row.job else None, "group": row.group or None}
         return Cell(row.label, text, extra)
 

@@ -88,6 +88,19 @@ def test_one_seed_has_its_own_interval_and_no_test(roots: Roots, declare, measur
     assert lines(found)["mine/again"][METRIC] == "not measured"
 
 
+def test_a_row_without_a_label_is_named_once(roots: Roots, declare) -> None:
+    """With --data it was `wide wide, on pets`, and a baseline `more/deep deep`."""
+    declare("more", '[row.deep]\nextends = "table1/E"\n')
+    declare(text='[row.wide]\nextends = "more/deep"\n[row.named]\nextends = "wide"\nlabel = "wider"\n')
+    pets = Folder(name="pets", digest="ab" * 32, images=1234, classes=3)
+    for dataset, on in ((None, ""), (pets, ", on pets")):
+        found = {item.path.suffix: item.path for item in render_experiment("mine", "smoke", roots, dataset=dataset)}
+        labels = [
+            line.split("|")[1].strip() for line in found[".md"].read_text().splitlines() if "not measured |" in line
+        ]
+        assert labels == [f"wide{on}", f"named wider{on}", f"more/deep{on}"]
+
+
 def test_on_images_of_ones_own_it_has_a_table_besides(
     roots: Roots, declare, measure, capsys: pytest.CaptureFixture[str]
 ) -> None:
