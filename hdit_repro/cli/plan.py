@@ -11,10 +11,9 @@ from hdit_repro.cli.replaced import say_replaced
 from hdit_repro.errors import counted
 
 if TYPE_CHECKING:
-    from hdit_repro.jobs import Job
     from hdit_repro.launch.clusters import Cluster
+    from hdit_repro.launch.graph import Task
     from hdit_repro.launch.plan import Stage
-    from hdit_repro.records.layout import Roots
 
 app = group()
 
@@ -49,9 +48,11 @@ def plan(
     say_replaced(asked)
     roots = workplace(cluster=profile)
     stages = make_plan(asked, roots, profile)
+    left = required(tasks_for(asked, roots))
     if isinstance(profile, Slurm):
-        check_shares(required(tasks_for(asked, roots)), stages, profile)
-    say_slow(asked, roots, profile)
+        check_shares(left, stages, profile)
+    say_slow(left, profile)
+    say_unseen(left, profile)
     if as_objects:
         as_json([stage.as_row() for stage in stages])
         return
@@ -63,13 +64,20 @@ def plan(
     print_plan(stages, profile, idle)
 
 
-def say_slow(jobs: Sequence[Job], roots: Roots, cluster: Cluster) -> None:
+def say_slow(left: Sequence[Task], cluster: Cluster) -> None:
     """Say of networks of mini or paper scale that there is no GPU for them here."""
-    from hdit_repro.launch.graph import required, tasks_for
     from hdit_repro.launch.slow import on_cpus
 
-    if slow := on_cpus(required(tasks_for(jobs, roots)), cluster):
+    if slow := on_cpus(left, cluster):
         remark(slow)
+
+
+def say_unseen(left: Sequence[Task], cluster: Cluster) -> None:
+    """Say which data sets that are needed are not found from here."""
+    from hdit_repro.launch.images import unseen
+
+    for line in unseen(left, cluster):
+        remark(line)
 
 
 def print_plan(stages: Sequence[Stage], cluster: Cluster, idle: float = 0.0) -> None:

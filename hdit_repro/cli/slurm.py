@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 def show(jobs: Sequence[Job], roots: Roots, profile: Slurm, *, allow_dirty: bool, as_objects: bool) -> None:
     """Print the scripts that a submission would hand to sbatch now; what is not committed refuses no scripts."""
+    from hdit_repro.cli.plan import say_unseen
     from hdit_repro.launch.slurm import journal, queue
     from hdit_repro.launch.slurm.draft import draft, scripts
 
@@ -36,6 +37,7 @@ def show(jobs: Sequence[Job], roots: Roots, profile: Slurm, *, allow_dirty: bool
         remark(f"{error.problem} ({' '.join(str(error.found).split())}): the queue is taken to be empty")
     planned = draft(jobs, roots, profile, listed, allow_dirty=True)
     made = scripts(planned)
+    say_unseen(planned.left, profile)
     if planned.code.source.dirty:
         then = (
             "--allow-dirty keeps them beside the runs"
@@ -85,9 +87,12 @@ def start(
 
 
 def confirmed(yes: bool) -> Callable[[Draft], None]:
-    """What tells a submission's bill, and asks where it is high and `yes` was not said before."""
+    """What tells a submission's bill and what its jobs may not find, and asks where it is high and `yes` was not said
+    before."""
+    from hdit_repro.cli.plan import say_unseen
 
     def confirm(planned: Draft) -> None:
+        say_unseen(planned.left, planned.profile)
         remark(bill(planned))
         if sites := _also_sent_to(planned):
             remark(

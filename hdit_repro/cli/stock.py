@@ -21,7 +21,7 @@ SIDE = 128
 def data_sets() -> Iterator[Check]:
     """The data sets by name: where they lie and what they are."""
     from hdit_repro.data.datasets import EMOJI_DIGEST, emoji_path
-    from hdit_repro.data.places import DATA_VARIABLE
+    from hdit_repro.data.whereabouts import DATA_VARIABLE
     from hdit_repro.spec.data import DATASETS
 
     path = emoji_path()
@@ -40,7 +40,7 @@ def data_sets() -> Iterator[Check]:
 def _data_set(name: str, side: int, root: str) -> Check:
     """One of the published data sets under $HDIT_REPRO_DATA, by its card or by its count."""
     from hdit_repro.data.card import read_card
-    from hdit_repro.data.places import DATA_VARIABLE
+    from hdit_repro.data.whereabouts import DATA_VARIABLE
     from hdit_repro.spec.data import DATASETS
 
     subject = f"data {name}"

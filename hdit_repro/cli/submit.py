@@ -119,14 +119,17 @@ def _here(
     no_tables: bool,
 ) -> None:
     """On this machine."""
-    from hdit_repro.cli.plan import print_plan, say_slow
+    from hdit_repro.cli.plan import print_plan, say_slow, say_unseen
+    from hdit_repro.launch.graph import required, tasks_for
     from hdit_repro.launch.plan import RENDER, make_plan, to_run
     from hdit_repro.launch.submit import asked_for, refuse_what_cannot_be
     from hdit_repro.launch.submit import submit as start
 
     plan = make_plan(jobs, roots, profile)
     refuse_what_cannot_be(jobs, plan, profile)
-    say_slow(jobs, roots, profile)
+    left = required(tasks_for(jobs, roots))
+    say_slow(left, profile)
+    say_unseen(left, profile)
     if dry_run:
         planned = [stage for stage in plan if not (no_tables and stage.stage == RENDER)]
         if as_objects:

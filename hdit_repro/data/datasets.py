@@ -1,14 +1,14 @@
-"""The data sets by name, and where they are looked for."""
+"""The data sets by name, opened."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from hdit_repro.data.images import Images
-from hdit_repro.data.places import DATA_VARIABLE, find, refuse_enlarging
+from hdit_repro.data.places import find, refuse_enlarging
 from hdit_repro.data.store import FolderStore, ZipStore, open_store, refuse_part
+from hdit_repro.data.whereabouts import locate
 from hdit_repro.errors import UserError
 from hdit_repro.files import sha256_file
 from hdit_repro.spec.base import kind_of
@@ -73,33 +73,6 @@ OPENERS: dict[str, Callable[[Data], ZipStore | FolderStore]] = {
     "emoji": _emoji,
     "folder": _folder,
 }
-
-
-def locate(name: str, data: Data) -> Path:
-    """Where a data set lies under $HDIT_REPRO_DATA: `name-resolution.zip`, else `name.zip`, else the folder `name`.
-
-    Raises:
-        UserError: nowhere; the message lists the places.
-    """
-    root, resolution = os.environ.get(DATA_VARIABLE), data.resolution
-    if not root:
-        raise UserError(
-            f"the data set {name!r} cannot be looked for",
-            found=f"the environment variable {DATA_VARIABLE} is not set",
-            expected="the folder with the data sets",
-            fix=f"export {DATA_VARIABLE}=FOLDER, where {name}-{resolution}.zip lies",
-        )
-    places = [Path(root) / f"{name}-{resolution}.zip", Path(root) / f"{name}.zip", Path(root) / name]
-    for place in places:
-        if place.exists():
-            return place
-    raise UserError(
-        f"the data set {name!r} is missing",
-        found="none of " + ", ".join(map(str, places)),
-        expected="a prepared archive, or the folder of its images",
-        fix=f"hdit-repro data prepare SOURCE {places[0]} --resolution {resolution} --transform {data.transform} "
-        f"--dataset {name}",
-    )
 
 
 def _check_preparation(store: ZipStore | FolderStore, data: Data) -> None:

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from hdit_repro.data.store import FolderStore, Store, ZipStore, open_store
+from hdit_repro.data.whereabouts import DATA_VARIABLE
 from hdit_repro.errors import CONTROL, RunError, UserError
 from hdit_repro.files import cache_folder, read_json, write_json
 from hdit_repro.spec.data import Folder
-
-DATA_VARIABLE = "HDIT_REPRO_DATA"
 
 
 def describe(path: Path | str, say: Callable[[str], None] | None = None) -> Folder:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from hdit_repro.data.places import DATA_VARIABLE, look, name_of
+from hdit_repro.data.places import look, name_of
+from hdit_repro.data.whereabouts import DATA_VARIABLE
 from hdit_repro.errors import UserError
 from hdit_repro.files import cache_folder, write_json
 from hdit_repro.spec.external import External

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from hdit_repro.data.places import DATA_VARIABLE, describe, find, name_of, remember
+from hdit_repro.data.places import describe, find, name_of, remember
+from hdit_repro.data.whereabouts import DATA_VARIABLE
 from hdit_repro.errors import RunError, UserError
 from hdit_repro.spec.data import Folder
 

@@ -278,7 +278,7 @@ def test_what_lies_in_a_folder_of_the_profiles_own_is_found_by_the_commands_that
     )
     asked = ["submit", "table1/E", "--allow-dirty", "--cluster"]
     assert main([*asked, "mine"]) == 0
-    named = capsys.readouterr().err.partition("`hdit-repro ")[2].partition("`")[0]
+    named = capsys.readouterr().err.splitlines()[-1].partition("`hdit-repro ")[2].partition("`")[0]
     assert named == "status --cluster mine"
     assert main(named.split()) == 0
     assert "3 stages: 3 queued" in capsys.readouterr().err
