@@ -43,8 +43,11 @@ def kernel_distance(
         features_a, features_b: N D and M D.
 
     Raises:
-        ValueError: shapes that do not go together, values that are not finite, or fewer than two images.
+        ValueError: shapes that do not go together, values that are not finite, fewer than two images, no subsets, or
+            subsets of fewer than two.
     """
+    if subsets < 1 or size < 2:
+        raise ValueError(f"one subset or more of two images or more is needed, found {subsets=} and {size=}")
     a, b = _checked(features_a, features_b)
     size = min(size, len(a), len(b))
     random = np.random.RandomState(SUBSET_SEED)  # torch-fidelity's generator: another one draws other subsets
@@ -64,6 +67,8 @@ def kernel_distance_chunks(features_a: Any, features_b: Any, chunk: int = CHUNK)
     Raises:
         ValueError: as for `kernel_distance`, or a part with fewer than two images.
     """
+    if chunk < 2:
+        raise ValueError(f"a chunk of two images or more is needed, found {chunk=}")
     a, b = _checked(features_a, features_b)
     parts = math.ceil(max(len(a), len(b)) / chunk)
     values, smallest = [], chunk

@@ -79,6 +79,28 @@ def test_bad_input(bad):
         kernel_distance_chunks(features(40, 0), features(3, 1), chunk=10)
 
 
+@pytest.mark.parametrize(
+    ("function", "asked"),
+    [
+        (kernel_distance, {"size": 1}),
+        (kernel_distance, {"subsets": 0}),
+        (kernel_distance_chunks, {"chunk": 0}),
+        (kernel_distance_chunks, {"chunk": 1}),
+        (kernel_distance_chunks, {"chunk": -3}),
+    ],
+)
+def test_no_subset_and_one_of_a_single_image_have_no_distance(function, asked):
+    """They were NaN, or a division by zero."""
+    ((name, value),) = asked.items()
+    with pytest.raises(ValueError, match=f"needed, found .*{name}={value}"):
+        function(features(5, 0), features(5, 1), **asked)
+
+
+def test_two_images_are_the_least_subset():
+    assert kernel_distance(features(5, 0), features(5, 1), subsets=1, size=2)[2:] == (1, 2)
+    assert kernel_distance_chunks(features(4, 0), features(4, 1), chunk=2)[2:] == (2, 2)
+
+
 def test_the_published_subsets_are_the_default():
     few = np.random.default_rng(0).normal(size=(3, 2))
     assert kernel_distance(few, few)[2:] == (100, 3)
