@@ -86,7 +86,7 @@ def show(
     whole, problems = load(workplace().records(scale))
     found = index(whole)
     records = of_row(found, scale, job.run)
-    others = _on_other_images(whole, job)
+    others = _on_other_images(whole, job) + _of_former_rows(whole, job)
     if not records:
         none = "are no whole records" if len(problems) > 1 else "is no whole record"
         broken = f"; {counted(len(problems), 'file')} there {none} (`hdit-repro results lint` says why)"
@@ -102,7 +102,7 @@ def show(
         )
     files_left_out(len(problems))
     if as_objects:
-        as_json(lines(records))
+        as_json(lines(records, {job.run.row_id: [job.name]}))
         return
     names = list(dict.fromkeys(name for record in records for name in record.metrics))
     heads = ("record", "seed", "sampling seed", *names)
@@ -141,6 +141,18 @@ def _on_other_images(records: Sequence[Record], job: Job) -> list[str]:
     return [f"{counted(many, 'record')} on {name} (--data PATH shows them)" for name, many in found.items()]
 
 
+def _of_former_rows(records: Sequence[Record], job: Job) -> list[str]:
+    """A phrase for the records of a row of that name that asked for something else on the job's images."""
+    many = sum(
+        job.name in record.names
+        and record.scale == job.scale
+        and record.spec.data.dataset == job.run.data.dataset
+        and record.spec.row_id != job.run.row_id
+        for record in records
+    )
+    return [f"{counted(many, 'record')} of this row as it was before (in `hdit-repro results export`)"] if many else []
+
+
 @results.command("export")
 def export(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; its ending is .csv or .parquet.")],
@@ -150,6 +162,7 @@ def export(
 
     Example: hdit-repro results export results.csv --scale smoke
     """
+    from hdit_repro import jobs
     from hdit_repro.errors import pick
     from hdit_repro.jobs import SCALES
     from hdit_repro.launch.clusters import workplace
@@ -158,9 +171,14 @@ def export(
 
     pick(dict.fromkeys(SCALES), scale, kind="scale")
     records, problems = load(workplace().records(scale))
-    lines = write([record for record in records if record.scale == scale], path)
+    records = [record for record in records if record.scale == scale]
+    asking = jobs.asking(scale, [record.spec for record in records])
+    lines = write(records, path, asking)
     data(near(path))
     remark(f"{counted(lines, 'line')}; {counted(len(problems), 'file')} left out")
+    if former := sum(record.spec.row_id not in asking for record in records):
+        are = "is of a row that is" if former == 1 else "are of rows that are"
+        remark(f"{counted(former, 'record')} {are} not there any more as measured: the column rows is empty")
 
 
 @results.command("sign-off")

@@ -13,10 +13,11 @@ from hdit_repro.jobs.types import SCALES as SCALES
 from hdit_repro.jobs.types import Job as Job
 from hdit_repro.jobs.types import Paper as Paper
 from hdit_repro.spec.data import Folder
+from hdit_repro.spec.run import Run
 
 __all__ = [
-    "SCALES", "Experiment", "Job", "Paper", "all_jobs", "experiments", "find", "load", "misread", "parent", "read",
-    "rows_of", "standing", "survey",
+    "SCALES", "Experiment", "Job", "Paper", "all_jobs", "asking", "experiments", "find", "load", "misread", "parent",
+    "read", "rows_of", "standing", "survey",
 ]  # fmt: skip
 
 
@@ -95,13 +96,29 @@ def standing(scale: str) -> list[Job]:
     return survey(scale)[0]
 
 
-def survey(scale: str = "paper") -> tuple[list[Job], list[UserError]]:
-    """Every row that can be at a scale, and why each other row, or a file's rows, cannot."""
+def asking(scale: str, runs: Iterable[Run]) -> dict[str, list[str]]:
+    """The rows that ask for runs as they stand now, by the runs' row id, on images of the user's own too.
+
+    A run whose row was changed or taken away since has none.
+
+    Args:
+        scale: whose rows are looked through.
+        runs: each may be on other images.
+    """
+    found: dict[str, list[str]] = {}
+    for dataset in {run.data.dataset if isinstance(run.data.dataset, Folder) else None for run in runs}:
+        for job in survey(scale, dataset)[0]:
+            found.setdefault(job.run.row_id, []).append(job.name)
+    return {row: sorted(set(names)) for row, names in found.items()}
+
+
+def survey(scale: str = "paper", dataset: Folder | None = None) -> tuple[list[Job], list[UserError]]:
+    """Every row that can be at a scale, and why each other row, or a file's rows, cannot; `dataset` as in `load`."""
     found: list[Job] = []
     refused: list[UserError] = []
     for experiment in experiments():
         try:
-            those, wrong = rows_of(experiment, scale)
+            those, wrong = rows_of(experiment, scale, dataset)
         except UserError as error:
             refused.append(error)
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,18 +10,30 @@ from typing import Any
 from hdit_repro.errors import UserError, pick
 from hdit_repro.files import as_csv, atomic_file, write_text
 from hdit_repro.records.schema import CONTEXT, Record
+from hdit_repro.spec.base import kind_of
+from hdit_repro.spec.data import Folder
 
 FORMATS = ("csv", "parquet")
 
 
-def lines(records: Iterable[Record]) -> list[dict[str, Any]]:
-    """One dict a metric of a record, all with the same keys; empty values are None."""
-    return [line for record in records for line in _lines(record)]
+Asking = Mapping[str, Sequence[str]]
+"""By a run's row id the rows that ask for it as they stand now (`jobs.asking`)."""
 
 
-def _lines(record: Record) -> Iterable[dict[str, Any]]:
+def lines(records: Iterable[Record], asking: Asking) -> list[dict[str, Any]]:
+    """One dict a metric of a record, all with the same keys; empty values are None.
+
+    `rows` are the rows that ask for such a record now, and `names` those that did when it was measured.
+    """
+    return [line for record in records for line in _lines(record, asking.get(record.spec.row_id, ()))]
+
+
+def _lines(record: Record, rows: Sequence[str]) -> Iterable[dict[str, Any]]:
     protocol, reference, made = record.protocol, record.protocol.reference, record.provenance
+    dataset = record.spec.data.dataset
     shared = {
+        "rows": " ".join(rows) or None,
+        "dataset": dataset.name if isinstance(dataset, Folder) else kind_of(dataset),
         "names": " ".join(record.names),
         "label": record.label,
         "scale": record.scale,
@@ -58,14 +70,19 @@ def _lines(record: Record) -> Iterable[dict[str, Any]]:
         yield {**shared, "metric": name, "value": metric.value, "low": metric.low, "high": metric.high, **how}
 
 
-def export(records: Iterable[Record], path: Path) -> int:
+def export(records: Iterable[Record], path: Path, asking: Asking) -> int:
     """Write records to `path`, whose ending says how; returns the number of lines.
+
+    Args:
+        records: those of a scale.
+        path: ends in .csv or .parquet.
+        asking: the rows as they stand now.
 
     Raises:
         UserError: an ending that is not known, nothing to write, or parquet without pyarrow.
     """
     pick(dict.fromkeys(FORMATS), path.suffix.lstrip("."), kind="ending of an export", where=str(path))
-    found = lines(records)
+    found = lines(records, asking)
     if not found:
         raise UserError(
             "there is nothing to export", found="no record", expected="one or more", fix="hdit-repro results lint"

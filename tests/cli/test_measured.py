@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -173,6 +174,36 @@ def test_numbers_on_other_images_are_named_and_reached(
     assert main(["compare", "table1/D", "table1/E", "--data", "mine", "--json"]) == 0
     (metric,) = json.loads(capsys.readouterr().out)["metrics"]
     assert (metric["one"]["mean"], metric["other"]["mean"]) == (6.0, 5.0)
+
+
+def test_records_of_a_row_as_it_was_before_are_told_from_those_of_the_row(
+    workplace: Path, mine: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the row that asks for each now: names are those of the time when it was measured."""
+    text = '[row.wide]\nextends = "table1/E"\nsampling = {{ guidance = {} }}\n'
+    write_text(workplace / "jobs" / "own.toml", text.format(1.5))
+    measure(workplace, "own/wide", 9.0)
+    write_text(workplace / "jobs" / "own.toml", text.format(2.5))
+    assert main(["results", "show", "own/wide"]) == 2
+    assert "1 record of this row as it was before (in `hdit-repro results export`)" in capsys.readouterr().err
+    measure(workplace, "own/wide", 7.0)
+    measure(workplace, "table1/E", 5.0, dataset=mine)
+    write_text(workplace / "jobs" / "later.toml", text.format(2.5))
+    assert main(["results", "export", "all.csv"]) == 0
+    assert "1 record is of a row that is not there any more as measured: the column rows" in capsys.readouterr().err
+    with (workplace / "all.csv").open(newline="") as file:
+        found = {line["value"]: (line["rows"], line["names"], line["dataset"]) for line in csv.DictReader(file)}
+    on_mine = jobs.find("table1/E", dataset=mine).run
+    of_e = " ".join(jobs.asking("paper", [on_mine])[on_mine.row_id])
+    assert found == {
+        "9.0": ("", "own/wide", "imagenet"),
+        "7.0": ("later/wide own/wide", "own/wide", "imagenet"),
+        "5.0": (of_e, "table1/E", "mine"),
+    }
+    assert "table5/soft-min-snr" in of_e.split()
+    capsys.readouterr()
+    assert main(["results", "show", "own/wide", "--json"]) == 0
+    assert [line["rows"] for line in json.loads(capsys.readouterr().out)] == ["own/wide"]
 
 
 def test_an_export_looks_for_the_run_on_those_images_and_leaves_nothing(

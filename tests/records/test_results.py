@@ -112,7 +112,7 @@ def test_older_records_of_others_images_lose_what_was_never_known(roots: Roots, 
     found = json.loads(path.read_text(encoding="utf-8"))
     assert [found["protocol"][name] for name in schema.DRAWING] == [None] * len(schema.DRAWING)
     assert lint(roots) == (1, [])
-    (line,) = export.lines([record])
+    (line,) = export.lines([record], {})
     assert (line["guidance"], line["labels"], line["samples"]) == (None, None, record.protocol.samples)
 
 
@@ -252,7 +252,7 @@ def test_protocols_are_split() -> None:
 
 def test_csv_has_a_line_a_metric(roots: Roots, tmp_path: Path) -> None:
     records = [make(seed=seed, value=10.0 + seed) for seed in range(3)]
-    assert export.export(records, tmp_path / "all.csv") == 3
+    assert export.export(records, tmp_path / "all.csv", {}) == 3
     with (tmp_path / "all.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [(line["seed"], line["metric"], float(line["value"])) for line in lines] == [
@@ -260,20 +260,20 @@ def test_csv_has_a_line_a_metric(roots: Roots, tmp_path: Path) -> None:
     ]
     assert lines[0]["digest"] == records[0].digest
     assert lines[0]["reference"] == "emoji"
-    export.export([msgspec.structs.replace(records[0], label="=1+1")], tmp_path / "all.csv")
+    export.export([msgspec.structs.replace(records[0], label="=1+1")], tmp_path / "all.csv", {})
     with (tmp_path / "all.csv").open(newline="") as file:
         assert [line["label"] for line in csv.DictReader(file)] == ["'=1+1"]
     with pytest.raises(UserError, match="ending of an export"):
-        export.export(records, tmp_path / "all.cvs")
+        export.export(records, tmp_path / "all.cvs", {})
     with pytest.raises(UserError, match="nothing to export"):
-        export.export([], tmp_path / "none.csv")
+        export.export([], tmp_path / "none.csv", {})
 
 
 def test_parquet(tmp_path: Path) -> None:
     import pandas
 
     path = tmp_path / "all.parquet"
-    assert export.export([make(), make(seed=1)], path) == 2
+    assert export.export([make(), make(seed=1)], path, {}) == 2
     assert list(pandas.read_parquet(path)["seed"]) == [0, 1]
 
 
@@ -281,7 +281,7 @@ def test_parquet_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path = tmp_path / "all.parquet"
     monkeypatch.setattr(export, "find_spec", lambda _: None)
     with pytest.raises(UserError, match="needs pyarrow"):
-        export.export([make()], path)
+        export.export([make()], path, {})
     assert not path.exists()
 
 
