@@ -133,6 +133,8 @@ def _measured(
             fix="give sets of images instead of statistics, or other --metrics or --protocol",
         )
     said = [line for side in sides if side.images for line in said_of(side.images)]
+    if sides[0].saved and sides[0].images:
+        said.append(f"{sides[0].name}, as A: what is compared is its images, and its mu and sigma are left aside")
     if sides[1].saved and sides[1].images:
         said.append(f"{sides[1].name}: Frechet distances are to its mu and sigma, not to its images")
     return rows, curves, flat + said

@@ -58,9 +58,9 @@ def open_side(path: Path, workers: int = 0) -> Side:
     Raises:
         UserError: nothing is there, or it is refused.
     """
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         return Side(str(path), cached=read_reference(path))
-    if path.suffix == ".npz" and path.is_file():
+    if path.suffix.lower() == ".npz" and path.is_file():
         names = arrays_in(path)
         saved = read_statistics(path) if "mu" in names else None
         if saved is None and ARRAY not in names:

@@ -69,7 +69,7 @@ def read_released(origin: Origin, path: Path, config: Path | None = None) -> Rel
             expected="a file of weights",
             fix="check the path; relative ones are taken from the current folder",
         )
-    tensors, own = _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
+    tensors, own = _safetensors(path) if path.suffix.lower() == ".safetensors" else _torch(path)
     said, source = (own, path) if config is None else (configuration(config), config)
     if said is None:
         raise UserError(

@@ -177,7 +177,7 @@ def open_images(path: Path | str, workers: int = 0) -> ImageSet:
             expected="a folder, a .zip or an .npz file",
             fix="check the path; relative ones are taken from the current folder",
         )
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         return NpzSet(path)
     return FileSet(path, workers)
 

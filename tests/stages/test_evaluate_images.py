@@ -407,8 +407,11 @@ def test_what_a_file_of_both_is_compared_by_is_said(tmp_path, capsys):
     np.savez(both, arr_0=few, mu=np.zeros(1280), sigma=np.eye(1280))
     assert main(["fid", str(images), str(both), *LITE]) == 0
     assert f"{both}: Frechet distances are to its mu and sigma, not to its images" in capsys.readouterr().err
-    assert main(["fid", str(both), str(images), *LITE]) == 0
-    assert "mu and sigma" not in capsys.readouterr().err
+    capitals = both.rename(tmp_path / "BOTH.NPZ")
+    assert main(["fid", str(capitals), str(images), *LITE]) == 0
+    said = capsys.readouterr().err
+    assert f"{capitals}, as A: what is compared is its images, and its mu and sigma are left aside" in said
+    assert "Frechet distances are to its" not in said
 
 
 def test_too_few_images_for_a_curve_keep_their_distance(tmp_path, capsys):
