@@ -17,9 +17,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hdit_repro.errors import UserError
 from hdit_repro.models.backends import Fast, choose
-from hdit_repro.models.neighborhood import neighborhood_attention
+from hdit_repro.models.neighborhood import check_neighborhood, neighborhood_attention
 from hdit_repro.models.short import attend
 from hdit_repro.models.windows import Grid, into_windows, out_of_windows, seam
 from hdit_repro.spec import model as spec
@@ -55,14 +54,8 @@ class Neighborhood:
     fast: Fast | None = None
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        if self.kernel > min(q.shape[1:3]):
-            raise UserError(
-                "a neighborhood does not fit its grid of tokens",
-                found=f"kernel {self.kernel} on {q.shape[1]} x {q.shape[2]} tokens",
-                expected="a kernel no larger than the shorter side",
-                fix="use larger images, a smaller patch or a smaller kernel",
-            )
-        if self.fast is not None and self.fast.takes(q, self.kernel):
+        check_neighborhood(q, k, v, self.kernel)
+        if self.fast is not None and len(q) and self.fast.takes(q, self.kernel):
             return self.fast.attend(q, k, v, self.kernel)
         return neighborhood_attention(q, k, v, self.kernel)
 

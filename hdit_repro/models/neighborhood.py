@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hdit_repro.errors import UserError
 from hdit_repro.models.tiles import grid_of, pairs, sequences
 
 TILE = 8
@@ -50,6 +51,37 @@ def cut_axis(length: int, kernel: int, device: torch.device) -> Cut:
     return Cut(tiles, tile, span, keys, near)
 
 
+def check_neighborhood(q: Tensor, k: Tensor, v: Tensor, kernel: int) -> None:
+    """Refuse queries, keys and values of different shapes, and a kernel without a middle or larger than the grid.
+
+    Backends do not look: some would take other tokens for neighbors, and say nothing.
+
+    Raises:
+        UserError: says which.
+    """
+    if q.ndim != 5 or not q.shape == k.shape == v.shape:
+        raise UserError(
+            "queries, keys and values are not of one grid of tokens",
+            found=", ".join(f"{name} {tuple(x.shape)}" for name, x in (("q", q), ("k", k), ("v", v))),
+            expected="one shape B H W N E for all three",
+            fix="k.expand_as(q) where all images share their keys; pad or resize grids of another size",
+        )
+    if kernel < 1 or kernel % 2 == 0:
+        raise UserError(
+            "a neighborhood has its query in the middle",
+            found=f"kernel {kernel}",
+            expected="an odd kernel, 1 or more",
+            fix="use kernel=7, the paper's, or another odd number",
+        )
+    if kernel > min(q.shape[1:3]):
+        raise UserError(
+            "a neighborhood does not fit its grid of tokens",
+            found=f"kernel {kernel} on {q.shape[1]} x {q.shape[2]} tokens",
+            expected="a kernel no larger than the shorter side",
+            fix="use larger images, a smaller patch or a smaller kernel",
+        )
+
+
 def neighborhood_attention(q: Tensor, k: Tensor, v: Tensor, kernel: int) -> Tensor:
     """Each query attends to the kernel x kernel keys around it, scale 1.
 
@@ -59,9 +91,14 @@ def neighborhood_attention(q: Tensor, k: Tensor, v: Tensor, kernel: int) -> Tens
 
     Returns:
         B H W N E.
+
+    Raises:
+        UserError: q, k and v are of different shapes, or there is no such neighborhood on their grid.
     """
+    check_neighborhood(q, k, v, kernel)
+    if len(q) == 0:
+        return q + k + v  # nothing, of which gradients can be asked
     height, width = q.shape[1:3]
-    assert kernel <= min(height, width), f"{kernel=} is larger than the grid {height} x {width}"
     if device_of(q).type == "cpu" and not torch.compiler.is_compiling():
         out: Tensor = Strips.apply(q, k, v, kernel)  # type: ignore[no-untyped-call]
         return out

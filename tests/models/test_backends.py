@@ -267,6 +267,51 @@ def test_a_kernel_larger_than_the_grid_is_refused():
     assert "kernel 7 on 8 x 5 tokens" in str(caught.value)
 
 
+class Never:
+    """A backend that takes everything and must not be asked."""
+
+    def takes(self, q, kernel):
+        return True
+
+    def attend(self, q, k, v, kernel):
+        pytest.fail("asked")
+
+
+EVERY_WAY = [
+    lambda q, k, v, kernel: Neighborhood(kernel)(q, k, v),
+    lambda q, k, v, kernel: Neighborhood(kernel, Never())(q, k, v),
+    neighborhood.neighborhood_attention,
+]
+
+
+@pytest.mark.parametrize("attend", EVERY_WAY)
+@pytest.mark.parametrize(
+    ("changed", "kernel", "problem"),
+    [
+        ({"k": (1, 8, 5, 2, 8), "v": (1, 8, 5, 2, 8)}, 3, "not of one grid"),  # took images for grouped heads
+        ({"k": (2, 9, 7, 2, 8), "v": (2, 9, 7, 2, 8)}, 3, "not of one grid"),  # took its upper left part
+        ({"v": (2, 8, 5, 2, 16)}, 3, "not of one grid"),
+        (dict.fromkeys("qkv", (8, 5, 2, 8)), 3, "not of one grid"),
+        ({}, 4, "in the middle"),
+        ({}, 0, "in the middle"),
+        ({}, -1, "in the middle"),
+        ({}, 7, "does not fit"),
+    ],
+)
+def test_what_is_no_neighborhood_is_refused_before_a_backend_is_asked(attend, changed, kernel, problem):
+    qkv = {name: torch.zeros(changed.get(name, (2, 8, 5, 2, 8))) for name in "qkv"}
+    with pytest.raises(UserError, match=problem):
+        attend(**qkv, kernel=kernel)
+
+
+@pytest.mark.parametrize("attend", EVERY_WAY)
+def test_no_images_attend_to_nothing(attend):
+    inputs = qkv(8, 5, batch=0)
+    out = attend(*inputs, 3)
+    assert (out.shape, out.dtype) == (inputs[0].shape, inputs[0].dtype)
+    assert [each.shape for each in torch.autograd.grad(out.sum(), inputs)] == [out.shape] * 3
+
+
 def test_here_tiled_is_chosen(monkeypatch):
     monkeypatch.delenv(machine.NEIGHBORHOOD, raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
