@@ -155,7 +155,7 @@ def _of_former_rows(records: Sequence[Record], job: Job) -> list[str]:
 
 @results.command("export")
 def export(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; its ending is .csv or .parquet.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="Where to: .csv or .parquet; replaces an export alone.")],
     scale: options.Scale = "paper",
 ) -> None:
     """Write the records of a scale as one table, a line a metric.

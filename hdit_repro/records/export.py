@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from hdit_repro.errors import UserError, pick
-from hdit_repro.files import as_csv, atomic_file, write_text
+from hdit_repro.files import as_csv, atomic_file, refuse_other, write_text
 from hdit_repro.records.schema import CONTEXT, Record
 from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.data import Folder
 
 FORMATS = ("csv", "parquet")
+ALWAYS = ("names", "metric", "value", "evaluation_id")
+"""Columns of every export, by which an earlier one is known that may be replaced."""
 
 
 Asking = Mapping[str, Sequence[str]]
@@ -79,7 +82,8 @@ def export(records: Iterable[Record], path: Path, asking: Asking) -> int:
         asking: the rows as they stand now.
 
     Raises:
-        UserError: an ending that is not known, nothing to write, or parquet without pyarrow.
+        UserError: an ending that is not known, nothing to write, parquet without pyarrow, or a file that is no export
+            stands there.
     """
     pick(dict.fromkeys(FORMATS), path.suffix.lstrip("."), kind="ending of an export", where=str(path))
     found = lines(records, asking)
@@ -90,8 +94,15 @@ def export(records: Iterable[Record], path: Path, asking: Asking) -> int:
     if path.suffix == ".parquet":
         _parquet(found, path)
         return len(found)
+    refuse_other(path, "an export of records", lambda: set(ALWAYS) <= set(_heads(path)))
     write_text(path, as_csv(list(found[0]), found))
     return len(found)
+
+
+def _heads(path: Path) -> list[str]:
+    """The first line of a csv."""
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        return next(csv.reader(file), [])
 
 
 def _parquet(found: list[dict[str, Any]], path: Path) -> None:
@@ -103,6 +114,14 @@ def _parquet(found: list[dict[str, Any]], path: Path) -> None:
             fix="pip install 'hdit-repro[parquet]'",
         )
     import pandas
+    from pyarrow import lib, parquet
 
+    def earlier() -> bool:
+        try:
+            return set(ALWAYS) <= set(parquet.read_schema(path).names)
+        except lib.ArrowInvalid:
+            return False
+
+    refuse_other(path, "an export of records", earlier)
     with atomic_file(path) as file:
         pandas.DataFrame(found).to_parquet(file, index=False)

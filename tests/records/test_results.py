@@ -263,6 +263,10 @@ def test_csv_has_a_line_a_metric(roots: Roots, tmp_path: Path) -> None:
     export.export([msgspec.structs.replace(records[0], label="=1+1")], tmp_path / "all.csv", {})
     with (tmp_path / "all.csv").open(newline="") as file:
         assert [line["label"] for line in csv.DictReader(file)] == ["'=1+1"]
+    (tmp_path / "mine.csv").write_text("a,value\n")
+    with pytest.raises(UserError, match="would replace another file"):
+        export.export(records, tmp_path / "mine.csv", {})
+    assert (tmp_path / "mine.csv").read_text() == "a,value\n"
     with pytest.raises(UserError, match="ending of an export"):
         export.export(records, tmp_path / "all.cvs", {})
     with pytest.raises(UserError, match="nothing to export"):
@@ -275,6 +279,12 @@ def test_parquet(tmp_path: Path) -> None:
     path = tmp_path / "all.parquet"
     assert export.export([make(), make(seed=1)], path, {}) == 2
     assert list(pandas.read_parquet(path)["seed"]) == [0, 1]
+    assert export.export([make()], path, {}) == 1, "an earlier export may be replaced"
+    for other in (pandas.DataFrame({"value": [1]}).to_parquet(), b"something else"):
+        path.write_bytes(other)
+        with pytest.raises(UserError, match="would replace another file"):
+            export.export([make()], path, {})
+        assert path.read_bytes() == other
 
 
 def test_parquet_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
