@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, get_args, get_type_hints
 
 import typer
@@ -96,7 +97,14 @@ def build(
 
     from hdit_repro.spec.data import DATASETS, Data
 
-    pick(DATASETS, dataset, kind="data set")  # a folder of images goes to `fid` as it is
+    if dataset not in DATASETS and Path(dataset).exists():
+        raise UserError(
+            "statistics are built of published data sets",
+            found=f"{dataset}, images of your own",
+            expected=", ".join(DATASETS),
+            fix=f"`hdit-repro fid SAMPLES {quote(dataset)}` takes them as they are, and runs with --data keep theirs",
+        )
+    pick(DATASETS, dataset, kind="data set")
     transform = pick(
         {name: name for name in get_args(get_type_hints(Data)["transform"])}, transform, kind="way to resize"
     )

@@ -214,6 +214,12 @@ def test_an_archive_of_fewer_pixels_than_the_runs_is_refused_by_whatever_would_b
     assert len(open_dataset(msgspec.structs.replace(data, resolution=8))) == 9
 
 
+def test_images_of_ones_own_need_no_reference_built(command: Command, photographs: Path) -> None:
+    refused = command("reference build photographs --resolution 8")
+    assert refused.code == 2
+    assert "`hdit-repro fid SAMPLES photographs` takes them as they are" in refused.err.replace("\n", " ")
+
+
 def test_a_row_trains_on_a_folder_of_ones_own(command: Command, photographs: Path, tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs" / "short.toml").write_text(
