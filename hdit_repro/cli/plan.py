@@ -38,6 +38,7 @@ def plan(
     """
     from hdit_repro.launch.clusters import Slurm, read_cluster, workplace
     from hdit_repro.launch.graph import required, tasks_for
+    from hdit_repro.launch.lost import lost_words
     from hdit_repro.launch.plan import make_plan, wanted
     from hdit_repro.launch.slurm.shares import check_shares
 
@@ -51,6 +52,8 @@ def plan(
     left = required(tasks_for(asked, roots))
     if isinstance(profile, Slurm):
         check_shares(left, stages, profile)
+    for line in lost_words(left):
+        remark(line)
     say_slow(left, profile)
     say_unseen(left, profile)
     if as_objects:

@@ -193,12 +193,14 @@ def _execute(
     """Run a stage of a run, and what it needs of the stages before it; returns the stage, once a set of samples.
 
     Raises:
-        UserError: at paper scale, a stage before it is not done: hours of GPUs are not begun in passing.
+        UserError: at paper scale, a stage before it is not done: hours of GPUs are not begun in passing; or it needs an
+            imported checkpoint that is not here.
     """
     from hdit_repro.launch.cards import mend_cards
     from hdit_repro.launch.clusters import read_cluster, workplace
     from hdit_repro.launch.describe import describe
     from hdit_repro.launch.graph import tasks_for
+    from hdit_repro.launch.lost import refuse_lost
     from hdit_repro.launch.plan import only
     from hdit_repro.launch.slow import on_cpus
     from hdit_repro.training.rendezvous import ALONE, place
@@ -227,6 +229,7 @@ def _execute(
                 remark("--ema-decay and --snapshot keep nothing of a training that is over")
     if not left:
         return asked
+    refuse_lost(left)
     _say_what_comes_first(stage, left, scale)
     if settings.threads:
         os.environ["OMP_NUM_THREADS"] = str(settings.threads)

@@ -121,13 +121,15 @@ def _here(
     """On this machine."""
     from hdit_repro.cli.plan import print_plan, say_slow, say_unseen
     from hdit_repro.launch.graph import required, tasks_for
+    from hdit_repro.launch.lost import refuse_lost
     from hdit_repro.launch.plan import RENDER, make_plan, to_run
     from hdit_repro.launch.submit import asked_for, refuse_what_cannot_be
     from hdit_repro.launch.submit import submit as start
 
     plan = make_plan(jobs, roots, profile)
-    refuse_what_cannot_be(jobs, plan, profile)
     left = required(tasks_for(jobs, roots))
+    refuse_lost(left)
+    refuse_what_cannot_be(jobs, plan, profile)
     say_slow(left, profile)
     say_unseen(left, profile)
     if dry_run:

@@ -10,6 +10,7 @@ from hdit_repro.launch.clusters import Cluster, card_of
 from hdit_repro.launch.kept import NOTHING, Kept, kept
 from hdit_repro.launch.price import YARDSTICK_CARD, Price, disk, price
 from hdit_repro.launch.room import NOWHERE, Room, room
+from hdit_repro.records.imported import is_imported
 
 
 class Bill(NamedTuple):
@@ -54,7 +55,7 @@ class Bills:
         cost = price(job.run, stage, job.scale, self._cluster, real)
         card = (self._card or YARDSTICK_CARD) if cost.gpus else ""
         taken = NOWHERE
-        if stage == "train" and not job.run.external:
+        if stage == "train" and not job.run.external and not is_imported(job.run):
             how = self._cluster.training
             taken = room(job.run, card, max(1, cost.gpus), how, averages=1 + len(beside.decays))
         return Bill(cost, disk(job.run, stage, beside), taken)

@@ -9,6 +9,7 @@ from hdit_repro.data.whereabouts import DATA_VARIABLE, locate
 from hdit_repro.errors import UserError, counted
 from hdit_repro.launch.clusters import Cluster, Slurm
 from hdit_repro.launch.graph import Task
+from hdit_repro.records.imported import is_imported
 from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.data import Data, Emoji, Folder
 from hdit_repro.spec.evaluation import DatasetReference
@@ -35,7 +36,7 @@ def _needs_images(task: Task) -> bool:
     """Whether a stage opens the run's data set: to train on it, or to compare with it."""
     run = task.job.run
     if task.stage == "train":
-        return not run.external
+        return not run.external and not is_imported(run)
     return task.stage == "evaluate" and isinstance(run.evaluation.reference, DatasetReference)
 
 

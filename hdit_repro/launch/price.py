@@ -16,6 +16,7 @@ from hdit_repro.launch.kept import NOTHING, Kept
 from hdit_repro.launch.slurm.profile import Slurm
 from hdit_repro.launch.throughput import Measured, measured
 from hdit_repro.launch.work import TRAINING_PASSES, arithmetic, forward_images, reference_work
+from hdit_repro.records.imported import is_imported
 from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.run import Run
 from hdit_repro.spec.training import Precision
@@ -120,6 +121,8 @@ def _price(run: Run, stage: str, scale: str, cluster: Cluster) -> Price:
     """See `price`; evaluation without the images of its reference."""
     if run.external and stage == "train":
         return Price(0, 0.0, 0.0, "images of others have nothing to be trained")
+    if stage == "train" and is_imported(run):
+        return Price(0, 0.0, 0.0, "trained elsewhere: an import brings it, and no training makes it")
     if run.external:
         stage = "evaluate"  # their images go through the feature network, and no other
     if scale == "smoke" and isinstance(cluster, Local):
@@ -154,6 +157,8 @@ def disk(run: Run, stage: str, kept: Kept = NOTHING) -> int:
     a record."""
     if stage == "train" and run.external:
         return 0
+    if stage == "train" and is_imported(run):
+        return count(run.model, run.data.resolution).parameters * 2 * AVERAGE_BYTES
     if stage == "train":
         further = AVERAGE_BYTES * len(kept.decays)
         each = CHECKPOINTS * (STATE_BYTES + further) + len(kept.steps) * (AVERAGE_BYTES + further)

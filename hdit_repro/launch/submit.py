@@ -24,6 +24,7 @@ from hdit_repro.launch.describe import describe
 from hdit_repro.launch.follow import Display, follow
 from hdit_repro.launch.graph import Task, required, tasks_for, unsettled
 from hdit_repro.launch.job import PATIENCE, StageChain, StageFunction, by_urgency
+from hdit_repro.launch.lost import refuse_lost
 from hdit_repro.launch.plan import Stage, gpu_hours, make_plan, to_run
 from hdit_repro.launch.price import unit
 from hdit_repro.launch.progress import read_failure
@@ -113,16 +114,17 @@ def submit(
         stop_after: seconds after which a call that waits leaves, its trainings saved; 0 is never.
 
     Raises:
-        UserError: see `refuse_what_cannot_be`.
+        UserError: see `refuse_what_cannot_be` and `refuse_lost`.
         RunError: all workers ended with something left, or the disk is full.
         Preempted: the time is up and something is left, a training was asked to leave, by its file `stop` or by a
             signal, or this process was, by TERM or HUP.
         KeyboardInterrupt: Ctrl-C; trainings were saved too.
     """
     plan = make_plan(jobs, roots, cluster)
+    left = required(tasks_for(jobs, roots))
+    refuse_lost(left)
     refuse_what_cannot_be(jobs, plan, cluster)
     assert isinstance(cluster, Local)
-    left = required(tasks_for(jobs, roots))
     if not left:
         return Submission(0, (), ())
     keys = {task.key for task in left}

@@ -107,12 +107,8 @@ class RunFolder:
         Raises:
             ValueError: no stage is called so.
         """
-        if stage == "train" and self.run.external:
-            return True  # somebody else's images have nothing to be trained
         if stage == "train":
-            marker = _read(self.final_marker)
-            own = marker.get("run") == self.run.training_id  # no copy of another run's folder
-            return own and (self.checkpoints / str(marker.get("file"))).is_file()
+            return not self.unfinished
         if stage == "sample":
             manifest = _read(self.manifest)
             own = manifest.get("sampling", self.run.sampling_id) == self.run.sampling_id  # no copy of another's folder
@@ -121,6 +117,19 @@ class RunFolder:
         if stage == "evaluate":
             return whole(self.record)
         raise ValueError(f"no stage is called {stage!r}; there are {', '.join(STAGES)}")
+
+    @property
+    def unfinished(self) -> str:
+        """What a training's end lacks, in words; empty where it is done."""
+        if self.run.external:
+            return ""  # somebody else's images have nothing to be trained
+        marker = _read(self.final_marker)
+        file = self.checkpoints / str(marker.get("file"))
+        if marker.get("run") == self.run.training_id:
+            return "" if file.is_file() else f"no {file}, which {self.final_marker.name} beside it names"
+        if not self.final_marker.exists():
+            return f"no {self.final_marker}"
+        return f"{self.final_marker}, which is damaged or of another run"  # as in a copy of another run's folder
 
     def _has_shard(self, entry: object) -> bool:
         """Whether the file of one of the manifest's entries is there."""

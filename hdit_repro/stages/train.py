@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from msgspec import UNSET, to_builtins
+from msgspec import to_builtins
 
 from hdit_repro.data.datasets import open_dataset
-from hdit_repro.errors import RunError, UserError, counted
+from hdit_repro.errors import RunError, counted
 from hdit_repro.files import read_json, write_json
 from hdit_repro.jobs import Job
+from hdit_repro.records.imported import is_imported, lost
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.spec.evaluation import DatasetReference
-from hdit_repro.spec.model import DiT
 from hdit_repro.spec.run import Run
 from hdit_repro.stages.device import device_name, prepare
 from hdit_repro.stages.heap import HugePages
@@ -49,7 +49,7 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
     """Train `job` to the end, as one process or as one of several; returns the marker of its final checkpoint.
 
     Raises:
-        UserError: the data set is missing, or a checkpoint is of another configuration.
+        UserError: the data set is missing, a checkpoint is of another configuration, or others trained the weights.
         RunError: losses are not finite, the disk or the card is full, or another process is gone.
         Preempted: asked to leave by USR2, TERM, the time limit or a file `stop` in the run's folder; all is saved, and
             the training may be done by then.
@@ -57,6 +57,8 @@ def run(job: Job, folder: RunFolder, settings: Settings, report: Report) -> Path
     here = place(settings.distributed)
     if here.size == 1 and folder.done("train"):
         return folder.final_marker
+    if is_imported(job.run) and not folder.done("train"):
+        raise lost({job.name: folder})
     with deterministic(settings.training.deterministic):
         device = local_device(prepare(settings), here)
         with join(here, device) as world:
@@ -87,13 +89,6 @@ def _asked_at_the_end(stop: Stop) -> Preempted:
 
 def _train(run: Run, folder: RunFolder, settings: Settings, report: Report, world: World, stop: Stop) -> None:
     """The training, and the final marker by the main process."""
-    if run.training.imported is not UNSET:
-        raise UserError(
-            "this run's weights were trained elsewhere, and they are not here",
-            found=f"no finished checkpoint under {folder.checkpoints}",
-            expected=f"the file with SHA-256 {run.training.imported}",
-            fix=f"hdit-repro import --from {'dit' if isinstance(run.model, DiT) else 'k-diffusion'} --name NAME FILE",
-        )
     if world.main and settings.training.unreadable == "skip" and isinstance(run.evaluation.reference, DatasetReference):
         warnings.warn(NOT_SKIPPED, stacklevel=2)
     images = open_source(open_dataset(run.data), settings.training.unreadable)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from hdit_repro.files import cache_folder
 from hdit_repro.jobs import Job
 from hdit_repro.launch.graph import Task, required, tasks_for
+from hdit_repro.launch.lost import refuse_lost
 from hdit_repro.launch.plan import Stage, make_plan
 from hdit_repro.launch.slurm import journal, queue
 from hdit_repro.launch.slurm.bill import held
@@ -88,11 +89,13 @@ def draft(
         allow_dirty: whether the code may have changes that no commit holds.
 
     Raises:
-        UserError: the code has such changes and may not, or a training's GPUs do not divide its batch.
+        UserError: the code has such changes and may not, a training's GPUs do not divide its batch, or an imported
+            checkpoint is not here.
     """
     tasks = tasks_for(jobs, roots)
     plan = make_plan(jobs, roots, profile)
     left = required(tasks)
+    refuse_lost(left)
     costs = {stage.key: stage for stage in plan}
     check_shares(left, plan, profile)
     covered = coverage_of(tasks, roots, listed)

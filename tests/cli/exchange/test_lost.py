@@ -1,0 +1,42 @@
+"""An imported checkpoint that is not here any more: every command says what brings it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture
+def row(tmp_path: Path) -> Path:
+    """The job file that an import left, without the checkpoint that it brought."""
+    file = tmp_path / "jobs" / "big.toml"
+    file.parent.mkdir()
+    file.write_text(
+        'experiment = "big"\ntitle = "Big"\n[row.big]\nextends = "table1/E"\n'
+        f'training = {{ imported = "{"5" * 64}" }}\n'
+    )
+    return file
+
+
+@pytest.mark.parametrize("line", ["train --run big", "sample --run big", "eval --run big", "submit big --wait"])
+def test_what_needs_it_says_what_train_says(command: Command, tmp_path: Path, row: Path, line: str) -> None:
+    said = command(line)
+    assert said.code == 2
+    assert "weights were trained elsewhere, and they are not here" in said.err
+    assert "5" * 64 in said.err
+    fix = said.err.partition("  fix ")[2]
+    assert "import --from k-diffusion" in fix
+    assert "train" not in fix
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_plan_costs_nothing_of_it_and_says_why(command: Command, row: Path) -> None:
+    said = command("plan big --cluster h100 --json")
+    assert (said.code, said.err.count("warning: big cannot be run: its weights were trained elsewhere")) == (0, 1)
+    train = said.json[0]
+    assert (train["stage"], train["state"], train["gpus"], train["gpu_hours"]) == ("train", "missing", 0, 0.0)
