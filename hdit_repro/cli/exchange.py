@@ -192,6 +192,7 @@ def export_weights(
     from hdit_repro import jobs
     from hdit_repro.files import refuse_other, write_text
     from hdit_repro.launch.clusters import workplace
+    from hdit_repro.records.imported import is_imported, lost
     from hdit_repro.records.layout import RunFolder
     from hdit_repro.stages import exchange
     from hdit_repro.stages.model_card import model_card
@@ -205,10 +206,12 @@ def export_weights(
         )
     job = jobs.find(run, scale, dataset=options.own_data(own))
     folder = RunFolder(workplace(), job.run, job.scale)
-    if not folder.done("train"):
+    if folder.unfinished and is_imported(job.run):
+        raise lost({job.name: folder})
+    if folder.unfinished:
         raise UserError(
             f"{job.name} is not trained at {scale} scale",
-            found=f"no {folder.final_marker}",
+            found=folder.unfinished,
             fix=f"hdit-repro train --run {job.name} --scale {scale}{job.on_data}",
             expected="a training that has come to its end",
         )
