@@ -19,6 +19,7 @@ from hdit_repro.diffusion.batch import per_sample
 from hdit_repro.diffusion.likelihood import discretized_nll, gaussian_kl
 from hdit_repro.diffusion.precondition import Network, working_dtype
 from hdit_repro.diffusion.respacing import linear_betas, respace, spaced_timesteps
+from hdit_repro.inputs import check_level, check_noise, check_pixels
 
 
 class GaussianLosses(NamedTuple):
@@ -68,7 +69,13 @@ class GaussianDiffusion:
             image: B C H W, in [-1, 1].
             noise: B C H W, unit.
             t: (B), integer, places in this chain.
+
+        Raises:
+            UserError: images are whole numbers, noise is of another shape, or t is not one number a sample.
         """
+        check_pixels(image)
+        check_noise(image, noise)
+        check_level(t, len(image), "t")
         image = self.data_scale * image.to(working_dtype(image))
         noise = noise.to(image.dtype)
         noised = self._at("sqrt_product", t, image) * image + self._at("sqrt_rest", t, image) * noise

@@ -7,6 +7,7 @@ from torch import Tensor
 from hdit_repro.diffusion.batch import per_sample
 from hdit_repro.diffusion.precondition import Network, scalings, working_dtype
 from hdit_repro.diffusion.weighting import loss_weight
+from hdit_repro.inputs import check_level, check_noise, check_pixels
 from hdit_repro.spec.diffusion import Edm
 
 
@@ -27,7 +28,13 @@ def edm_loss(network: Network, image: Tensor, noise: Tensor, sigma: Tensor, edm:
 
     Returns:
         (B), in float32 or, where image is, float64; error and mean are taken in that dtype whatever F computes in.
+
+    Raises:
+        UserError: images are whole numbers, noise is of another shape, or sigma is not one number a sample.
     """
+    check_pixels(image)
+    check_noise(image, noise)
+    check_level(sigma, len(image), "sigma")
     sigma_data = edm.sigma_data
     level = sigma.to(working_dtype(sigma))
     c_in = scalings(level, sigma_data).into

@@ -1,4 +1,4 @@
-"""What goes into a network, checked before it is used: image, noise level, labels, further conditions."""
+"""What goes into a network, checked before it is used: image, labels, further conditions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from hdit_repro.errors import UserError
+from hdit_repro.inputs import check_pixels, extremes
 
 
 def check_image(x: Tensor, channels: int) -> None:
@@ -14,27 +15,13 @@ def check_image(x: Tensor, channels: int) -> None:
     Raises:
         UserError: with the shape or dtype found.
     """
-    if x.ndim != 4 or x.shape[1] != channels or not len(x) or not x.is_floating_point():
+    check_pixels(x)
+    if x.ndim != 4 or x.shape[1] != channels or not len(x):
         raise UserError(
             "this is no batch of images for this network",
-            found=f"{tuple(x.shape)}, {x.dtype}",
-            expected=f"B C H W with one image or more, C = {channels}, floating point",
-            fix="x.float(), and the channels of the network's configuration",
-        )
-
-
-def check_level(level: Tensor, batch: int, name: str) -> None:
-    """Refuse a noise level (sigma or t) that is not one number a sample.
-
-    Raises:
-        UserError: with the shape found.
-    """
-    if level.shape != (batch,):
-        raise UserError(
-            f"{name} must be one number a sample",
-            found=tuple(level.shape),
-            expected=(batch,),
-            fix="sigma.expand(len(x)) gives one noise level to all",
+            found=tuple(x.shape),
+            expected=f"B C H W with one image or more, C = {channels}",
+            fix="x[None] makes a batch of one image; channels are those of the network's configuration",
         )
 
 
@@ -63,15 +50,14 @@ def check_labels(labels: Tensor | None, batch: int, rows: int) -> None:
             expected=f"({batch},), int64 or int32",
             fix="torch.tensor([...]) of class numbers, one a sample",
         )
-    if labels.device.type == "cpu" and batch and not torch.compiler.is_compiling():
-        low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high >= rows:
-            raise UserError(
-                "class_cond is out of range",
-                found=f"{low} to {high}",
-                expected=f"0 to {rows - 1}, the last is dropped",
-                fix="number the classes from 0",
-            )
+    found = extremes(labels)
+    if found is not None and (found[0] < 0 or found[1] >= rows):
+        raise UserError(
+            "class_cond is out of range",
+            found=f"{found[0]} to {found[1]}",
+            expected=f"0 to {rows - 1}, the last is dropped",
+            fix="number the classes from 0",
+        )
 
 
 def check_vector(value: Tensor | None, batch: int, width: int, name: str, *, optional: bool) -> None:

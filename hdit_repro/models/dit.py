@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hdit_repro.errors import UserError
-from hdit_repro.models.conditions import check_image, check_labels, check_level, check_vector
+from hdit_repro.inputs import check_level
+from hdit_repro.models.conditions import check_image, check_labels, check_vector
 from hdit_repro.models.layers import EPS, Embedding, Linear
 from hdit_repro.models.times import TIMES
 from hdit_repro.spec import model as spec

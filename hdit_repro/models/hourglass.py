@@ -7,9 +7,10 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from hdit_repro.errors import UserError
+from hdit_repro.inputs import check_level
 from hdit_repro.models.arithmetic import wide
 from hdit_repro.models.blocks import LayerStack
-from hdit_repro.models.conditions import check_image, check_labels, check_level, check_vector
+from hdit_repro.models.conditions import check_image, check_labels, check_vector
 from hdit_repro.models.layers import Embedding, Linear, RMSNorm, plus
 from hdit_repro.models.mapping import Blocks, FourierFeatures
 from hdit_repro.models.positions import make_position

@@ -213,6 +213,23 @@ def test_float32_agrees_with_float64_and_half_precision_networks_are_taken() -> 
     torch.testing.assert_close(half.mse, single.mse, rtol=0.02, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"image": torch.zeros(2, 3, 4, 4, dtype=torch.uint8)}, "must be floating point"),
+        ({"noise": torch.zeros(1, 3, 4, 4)}, "noise must have the shape"),
+        ({"t": torch.tensor([[3], [5]])}, "t must be one number"),
+        ({"t": torch.tensor([3])}, "t must be one number"),
+    ],
+)
+def test_what_would_be_spread_over_the_batch_or_taken_for_other_pixels_is_refused(
+    changed: dict[str, Tensor], problem: str
+) -> None:
+    given = {"image": draw(2, 3, 4, 4), "noise": draw(2, 3, 4, 4, seed=1), "t": torch.tensor([3, 5])}
+    with pytest.raises(UserError, match=problem):
+        GaussianDiffusion().training_losses(Oracle(), **{**given, **changed})
+
+
 def test_guidance_moves_epsilon_and_leaves_the_variance() -> None:
     x, noise, chain = draw(2, 3, 4, 4), draw(2, 3, 4, 4, seed=1), GaussianDiffusion(1000, 250)
     classes, dropped = torch.tensor([2, 5]), 10

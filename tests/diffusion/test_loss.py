@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hdit_repro.diffusion import edm_loss
+from hdit_repro.errors import UserError
 from hdit_repro.models import load_k_diffusion
 from hdit_repro.spec.diffusion import Edm, EdmWeight, MinSnr, Snr, SoftMinSnr, Weighting
 
@@ -89,6 +90,25 @@ def test_wide_noise_levels_reach_a_float32_network_in_float32() -> None:
 
     found = edm_loss(keeps, image, noise, sigma.double(), Edm(weighting=EdmWeight()))
     assert [value.dtype for value in (*given, found)] == [torch.float32] * 3
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"image": torch.zeros(4, 3, 6, 6, dtype=torch.uint8)}, "must be floating point"),
+        ({"image": torch.zeros(1, 3, 6, 6)}, "noise must have the shape"),
+        ({"noise": torch.zeros(4, 1, 6, 6)}, "noise must have the shape"),
+        ({"sigma": torch.ones(4, 1)}, "sigma must be one number"),  # gave 4 x 4 losses
+        ({"sigma": torch.ones(1)}, "sigma must be one number"),
+        ({"sigma": torch.tensor(1.0)}, "sigma must be one number"),
+    ],
+)
+def test_what_would_be_spread_over_the_batch_or_taken_for_other_pixels_is_refused(
+    changed: dict[str, Tensor], problem: str
+) -> None:
+    given = {**dict(zip(("image", "noise", "sigma"), example(), strict=True)), **changed}
+    with pytest.raises(UserError, match=problem):
+        edm_loss(network, **given, edm=Edm(weighting=Snr()))
 
 
 @pytest.mark.parametrize(

@@ -279,7 +279,7 @@ def test_an_image_that_does_not_fit_is_refused(vary, changes, size, expected):
 BAD_CALLS = [
     ({"x": torch.zeros(2, 1, 16, 16)}, "batch of images"),
     ({"x": torch.zeros(3, 16, 16)}, "batch of images"),
-    ({"x": torch.zeros(2, 3, 16, 16, dtype=torch.uint8)}, "batch of images"),
+    ({"x": torch.zeros(2, 3, 16, 16, dtype=torch.uint8)}, "must be floating point"),
     ({"sigma": torch.ones(())}, "sigma must be one number a sample"),
     ({"sigma": torch.ones(3)}, "sigma must be one number a sample"),
     ({"class_cond": None}, "class_cond is missing"),
