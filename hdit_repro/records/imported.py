@@ -23,6 +23,11 @@ def import_again(run: Run) -> str:
     return f"hdit-repro import --from {origin} --name NAME FILE, with the name and the other options that it had"
 
 
+def remedy(run: Run) -> str:
+    """What makes an imported checkpoint anew; empty for one that is trained here."""
+    return import_again(run) if is_imported(run) else ""
+
+
 def lost(rows: Mapping[str, RunFolder], others: bool = False) -> UserError:
     """The error of imported checkpoints that are not here.
 

@@ -22,6 +22,7 @@ from hdit_repro.jobs import Job
 from hdit_repro.models.export import k_diffusion_config
 from hdit_repro.models.interop import fill_dit, fill_k_diffusion, to_k_diffusion
 from hdit_repro.models.released import check_square, configuration, dit, k_diffusion, k_diffusion_sigmas
+from hdit_repro.records.imported import remedy
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.spec.model import Hourglass, Model
 from hdit_repro.stages.model_card import write_card
@@ -240,7 +241,7 @@ def export_weights(job: Job, folder: RunFolder, form: Literal["k-diffusion", "sa
         metadata["config"] = json.dumps(k_diffusion_config(run), sort_keys=True)
     else:
         metadata["config"] = msgspec.json.encode(run).decode()
-    trained = read_final(folder.checkpoints, run.training_id)
+    trained = read_final(folder.checkpoints, run.training_id, remedy(run))
     state = trained.under("network.") | trained.under("ema.")
     if form == "k-diffusion":
         state = to_k_diffusion(state)

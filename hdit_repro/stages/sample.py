@@ -15,6 +15,7 @@ from hdit_repro.errors import UserError
 from hdit_repro.jobs import Job
 from hdit_repro.metrics.extractors import FeatureExtractor, build_extractor
 from hdit_repro.models.build import build
+from hdit_repro.records.imported import remedy
 from hdit_repro.records.layout import RunFolder
 from hdit_repro.spec.base import kind_of
 from hdit_repro.spec.run import Run
@@ -112,7 +113,7 @@ def trained_network(run: Run, folder: RunFolder, device: torch.device) -> nn.Mod
     network, step, decay = build(run.model, seed=run.seed), run.sampling.at_step, run.sampling.ema_decay
     parameters = {name: parameter.detach() for name, parameter in network.named_parameters()}
     if step is UNSET:
-        kept = read_final(folder.checkpoints, run.training_id)
+        kept = read_final(folder.checkpoints, run.training_id, remedy(run))
         load_exactly(dict(network.state_dict()), kept.under("network."))
     else:
         kept = read_snapshot(folder.checkpoints, step, run.training_id)

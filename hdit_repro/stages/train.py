@@ -24,6 +24,7 @@ from hdit_repro.stages.settings import HowToTrain, Progress, Report, Settings
 from hdit_repro.stages.spent import Seconds, Spent
 from hdit_repro.stages.summary import Summary
 from hdit_repro.training.acceleration import deterministic
+from hdit_repro.training.checkpoint import unmark
 from hdit_repro.training.constant import best_constant_loss
 from hdit_repro.training.distributed import World, join, local_device
 from hdit_repro.training.feed import Source, open_source
@@ -104,6 +105,8 @@ def _train(run: Run, folder: RunFolder, settings: Settings, report: Report, worl
         report(Progress("train", done, total, f"loss {values['loss']:.4f}", values))
 
     how = _loop(run, settings.training, world, stop)
+    if world.main:
+        unmark(folder.checkpoints, run.training_id)
     try:
         state = train(run, images, folder.checkpoints, folder.metrics, how, on_step)
     except torch.OutOfMemoryError as error:

@@ -192,6 +192,10 @@ class DamageError(Exception):
     """A checkpoint is missing or does not match its digest."""
 
 
+class MissingError(DamageError):
+    """A checkpoint's file is not there."""
+
+
 def read_checkpoint(folder: Path, marker: dict[str, Any], run: str) -> Checkpoint:
     """The checkpoint that a marker names, verified.
 
@@ -213,7 +217,7 @@ def read_checkpoint(folder: Path, marker: dict[str, Any], run: str) -> Checkpoin
             fix="use the checkpoint of this run, or delete it and train again",
         )
     if not path.is_file():
-        raise DamageError(f"{path} is missing")
+        raise MissingError(f"{path} is missing")
     if path not in (numbered(folder, kind, "safetensors").get(step) for kind in ("step", "ema")):
         raise DamageError(f"{path} is not of step {step}, as its marker says")
     if _digest(path) != digest:
@@ -266,8 +270,26 @@ def _named(final: Path) -> str:
     return ""
 
 
-def read_final(folder: Path, run: str) -> Checkpoint:
-    """The finished run's checkpoint.
+RESUMES = "run the same command again: training resumes from the newest whole checkpoint"
+"""What makes a finished checkpoint anew where it was trained here."""
+
+
+def unmark(folder: Path, run: str) -> None:
+    """Take the mark of a finished training from one that goes on, whose file is gone: a like file is written again
+    before its new marker. That of another run is left."""
+    with contextlib.suppress(UserError, AttributeError):
+        if read_json(folder / "final.json").get("run") == run:
+            (folder / "final.json").unlink()
+
+
+def read_final(folder: Path, run: str, remedy: str = "") -> Checkpoint:
+    """The finished run's checkpoint. One that is damaged is no longer marked as finished, so that it is made anew; one
+    whose file is absent stays marked, for it may still be on its way here.
+
+    Args:
+        folder: of the run's checkpoints.
+        run: the training's id.
+        remedy: what makes it anew where it is missing or damaged; nothing is a training.
 
     Raises:
         RunError: there is none, or it is damaged; the message says how it is made.
@@ -279,15 +301,22 @@ def read_final(folder: Path, run: str) -> Checkpoint:
             "the run is not trained to its end here",
             found=f"no {final}",
             expected="the folder of a finished training",
-            fix="hdit-repro train --run RUN --scale SCALE, in the folder that holds its runs/",
+            fix=remedy or "hdit-repro train --run RUN --scale SCALE, in the folder that holds its runs/",
         )
     try:
         return read_checkpoint(folder, read_json(final), run)
+    except MissingError as error:
+        raise RunError(
+            "the trained network's file is not here",
+            found=str(error),
+            expected="the file that final.json names",
+            fix=f"wait where it is still being copied here; else {remedy or RESUMES}",
+        ) from error
     except DamageError as error:
         final.unlink(missing_ok=True)
         raise RunError(
             "the trained network is damaged",
             found=str(error),
             expected="the file that final.json names, unchanged",
-            fix="run the same command again: training resumes from the newest whole checkpoint",
+            fix=remedy or RESUMES,
         ) from error

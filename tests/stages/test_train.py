@@ -56,6 +56,18 @@ def test_a_signal_after_the_last_step_is_heard_when_all_is_written(job, folder, 
     assert train.run(job, folder, SETTINGS, lambda _: None) == folder.final_marker
 
 
+def test_a_training_that_goes_on_is_not_finished_meanwhile(job, folder, monkeypatch):
+    """Its last checkpoint may have the name that the old marker has, before the new marker is there."""
+
+    def look(*_):
+        raise RuntimeError(f"marked: {folder.final_marker.exists()}")
+
+    monkeypatch.setattr(train, "train", look)
+    write_json(folder.final_marker, {"file": "step-00000002.safetensors", "run": job.run.training_id})
+    with pytest.raises(RuntimeError, match="marked: False"):
+        train.run(job, folder, SETTINGS, lambda _: None)
+
+
 def test_the_heap_is_looked_at_while_steps_are_taken(job, folder, monkeypatch):
     looks = []
     monkeypatch.setattr(train.HugePages, "look", lambda _: looks.append(folder.done("train")))

@@ -19,6 +19,7 @@ from hdit_repro.training.checkpoint import (
     read_snapshot,
     save_checkpoint,
     thin,
+    unmark,
 )
 from hdit_repro.training.ema import EmaWeights
 from hdit_repro.training.log import MetricsLog, read_log
@@ -255,6 +256,40 @@ def test_a_damaged_final_network_is_named_and_can_be_made_again(tmp_path):
     with warnings.catch_warnings(record=True):
         warnings.simplefilter("always")
         assert newest(tmp_path, "run") is None
+
+
+def test_reading_a_final_network_whose_file_is_on_its_way_leaves_it_finished(tmp_path):
+    marker = save_checkpoint(tmp_path, make_state().tensors(), 7, "run")
+    write_json(tmp_path / "final.json", marker)
+    (tmp_path / marker["file"]).rename(tmp_path / "away")
+    with pytest.raises(RunError, match=r"not here(.|\n)*is missing(.|\n)*still being copied(.|\n)*same command again"):
+        read_final(tmp_path, "run")
+    (tmp_path / "away").rename(tmp_path / marker["file"])
+    assert read_final(tmp_path, "run").step == 7
+
+
+@pytest.mark.parametrize("spoilt", ["step-00000007.safetensors", "final.json"])
+@pytest.mark.parametrize("absent", [True, False])
+def test_what_makes_a_final_network_anew_is_said_as_it_was_given(tmp_path, spoilt, absent):
+    """Where one was imported, a training was promised."""
+    write_json(tmp_path / "final.json", save_checkpoint(tmp_path, make_state().tensors(), 7, "run"))
+    (tmp_path / spoilt).unlink() if absent else (tmp_path / spoilt).write_text("{}")
+    with pytest.raises(RunError) as caught:
+        read_final(tmp_path, "run", "import it")
+    assert caught.value.fix.endswith("import it")
+    assert "train" not in caught.value.fix
+
+
+def test_a_training_that_goes_on_is_unmarked_and_another_runs_is_not(tmp_path):
+    unmark(tmp_path, "run")
+    final = tmp_path / "final.json"
+    for text in ("[]", "{", '{"run": "another"}'):
+        final.write_text(text)
+        unmark(tmp_path, "run")
+        assert final.read_text() == text
+    final.write_text('{"run": "run"}')
+    unmark(tmp_path, "run")
+    assert not final.exists()
 
 
 def test_the_log_is_cut_back_to_where_a_restart_begins(tmp_path):

@@ -113,6 +113,13 @@ def test_the_same_import_again_goes_on_where_it_was_killed_or_brings_its_files(
     again, same_network = imported("theirs", tmp_path)
     assert (again.id, same(same_network.state_dict(), network.state_dict())) == (run.id, True)
 
+    (weights,) = (tmp_path / "runs").glob("*/checkpoints/step-*.safetensors")
+    weights.write_bytes(b"")
+    said = command("export-weights --run theirs --to safetensors ours.safetensors")
+    assert (said.code, "import --from k-diffusion" in said.err, "resumes" in said.err) == (1, True, False), said.err
+    assert "trained elsewhere, and they are not here" in command("sample --run theirs").err
+    assert command(line, file).code == 0
+
     def stop(*_: object) -> None:
         raise KeyError("no user's error")
 
