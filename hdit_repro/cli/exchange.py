@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -82,30 +83,70 @@ def import_(
     base = jobs.find(like or LIKE[origin])
     released = exchange.read_released("dit" if origin is Origin.dit else "k-diffusion", path, config)
     dataset = options.own_data(own)
+    _refuse_unlike(path, base, released, dataset)
     with declared(name, _job_file(name, base, path.name, released, dataset)) as file:
-        job, roots = _fitting(name, path, base, released), workplace()
+        job, roots = _fitting(name, path, base), workplace()
         exchange.put(job, RunFolder(roots, job.run, job.scale), released)
     describe([job], roots)
     data(near(file))
     remark(f"run {job.run.id}; `hdit-repro sample --run {name}` draws its samples")
 
 
-def _fitting(name: str, path: Path, like: Job, released: Released) -> Job:
+def _refuse_unlike(path: Path, like: Job, released: Released, dataset: Folder | None) -> None:
+    """Refuse a checkpoint whose row could not be like another one, before anything is written.
+
+    Args:
+        path: of the checkpoint.
+        like: whose diffusion and, without `dataset`, whose data its row would take.
+        released: the checkpoint.
+        dataset: of one's own.
+
+    Raises:
+        UserError: its network is of another diffusion, or of other classes than the data.
+    """
+    from hdit_repro.spec.base import kind_of
+    from hdit_repro.spec.data import facts_of
+    from hdit_repro.spec.model import DiT
+
+    diffusion, wanted = kind_of(like.run.diffusion), "gaussian" if isinstance(released.model, DiT) else "edm"
+    if diffusion != wanted:
+        raise UserError(
+            f"a checkpoint does not fit the diffusion of {like.name}",
+            found=f"{path}: {kind_of(released.model)}, and {like.name} is of {diffusion} diffusion",
+            expected=f"a row of {wanted} diffusion, which such a network is trained with",
+            fix=f"--like {LIKE[Origin.dit if wanted == 'gaussian' else Origin.k_diffusion]}",
+        )
+    data = dataset or like.run.data.dataset
+    classes, given = released.model.classes, facts_of(data).classes
+    if classes not in (0, given):
+        raise UserError(
+            f"a checkpoint does not fit the data of {like.name}"
+            if dataset is None
+            else "a checkpoint does not fit --data",
+            found=f"{path}: model.classes {classes} is not the {given} of {kind_of(data)}",
+            expected=f"images of the network's classes ({classes})",
+            fix="--like a row whose data have them, or --data a folder with one folder a class",
+        )
+
+
+def _fitting(name: str, path: Path, like: Job) -> Job:
     """The row that was written for a checkpoint.
 
     Raises:
-        UserError: its network and the data of the run that it is like do not go together.
+        UserError: its network and what it takes of the run that it is like do not go together.
     """
     from hdit_repro import jobs
 
     try:
         return jobs.find(name)
     except UserError as error:  # it tells of a file that nobody wrote, and that goes again
+        place = rf"\S*/{re.escape(name)}\.toml:\d+, row {re.escape(name)}\b"
+        found = re.sub(place, lambda _: str(path), error.found or error.problem)
         raise UserError(
-            f"a checkpoint does not fit the data of {like.name}",
-            found=f"{path}: {(error.found or error.problem).rpartition(f'row {name}: ')[2]}",
-            expected=f"images of the network's classes ({released.model.classes or 'none'})",
-            fix="--like a row whose data have them, or --data a folder with one folder a class",
+            f"a checkpoint does not go with what it takes of {like.name}",
+            found=found,
+            expected=error.expected,
+            fix="--like another row, whose parts go with this network (`hdit-repro list` prints all)",
         ) from error
 
 

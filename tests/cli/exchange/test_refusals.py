@@ -109,6 +109,38 @@ def test_a_network_of_other_classes_is_told_what_helps(command: Command, tmp_pat
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("origin", "reference", "like", "diffusion", "advised"),
+    [
+        ("dit", "dit", "table1/E", "edm", "alternatives/R1-unscaled"),
+        ("k-diffusion", "hdit-neighborhood", "table1/R1", "gaussian", "table1/E"),
+    ],
+)
+def test_a_network_of_another_diffusion_is_told_which_row_it_can_be_like(
+    command: Command, tmp_path: Path, origin: str, reference: str, like: str, diffusion: str, advised: str
+) -> None:
+    """Its classes were blamed, in a job file that was gone."""
+    config, file = their_files(reference)
+    said = command(f"import --from {origin} --name x --like {like} --config", config, file)
+    assert said.code == 2
+    assert f"{like} is of {diffusion} diffusion" in said.err
+    assert said.err.rstrip().endswith(f"--like {advised}")
+    assert "classes" not in said.err
+    assert not (tmp_path / "jobs").exists()
+
+
+def test_another_misfit_keeps_its_own_words(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, config = adapted(tmp_path)
+    like_row(tmp_path, config, monkeypatch)
+    odd = tmp_path / "jobs" / "odd.toml"
+    odd.write_text('experiment = "odd"\ntitle = "Odd"\n[row.odd]\nextends = "base"\nsampling = { weights = "raw" }\n')
+    said = command("import --from k-diffusion --name x --like odd", file)
+    assert (said.code, "x.toml" in said.err) == (2, False), "a file that is not there helps nobody"
+    assert "theirs.safetensors: an imported checkpoint has one set of weights" in said.err
+    assert "classes" not in said.err
+    assert sorted(path.name for path in odd.parent.iterdir()) == ["base.toml", "odd.toml"]
+
+
 def test_an_odd_configuration_is_named_by_the_file_that_was_given(command: Command, tmp_path: Path) -> None:
     file, config = adapted(tmp_path)
     settings = json.loads(config.read_text())
