@@ -7,7 +7,7 @@ from torch import Tensor
 from hdit_repro.diffusion.batch import per_sample
 from hdit_repro.diffusion.precondition import Network, scalings, working_dtype
 from hdit_repro.diffusion.weighting import loss_weight
-from hdit_repro.inputs import check_level, check_noise, check_pixels
+from hdit_repro.inputs import check_level, check_noise, check_pixels, check_positive
 from hdit_repro.spec.diffusion import Edm
 
 
@@ -21,8 +21,8 @@ def edm_loss(network: Network, image: Tensor, noise: Tensor, sigma: Tensor, edm:
         network: F itself, not the preconditioned denoiser.
         image: B C H W, on the scale of [-1, 1].
         noise: B C H W, unit.
-        sigma: B; the weight and scalings are computed in its dtype, and the network is given it in image's; both at
-            least float32.
+        sigma: B, positive; the weight and scalings are computed in its dtype, and the network is given it in image's;
+            both at least float32.
         edm: the weighting and sigma_data.
         cond: passed on to the network.
 
@@ -30,11 +30,13 @@ def edm_loss(network: Network, image: Tensor, noise: Tensor, sigma: Tensor, edm:
         (B), in float32 or, where image is, float64; error and mean are taken in that dtype whatever F computes in.
 
     Raises:
-        UserError: images are whole numbers, noise is of another shape, or sigma is not one number a sample.
+        UserError: images are whole numbers, noise is of another shape, or sigma is not one number a sample, or not
+            positive (looked at where that is free).
     """
     check_pixels(image)
     check_noise(image, noise)
     check_level(sigma, len(image), "sigma")
+    check_positive(sigma)
     sigma_data = edm.sigma_data
     level = sigma.to(working_dtype(sigma))
     c_in = scalings(level, sigma_data).into

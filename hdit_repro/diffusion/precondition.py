@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hdit_repro.diffusion.batch import per_sample
+from hdit_repro.inputs import check_positive
 
 Network = Callable[..., Tensor]  # F(x: B C H W, sigma: B, class_cond=..., aug_cond=..., mapping_cond=...) -> B C' H W
 
@@ -45,10 +46,14 @@ class Precondition(nn.Module):
         self.sigma_data = sigma_data
 
     def forward(self, x: Tensor, sigma: Tensor, **cond: Tensor | None) -> Tensor:
-        """x: B C H W, sigma: B -> the denoised image, B C H W, in x's dtype even where F computes in another.
+        """x: B C H W, sigma: B, positive -> the denoised image, B C H W, in x's dtype even where F computes in another.
 
         The scalings are computed in sigma's dtype; F is given sigma in x's, and neither in less than float32.
+
+        Raises:
+            UserError: sigma is not positive, looked at where that is free.
         """
+        check_positive(sigma)
         c = scalings(sigma.to(working_dtype(sigma)), self.sigma_data)
         output = cast(Tensor, self.network(x * per_sample(c.into, x), sigma.to(working_dtype(x)), **cond))
         return x * per_sample(c.skip, x) + output.to(x.dtype) * per_sample(c.out, x)

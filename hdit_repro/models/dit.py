@@ -193,7 +193,8 @@ class DiT(nn.Module):
             B C H W, with twice the channels where sigma is learned.
 
         Raises:
-            UserError: a shape does not fit, labels are missing, or a condition is given that would be ignored.
+            UserError: a shape does not fit, a sigma is not positive (looked at where that is free), labels are missing,
+                or a condition is given that would be ignored.
         """
         check_image(x, self.channels)
         if x.shape[2:] != (self.resolution, self.resolution):

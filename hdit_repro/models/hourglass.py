@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from hdit_repro.errors import UserError
-from hdit_repro.inputs import check_level
+from hdit_repro.inputs import check_level, check_positive
 from hdit_repro.models.arithmetic import wide
 from hdit_repro.models.blocks import LayerStack
 from hdit_repro.models.conditions import check_image, check_labels, check_vector
@@ -80,7 +80,8 @@ class Hourglass(nn.Module):
             B C H W.
 
         Raises:
-            UserError: a shape does not fit, a condition is missing, or one is given that the network does not take.
+            UserError: a shape does not fit, sigma is not positive (looked at where that is free), a condition is
+                missing, or one is given that the network does not take.
         """
         check_image(x, self.channels)
         self._check_size(x.shape[2], x.shape[3])
@@ -117,6 +118,7 @@ class Hourglass(nn.Module):
         """
         batch, weight = len(x), self.time_in_proj.weight
         check_level(sigma, batch, "sigma")
+        check_positive(sigma)
         check_labels(class_cond, batch, self.labels)
         check_vector(aug_cond, batch, self.augmentation, "aug_cond", optional=True)
         check_vector(mapping_cond, batch, self.extra, "mapping_cond", optional=False)

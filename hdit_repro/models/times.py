@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from hdit_repro.inputs import check_positive
 from hdit_repro.spec import model as spec
 from hdit_repro.spec.diffusion import LINEAR_BETAS
 
@@ -34,6 +35,7 @@ class LogSigma(Timestep):
         self.scale, self.offset = choice.scale, choice.offset
 
     def before(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        check_positive(t)
         return x, self.scale * t.log() + self.offset
 
 
@@ -54,6 +56,7 @@ class NestedDdpm(Timestep):
         self.register_buffer("log_sigmas", torch.empty(LINEAR_BETAS[2]))
 
     def before(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        check_positive(t)
         return (x * _per_image((t**2 + 1).rsqrt(), x)).to(x.dtype), self.step(t)
 
     def after(self, x: Tensor, t: Tensor, out: Tensor) -> Tensor:

@@ -101,11 +101,11 @@ def test_wide_noise_levels_reach_a_float32_network_in_float32() -> None:
         ({"sigma": torch.ones(4, 1)}, "sigma must be one number"),  # gave 4 x 4 losses
         ({"sigma": torch.ones(1)}, "sigma must be one number"),
         ({"sigma": torch.tensor(1.0)}, "sigma must be one number"),
+        ({"sigma": torch.tensor([1.0, 0.0, 1.0, 1.0])}, "sigma must be above 0"),
+        ({"sigma": torch.tensor([1.0, 1.0, -1.0, 1.0])}, "sigma must be above 0"),
     ],
 )
-def test_what_would_be_spread_over_the_batch_or_taken_for_other_pixels_is_refused(
-    changed: dict[str, Tensor], problem: str
-) -> None:
+def test_what_would_be_spread_over_the_batch_or_give_nan_is_refused(changed: dict[str, Tensor], problem: str) -> None:
     given = {**dict(zip(("image", "noise", "sigma"), example(), strict=True)), **changed}
     with pytest.raises(UserError, match=problem):
         edm_loss(network, **given, edm=Edm(weighting=Snr()))

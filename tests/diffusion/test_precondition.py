@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hdit_repro.diffusion import Precondition, scalings
+from hdit_repro.errors import UserError
 
 REFERENCE = load_file(Path(__file__).parents[1] / "reference/diffusion/diffusion.safetensors")
 
@@ -72,6 +73,13 @@ def test_scalings_of_half_precision_levels_are_taken_in_float32() -> None:
     exact = Precondition(Recorder(), 0.5)(x.double(), sigma.double())
     assert found.dtype == torch.float16
     torch.testing.assert_close(found.double(), exact, rtol=5e-3, atol=0)
+
+
+@pytest.mark.parametrize("sigma", [0.0, -1.0, torch.nan, torch.inf])
+def test_there_is_no_denoiser_at_a_sigma_that_is_not_positive(sigma: float) -> None:
+    with pytest.raises(UserError, match="sigma must be above 0") as told:
+        Precondition(Recorder(), 0.5)(torch.ones(2, 1, 2, 2), torch.tensor([1.0, sigma]))
+    assert f"{sigma:g}" in str(told.value.found)
 
 
 def test_the_network_is_a_submodule_and_sigma_data_is_shown() -> None:

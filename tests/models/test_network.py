@@ -282,6 +282,8 @@ BAD_CALLS = [
     ({"x": torch.zeros(2, 3, 16, 16, dtype=torch.uint8)}, "must be floating point"),
     ({"sigma": torch.ones(())}, "sigma must be one number a sample"),
     ({"sigma": torch.ones(3)}, "sigma must be one number a sample"),
+    ({"sigma": torch.tensor([1.0, 0.0])}, "sigma must be above 0"),
+    ({"sigma": torch.tensor([-1.0, 1.0])}, "sigma must be above 0"),
     ({"class_cond": None}, "class_cond is missing"),
     ({"class_cond": torch.zeros(3, dtype=torch.int64)}, "one integer a sample"),
     ({"class_cond": torch.zeros(2)}, "one integer a sample"),

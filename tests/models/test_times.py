@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from hdit_repro.diffusion import Precondition, edm_loss
 from hdit_repro.diffusion.respacing import linear_betas
+from hdit_repro.errors import UserError
 from hdit_repro.models import build
 from hdit_repro.models.released import read_dit
 from hdit_repro.models.times import NestedDdpm, chain_log_sigmas
@@ -80,6 +81,14 @@ def test_every_image_has_a_level_of_its_own(nested, awaken):
     levels = torch.tensor([0.02, 1.5, 90.0], dtype=torch.float64)
     alone = [network(x[i : i + 1], levels[i : i + 1], labels[i : i + 1]) for i in range(3)]
     torch.testing.assert_close(network(x, levels, labels), torch.cat(alone))
+
+
+@pytest.mark.parametrize("time", [spec.LogSigma(scale=100.0, offset=500.0), spec.NestedDdpm()])
+def test_a_time_that_is_sigma_is_positive_and_a_step_may_be_0(small_dit, time):
+    call = (torch.zeros(2, 3, 8, 8), torch.tensor([1.0, 0.0]), torch.tensor([0, 1]))
+    with pytest.raises(UserError, match="sigma must be above 0"):
+        build(msgspec.structs.replace(small_dit, time=time))(*call)
+    assert build(small_dit)(*call).isfinite().all()
 
 
 def test_it_starts_as_no_noise_at_all(nested):
