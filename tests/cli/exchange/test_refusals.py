@@ -133,7 +133,9 @@ def test_another_misfit_keeps_its_own_words(command: Command, tmp_path: Path, mo
     file, config = adapted(tmp_path)
     like_row(tmp_path, config, monkeypatch)
     odd = tmp_path / "jobs" / "odd.toml"
-    odd.write_text('experiment = "odd"\ntitle = "Odd"\n[row.odd]\nextends = "base"\nsampling = { weights = "raw" }\n')
+    odd.write_text(
+        'experiment = "odd"\ntitle = "Odd"\n[row.odd]\nextends = "base/base"\nsampling = { weights = "raw" }\n'
+    )
     said = command("import --from k-diffusion --name x --like odd", file)
     assert (said.code, "x.toml" in said.err) == (2, False), "a file that is not there helps nobody"
     assert "theirs.safetensors: an imported checkpoint has one set of weights" in said.err
