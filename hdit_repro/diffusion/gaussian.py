@@ -19,7 +19,8 @@ from hdit_repro.diffusion.batch import per_sample
 from hdit_repro.diffusion.likelihood import discretized_nll, gaussian_kl
 from hdit_repro.diffusion.precondition import Network, working_dtype
 from hdit_repro.diffusion.respacing import linear_betas, respace, spaced_timesteps
-from hdit_repro.inputs import check_level, check_noise, check_pixels
+from hdit_repro.errors import UserError
+from hdit_repro.inputs import check_level, check_noise, check_pixels, extremes
 
 
 class GaussianLosses(NamedTuple):
@@ -71,11 +72,13 @@ class GaussianDiffusion:
             t: (B), integer, places in this chain.
 
         Raises:
-            UserError: images are whole numbers, noise is of another shape, or t is not one number a sample.
+            UserError: images are whole numbers, noise is of another shape, or t is not one integer a sample, or
+                beyond the chain (looked at where that is free).
         """
         check_pixels(image)
         check_noise(image, noise)
         check_level(t, len(image), "t")
+        self._check_places(t)
         image = self.data_scale * image.to(working_dtype(image))
         noise = noise.to(image.dtype)
         noised = self._at("sqrt_product", t, image) * image + self._at("sqrt_rest", t, image) * noise
@@ -92,7 +95,11 @@ class GaussianDiffusion:
             x: B C H W, on the scale of the noised data.
             t: place in this chain, steps - 1 down to 0.
             noise: B C H W, unit; not looked at when t is 0, where it may be None.
+
+        Raises:
+            UserError: t is beyond the chain.
         """
+        self._check_between(t, t)
         at = torch.full((x.shape[0],), t, device=x.device)
         guess = self._predict(x, at, *self._call(network, x, at, cond))
         if t == 0:
@@ -119,6 +126,24 @@ class GaussianDiffusion:
             t = self.steps - 1 - step
             x = self.step(network, x, t, noise(step) if t else None, **cond)
         return x / self.data_scale
+
+    def _check_places(self, t: Tensor) -> None:
+        """Refuse places that are no integers (bytes would be a mask) and, where looking is free, that are not there."""
+        if t.dtype not in (torch.int64, torch.int32):
+            raise UserError("places in a chain are integers", found=t.dtype, expected="int64 or int32", fix="t.long()")
+        found = extremes(t)
+        if found is not None:
+            self._check_between(*found)
+
+    def _check_between(self, low: float, high: float) -> None:
+        """Refuse places before the chain's first, which Python would count from its end, and beyond its last."""
+        if low < 0 or high >= self.steps:
+            raise UserError(
+                "t lies beyond the chain",
+                found=f"t = {low}" if low == high else f"t from {low} to {high}",
+                expected=f"0 to {self.steps - 1}",
+                fix="t counts this chain's own steps; GaussianDiffusion(timesteps, steps) makes one of another length",
+            )
 
     def _call(self, network: Network, x: Tensor, t: Tensor, cond: dict[str, Tensor | None]) -> tuple[Tensor, Tensor]:
         """Epsilon and v. The network is given the number that step t has in the whole chain."""

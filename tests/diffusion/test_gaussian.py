@@ -230,6 +230,28 @@ def test_what_would_be_spread_over_the_batch_or_taken_for_other_pixels_is_refuse
         GaussianDiffusion().training_losses(Oracle(), **{**given, **changed})
 
 
+@pytest.mark.parametrize("t", [[-1, 3], [3, 25], [25, 25]])
+def test_places_beyond_the_chain_are_refused(t: list[int]) -> None:
+    """Negative ones were taken from its end."""
+    chain = GaussianDiffusion(1000, 25)
+    with pytest.raises(UserError, match="beyond the chain") as told:
+        chain.training_losses(Oracle(), draw(2, 3, 4, 4), draw(2, 3, 4, 4), torch.tensor(t))
+    assert told.value.expected == "0 to 24"
+
+
+@pytest.mark.parametrize("t", [-1, 25])
+def test_there_is_no_step_from_beyond_the_chain(t: int) -> None:
+    with pytest.raises(UserError, match="beyond the chain") as told:
+        GaussianDiffusion(1000, 25).step(Oracle(), draw(2, 3, 4, 4), t, draw(2, 3, 4, 4))
+    assert told.value.found == f"t = {t}"
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_places_are_integers_and_no_mask(dtype: torch.dtype) -> None:
+    with pytest.raises(UserError, match="are integers"):
+        GaussianDiffusion().training_losses(Oracle(), draw(1, 3, 4, 4), draw(1, 3, 4, 4), torch.ones(1, dtype=dtype))
+
+
 def test_guidance_moves_epsilon_and_leaves_the_variance() -> None:
     x, noise, chain = draw(2, 3, 4, 4), draw(2, 3, 4, 4, seed=1), GaussianDiffusion(1000, 250)
     classes, dropped = torch.tensor([2, 5]), 10
