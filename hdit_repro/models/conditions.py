@@ -25,6 +25,32 @@ def check_image(x: Tensor, channels: int) -> None:
         )
 
 
+def check_dtype(x: Tensor, weight: Tensor) -> None:
+    """Refuse images of another dtype than the weights that they meet, where autocast does not bring the two together.
+
+    Args:
+        x: the images.
+        weight: of the network's first layer.
+
+    Raises:
+        UserError: with both dtypes.
+    """
+    if x.dtype != weight.dtype and not _autocasts(x, weight):
+        raise UserError(
+            "the images are of another dtype than the network's weights",
+            found=f"images of {x.dtype}, weights of {weight.dtype}",
+            expected=f"images of {weight.dtype}",
+            fix=f"x.to({weight.dtype}), or the whole network.to({x.dtype})",
+        )
+
+
+def _autocasts(*tensors: Tensor) -> bool:
+    """Whether autocast gives a product of these one dtype: it leaves float64 as it is."""
+    device = tensors[0].device.type
+    on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return on and all(each.dtype != torch.float64 for each in tensors)
+
+
 def check_labels(labels: Tensor | None, batch: int, rows: int) -> None:
     """Refuse labels that are missing, not wanted, of another shape, or (where looking is free) out of range.
 

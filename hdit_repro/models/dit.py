@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hdit_repro.errors import UserError
 from hdit_repro.inputs import check_level
-from hdit_repro.models.conditions import check_image, check_labels, check_vector
+from hdit_repro.models.conditions import check_dtype, check_image, check_labels, check_vector
 from hdit_repro.models.layers import EPS, Embedding, Linear
 from hdit_repro.models.times import TIMES
 from hdit_repro.spec import model as spec
@@ -184,7 +184,8 @@ class DiT(nn.Module):
         """The network at a batch of times.
 
         Args:
-            x: B C H W, floating point, of the size that the network is made for.
+            x: B C H W, in the dtype of the weights (under autocast any but float64), of the size that the network is
+                made for.
             t: B; a step number 0 ... 999 where the spec's `time` is `timestep`, else sigma.
             class_cond: B, integers; index `classes` is the dropped class. Needed where the network has classes.
             aug_cond, mapping_cond: there are none for a DiT; they stand here so that networks are called alike.
@@ -197,6 +198,7 @@ class DiT(nn.Module):
                 or a condition is given that would be ignored.
         """
         check_image(x, self.channels)
+        check_dtype(x, self.x_embedder.proj.weight)
         if x.shape[2:] != (self.resolution, self.resolution):
             raise UserError(
                 "a DiT's fixed positions know one image size only",

@@ -10,7 +10,7 @@ from hdit_repro.errors import UserError
 from hdit_repro.inputs import check_level, check_positive
 from hdit_repro.models.arithmetic import wide
 from hdit_repro.models.blocks import LayerStack
-from hdit_repro.models.conditions import check_image, check_labels, check_vector
+from hdit_repro.models.conditions import check_dtype, check_image, check_labels, check_vector
 from hdit_repro.models.layers import Embedding, Linear, RMSNorm, plus
 from hdit_repro.models.mapping import Blocks, FourierFeatures
 from hdit_repro.models.positions import make_position
@@ -70,7 +70,7 @@ class Hourglass(nn.Module):
         """F at a batch of noise levels.
 
         Args:
-            x: B C H W, floating point, already scaled by c_in.
+            x: B C H W, in the dtype of the weights (under autocast any but float64), already scaled by c_in.
             sigma: B, positive.
             class_cond: B, integers; index `classes` is the dropped class. Needed where the network has classes.
             aug_cond: B x 9, the augmentation's parameters; zeros where it is missing.
@@ -84,6 +84,7 @@ class Hourglass(nn.Module):
                 missing, or one is given that the network does not take.
         """
         check_image(x, self.channels)
+        check_dtype(x, self.patch_in.proj.weight)
         self._check_size(x.shape[2], x.shape[3])
         cond = self.condition(x, sigma, class_cond, aug_cond, mapping_cond)
         x = self.patch_in(x.permute(0, 2, 3, 1))

@@ -300,6 +300,43 @@ def test_a_wrong_call_is_refused(small, inputs, changes, problem):
         build(small)(**{**inputs(small), **changes})
 
 
+WIDE, PLAIN, NARROW = torch.float64, torch.float32, torch.bfloat16
+
+
+@pytest.mark.parametrize("kind", ["small", "small_dit"])
+@pytest.mark.parametrize(
+    ("images", "weights", "cast"),
+    [
+        (WIDE, PLAIN, False),
+        (PLAIN, WIDE, False),
+        (NARROW, PLAIN, False),
+        (PLAIN, NARROW, False),
+        (WIDE, PLAIN, True),
+        (PLAIN, WIDE, True),
+    ],
+)
+def test_images_of_another_dtype_than_the_weights_are_refused(request, kind, images, weights, cast):
+    """Autocast leaves float64 as it is."""
+    model = request.getfixturevalue(kind)
+    x = torch.zeros(1, 3, model.resolution, model.resolution, dtype=images)
+    with torch.autocast("cpu", NARROW, enabled=cast), pytest.raises(UserError, match="another dtype") as told:
+        build(model).to(weights)(x, torch.ones(1), torch.zeros(1, dtype=torch.int64))
+    assert told.value.found == f"images of {images}, weights of {weights}"
+    assert told.value.fix.startswith(f"x.to({weights})")
+
+
+@pytest.mark.parametrize("kind", ["small", "small_dit"])
+@pytest.mark.parametrize(
+    ("images", "weights", "cast"),
+    [(WIDE, WIDE, False), (NARROW, NARROW, False), (NARROW, PLAIN, True), (PLAIN, NARROW, True)],
+)
+def test_a_network_cast_as_a_whole_and_autocast_take_their_images(request, kind, images, weights, cast):
+    model = request.getfixturevalue(kind)
+    x = torch.zeros(1, 3, model.resolution, model.resolution, dtype=images)
+    with torch.no_grad(), torch.autocast("cpu", NARROW, enabled=cast):
+        assert build(model).to(weights)(x, torch.ones(1), torch.zeros(1, dtype=torch.int64)).isfinite().all()
+
+
 def test_conditions_that_a_network_lacks_or_takes(vary, inputs):
     without, extra = vary(classes=0, augmentation_cond=0), vary(mapping_cond=3)
     call = inputs(without)
