@@ -8,8 +8,9 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hdit_repro import jobs
-from hdit_repro.models import dit, hourglass
+from hdit_repro import inputs, jobs
+from hdit_repro.diffusion import gaussian
+from hdit_repro.models import conditions
 from hdit_repro.models.build import build
 from hdit_repro.samplers import contract
 from hdit_repro.spec.run import Run
@@ -58,10 +59,10 @@ class Asks(TorchFunctionMode):
 
 
 @pytest.fixture(autouse=True)
-def labels_are_not_looked_at(monkeypatch):
-    """As on a card: on a CPU, where it is free, their range is checked at every call."""
-    for module in (dit, hourglass):
-        monkeypatch.setattr(module, "check_labels", lambda *_: None)
+def values_are_not_looked_at(monkeypatch):
+    """As on a card: on a CPU, where it is free, the range of labels and levels is checked at every call."""
+    for module in (inputs, conditions, gaussian):
+        monkeypatch.setattr(module, "extremes", lambda _: None)
 
 
 def drawn(row, steps, guidance=1.0):
