@@ -247,12 +247,12 @@ def export_weights(
         )
     job = jobs.find(run, scale, dataset=options.own_data(own))
     folder = RunFolder(workplace(), job.run, job.scale)
-    if folder.unfinished and is_imported(job.run):
-        raise lost({job.name: folder})
-    if folder.unfinished:
+    if unfinished := folder.unfinished:
+        if is_imported(job.run):
+            raise lost({job.name: folder})
         raise UserError(
             f"{job.name} is not trained at {scale} scale",
-            found=folder.unfinished,
+            found=unfinished,
             fix=f"hdit-repro train --run {job.name} --scale {scale}{job.on_data}",
             expected="a training that has come to its end",
         )

@@ -71,12 +71,13 @@ def own_data(path: Path | None, note: bool = True) -> Folder | None:
 
 
 def large_enough(path: Path | None, jobs: Iterable[Job]) -> None:
-    """Of the data set under a path, that no run would enlarge its images.
+    """Of the archive under a path, that no run would enlarge its images. A folder says nothing of their size, and
+    is not listed for it.
 
     Raises:
         UserError: one would.
     """
-    if path is not None:
+    if path is not None and path.is_file():
         from hdit_repro.data.places import refuse_enlarging
         from hdit_repro.data.store import open_store
 

@@ -54,9 +54,10 @@ class Neighborhood:
     fast: Fast | None = None
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        check_neighborhood(q, k, v, self.kernel)
-        if self.fast is not None and len(q) and self.fast.takes(q, self.kernel):
-            return self.fast.attend(q, k, v, self.kernel)
+        if self.fast is not None:
+            check_neighborhood(q, k, v, self.kernel)  # before it is asked; ours looks itself
+            if len(q) and self.fast.takes(q, self.kernel):
+                return self.fast.attend(q, k, v, self.kernel)
         return neighborhood_attention(q, k, v, self.kernel)
 
 
